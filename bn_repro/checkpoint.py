@@ -1,0 +1,68 @@
+"""Everything that a bit-exact resume needs, saved atomically and verified when loaded.
+
+A checkpoint's name carries its step and the head of its SHA-256, so a file that was cut short or
+altered is recognised by its name alone; the one before it is kept until the next is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+KEEP = 2
+_DIGEST = 16
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write ``path`` so that a reader, or a crash at any moment, meets the old file or the new."""
+    partial = path.with_name(f".{path.name}.partial")
+    with open(partial, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def save(directory: Path, step: int, state: dict[str, Any]) -> Path:
+    """Save ``state`` (tensors, plain values) as the checkpoint of ``step``; keep the last two."""
+    directory.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getvalue()
+    path = directory / f"step{step:09d}-{_digest(content)}.pt"
+    write_atomically(path, content)
+    trim(directory, KEEP)
+    return path
+
+
+def load_latest(directory: Path, device: torch.device | str = "cpu") -> dict[str, Any] | None:
+    """The state of the last intact checkpoint; None without one. Damaged files are passed over."""
+    for path in reversed(_checkpoints(directory)):
+        content = path.read_bytes()
+        if path.stem.endswith("-" + _digest(content)):
+            return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+    return None
+
+
+def trim(directory: Path, keep: int) -> None:
+    """Remove all but the last ``keep`` checkpoints, and what an interrupted save left behind."""
+    for path in [*_checkpoints(directory)[:-keep], *directory.glob(".*.partial")]:
+        path.unlink(missing_ok=True)
+
+
+def _checkpoints(directory: Path) -> list[Path]:
+    return sorted(directory.glob("step*-*.pt"))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:_DIGEST]

@@ -1,0 +1,107 @@
+"""What the scripts do once Hydra has composed: train one run or a study, and say how it went."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from rich.console import Console
+
+from bn_repro import progress
+from bn_repro.compose import CONFIGS, plain
+from bn_repro.config import Config
+from bn_repro.experiment import check, run
+from bn_repro.scheduler import run_all
+from bn_repro.study import Planned, accuracy_of, expand
+from bn_repro.train import Outcome
+
+COMPLETED, FAILED, BAD_INPUT, PREEMPTED = 0, 1, 2, 75
+
+exit_code = COMPLETED
+"""Of the process: Hydra swallows what a task returns, and must see no exit inside a sweep."""
+
+
+def main(task: Callable[[DictConfig], int]) -> NoReturn:
+    """Compose the command line's configuration, do ``task`` with it, and exit with its code."""
+
+    def guarded(composed: DictConfig) -> None:
+        global exit_code
+        try:
+            exit_code = task(composed)
+        except ValueError as error:
+            exit_code = refuse(error)
+
+    hydra.main(config_path=str(CONFIGS), config_name="config", version_base="1.3")(guarded)()
+    sys.exit(exit_code)
+
+
+def refuse(error: Exception) -> int:
+    """Tell what was wrong with the input."""
+    print(f"error: {error}", file=sys.stderr)
+    return BAD_INPUT
+
+
+def words() -> list[str]:
+    """The overrides as the user typed them."""
+    return list(HydraConfig.get().overrides.task)
+
+
+def train(composed: DictConfig) -> int:
+    """One run, or the runs of a study: their exit code."""
+    config = plain(composed)
+    if config.study.blocks:
+        return train_study(config, words())
+    check(config)
+    return train_one(config)
+
+
+def train_one(config: Config) -> int:
+    """One run in this process."""
+    title = f"{config.experiment} seed {config.seed}"
+    board = progress.Board()
+    board.begin([config.train.steps], finished=0)
+    board.start(0, title, config.train.steps)
+    say = partial(board.console.print, soft_wrap=True, highlight=False, markup=False)
+    try:
+        outcome = run(config, progress=lambda step, v: board.step(0, step=step, **v), say=say)
+    finally:
+        board.close()
+    board.end(0, title, outcome)
+    return code_of([outcome])
+
+
+def train_study(config: Config, own: Sequence[str]) -> int:
+    """The runs of a study, block after block where one depends on another."""
+    console = Console()
+    whole, runs, outcomes = False, [], []
+    while not whole:
+        before = len(runs)
+        runs, whole = expand(config.study, own, accuracy_of)
+        if not whole and len(runs) == before:
+            break  # runs that the next block needs did not finish
+        outcomes = run_many(runs, config.study.jobs, console)
+        if code_of(outcomes) == PREEMPTED:
+            break
+    console.print(progress.table([r.title for r in runs], outcomes))
+    code = code_of(outcomes)
+    if code == PREEMPTED:
+        console.print("stopped; the same command goes on from here")
+    return code
+
+
+def run_many(runs: Sequence[Planned], jobs: int | None, console: Console) -> list[Outcome]:
+    """The runs, checked before the first begins."""
+    for planned in runs:
+        check(planned.config)
+    return run_all(runs, progress.Board(console), jobs)
+
+
+def code_of(outcomes: Sequence[Outcome]) -> int:
+    """0 where all completed or diverged, 75 where one was stopped, else 1."""
+    states = {o.state for o in outcomes}
+    return PREEMPTED if "preempted" in states else FAILED if "failed" in states else COMPLETED

@@ -1,0 +1,256 @@
+"""What a run is: the schema of the configuration, its checks, and the run's identity.
+
+YAML holds values, these dataclasses hold names, types, defaults and checks. Hydra composes against
+them, so a misspelled key fails before anything runs; ``__post_init__`` checks the values when the
+composed configuration becomes plain dataclasses (``OmegaConf.to_object``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+ID_LENGTH = 8
+
+
+def _aside(default: Any) -> Any:
+    """A field that does not change what is computed, and so is no part of the run's identity."""
+    return field(default=default, metadata={"identity": False})
+
+
+def _check(holds: bool, key: str, value: object, expected: str) -> None:
+    if not holds:
+        raise ValueError(f"{key}: {value!r} is not {expected}")
+
+
+def _one_of(key: str, value: object, known: tuple[str, ...]) -> None:
+    _check(value in known, key, value, f"one of {', '.join(known)}")
+
+
+def _positive(value: float | None) -> bool:
+    return value is not None and math.isfinite(value) and value > 0
+
+
+@dataclass
+class ModelConfig:
+    """A network. The first block is common, the second Inception's alone."""
+
+    name: str = "mlp"
+    norm: str = "none"
+    norm_eps: float = 1e-5
+    norm_momentum: float = 0.1
+    nonlinearity: str = "sigmoid"
+    init: str = "gaussian"
+    init_std: float = 0.1
+    hidden: list[int] = field(default_factory=lambda: [100, 100, 100])
+    dropout: float = 0.0
+
+    init_gain: float = 1.0
+    width: float = 1.0
+    lrn: bool = False
+    pool_projection: int = 96
+    separable_stem: bool = False
+    auxiliary: bool = False
+    per_activation_modules: int = 0
+
+    def __post_init__(self) -> None:
+        _one_of("model.nonlinearity", self.nonlinearity, ("sigmoid", "tanh", "relu"))
+        _one_of("model.init", self.init, ("gaussian", "he"))
+        for key in ("norm_eps", "init_std", "init_gain", "width"):
+            _check(_positive(getattr(self, key)), f"model.{key}", getattr(self, key), "positive")
+        _check(0 <= self.norm_momentum <= 1, "model.norm_momentum", self.norm_momentum, "in [0, 1]")
+        _check(0 <= self.dropout < 1, "model.dropout", self.dropout, "in [0, 1)")
+        _check(
+            len(self.hidden) > 0 and all(w > 0 for w in self.hidden),
+            "model.hidden",
+            self.hidden,
+            "a list of positive layer widths",
+        )
+        _check(
+            self.pool_projection in (96, 128),
+            "model.pool_projection",
+            self.pool_projection,
+            "96 (corrected) or 128 (as printed)",
+        )
+        _check(
+            0 <= self.per_activation_modules <= 10,
+            "model.per_activation_modules",
+            self.per_activation_modules,
+            "a number of Inception modules, 0 to 10",
+        )
+
+
+@dataclass
+class DataConfig:
+    """A data set, what of it is trained on, and how its images are presented."""
+
+    name: str = "mnist_binary"
+    held_out: int = 0
+    limit: int | None = None
+    classes: int = 10
+    image_size: int = 64
+    train_images: int = 2048
+    shuffling: str = "full"
+    augmentation: bool = True
+    photometric: str = "none"
+    on_error: str = "raise"
+    root: str | None = _aside(None)
+    cache: str | None = _aside(None)
+    workers: int = _aside(2)
+
+    def __post_init__(self) -> None:
+        _one_of("data.shuffling", self.shuffling, ("full", "within_shard", "fixed"))
+        _one_of("data.photometric", self.photometric, ("full", "reduced", "none"))
+        _one_of("data.on_error", self.on_error, ("raise", "quarantine"))
+        _check(self.held_out >= 0, "data.held_out", self.held_out, "a number of images, 0 or more")
+        for key in ("limit", "classes", "image_size", "train_images"):
+            value = getattr(self, key)
+            _check(value is None or value > 0, f"data.{key}", value, "positive")
+        _check(self.workers >= 0, "data.workers", self.workers, "0 or more")
+
+
+@dataclass
+class OptimizerConfig:
+    """SGD, and its rate: ``lr`` times ``decay_rate`` each ``decay_every / decay_speed`` steps."""
+
+    lr: float = 0.1
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    decay_rate: float = 1.0
+    decay_every: float | None = None
+    decay_speed: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check(_positive(self.lr), "optimizer.lr", self.lr, "positive")
+        _check(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "in [0, 1)")
+        _check(self.weight_decay >= 0, "optimizer.weight_decay", self.weight_decay, "0 or more")
+        _check(0 < self.decay_rate <= 1, "optimizer.decay_rate", self.decay_rate, "in (0, 1]")
+        _check(
+            self.decay_every is None or _positive(self.decay_every),
+            "optimizer.decay_every",
+            self.decay_every,
+            "a positive number of steps, or null",
+        )
+        _check(_positive(self.decay_speed), "optimizer.decay_speed", self.decay_speed, "positive")
+
+
+@dataclass
+class TrainConfig:
+    """The loop: its length, its mini-batch, and its cadences in steps."""
+
+    steps: int = 50_000
+    paper_steps: int | None = None
+    """The step at which the paper stopped; a shorter run decays its rate by as much in all."""
+    batch_size: int = 60
+    precision: str = "float32"
+    compile: bool = False
+    eval_every: int = 1_000
+    eval_batch_size: int = _aside(1_000)
+    population_batches: int = 100
+    """Mini-batches of training images behind Algorithm 2's statistics, at the last step."""
+    log_every: int = _aside(100)
+    trace_every: int = _aside(250)
+    trace_dense: int = _aside(1_000)
+    """Traces are dense, at geometric steps, up to this one; then every ``trace_every``."""
+    checkpoint_every: int = _aside(5_000)
+
+    def __post_init__(self) -> None:
+        for key in ("steps", "batch_size", "eval_every", "eval_batch_size", "log_every"):
+            _check(getattr(self, key) > 0, f"train.{key}", getattr(self, key), "positive")
+        _check(
+            self.checkpoint_every > 0, "train.checkpoint_every", self.checkpoint_every, "positive"
+        )
+        for key in ("trace_every", "trace_dense", "population_batches"):
+            _check(getattr(self, key) >= 0, f"train.{key}", getattr(self, key), "0 or more")
+        _check(
+            self.paper_steps is None or self.paper_steps > 0,
+            "train.paper_steps",
+            self.paper_steps,
+            "positive, or null",
+        )
+        _one_of("train.precision", self.precision, ("float32", "bfloat16"))
+
+
+@dataclass
+class WandbConfig:
+    """The mirror of the local records."""
+
+    mode: str = "disabled"
+    project: str = "bn-repro"
+    entity: str | None = None
+    dir: str | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("wandb.mode", self.mode, ("disabled", "offline", "online"))
+
+
+@dataclass
+class StudyConfig:
+    """The runs behind one artefact: each block a grid over keys, the study their union."""
+
+    name: str = ""
+    blocks: list[Any] = field(default_factory=list)
+    seeds: int | None = None
+    """Take only the first so many seeds of each block."""
+    jobs: int | None = None
+    """Runs side by side; by default one to a core."""
+
+    def __post_init__(self) -> None:
+        for key in ("seeds", "jobs"):
+            value = getattr(self, key)
+            _check(value is None or value > 0, f"study.{key}", value, "positive, or null")
+
+
+@dataclass
+class Config:
+    """One run (or, with ``study``, the runs that its blocks make of it)."""
+
+    experiment: str = _aside("")
+    seed: int = _aside(0)
+    scale: str = _aside("default")
+    runs: str = _aside("runs")
+    out: str | None = _aside(None)
+    """Where a report goes; by default ``results/<study>``."""
+    force: bool = _aside(False)
+    device: str = _aside("auto")
+    threads: int = _aside(1)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    wandb: WandbConfig = field(default_factory=WandbConfig, metadata={"identity": False})
+    study: StudyConfig = field(default_factory=StudyConfig, metadata={"identity": False})
+
+    def __post_init__(self) -> None:
+        _check(self.seed >= 0, "seed", self.seed, "0 or more")
+        _check(self.threads > 0, "threads", self.threads, "positive")
+        _one_of("device", self.device, ("auto", "cpu", "cuda", "mps"))
+
+
+def differences(config: object) -> dict[str, Any]:
+    """The fields of identity that differ from the schema's defaults, by dotted key, in order."""
+    found: dict[str, Any] = {}
+    default = type(config)()
+    for f in fields(config):  # pyright: ignore[reportArgumentType]
+        if not f.metadata.get("identity", True):
+            continue
+        value = getattr(config, f.name)
+        if is_dataclass(value):
+            found |= {f"{f.name}.{key}": v for key, v in differences(value).items()}
+        elif value != getattr(default, f.name):
+            found[f.name] = value
+    return found
+
+
+def run_id(config: Config, world: int = 1) -> str:
+    """The run's name within its experiment: a hash of what differs from the defaults.
+
+    A default spelled out or left out gives the same run, and a key added tomorrow renames nothing.
+    The number of ranks counts where there are several: each adds its own mini-batch.
+    """
+    identity = differences(config) | ({"world": world} if world > 1 else {})
+    canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:ID_LENGTH]

@@ -1,0 +1,99 @@
+"""Ranks, reductions over them, and the flag that asks a run to stop.
+
+One process is the world of size 1, in which every function here does nothing. Several ranks come
+from ``torchrun`` (or any launcher that sets its environment variables).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import torch
+import torch.distributed as dist
+
+PREEMPTING = ("SIGINT", "SIGTERM", "SIGUSR2")  # Ctrl-C; torchrun and SLURM; submitit
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among its ranks."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def main(self) -> bool:
+        """Whether this rank writes."""
+        return self.rank == 0
+
+
+def launched_world() -> World:
+    """The world that ``torchrun`` set up in the environment; one rank without it."""
+    env = os.environ
+    if "RANK" not in env:
+        return World()
+    return World(int(env["RANK"]), int(env["WORLD_SIZE"]), int(env.get("LOCAL_RANK", 0)))
+
+
+@contextmanager
+def process_group(world: World, device: torch.device) -> Iterator[None]:
+    """The default group of torch.distributed while several ranks work: NCCL on GPUs, else gloo."""
+    if world.size == 1:
+        yield
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def total(values: torch.Tensor, world: World) -> torch.Tensor:
+    """The sum of ``values`` over ranks, on every rank."""
+    if world.size > 1:
+        dist.all_reduce(values)
+    return values
+
+
+def barrier(world: World) -> None:
+    """Wait for all ranks."""
+    if world.size > 1:
+        dist.barrier()
+
+
+class StopFlag:
+    """Set by a signal, read by the loop between two steps; nothing is saved inside a handler."""
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.name is not None
+
+    @contextmanager
+    def listening(self) -> Iterator[StopFlag]:
+        """Catch the preempting signals within; a second Ctrl-C interrupts at once."""
+        known = [getattr(signal, name) for name in PREEMPTING if hasattr(signal, name)]
+        before = {number: signal.signal(number, self._set) for number in known}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _set(self, number: int, frame: FrameType | None) -> None:
+        if self.name is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.name = signal.Signals(number).name
+
+    def agreed(self, world: World, device: torch.device) -> bool:
+        """Whether any rank was asked to stop; all ranks must ask at the same step."""
+        if world.size == 1:
+            return bool(self)
+        return bool(total(torch.tensor(float(bool(self)), device=device), world))

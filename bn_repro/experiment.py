@@ -1,0 +1,223 @@
+"""From a configuration to a finished run directory."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from filelock import FileLock, Timeout
+from torch import nn
+
+from bn_repro import norm, rundir
+from bn_repro.config import Config, run_id
+from bn_repro.data import mnist
+from bn_repro.data.batches import Data, steps_per_epoch
+from bn_repro.distributed import StopFlag, World, launched_world, process_group
+from bn_repro.models.mlp import MLP
+from bn_repro.record import NoMirror, Recorder, manifest, read_json, write_json, write_status
+from bn_repro.train import Outcome, Progress, train
+
+NONLINEARITIES: dict[str, Callable[[], nn.Module]] = {
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+}
+
+NORMS: dict[str, Callable[..., norm.Norm]] = {
+    "none": norm.none,
+    "batch": norm.batch,
+    "sync_batch": norm.sync_batch,
+}
+
+
+def _mlp(config: Config, data: Data, normalization: norm.Norm, g: torch.Generator) -> nn.Module:
+    m = config.model
+    return MLP(
+        norm=normalization,
+        generator=g,
+        in_features=data.shape[0],
+        hidden=m.hidden,
+        classes=data.classes,
+        nonlinearity=NONLINEARITIES[m.nonlinearity],
+        init_std=m.init_std,
+        dropout=m.dropout,
+    )
+
+
+MODELS: dict[str, Callable[[Config, Data, norm.Norm, torch.Generator], nn.Module]] = {"mlp": _mlp}
+
+
+def _mnist_binary(config: Config) -> Data:
+    d = config.data
+    return mnist.mnist_binary(held_out=d.held_out, limit=d.limit, limit_seed=config.seed)
+
+
+def _mnist(config: Config) -> Data:
+    d = config.data
+    return mnist.mnist_grey(d.root, held_out=d.held_out, limit=d.limit, limit_seed=config.seed)
+
+
+DATASETS: dict[str, Callable[[Config], Data]] = {"mnist_binary": _mnist_binary, "mnist": _mnist}
+
+
+def known(key: str, name: str, table: Mapping[str, Any]) -> Any:
+    """The entry ``name`` of a table, or a ValueError that lists what there is."""
+    if name not in table:
+        raise ValueError(f"{key}: {name!r} is unknown; one of {', '.join(table)}")
+    return table[name]
+
+
+def check(config: Config) -> None:
+    """What the schema alone cannot know: that names are in the tables."""
+    if not config.experiment:
+        raise ValueError(
+            "nothing to train: give experiment=... or study=..., for example "
+            "experiment=mnist/bn (configs/experiment and configs/study hold all)"
+        )
+    known("model.name", config.model.name, MODELS)
+    known("model.norm", config.model.norm, NORMS)
+    known("data.name", config.data.name, DATASETS)
+
+
+def directory_of(config: Config, world: int = 1) -> Path:
+    """Where the run of this configuration lives."""
+    return rundir.run_directory(config.runs, config.experiment, run_id(config, world), config.seed)
+
+
+def device_of(config: Config, world: World) -> torch.device:
+    """The device asked for; ``auto`` takes a GPU where there is one."""
+    name = config.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: 'cuda' was asked for, but torch sees no GPU; use device=auto")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("device: 'mps' was asked for, but torch sees none; use device=auto")
+    return torch.device(name, world.local_rank) if name == "cuda" else torch.device(name)
+
+
+def build(config: Config) -> tuple[nn.Module, Data]:
+    """The network, its weights drawn from the seed alone, and the data; both on the CPU."""
+    data = known("data.name", config.data.name, DATASETS)(config)
+    normalization = known("model.norm", config.model.norm, NORMS)(
+        eps=config.model.norm_eps, momentum=config.model.norm_momentum
+    )
+    generator = torch.Generator().manual_seed(config.seed)
+    model = known("model.name", config.model.name, MODELS)(config, data, normalization, generator)
+    return model, data
+
+
+def finished(directory: Path) -> Outcome | None:
+    """The outcome of a run that has nothing left to do, or None."""
+    status = read_json(directory / rundir.STATUS)
+    if status is None or status["state"] not in ("completed", "diverged"):
+        return None
+    return Outcome(status["state"], status["step"], status["seconds"])
+
+
+def run(
+    config: Config,
+    *,
+    progress: Progress = lambda step, values: None,
+    say: Callable[[str], None] = print,
+    stop: StopFlag | None = None,
+) -> Outcome:
+    """Bring the run of ``config`` to its end: start it, resume it, or find it finished.
+
+    Only one process works on a run: a second waits for the first, then finds the run finished or
+    takes it over. Raises ValueError for bad input, before anything is written.
+    """
+    world = launched_world()
+    check(config)
+    device = device_of(config, world)
+    directory = directory_of(config, world.size)
+    done = finished(directory)
+    if done is not None and not config.force:
+        say(f"{directory}: already {done.state} at step {done.step} (force=true starts over)")
+        return done
+    torch.set_num_threads(config.threads)
+    model, data = build(config)
+    steps_per_epoch(data.splits["train"], config.train.batch_size * world.size)
+
+    _writable(directory)
+    with _alone(directory, say), process_group(world, device):
+        if config.force and directory.exists():
+            aside = directory.with_name(f"{directory.name}.{time.strftime('%Y%m%d-%H%M%S')}")
+            shutil.move(directory, aside)
+            say(f"{directory}: the run before was moved to {aside.name}")
+        done = finished(directory)
+        if done is not None:
+            return done
+        _same_data(directory, data)
+        directory.mkdir(exist_ok=True)
+        (directory / rundir.CONFIG).write_text(yaml.safe_dump(asdict(config), sort_keys=False))
+        if not (directory / rundir.MANIFEST).exists():
+            facts = manifest(
+                device=device, threads=config.threads, world=world.size, data=data.fingerprint
+            )
+            write_json(directory / rundir.MANIFEST, facts)
+        try:
+            with (stop or StopFlag()).listening() as flag:
+                return train(
+                    config,
+                    model.to(device),
+                    data,
+                    directory,
+                    device=device,
+                    world=world,
+                    stop=flag,
+                    recorder_of=lambda lengths: Recorder(directory, lengths, NoMirror()),
+                    progress=progress,
+                )
+        except (Exception, KeyboardInterrupt) as error:
+            return _failed(directory, error)
+
+
+def _failed(directory: Path, error: BaseException) -> Outcome:
+    """Leave the reason in the run's own directory, as far as the disk still takes it."""
+    line = f"{type(error).__name__}: {error}".splitlines()[0]
+    status = read_json(directory / rundir.STATUS) or {"step": 0, "seconds": 0.0}
+    state = "preempted" if isinstance(error, KeyboardInterrupt) else "failed"
+    try:
+        write_status(directory, state, status["step"], status["seconds"], line)
+        (directory / rundir.TRACEBACK).write_text("".join(traceback.format_exception(error)))
+    except OSError as also:
+        line += f" (and its record could not be written: {also})"
+    return Outcome(state, status["step"], status["seconds"], error=line)
+
+
+def _writable(directory: Path) -> None:
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        rundir.lock_file(directory).touch()
+    except OSError as error:
+        raise ValueError(
+            f"runs: cannot write to {directory.parent} ({error.strerror}); "
+            f"give a writable folder with runs=..."
+        ) from error
+
+
+def _alone(directory: Path, say: Callable[[str], None]) -> FileLock:
+    lock = FileLock(rundir.lock_file(directory))
+    try:
+        lock.acquire(timeout=0)
+        lock.release()
+    except Timeout:
+        say(f"{directory}: another process is training this run; waiting for it")
+    return lock
+
+
+def _same_data(directory: Path, data: Data) -> None:
+    before = read_json(directory / rundir.MANIFEST)
+    if before is not None and before["data"] != data.fingerprint:
+        raise ValueError(
+            f"{directory}: the run was begun on data {before['data'][:16]}, but {data.name} is now "
+            f"{data.fingerprint[:16]}; bring the data back, or start over with force=true"
+        )

@@ -1,0 +1,199 @@
+"""What a run leaves behind: metrics, traces, timing, status, manifest; and their mirror.
+
+Local records are the truth. Rows are appended whole and never depend on a clock, except those of
+``timing.jsonl``. A resumed run first cuts its files back to its checkpoint, so that it writes the
+rows an uninterrupted run would have written, byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from bn_repro import rundir
+from bn_repro.checkpoint import write_atomically
+
+SERIES = (rundir.METRICS, rundir.TRACES, rundir.TIMING)
+
+
+class Mirror(Protocol):
+    """Where records are shown besides the run directory. It must never end a run."""
+
+    def log(self, step: int, values: Mapping[str, float | None]) -> None:
+        """Show ``values`` at ``step``."""
+        ...
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Close with the run's last status."""
+        ...
+
+
+class NoMirror:
+    """The absence of a mirror."""
+
+    def log(self, step: int, values: Mapping[str, float | None]) -> None:
+        """Show nothing."""
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Close nothing."""
+
+
+class Recorder:
+    """The open records of one run in ``directory``; ``lengths`` are those of its checkpoint."""
+
+    def __init__(
+        self,
+        directory: Path,
+        lengths: Mapping[str, int] | None = None,
+        mirror: Mirror | None = None,
+    ) -> None:
+        self.directory = directory
+        self.mirror: Mirror = mirror or NoMirror()
+        self._files = {}
+        for name in SERIES:
+            path, length = directory / name, (lengths or {}).get(name, 0)
+            if path.exists() and path.stat().st_size < length:
+                raise ValueError(
+                    f"{path}: {path.stat().st_size} bytes where its checkpoint knew {length}; "
+                    f"the record was altered, start over with force=true"
+                )
+            file = open(path, "ab")  # noqa: SIM115 (closed by close())
+            file.truncate(length)
+            self._files[name] = file
+
+    def metrics(self, step: int, split: str, statistics: str, values: Mapping[str, float]) -> None:
+        """A row of ``metrics.jsonl``; ``values`` are loss, top1, ... (accuracies as fractions)."""
+        row = {"step": step, "split": split, "statistics": statistics, **values}
+        self._append(rundir.METRICS, [row])
+        shown = split if statistics in ("moving", "batch") else f"{split}_{statistics}"
+        self.mirror.log(step, {f"{shown}/{key}": _plain(v) for key, v in values.items()})
+
+    def traces(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Rows of ``traces.jsonl``, all of one step."""
+        self._append(rundir.TRACES, rows)
+        for row in rows:
+            place = f"{row['site']}/{'layer' if row['unit'] is None else 'unit'}"
+            values = {k: v for k, v in row.items() if k not in ("step", "site", "unit")}
+            self.mirror.log(
+                row["step"], {f"trace/{place}/{k}": _plain(v) for k, v in values.items()}
+            )
+
+    def timing(self, row: Mapping[str, Any]) -> None:
+        """A row of ``timing.jsonl``: all that a clock had a part in."""
+        self._append(rundir.TIMING, [row])
+
+    def _append(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        lines = "".join(
+            json.dumps({key: _plain(value) for key, value in row.items()}) + "\n" for row in rows
+        )
+        self._files[name].write(lines.encode())
+        self._files[name].flush()
+
+    def lengths(self) -> dict[str, int]:
+        """The records' lengths in bytes, once they are on the disk: what a checkpoint remembers."""
+        for file in self._files.values():
+            os.fsync(file.fileno())
+        return {name: file.tell() for name, file in self._files.items()}
+
+    def status(self, state: str, step: int, seconds: float, error: str | None = None) -> None:
+        """Replace ``status.json``."""
+        write_status(self.directory, state, step, seconds, error)
+
+    def close(self) -> None:
+        """Close the records; the mirror is told the last status."""
+        for file in self._files.values():
+            file.close()
+        self.mirror.finish(read_json(self.directory / rundir.STATUS) or {})
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_status(
+    directory: Path, state: str, step: int, seconds: float, error: str | None = None
+) -> None:
+    """Replace the ``status.json`` of ``directory`` atomically."""
+    status = {"state": state, "step": step, "seconds": round(seconds, 3), "error": error}
+    write_json(directory / rundir.STATUS, status)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write ``value`` as JSON, atomically."""
+    write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in the file at ``path``, or None where there is no file."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON ({error}); remove the file or start over") from error
+
+
+def manifest(*, device: torch.device, threads: int, world: int, data: str) -> dict[str, Any]:
+    """What this run was made with, and by."""
+    commit, dirty = _commit()
+    return {
+        "commit": commit,
+        "dirty": dirty,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("bn-repro", "torch", "torchvision", "numpy")},
+        },
+        "device": device.type,
+        "hardware": _hardware(device, threads),
+        "engine": "eager",
+        "world": world,
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "data": data,
+    }
+
+
+def _commit() -> tuple[str | None, bool]:
+    def git(*words: str) -> str:
+        here = Path(__file__).parent
+        return subprocess.run(
+            ["git", *words], cwd=here, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, False
+
+
+def _hardware(device: torch.device, threads: int) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        models = [x for x in cpuinfo.read_text().splitlines() if x.startswith("model name")]
+        name = models[0].split(":", 1)[1].strip() if models else name
+    return f"{name}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def last_top1(directory: Path) -> float | None:
+    """The last evaluated accuracy of a run, with moving averages; None without one."""
+    found = None
+    for line in (directory / rundir.METRICS).read_text().splitlines():
+        row = json.loads(line)
+        if row["split"] != "train" and row["statistics"] == "moving":
+            found = row["top1"]
+    return found

@@ -1,0 +1,28 @@
+"""The names of the files in a run directory, and where a run's directory lies.
+
+A run is ``<runs>/<experiment>-<id>/seed<k>/``; the lock that keeps two processes from one run is a
+sibling of the directory, so that it outlives a directory that is moved aside.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+CONFIG = "config.yaml"
+MANIFEST = "manifest.json"
+STATUS = "status.json"
+METRICS = "metrics.jsonl"
+TRACES = "traces.jsonl"
+TIMING = "timing.jsonl"
+CHECKPOINTS = "checkpoints"
+TRACEBACK = "traceback.txt"
+
+
+def run_directory(runs: str | Path, experiment: str, run_id: str, seed: int) -> Path:
+    """``<runs>/<experiment>-<id>/seed<k>``; the experiment's slash makes a folder per family."""
+    return Path(runs) / f"{experiment}-{run_id}" / f"seed{seed}"
+
+
+def lock_file(directory: Path) -> Path:
+    """The lock of the run in ``directory``."""
+    return directory.with_name(directory.name + ".lock")

@@ -1,0 +1,95 @@
+"""How the input of a nonlinearity is distributed, as numbers (Figures 1b and 1c).
+
+The trainer wraps single steps in :func:`tap`; between them no hook is on the network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+PERCENTILES = (0.15, 0.50, 0.85)
+UNIT = 0
+"""The "typical activation": the first unit, chosen before any run."""
+SATURATED = 4.0
+"""|x| beyond which a sigmoid's slope is under 1.8 %."""
+POOLED = 1 << 16
+"""At most so many values, evenly spaced, stand for a layer's percentiles."""
+
+Row = dict[str, float | int | str | None]
+
+
+def is_trace_step(step: int, *, every: int, dense: int) -> bool:
+    """Whether ``step`` is traced: 18 steps a decade up to ``dense``, then every ``every``-th."""
+    if step <= dense:
+        return step % max(1, 10 ** math.floor(math.log10(step)) // 2) == 0
+    return every > 0 and step % every == 0
+
+
+@contextmanager
+def tap(sites: Mapping[str, nn.Module]) -> Iterator[Tap]:
+    """Listen to the inputs of ``sites`` during one forward and backward pass."""
+    taken = Tap()
+    handles = [
+        module.register_forward_pre_hook(taken.listener(name)) for name, module in sites.items()
+    ]
+    try:
+        yield taken
+    finally:
+        for handle in handles:
+            handle.remove()
+        taken.inputs.clear()
+
+
+class Tap:
+    """The inputs met while listening; :meth:`rows` turns them into numbers."""
+
+    def __init__(self) -> None:
+        self.inputs: dict[str, torch.Tensor] = {}
+
+    def listener(self, name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
+        """A forward pre-hook that keeps the input of site ``name``, and later its gradient."""
+
+        def hear(module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+            x = arguments[0]
+            if x.requires_grad:
+                x.retain_grad()
+            self.inputs[name] = x
+
+        return hear
+
+    @torch.no_grad()
+    def rows(self, step: int) -> list[Row]:
+        """Two rows a site: the unit :data:`UNIT` (a feature map of a convolution), and the layer.
+
+        ``p15, p50, p85``, ``mean``, ``std`` (of the mini-batch, biased), ``saturated`` (fraction
+        with |x| > 4) and ``grad_norm`` (of the loss with respect to these inputs).
+        """
+        rows: list[Row] = []
+        for site, x in self.inputs.items():
+            gradient = torch.zeros_like(x) if x.grad is None else x.grad
+            for unit, part, slope in (
+                (UNIT, x[:, UNIT], gradient[:, UNIT]),
+                (None, x, gradient),
+            ):
+                rows.append({"step": step, "site": site, "unit": unit, **_describe(part, slope)})
+        return rows
+
+
+def _describe(x: torch.Tensor, gradient: torch.Tensor) -> dict[str, float]:
+    x = x.detach().float().flatten()
+    some = x[:: -(-x.numel() // POOLED)]
+    low, middle, high = torch.quantile(some, x.new_tensor(PERCENTILES)).tolist()
+    return {
+        "p15": low,
+        "p50": middle,
+        "p85": high,
+        "mean": x.mean().item(),
+        "std": x.std(correction=0).item(),
+        "saturated": (x.abs() > SATURATED).float().mean().item(),
+        "grad_norm": gradient.float().norm().item(),
+    }

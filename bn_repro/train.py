@@ -1,0 +1,232 @@
+"""The training loop, and the state that makes it resume exactly."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from bn_repro import checkpoint, rundir
+from bn_repro.config import Config
+from bn_repro.data.batches import Data
+from bn_repro.distributed import StopFlag, World
+from bn_repro.evaluate import evaluate
+from bn_repro.norm import BatchNorm, population_statistics
+from bn_repro.record import Recorder
+from bn_repro.schedule import learning_rate
+from bn_repro.trace import is_trace_step, tap
+
+Progress = Callable[[int, Mapping[str, float]], None]
+"""Told the step, and what was last measured: at most a few times a second."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: its state, its last step, the seconds that it took in all."""
+
+    state: str
+    step: int
+    seconds: float
+    top1: float | None = None
+    error: str | None = None
+
+
+def train(
+    config: Config,
+    model: nn.Module,
+    data: Data,
+    directory: Path,
+    *,
+    device: torch.device,
+    world: World,
+    stop: StopFlag,
+    recorder_of: Callable[[Mapping[str, int] | None], Recorder],
+    progress: Progress,
+) -> Outcome:
+    """Train ``model`` from its last checkpoint, or from the start, to the end or to a stop.
+
+    ``model`` and ``data`` are on ``device``; ``recorder_of`` opens the records, cut back to the
+    lengths that a checkpoint remembers. Ends ``completed``, ``diverged`` (a non-finite loss) or
+    ``preempted``; errors pass through, with the records closed.
+    """
+    at = config.train
+    optimizer = sgd(model, config)
+    saved = checkpoint.load_latest(directory / rundir.CHECKPOINTS, device)
+    done, seconds, lengths = 0, 0.0, None
+    if saved is not None:
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        done, seconds, lengths = saved["step"], saved["seconds"], saved["lengths"]
+    clock = time.perf_counter() - seconds
+    record = recorder_of(lengths)
+    split = "val" if "val" in data.splits else "test"
+    last: dict[str, float] = saved["last"] if saved else {}
+    waiting = Waiting()
+
+    def save(step: int) -> None:
+        state = {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "step": step,
+            "seconds": time.perf_counter() - clock,
+            "last": last,
+            "lengths": record.lengths(),
+        }
+        checkpoint.save(directory / rundir.CHECKPOINTS, step, state)
+        record.status("running", step, state["seconds"])
+
+    def measure(step: int, statistics: str) -> None:
+        batches = data.eval_batches(split, batch_size=at.eval_batch_size, device=device)
+        last.update(evaluate(model, batches, world))
+        record.metrics(step, split, statistics, last)
+
+    def end(state: str, step: int) -> Outcome:
+        total = time.perf_counter() - clock
+        record.status(state, step, total)
+        return Outcome(state, step, total, last.get("top1"))
+
+    try:
+        record.status("running", done, seconds)
+        model.train()
+        batches = data.train_batches(
+            seed=config.seed,
+            first_step=done + 1,
+            steps=at.steps,
+            batch_size=at.batch_size,
+            rank=world.rank,
+            world=world.size,
+            device=device,
+        )
+        stochastic = any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules())
+        for step, (x, y) in enumerate(waiting.on(batches), start=done + 1):
+            for group in optimizer.param_groups:
+                group["lr"] = rate(step, config)
+            if stochastic:
+                torch.manual_seed(draw_seed(config.seed, step, world.rank))
+            if is_trace_step(step, every=at.trace_every, dense=at.trace_dense):
+                with tap(model.sites()) as taps:  # pyright: ignore[reportCallIssue]
+                    loss, logits = gradients(model, x, y, optimizer)
+                    record.traces(taps.rows(step))
+            else:
+                loss, logits = gradients(model, x, y, optimizer)
+            value = loss.item()
+            if step % at.log_every == 0 or step == at.steps or not math.isfinite(value):
+                top1 = (logits.argmax(1) == y).float().mean().item()
+                record.metrics(step, "train", "batch", {"loss": value, "top1": top1})
+                progress(step, last)
+            if not math.isfinite(value):
+                return end("diverged", step)
+            optimizer.step()
+
+            if step % at.eval_every == 0 or step == at.steps:
+                record.timing({"step": step, **waiting.throughput(at.batch_size * world.size)})
+                measure(step, "moving")
+                progress(step, last)
+            if stop.agreed(world, device) and step < at.steps:
+                save(step)
+                return end("preempted", step)
+            if step % at.checkpoint_every == 0 or step == at.steps:
+                save(step)
+
+        if at.population_batches and any(isinstance(m, BatchNorm) for m in model.modules()):
+            moving = last["top1"]
+            with population_statistics(model, population_batches(config, data, device)):
+                measure(at.steps, "population")
+            last["top1"] = moving
+        checkpoint.trim(directory / rundir.CHECKPOINTS, keep=1)
+        return end("completed", at.steps)
+    finally:
+        record.close()
+
+
+def gradients(
+    model: nn.Module, x: torch.Tensor, y: torch.Tensor, optimizer: torch.optim.Optimizer
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Forward and backward of one mini-batch: its mean cross-entropy and its logits."""
+    optimizer.zero_grad(set_to_none=True)
+    logits = model(x)
+    loss = F.cross_entropy(logits, y)
+    loss.backward()
+    return loss.detach(), logits.detach()
+
+
+def sgd(model: nn.Module, config: Config) -> torch.optim.SGD:
+    """SGD with momentum; the L2 weight is on weight matrices and kernels, not biases or BN."""
+    decayed = [
+        m.weight for m in model.modules() if isinstance(m, nn.Linear | nn.modules.conv._ConvNd)
+    ]
+    known = set(decayed)
+    return torch.optim.SGD(
+        [
+            {"params": decayed, "weight_decay": config.optimizer.weight_decay},
+            {"params": [p for p in model.parameters() if p not in known], "weight_decay": 0.0},
+        ],
+        lr=config.optimizer.lr,
+        momentum=config.optimizer.momentum,
+    )
+
+
+def rate(step: int, config: Config) -> float:
+    """The learning rate of ``step``; the stairs shrink with a run shorter than the paper's."""
+    o, t = config.optimizer, config.train
+    every = o.decay_every
+    if every is not None:
+        every *= t.steps / (t.paper_steps or t.steps) / o.decay_speed
+    return learning_rate(step, lr=o.lr, decay_rate=o.decay_rate, decay_every=every)
+
+
+def draw_seed(seed: int, step: int, rank: int) -> int:
+    """The seed of what a step draws at random (dropout), a function of these three alone."""
+    return int(np.random.SeedSequence((seed, 3, step, rank)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def population_batches(config: Config, data: Data, device: torch.device) -> Any:
+    """Training mini-batches for Algorithm 2, of the run's own size, from an order of their own."""
+    n = config.train.population_batches
+    batches = data.train_batches(
+        seed=config.seed + 1_000_003,
+        first_step=1,
+        steps=n,
+        batch_size=config.train.batch_size,
+        device=device,
+    )
+    return (x for x, _ in islice(batches, n))
+
+
+class Waiting:
+    """Where the time between two evaluations went: in the step, or in waiting for its data."""
+
+    def __init__(self) -> None:
+        self.steps, self.waited, self.worked = 0, 0.0, 0.0
+
+    def on(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """``batches``, each timed: its own making, and what the loop then does with it."""
+        while True:
+            begun = time.perf_counter()
+            batch = next(batches, None)
+            ready = time.perf_counter()
+            if batch is None:
+                return
+            yield batch
+            self.steps += 1
+            self.waited += ready - begun
+            self.worked += time.perf_counter() - ready
+
+    def throughput(self, batch: int) -> dict[str, float]:
+        """Examples a second and the share of time spent waiting, since the last call."""
+        spent = self.waited + self.worked
+        rates = {
+            "examples_per_second": batch * self.steps / spent if spent else math.nan,
+            "waiting": self.waited / spent if spent else math.nan,
+        }
+        self.steps, self.waited, self.worked = 0, 0.0, 0.0
+        return rates

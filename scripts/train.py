@@ -1,0 +1,9 @@
+"""Train one run, a sweep (-m), or a study.
+
+python scripts/train.py experiment=mnist/bn seed=0
+"""
+
+from bn_repro import cli
+
+if __name__ == "__main__":
+    cli.main(cli.train)

@@ -1,0 +1,74 @@
+"""Order as a function of seed and step: no state, no class alone, the paper's three shufflings."""
+
+import numpy as np
+import pytest
+import torch
+
+from bn_repro.data.batches import SHUFFLINGS, batch_indices, epoch_of, epoch_order
+
+
+def steps(first, last, **options):
+    batches = batch_indices(100, seed=7, first_step=first, steps=last, global_batch=8, **options)
+    return [indices for _, indices in batches]
+
+
+@pytest.mark.parametrize("shuffling", SHUFFLINGS)
+def test_an_epoch_holds_every_example_once(shuffling):
+    for epoch in range(3):
+        order = epoch_order(100, 7, epoch, shuffling, shard=16)
+        assert order.sort().values.tolist() == list(range(100))
+
+
+@pytest.mark.parametrize("shuffling", SHUFFLINGS)
+def test_starting_anywhere_gives_the_batches_of_an_uninterrupted_run(shuffling):
+    whole = steps(1, 40, shuffling=shuffling, shard=16)
+    for first in (2, 12, 13, 14, 30):
+        part = steps(first, 40, shuffling=shuffling, shard=16)
+        assert all(torch.equal(a, b) for a, b in zip(part, whole[first - 1 :], strict=True))
+
+
+def test_seeds_and_epochs_differ():
+    assert not torch.equal(epoch_order(100, 0, 0), epoch_order(100, 1, 0))
+    assert not torch.equal(epoch_order(100, 0, 0), epoch_order(100, 0, 1))
+
+
+def test_the_examples_left_over_wait_for_another_order():
+    assert epoch_of(100, 12, 8) == (0, 11)
+    assert epoch_of(100, 13, 8) == (1, 0)
+
+
+def companions(shuffling, epoch):
+    """The sets of 8 that are neighbours within an epoch's shards of 16."""
+    order = epoch_order(96, 7, epoch, shuffling, shard=16).numpy().reshape(-1, 8)
+    return {frozenset(row) for row in order}
+
+
+def test_fixed_keeps_companions_and_within_shard_mixes_them():
+    assert companions("fixed", 0) == companions("fixed", 5)
+    assert companions("within_shard", 0) != companions("within_shard", 5)
+
+
+def test_within_shard_stays_within_its_shard():
+    def shards(epoch):
+        order = epoch_order(96, 7, epoch, "within_shard", shard=16).numpy().reshape(-1, 16)
+        return {frozenset(row) for row in order}
+
+    assert shards(0) == shards(5)
+
+
+@pytest.mark.parametrize("shuffling", SHUFFLINGS)
+def test_no_batch_is_of_one_class_though_the_data_are_sorted(shuffling):
+    labels = np.repeat(np.arange(10), 100)
+    order = epoch_order(1000, 3, 0, shuffling, shard=64).numpy()
+    classes = [len(set(labels[order[i : i + 32]])) for i in range(0, 992, 32)]
+    assert min(classes) >= 5
+
+
+def test_too_few_examples_are_told():
+    with pytest.raises(ValueError, match="train.batch_size: a mini-batch of 8 needs"):
+        epoch_of(7, 1, 8)
+
+
+def test_an_unknown_shuffling_is_told():
+    with pytest.raises(ValueError, match="data.shuffling: 'random' is unknown"):
+        epoch_order(10, 0, 0, "random")
