@@ -55,13 +55,21 @@ MODELS: dict[str, Callable[[Config, Data, norm.Norm, torch.Generator], nn.Module
 
 
 def _mnist_binary(config: Config) -> Data:
-    d = config.data
-    return mnist.mnist_binary(held_out=d.held_out, limit=d.limit, limit_seed=config.seed)
+    return mnist.mnist_binary(**_mnist_part(config))
 
 
 def _mnist(config: Config) -> Data:
+    return mnist.mnist_grey(config.data.root, **_mnist_part(config))
+
+
+def _mnist_part(config: Config) -> dict[str, Any]:
     d = config.data
-    return mnist.mnist_grey(d.root, held_out=d.held_out, limit=d.limit, limit_seed=config.seed)
+    return {
+        "held_out": d.held_out,
+        "limit": d.limit,
+        "limit_seed": config.seed,
+        "shuffling": d.shuffling,
+    }
 
 
 DATASETS: dict[str, Callable[[Config], Data]] = {"mnist_binary": _mnist_binary, "mnist": _mnist}
@@ -164,7 +172,7 @@ def run(
             )
             write_json(directory / rundir.MANIFEST, facts)
         try:
-            with (stop or StopFlag()).listening() as flag:
+            with (StopFlag() if stop is None else stop).listening() as flag:
                 return train(
                     config,
                     model.to(device),

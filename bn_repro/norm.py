@@ -51,7 +51,7 @@ def batch_norm_forward(
     mu = mean(x, dims)
     var = mean((x - mu) ** 2, dims)
     xhat = (x - mu) / torch.sqrt(var + eps)
-    y = gamma * xhat + beta
+    y = xhat * gamma + beta  # gamma * xhat, in this order for the memory format of x
     return y, mu, var
 
 
@@ -139,7 +139,7 @@ class BatchNorm(nn.Module):
                     average.copy_((1 - self.momentum) * average + self.momentum * new)
         else:
             scale, shift = affine_map(gamma, beta, mean, var, self.eps)
-            y = self._spread(scale) * x + self._spread(shift)
+            y = x * self._spread(scale) + self._spread(shift)
         return y.to(x.dtype)
 
     def normalize(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, int | Tensor]:
@@ -240,7 +240,7 @@ def estimate_population_statistics(model: nn.Module, batches: Iterable[Tensor]) 
     layers = [module for module in model.modules() if isinstance(module, BatchNorm)]
     sums, count, unbiased = defaultdict[BatchNorm, Any](float), defaultdict(int), {}
 
-    def take(layer: BatchNorm, inputs: tuple[Tensor]) -> None:
+    def take(layer: BatchNorm, inputs: tuple[Tensor], output: Tensor) -> None:
         _, mu, var, m = layer.normalize(*inputs)
         sums[layer] += torch.stack([mu, var]).cpu().double()
         count[layer] += 1
@@ -251,7 +251,7 @@ def estimate_population_statistics(model: nn.Module, batches: Iterable[Tensor]) 
         model.eval()
         for layer in layers:
             layer.train()
-            hooks.enter_context(layer.register_forward_pre_hook(take))
+            hooks.enter_context(layer.register_forward_hook(take))
         for x in batches:
             shape = shape or x.shape
             if x.shape != shape:

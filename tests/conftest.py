@@ -6,12 +6,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
-
-ROOT = Path(__file__).parent.parent
+from support import ROOT
 
 torch.set_num_threads(1)
 

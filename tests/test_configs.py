@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from conftest import ROOT
+from support import ROOT
 
 from bn_repro.compose import compose
 from bn_repro.config import differences

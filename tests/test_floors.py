@@ -2,7 +2,7 @@
 
 import ast
 
-from conftest import ROOT
+from support import ROOT
 
 PACKAGE = ROOT / "bn_repro"
 FLOORS = [

@@ -1,0 +1,180 @@
+"""Sets of labelled images in MNIST's own format (IDX): read and checked, MNIST itself downloaded.
+
+Whatever is loaded is checked against its own header and, where a checksum is published, against
+that.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import socket
+import tempfile
+import zlib
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+MNIST_MD5 = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+"""Of MNIST's files as they are once gunzipped."""
+
+DOWNLOAD_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Labelled images as they are stored: ``images`` uint8 (N, H, W), ``labels`` uint8 (N,)."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    digest: str
+    """Digest of the content: equal content gives an equal digest, gzipped or not."""
+
+
+def read_idx_set(
+    root: Path, *, published: bool = False, classes: int | None = None
+) -> tuple[Digits, Digits]:
+    """Training and test images of the four IDX files under ``root``, each checked.
+
+    ValueError names the file and the reason: a missing file, a damaged one, images and labels that
+    disagree, a label beyond ``classes``. A set is taken for MNIST, and held to its published MD5s,
+    where ``published`` says so or where one of its two image files is MNIST's.
+    """
+    paths = _located(root)
+    arrays, md5s = {}, {}
+    for name, path in paths.items():
+        arrays[name], md5s[name] = _read_idx(path, dimensions=3 if "images" in name else 1)
+    if published or any(md5s[images] == MNIST_MD5[images] for images, _ in FILES.values()):
+        for name, expected in MNIST_MD5.items():
+            if md5s[name] != expected:
+                raise ValueError(
+                    f"{paths[name]}: not MNIST's file: its content has MD5 {md5s[name]}, "
+                    f"published is {expected}; delete it and get it again"
+                )
+    read = []
+    for images, labels in FILES.values():
+        if len(arrays[images]) != len(arrays[labels]):
+            raise ValueError(
+                f"{paths[labels]}: {len(arrays[labels])} labels for the {len(arrays[images])} "
+                f"images of {paths[images].name}"
+            )
+        read.append(Digits(arrays[images], arrays[labels], f"{md5s[images]} {md5s[labels]}"))
+    _check_labels({paths[labels]: arrays[labels] for _, labels in FILES.values()}, classes)
+    train, test = read
+    if train.images.shape[1:] != test.images.shape[1:]:
+        sizes = ["x".join(map(str, part.images.shape[1:])) for part in read]
+        raise ValueError(f"{root}: training images of {sizes[0]} pixels, test images of {sizes[1]}")
+    return train, test
+
+
+def _located(root: Path) -> dict[str, Path]:
+    """The four files' paths; where both lie there, the plain one goes before the gzipped."""
+    names = [name for pair in FILES.values() for name in pair]
+    best: dict[str, Path] = {}
+    for folder in (root, root / "raw", root / "MNIST" / "raw"):
+        found = {
+            name: path
+            for name in names
+            for path in (folder / f"{name}.gz", folder / name)
+            if os.path.isfile(path)
+        }
+        if len(found) > len(best):
+            best = found
+    missing = [name for name in names if name not in best]
+    if missing:
+        raise ValueError(
+            f"data.root: no {' and no '.join(missing)} (.gz or not) under {root}; expected the "
+            f"four IDX files {', '.join(names)} there, in raw/ or in MNIST/raw/"
+        )
+    return best
+
+
+def _read_idx(path: Path, dimensions: int) -> tuple[np.ndarray, str]:
+    """The array of an IDX file of bytes, and the MD5 of the file as it is once gunzipped.
+
+    The format: two zero bytes, the type (8: unsigned byte), the number of dimensions, each
+    dimension as a big-endian 32-bit integer, then the data.
+    """
+    try:
+        content = path.read_bytes()
+        if content[:2] == b"\x1f\x8b":
+            content = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path}: cannot be read, or is truncated or corrupt: {error}") from error
+    header = 4 + 4 * dimensions
+    magic = bytes((0, 0, 8, dimensions))
+    if len(content) < header or content[:4] != magic:
+        raise ValueError(
+            f"{path}: not an IDX file of {'images' if dimensions == 3 else 'labels'}: "
+            f"it begins with {content[:4].hex() or 'nothing'}, expected {magic.hex()}"
+        )
+    shape = [int(d) for d in np.frombuffer(content[4:header], ">u4")]
+    promised = int(np.prod(shape, dtype=object))
+    if len(content) - header != promised or promised == 0:
+        raise ValueError(
+            f"{path}: its header promises {' x '.join(map(str, shape))} = {promised} bytes, "
+            f"{len(content) - header} follow; the file is truncated, corrupt or empty"
+        )
+    array = np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    return array, hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _check_labels(labels: dict[Path, np.ndarray], classes: int | None) -> None:
+    """Labels lie below ``classes``, or where that is not given, below the training labels' end.
+
+    A damaged label would then add classes that have no examples. Ten are taken as they come (a
+    small set may lack one), more only where the training labels leave no gap.
+    """
+    path, train = next(iter(labels.items()))
+    used = np.unique(train)
+    last = int(used[-1])
+    if classes is None and last >= 10 and len(used) < last - used[0] + 1:
+        raise ValueError(
+            f"{path}: label {last}, but classes below it have no example; the file is corrupt, "
+            "or data.classes has to be given"
+        )
+    for path, found in labels.items():
+        if found.max() >= (classes or last + 1):
+            raise ValueError(
+                f"{path}: label {found.max()} is out of range for {classes or last + 1} classes"
+            )
+
+
+def downloaded() -> Path:
+    """The cache folder with MNIST's four files, downloaded by torchvision if they are not there."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "bn_repro/mnist"
+    if all((cache / name).is_file() for name in MNIST_MD5):
+        return cache
+    timeout = socket.getdefaulttimeout()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        # Of several runs one downloads; a file appears under its name only when it is whole.
+        with FileLock(cache / "download.lock"), tempfile.TemporaryDirectory(dir=cache) as scratch:
+            if not all((cache / name).is_file() for name in MNIST_MD5):
+                from torchvision.datasets import MNIST  # takes seconds, and few runs need it
+
+                socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)
+                MNIST(scratch, train=False, download=True)
+                for name in MNIST_MD5:
+                    os.replace(Path(scratch) / "MNIST" / "raw" / name, cache / name)
+    except (OSError, RuntimeError, ImportError, HTTPException) as error:
+        raise ValueError(
+            f"data.root: not given, and MNIST cannot be downloaded to {cache}: "
+            f"{' '.join(str(error).split())}; give data.root, a directory with its four IDX files"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(timeout)
+    return cache

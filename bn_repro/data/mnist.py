@@ -1,0 +1,247 @@
+"""MNIST: the binary digits of section 4.1, shipped with the package, and any set of IDX files.
+
+``mnist_binary`` reads the packed set beside this module, checked against its recorded SHA-256;
+``mnist_grey`` reads the four files of MNIST's own format, downloaded or from a directory given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import lzma
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bn_repro.data.batches import SHUFFLINGS, batch_indices, steps_per_epoch
+from bn_repro.data.idx import Digits, downloaded, read_idx_set
+
+THRESHOLD = 127
+"""A pixel above it is ink: the paper's images are binary, and its threshold is not given."""
+
+PACKED = Path(__file__).parent / "mnist_binary" / "digits.xz"
+PACKED_SPLITS = {
+    "train": (60_000, "ff23dcd6ab28c72f1dc7b1edd087d7ca8b7e2a683d4633bbf3fde816d926f79b"),
+    "test": (10_000, "34abda6bcbb954438b776fb93d7b27a8d5aa66791f14055a8791becc3c6cbe81"),
+}
+"""Images of each split in ``PACKED``, in its order, and the SHA-256 of the split's content."""
+
+
+class InMemory:
+    """A data set held whole in memory: ``batches.Data`` on resident tensors.
+
+    x is float32 (B, H*W) in [0, 1], y int64 (B,). The last ``held_out`` training images, by index,
+    are the split "val"; of those before them "train" is all, or ``limit`` drawn without replacement
+    from ``limit_seed`` (with one seed, a smaller limit draws a part of a larger one). "test" is
+    always whole. Each split goes to a device when first asked for there, and stays.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        train: Digits,
+        test: Digits,
+        *,
+        classes: int,
+        white: int,
+        held_out: int = 0,
+        limit: int | None = None,
+        limit_seed: int = 0,
+        shuffling: str = "full",
+    ) -> None:
+        n = len(train.labels)
+        if not 0 <= held_out < n:
+            raise ValueError(
+                f"data.held_out: {held_out} of {n} training images leaves none to train on; "
+                f"hold out 0 to {n - 1}"
+            )
+        kept = n - held_out
+        if limit is not None and not 0 < limit <= kept:
+            raise ValueError(
+                f"data.limit: {limit} training images asked for, {kept} are there "
+                f"({n} less {held_out} held out)"
+            )
+        if shuffling not in SHUFFLINGS:
+            raise ValueError(f"data.shuffling: {shuffling!r} is unknown; one of {SHUFFLINGS}")
+        chosen = slice(0, kept) if limit is None else _drawn(kept, limit, limit_seed)
+        self._stored = {"train": (train.images[chosen], train.labels[chosen])}
+        if held_out:
+            self._stored["val"] = (train.images[kept:], train.labels[kept:])
+        self._stored["test"] = (test.images, test.labels)
+        self._resident: dict[tuple[str, torch.device], tuple[torch.Tensor, torch.Tensor]] = {}
+        self._white = white
+        self._shuffling = shuffling
+
+        self.name = name
+        self.classes = classes
+        self.shape = (int(np.prod(train.images.shape[1:])),)
+        self.splits = {split: len(y) for split, (_, y) in self._stored.items()}
+        content = {
+            "train": train.digest,
+            "test": test.digest,
+            "image": train.images.shape[1:],
+            "held_out": held_out,
+            "drawn": None if isinstance(chosen, slice) else _sha256(chosen.tobytes()),
+        }
+        self.fingerprint = _sha256(json.dumps(content, sort_keys=True).encode())
+
+    def train_batches(
+        self,
+        *,
+        seed: int,
+        first_step: int,
+        steps: int,
+        batch_size: int,
+        rank: int = 0,
+        world: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """This rank's ``batch_size`` examples of the mini-batches ``first_step`` to ``steps``.
+
+        A pure function of (seed, step); the ranks' parts, in order, are the global mini-batch.
+        ValueError, at the call, where the training set is smaller than one global mini-batch.
+        """
+        assert 0 <= rank < world
+        x, y = self._on(device, "train")
+        steps_per_epoch(len(y), batch_size * world)
+        own = slice(rank * batch_size, (rank + 1) * batch_size)
+        order = batch_indices(
+            len(y),
+            seed=seed,
+            first_step=first_step,
+            steps=steps,
+            global_batch=batch_size * world,
+            shuffling=self._shuffling,
+        )
+        mine = (indices[own].to(y.device) for _, indices in order)
+        return ((x.index_select(0, i), y.index_select(0, i)) for i in mine)
+
+    def eval_batches(
+        self,
+        split: str,
+        *,
+        batch_size: int,
+        rank: int = 0,
+        world: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Every example of ``split`` once over all ranks, in stored order, as views: do not write.
+
+        Each rank has a contiguous part; the last mini-batch of a part may be short.
+        """
+        assert 0 <= rank < world
+        x, y = self._on(device, split)
+        start, stop = (len(y) * r // world for r in (rank, rank + 1))
+        cuts = range(start, stop, batch_size)
+        return ((x[i : min(i + batch_size, stop)], y[i : min(i + batch_size, stop)]) for i in cuts)
+
+    def _on(self, device: torch.device | str, split: str) -> tuple[torch.Tensor, torch.Tensor]:
+        if split not in self._stored:
+            raise ValueError(
+                f"split {split!r} is unknown; {self.name} has {', '.join(self.splits)}"
+            )
+        key = (split, torch.device(device))
+        if key not in self._resident:
+            images, labels = (torch.tensor(a, device=device) for a in self._stored[split])
+            x = images.flatten(1).to(torch.float32)
+            self._resident[key] = (x if self._white == 1 else x.div_(self._white), labels.long())
+        return self._resident[key]
+
+
+def mnist_binary(
+    held_out: int = 0, limit: int | None = None, limit_seed: int = 0, shuffling: str = "full"
+) -> InMemory:
+    """MNIST's 60,000 + 10,000 digits, each pixel 0 or 1 (> 127), from the file in this package."""
+    train, test = _read_packed(PACKED)
+    return InMemory(
+        "mnist_binary",
+        train,
+        test,
+        classes=10,
+        white=1,
+        held_out=held_out,
+        limit=limit,
+        limit_seed=limit_seed,
+        shuffling=shuffling,
+    )
+
+
+def mnist_grey(
+    root: str | Path | None = None,
+    *,
+    name: str = "mnist",
+    binarize: bool = False,
+    classes: int | None = None,
+    held_out: int = 0,
+    limit: int | None = None,
+    limit_seed: int = 0,
+    shuffling: str = "full",
+) -> InMemory:
+    """MNIST in grey, in [0, 1], or any other set of that format such as Fashion-MNIST.
+
+    ``root`` holds the four IDX files, gzipped or not: directly, in ``raw`` or in ``MNIST/raw``.
+    Without it MNIST is downloaded, once, to ``~/.cache/bn_repro/mnist``. ``binarize`` thresholds
+    at > 127. ``classes`` is found from the labels where it is not given.
+    """
+    if root is None:
+        train, test = read_idx_set(downloaded(), published=True, classes=classes)
+    else:
+        train, test = read_idx_set(Path(root).expanduser(), classes=classes)
+    return InMemory(
+        name,
+        binarized(train) if binarize else train,
+        binarized(test) if binarize else test,
+        classes=classes or int(train.labels.max()) + 1,
+        white=1 if binarize else 255,
+        held_out=held_out,
+        limit=limit,
+        limit_seed=limit_seed,
+        shuffling=shuffling,
+    )
+
+
+def binarized(digits: Digits) -> Digits:
+    """Each pixel 1 where it is above 127, else 0."""
+    ink = (digits.images > THRESHOLD).view(np.uint8)
+    return Digits(ink, digits.labels, _sha256(packed_bits(ink) + digits.labels.tobytes()))
+
+
+def packed_bits(ink: np.ndarray) -> bytes:
+    """Binary images (N, H, W), eight pixels to a byte; each row of an image starts a new byte."""
+    return np.packbits(ink, axis=2).tobytes()
+
+
+def _read_packed(path: Path) -> tuple[Digits, Digits]:
+    """The packed set: xz over, for each split, the images' packed bits and a byte to each label."""
+    try:
+        content = lzma.decompress(path.read_bytes())
+    except (OSError, lzma.LZMAError) as error:
+        raise _damaged(path, str(error)) from error
+    read, start = [], 0
+    for split, (n, sha256) in PACKED_SPLITS.items():
+        part = content[start : start + n * (28 * 4 + 1)]
+        if _sha256(part) != sha256:
+            raise _damaged(path, f"the SHA-256 of its {split} split is not the recorded one")
+        stored = np.frombuffer(part, np.uint8)
+        rows = stored[: n * 28 * 4].reshape(n, 28, 4)
+        read.append(Digits(np.unpackbits(rows, axis=2, count=28), stored[n * 28 * 4 :], sha256))
+        start += len(part)
+    return read[0], read[1]
+
+
+def _damaged(path: Path, reason: str) -> ValueError:
+    return ValueError(
+        f"{path}: not the packed MNIST of this package: {reason}; "
+        "check it out again, or make it with scripts/pack_mnist.py"
+    )
+
+
+def _drawn(n: int, limit: int, seed: int) -> np.ndarray:
+    order = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, n)))).permutation(n)
+    return np.sort(order[:limit])
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,256 @@
+"""A run resumes exactly, whatever cut it off; its records follow the contract."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from support import ROOT
+
+from bn_repro import checkpoint, rundir
+from bn_repro.compose import compose
+from bn_repro.distributed import StopFlag
+from bn_repro.experiment import build, directory_of, run
+
+SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=120", "train.checkpoint_every=30"]
+
+
+def silent(line: str) -> None:
+    pass
+
+
+def config_of(runs: Path, *words: str):
+    return compose([*SMOKE, f"runs={runs}", *words])
+
+
+def rows(directory: Path, name: str) -> list[dict]:
+    return [json.loads(line) for line in (directory / name).read_text().splitlines()]
+
+
+def weights(directory: Path) -> dict[str, torch.Tensor]:
+    state = checkpoint.load_latest(directory / rundir.CHECKPOINTS)
+    assert state is not None
+    return state["model"] | {
+        f"momentum{k}.{name}": value
+        for k, entry in state["optimizer"]["state"].items()
+        for name, value in entry.items()
+        if torch.is_tensor(value)
+    }
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    for name in (rundir.METRICS, rundir.TRACES):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    mine, its = weights(one), weights(other)
+    assert mine.keys() == its.keys()
+    assert all(torch.equal(mine[key], its[key]) for key in mine)
+
+
+class StopAt:
+    """A stop flag that is raised at a step, as a signal would be."""
+
+    def __init__(self, step: int) -> None:
+        self.flag, self.step = StopFlag(), step
+
+    def progress(self, step: int, values) -> None:
+        if step >= self.step:
+            self.flag.name = "SIGTERM"
+
+
+@pytest.fixture(scope="module", params=["plain", "momentum and dropout"])
+def settings(request, tmp_path_factory):
+    """The words of a run, and the directory of an uninterrupted one."""
+    words = ["optimizer.momentum=0.9", "model.dropout=0.3"] if "dropout" in request.param else []
+    config = config_of(tmp_path_factory.mktemp("whole"), *words)
+    assert run(config, say=silent).state == "completed"
+    return words, directory_of(config)
+
+
+@pytest.mark.parametrize("cuts", [[10], [40, 70, 90]])
+def test_a_preempted_run_goes_on_as_if_nothing_had_been(settings, cuts, tmp_path):
+    words, whole = settings
+    config = config_of(tmp_path, *words)
+    for cut in cuts:
+        stopper = StopAt(cut)
+        outcome = run(config, say=silent, stop=stopper.flag, progress=stopper.progress)
+        assert (outcome.state, outcome.step) == ("preempted", cut)
+        status = json.loads((directory_of(config) / rundir.STATUS).read_text())
+        assert (status["state"], status["step"]) == ("preempted", cut)
+    assert run(config, say=silent).state == "completed"
+    assert_same_run(directory_of(config), whole)
+
+
+def start(runs: Path, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "scripts/train.py", *SMOKE, f"runs={runs}", *words]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+
+
+def wait_for_step(directory: Path, step: int, process: subprocess.Popen[str]) -> None:
+    for _ in range(3000):
+        path = directory / rundir.STATUS
+        if path.exists() and json.loads(path.read_text())["step"] >= step:
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    raise AssertionError(f"no step {step} within 30 s")
+
+
+LONG = ["train.steps=3000", "train.checkpoint_every=100", "train.eval_every=1000"]
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_been(tmp_path):
+    whole, killed = config_of(tmp_path / "whole", *LONG), config_of(tmp_path / "killed", *LONG)
+    run(whole, say=silent)
+    for step in (300, 1100):
+        process = start(tmp_path / "killed", *LONG)
+        wait_for_step(directory_of(killed), step, process)
+        process.kill()
+        process.communicate()
+    torn = directory_of(killed) / rundir.METRICS
+    with open(torn, "ab") as file:
+        file.write(b'{"step": 99999, "spl')  # what a kill in the midst of a write leaves behind
+    assert run(killed, say=silent).state == "completed"
+    assert_same_run(directory_of(killed), directory_of(whole))
+
+
+def test_ctrl_c_is_a_preemption(tmp_path):
+    config = config_of(tmp_path, "train.steps=1000000")
+    process = start(tmp_path, "train.steps=1000000")
+    wait_for_step(directory_of(config), 90, process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    status = json.loads((directory_of(config) / rundir.STATUS).read_text())
+    assert process.returncode == 75, (out, err)
+    assert status["state"] == "preempted"
+    assert status["step"] == torch.load(
+        next((directory_of(config) / rundir.CHECKPOINTS).glob(f"*{status['step']}-*")),
+        weights_only=True,
+    )["step"]
+    assert "Traceback" not in out + err
+
+
+def test_a_second_process_waits_and_mixes_no_lines(tmp_path):
+    words = ["train.steps=2000"]
+    config = config_of(tmp_path, *words)
+    first = start(tmp_path, *words)
+    wait_for_step(directory_of(config), 1, first)
+    second = start(tmp_path, *words)
+    outs = [process.communicate(timeout=120) for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), outs
+    assert "another process is training this run" in outs[1][0]
+    steps = [r["step"] for r in rows(directory_of(config), rundir.METRICS) if r["split"] == "train"]
+    assert steps == list(range(10, 2001, 10))
+
+
+def test_a_full_disk_is_one_line_and_a_failed_run(tmp_path):
+    """A limit on the size of files stands for the disk: the write that passes it fails."""
+    small = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000,) * 2);"
+    call = f"{small} sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-c", call, "scripts/train.py", *SMOKE, f"runs={tmp_path}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "File too large" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    status = json.loads((directory_of(config_of(tmp_path)) / rundir.STATUS).read_text())
+    assert status["state"] == "failed"
+    assert run(config_of(tmp_path), say=silent).state == "completed"
+
+
+def test_the_records_follow_the_contract(settings):
+    _, directory = settings
+    assert yaml.safe_load((directory / rundir.CONFIG).read_text())["experiment"] == "mnist/bn"
+    manifest = json.loads((directory / rundir.MANIFEST).read_text())
+    assert {"commit", "dirty", "versions", "device", "engine", "command", "started", "data"} <= set(
+        manifest
+    )
+    status = json.loads((directory / rundir.STATUS).read_text())
+    assert set(status) == {"state", "step", "seconds", "error"}
+    assert (status["state"], status["step"]) == ("completed", 120)
+    metrics = rows(directory, rundir.METRICS)
+    tests = [(r["step"], r["statistics"]) for r in metrics if r["split"] == "test"]
+    assert tests == [(50, "moving"), (100, "moving"), (120, "moving"), (120, "population")]
+    assert all(0 <= r["top1"] <= 1 and r["loss"] > 0 for r in metrics)
+    traces = rows(directory, rundir.TRACES)
+    assert {(r["site"], r["unit"]) for r in traces} == {
+        (f"hidden{k}", unit) for k in (1, 2, 3) for unit in (0, None)
+    }
+    assert all(r["p15"] <= r["p50"] <= r["p85"] for r in traces)
+    assert len(list((directory / rundir.CHECKPOINTS).iterdir())) == 1
+    for name in (rundir.METRICS, rundir.TRACES):
+        assert "second" not in (directory / name).read_text()
+
+
+def test_a_finished_run_is_not_done_again_and_force_moves_it_aside(tmp_path):
+    config = config_of(tmp_path, "train.steps=2")
+    run(config, say=silent)
+    before = (directory_of(config) / rundir.MANIFEST).stat().st_mtime_ns
+    assert run(config, say=silent).state == "completed"
+    assert (directory_of(config) / rundir.MANIFEST).stat().st_mtime_ns == before
+    run(config_of(tmp_path, "train.steps=2", "force=true"), say=silent)
+    assert (directory_of(config) / rundir.MANIFEST).stat().st_mtime_ns != before
+    aside = [p for p in directory_of(config).parent.iterdir() if p.name.startswith("seed0.2")]
+    assert len(aside) == 1
+    assert (aside[0] / rundir.METRICS).exists()
+
+
+def test_other_data_than_the_run_was_begun_on_is_told(tmp_path):
+    config = config_of(tmp_path, "train.steps=2")
+    run(config, say=silent)
+    path = directory_of(config) / rundir.MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"data": "0" * 64}))
+    status = directory_of(config) / rundir.STATUS
+    status.write_text(status.read_text().replace("completed", "preempted"))
+    with pytest.raises(ValueError, match="begun on data 0000000000000000, but mnist_binary is now"):
+        run(config, say=silent)
+
+
+def test_a_non_finite_loss_ends_the_run_as_diverged(tmp_path, monkeypatch):
+    config = config_of(tmp_path, "model.nonlinearity=relu", "optimizer.lr=1e30", "model.norm=none")
+    outcome = run(config, say=silent)
+    assert outcome.state == "diverged"
+    last = rows(directory_of(config), rundir.METRICS)[-1]
+    assert (last["step"], last["loss"]) == (outcome.step, None)
+    assert run(config, say=silent).state == "diverged"
+
+
+def test_an_error_in_training_leaves_its_traceback_in_the_run(tmp_path, monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr("bn_repro.train.gradients", broken)
+    config = config_of(tmp_path)
+    outcome = run(config, say=silent)
+    assert (outcome.state, outcome.error) == ("failed", "RuntimeError: out of luck")
+    assert "out of luck" in (directory_of(config) / rundir.TRACEBACK).read_text()
+    monkeypatch.undo()
+    assert run(config, say=silent).state == "completed"
+
+
+def test_both_arms_begin_with_the_same_weights_and_see_the_same_order():
+    bn, data = build(compose(["experiment=mnist/bn", "seed=3"]))
+    baseline, same = build(compose(["experiment=mnist/baseline", "seed=3"]))
+    other, _ = build(compose(["experiment=mnist/baseline", "seed=4"]))
+    mine, its = bn.state_dict(), baseline.state_dict()
+    shared = [key for key in its if key.endswith("linear.weight") or "classifier" in key]
+    assert len(shared) == 5
+    assert all(torch.equal(mine[key], its[key]) for key in shared)
+    key = "layers.hidden1.linear.weight"
+    assert not torch.equal(its[key], other.state_dict()[key])
+    assert its[key].std().item() == pytest.approx(0.1, rel=0.01)
+    order = [d.train_batches(seed=3, first_step=1, steps=3, batch_size=60) for d in (data, same)]
+    for (x, y), (x2, y2) in zip(*order, strict=True):
+        assert torch.equal(x, x2)
+        assert torch.equal(y, y2)
+
+
+def test_nothing_is_written_in_the_working_directory(tmp_path, script):
+    before = set(os.listdir(ROOT))
+    script("train.py", *SMOKE, "train.steps=2", f"runs={tmp_path}")
+    assert set(os.listdir(ROOT)) - before <= {".pytest_cache"}
