@@ -1,10 +1,11 @@
-"""What the scripts do once Hydra has composed: train one run or a study, and say how it went."""
+"""What the scripts do once Hydra has composed: train, or report, and say how it went."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import NoReturn
 
 import hydra
@@ -13,12 +14,17 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from bn_repro import progress
-from bn_repro.compose import CONFIGS, plain
+from bn_repro.analysis import report as analysis
+from bn_repro.analysis import results
+from bn_repro.analysis.load import Member
+from bn_repro.compose import CONFIGS, compose, plain
 from bn_repro.config import Config
 from bn_repro.experiment import check, run
 from bn_repro.scheduler import run_all
-from bn_repro.study import Planned, accuracy_of, expand
+from bn_repro.study import Planned, accuracy_of, committed_accuracy, expand
 from bn_repro.train import Outcome
+
+RESULTS = CONFIGS.parent / "results"
 
 COMPLETED, FAILED, BAD_INPUT, PREEMPTED = 0, 1, 2, 75
 
@@ -105,3 +111,34 @@ def code_of(outcomes: Sequence[Outcome]) -> int:
     """0 where all completed or diverged, 75 where one was stopped, else 1."""
     states = {o.state for o in outcomes}
     return PREEMPTED if "preempted" in states else FAILED if "failed" in states else COMPLETED
+
+
+def report(composed: DictConfig) -> int:
+    """Draw and judge one study, or every study that has results."""
+    config, own = plain(composed), words()
+    if config.study.blocks:
+        report_study(config, own)
+        return COMPLETED
+    names = sorted(folder.name for folder in RESULTS.iterdir() if (folder / "runs.csv").exists())
+    if config.out is not None or not names:
+        raise ValueError("nothing to report: give study=..., for example study=fig1")
+    for name in names:
+        report_study(compose([f"study={name}", *own]), own)
+    return COMPLETED
+
+
+def report_study(config: Config, own: Sequence[str]) -> None:
+    """Write the results of a study, from its runs and what is there already, and say where."""
+    name = config.study.name
+    out = Path(config.out or RESULTS / name)
+    runs, whole = expand(config.study, own, committed_accuracy(out / results.RUNS))
+    if not runs:
+        raise ValueError(f"study {name}: has no runs yet; python scripts/train.py study={name}")
+    members = [Member(*r.key, varied=r.varied, directory=r.directory) for r in runs]
+    written = analysis.write(name, members, out)
+    for line in written.warnings:
+        print(f"warning: {line}", file=sys.stderr)
+    analysis.print_verdicts(written.claims, title=f"study {name}")
+    if not whole:
+        print(f"study {name}: a later block waits for runs; python scripts/train.py study={name}")
+    print(f"Figures, tables and verdicts: {out}/README.md; runs: {config.runs}/")

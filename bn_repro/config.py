@@ -155,6 +155,8 @@ class TrainConfig:
     trace_every: int = _aside(250)
     trace_dense: int = _aside(1_000)
     """Traces are dense, at geometric steps, up to this one; then every ``trace_every``."""
+    trace_sites: list[str] | None = field(default=None, metadata={"identity": False})
+    """The nonlinearities to trace; null: all."""
     checkpoint_every: int = _aside(5_000)
 
     def __post_init__(self) -> None:

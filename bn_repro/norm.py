@@ -51,7 +51,7 @@ def batch_norm_forward(
     mu = mean(x, dims)
     var = mean((x - mu) ** 2, dims)
     xhat = (x - mu) / torch.sqrt(var + eps)
-    y = xhat * gamma + beta  # gamma * xhat, in this order for the memory format of x
+    y = xhat * gamma + beta  # x comes first in each line, so that y keeps its memory format
     return y, mu, var
 
 
@@ -124,12 +124,11 @@ class BatchNorm(nn.Module):
         self.register_buffer("num_batches_tracked", torch.tensor(0))
 
     def forward(self, x: Tensor) -> Tensor:
-        joins_ranks = self.training and self.synchronized and _world_size() > 1
-        self._check(x, least=1 if joins_ranks else 2)
+        self._check(x)
         gamma, beta, mean, var = self.weight, self.bias, self.running_mean, self.running_var
         if self.training:
             self.num_batches_tracked.add_(1)  # in place, on its device: a CUDA graph repeats it
-        if self.fused and gamma.dim() == 1 and not joins_ranks:
+        if self.fused and gamma.dim() == 1 and not self._joins_ranks():
             return F.batch_norm(x, mean, var, gamma, beta, self.training, self.momentum, self.eps)
         if self.training:
             y, mu_B, var_B, m = self.normalize(x)
@@ -147,20 +146,24 @@ class BatchNorm(nn.Module):
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         gamma, beta = self._spread(self.weight), self._spread(self.bias)
         m, mean = x.numel() // gamma.numel(), mini_batch_mean
-        if self.synchronized and _world_size() > 1:
+        if self._joins_ranks():
             m, mean = _SumOverRanks.apply(x.new_full((), m)), mean_over_ranks
         return *batch_norm_forward(x, gamma, beta, self.eps, self.dims, mean), m
+
+    def _joins_ranks(self) -> bool:
+        grouped = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+        return grouped and self.training and self.synchronized
 
     def _spread(self, parameter: Tensor) -> Tensor:
         """`parameter` in the shape of the input, with the dimensions of the mini-batch 1."""
         return parameter.view(1, *parameter.shape, *(1 for _ in self.dims[1:]))
 
-    def _check(self, x: Tensor, least: int) -> None:
+    def _check(self, x: Tensor) -> None:
         shape, positions = self.weight.shape, "HW"[: len(self.dims) - 1]
         if x.shape[1 : 1 + len(shape)] != shape or x.dim() != 1 + len(shape) + len(positions):
             expected = ", ".join(["N", *map(str, shape), *positions])
             raise ValueError(f"{self}: expected an input ({expected}), got {tuple(x.shape)}")
-        if self.training and x.numel() < least * shape.numel():
+        if self.training and x.numel() < shape.numel() * (1 if self._joins_ranks() else 2):
             raise ValueError(
                 f"{self}: a mini-batch {tuple(x.shape)} has fewer than 2 values per statistic, so "
                 "that y would be beta for every x; train on larger mini-batches (drop an "
@@ -169,9 +172,7 @@ class BatchNorm(nn.Module):
 
     def extra_repr(self) -> str:
         shape = ", ".join(map(str, self.weight.shape))
-        return f"{shape}, eps={self.eps}, momentum={self.momentum}, " + (
-            "synchronized" if self.synchronized else "fused" if self.fused else "written out"
-        )
+        return f"{shape}, eps={self.eps}, momentum={self.momentum}"
 
 
 class BatchNormPerActivation(BatchNorm):
@@ -219,10 +220,6 @@ def mean_over_ranks(x: Tensor, dims: Dims) -> Tensor:
     return (sums[:-1] / sums[-1]).view_as(total)
 
 
-def _world_size() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
 def estimate_population_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
     """Algorithm 2, line 10: what the trained `model` normalizes by at inference.
 
@@ -233,7 +230,8 @@ def estimate_population_statistics(model: nn.Module, batches: Iterable[Tensor]) 
     into running_mean and running_var of each BN layer; the means, over the mini-batches, are summed
     in float64. Weights are frozen, and all but BN (dropout) is in eval mode. As in N_BN^tr every
     layer normalizes by its mini-batch, so that the next layer's statistics are those of training.
-    A layer that is not reached (of an auxiliary classifier) keeps its moving averages.
+    A layer that is not reached (of an auxiliary classifier) keeps its moving averages. A model with
+    synchronized layers must run on all ranks at once, each with its share of every mini-batch.
 
     Raises ValueError for no mini-batches, or of different shapes; then nothing is written.
     """
@@ -345,11 +343,18 @@ def none(eps: float = 1e-5, momentum: float = 0.1) -> Norm:
     return Norm(nn.Identity, nn.Identity, nn.Identity, bias=True)
 
 
-def batch(eps: float = 1e-5, momentum: float = 0.1, **options: bool) -> Norm:
-    """Batch normalization; `eps`, `momentum`, and `fused`, `synchronized` as in `BatchNorm`."""
-    activation = partial(BatchNormPerActivation, eps=eps, momentum=momentum, **options)
-    feature_map = partial(BatchNormPerFeatureMap, eps=eps, momentum=momentum, **options)
+def batch(
+    eps: float = 1e-5, momentum: float = 0.1, fused: bool = True, synchronized: bool = False
+) -> Norm:
+    """Batch normalization; the arguments are those of `BatchNorm`."""
+
+    def form(layer: type[BatchNorm]) -> Callable[..., BatchNorm]:
+        return partial(layer, eps=eps, momentum=momentum, fused=fused, synchronized=synchronized)
+
+    activation, feature_map = form(BatchNormPerActivation), form(BatchNormPerFeatureMap)
     return Norm(activation, feature_map, activation, bias=False)
 
 
-sync_batch = partial(batch, synchronized=True)
+def sync_batch(eps: float = 1e-5, momentum: float = 0.1, fused: bool = True) -> Norm:
+    """Batch normalization whose mini-batch, in training, is that of all ranks together."""
+    return batch(eps, momentum, fused, synchronized=True)

@@ -139,7 +139,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The object in the file at ``path``, or None where there is no file."""
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not JSON ({error}); remove the file or start over") from error

@@ -25,6 +25,9 @@ from bn_repro.record import Recorder
 from bn_repro.schedule import learning_rate
 from bn_repro.trace import is_trace_step, tap
 
+AUXILIARY_WEIGHT = 0.3
+"""Of the auxiliary classifier's loss (Szegedy 2014, sec. 5)."""
+
 Progress = Callable[[int, Mapping[str, float]], None]
 """Told the step, and what was last measured: at most a few times a second."""
 
@@ -86,7 +89,8 @@ def train(
 
     def measure(step: int, statistics: str) -> None:
         batches = data.eval_batches(split, batch_size=at.eval_batch_size, device=device)
-        last.update(evaluate(model, batches, world))
+        with autocast(device, at.precision):
+            last.update(evaluate(model, batches, world))
         record.metrics(step, split, statistics, last)
 
     def end(state: str, step: int) -> Outcome:
@@ -106,6 +110,7 @@ def train(
             world=world.size,
             device=device,
         )
+        sites = sites_of(model, at.trace_sites)
         stochastic = any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules())
         for step, (x, y) in enumerate(waiting.on(batches), start=done + 1):
             for group in optimizer.param_groups:
@@ -113,11 +118,11 @@ def train(
             if stochastic:
                 torch.manual_seed(draw_seed(config.seed, step, world.rank))
             if is_trace_step(step, every=at.trace_every, dense=at.trace_dense):
-                with tap(model.sites()) as taps:  # pyright: ignore[reportCallIssue]
-                    loss, logits = gradients(model, x, y, optimizer)
+                with tap(sites) as taps:
+                    loss, logits = gradients(model, x, y, optimizer, at.precision)
                     record.traces(taps.rows(step))
             else:
-                loss, logits = gradients(model, x, y, optimizer)
+                loss, logits = gradients(model, x, y, optimizer, at.precision)
             value = loss.item()
             if step % at.log_every == 0 or step == at.steps or not math.isfinite(value):
                 top1 = (logits.argmax(1) == y).float().mean().item()
@@ -149,14 +154,41 @@ def train(
 
 
 def gradients(
-    model: nn.Module, x: torch.Tensor, y: torch.Tensor, optimizer: torch.optim.Optimizer
+    model: nn.Module,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    optimizer: torch.optim.Optimizer,
+    precision: str = "float32",
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Forward and backward of one mini-batch: its mean cross-entropy and its logits."""
     optimizer.zero_grad(set_to_none=True)
-    logits = model(x)
-    loss = F.cross_entropy(logits, y)
-    loss.backward()
+    with autocast(x.device, precision):
+        logits = model(x)
+        if isinstance(logits, tuple):
+            logits, auxiliary = logits
+            extra = AUXILIARY_WEIGHT * F.cross_entropy(auxiliary.float(), y)
+        else:
+            extra = None
+        loss = F.cross_entropy(logits.float(), y)
+    (loss if extra is None else loss + extra).backward()
     return loss.detach(), logits.detach()
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Products in bfloat16 where asked for; BN takes its statistics in float32 all the same."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def sites_of(model: nn.Module, names: list[str] | None) -> dict[str, nn.Module]:
+    """The nonlinearities to trace."""
+    sites: dict[str, nn.Module] = model.sites()  # pyright: ignore[reportCallIssue]
+    unknown = set(names or []) - set(sites)
+    if unknown:
+        raise ValueError(
+            f"train.trace_sites: no {', '.join(sorted(unknown))}; "
+            f"the network has {', '.join(sites)}"
+        )
+    return sites if names is None else {name: sites[name] for name in names}
 
 
 def sgd(model: nn.Module, config: Config) -> torch.optim.SGD:

@@ -82,14 +82,19 @@ def test_algorithm_1_by_hand():
     assert y.flatten().tolist() == pytest.approx([10 - 12 / 3**0.5, 10, 10 + 12 / 3**0.5])
 
 
+@pytest.mark.parametrize("offset", [0.0, 0.3])
 @pytest.mark.parametrize(("shape", "dims"), [((7, 5), (0,)), ((4, 3, 5, 2), (0, 2, 3))])
-def test_the_six_gradients_against_autograd(shape: tuple[int, ...], dims: norm.Dims):
+def test_the_six_gradients_against_autograd(shape: tuple[int, ...], dims: norm.Dims, offset: float):
+    """Also about a mean that is off: at the true one the term of dvar in dmu is 0, and unseen."""
     statistic = [1 if d in dims else size for d, size in enumerate(shape)]
     x, dy = drawn(shape).requires_grad_(), torch.randn(shape, dtype=torch.float64)
     gamma = torch.randn(statistic, dtype=torch.float64).requires_grad_()
     beta = torch.randn(statistic, dtype=torch.float64).requires_grad_()
 
-    y, mu, var = norm.batch_norm_forward(x, gamma, beta, 1e-5, dims)
+    def mean(t: Tensor, over: norm.Dims) -> Tensor:
+        return norm.mini_batch_mean(t, over) + offset
+
+    y, mu, var = norm.batch_norm_forward(x, gamma, beta, 1e-5, dims, mean)
     expected = torch.autograd.grad(y, (x, gamma, beta), dy)
     found = norm.batch_norm_backward(dy, x, gamma, mu, var, 1e-5, dims)
     for name, a, b in zip(("dx", "dgamma", "dbeta"), found, expected, strict=True):
@@ -271,6 +276,17 @@ def test_bfloat16_statistics_are_float32(make: Make, shape: tuple[int, ...], fus
 
 
 @pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("make", "shape"), FORMS[:2])
+def test_which_implementation_runs(
+    make: Make, shape: tuple[int, ...], training: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(F, "batch_norm", lambda x, *_: "kernel")
+    x = drawn(shape, torch.float32)
+    assert make(fused=True).train(training)(x) == "kernel"
+    assert isinstance(make(fused=False).train(training)(x), Tensor)
+
+
+@pytest.mark.parametrize("training", [True, False])
 def test_channels_last_reaches_the_kernel_as_it_is(training: bool, monkeypatch: pytest.MonkeyPatch):
     seen = []
     kernel = F.batch_norm
@@ -413,23 +429,26 @@ def test_algorithm_2_through_a_network():
         mus.append(z.mean(0))
         variances.append(z.var(0, unbiased=False))
 
+    watched = []
+    watch = network.fc.register_forward_hook(lambda layer, _, output: watched.append(output))
     norm.estimate_population_statistics(network, (x for x in batches))
+    watch.remove()
+    assert [output.requires_grad for output in watched] == [False] * 3
     torch.testing.assert_close(network.bn2.running_mean, torch.stack(mus).mean(0).detach())
     expected_var = 6 / 5 * torch.stack(variances).mean(0).detach()
     torch.testing.assert_close(network.bn2.running_var, expected_var)
     assert [module.training for module in network.modules()] == modes
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), weights, strict=True))
-    assert all(p.grad is None for p in network.parameters())
     assert network.bn1.num_batches_tracked == network.bn2.num_batches_tracked == 0
     assert not network.bn1._forward_hooks
 
 
 def test_algorithm_2_sums_in_float64():
-    """Summed in float32, a mean of 1 among 2^24 mini-batches' worth of sum would be lost."""
+    """Means of 2^24, 3, -2^24 and 3 are 6 together; float32, step by step, would make it 7."""
     layer = norm.BatchNormPerActivation(1)
-    batches = [torch.tensor([[v - 1.0], [v + 1.0]]) for v in (2.0**24, 3.0, -(2.0**24), 3.0)]
+    batches = [torch.tensor([[mu - 2], [mu + 2]]) for mu in (2.0**24, 3.0, -(2.0**24), 3.0)]
     norm.estimate_population_statistics(layer, batches)
-    assert layer.running_mean.tolist() == [1.5]
+    assert layer.running_mean.tolist() == [6 / 4]
 
 
 def test_population_statistics_are_borrowed():

@@ -129,10 +129,13 @@ def test_ctrl_c_is_a_preemption(tmp_path):
     status = json.loads((directory_of(config) / rundir.STATUS).read_text())
     assert process.returncode == 75, (out, err)
     assert status["state"] == "preempted"
-    assert status["step"] == torch.load(
-        next((directory_of(config) / rundir.CHECKPOINTS).glob(f"*{status['step']}-*")),
-        weights_only=True,
-    )["step"]
+    assert (
+        status["step"]
+        == torch.load(
+            next((directory_of(config) / rundir.CHECKPOINTS).glob(f"*{status['step']}-*")),
+            weights_only=True,
+        )["step"]
+    )
     assert "Traceback" not in out + err
 
 

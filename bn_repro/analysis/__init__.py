@@ -1,0 +1,1 @@
+"""From run directories to frames, intervals, claims and figures. Reads files only; no torch."""

@@ -1,0 +1,143 @@
+"""The committed rows of a study: ``results/<study>/`` read, merged with new runs, and written.
+
+Numbers are written to a fixed count of digits, and only what has changed is written at all.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bn_repro.analysis import load, steps_to
+from bn_repro.analysis.load import KEY, RUN_COLUMNS, Member, StudyData
+
+RUNS, CURVES, TRACES = "runs.csv", "curves.csv.gz", "traces.csv.gz"
+CLAIMS, README = "claims.json", "README.md"
+DIGITS = {RUNS: 6, CURVES: 6, TRACES: 4}
+"""Significant digits of the numbers in each file."""
+_INTEGERS = {"seed", "step", "best_step", "unit"}
+_WORDS = ("experiment", "id", "state", "commit", "device", "split", "statistics", "metric", "site")
+
+
+def read(folder: str | Path, name: str = "") -> StudyData:
+    """A study's committed rows; empty frames where there are none. Members come from the rows."""
+    path = Path(folder)
+    runs = _read(path / RUNS, RUN_COLUMNS)
+    known = {*RUN_COLUMNS, *(column for column in runs if str(column).startswith("steps_to_"))}
+    varied = [str(column) for column in runs if column not in known]
+    rows = runs.to_dict("records")
+    members = [
+        Member(r["experiment"], r["id"], int(r["seed"]), {key: r[key] for key in varied})
+        for r in rows
+    ]
+    curves = _read(path / CURVES, load.CURVE_COLUMNS)
+    traces = _read(path / TRACES, load.TRACE_COLUMNS)
+    return StudyData(name, members, runs, curves, traces)
+
+
+def _read(path: Path, columns: list[str]) -> pd.DataFrame:
+    if not path.exists():
+        return pd.DataFrame(columns=columns)
+    try:
+        frame = pd.read_csv(path, dtype={name: str for name in _WORDS})  # an id may be all digits
+    except (OSError, ValueError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path}: not readable ({error}); restore it from git") from None
+    missing = [name for name in KEY if name not in frame]
+    if missing:
+        raise ValueError(f"{path}: no column {', '.join(missing)}; restore it from git")
+    return frame.fillna({name: "" for name in _WORDS if name in frame})
+
+
+def merge(old: StudyData, new: StudyData, members: Sequence[Member]) -> StudyData:
+    """The members' rows of both, in the members' order; ``new`` replaces ``old``, run by run."""
+    order = {member.key: position for position, member in enumerate(members)}
+    replaced = set(_index(new.runs))
+
+    def join(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+        kept = [k in order and k not in replaced for k in _index(before)]
+        parts = [part for part in (before.take(np.flatnonzero(kept)), after) if not part.empty]
+        joined = pd.concat(parts, ignore_index=True) if parts else after
+        positions = np.array([order[k] for k in _index(joined)], dtype=int)
+        return joined.take(np.argsort(positions, kind="stable")).reset_index(drop=True)
+
+    return of_members(
+        StudyData(
+            new.name,
+            list(members),
+            join(old.runs, new.runs),
+            join(old.curves, new.curves),
+            join(old.traces, new.traces),
+        ),
+        members,
+    )
+
+
+def _index(frame: pd.DataFrame) -> list[tuple[str, str, int]]:
+    keys = (frame[name].tolist() for name in KEY)
+    return [(experiment, id, int(seed)) for experiment, id, seed in zip(*keys, strict=True)]
+
+
+def of_members(data: StudyData, members: Sequence[Member]) -> StudyData:
+    """The varied keys as the study has them, with their types, whatever the file says."""
+    varied = {member.key: member.varied for member in members}
+    known = [c for c in data.runs if c in RUN_COLUMNS or str(c).startswith("steps_to_")]
+    names = [k for k in dict.fromkeys(k for v in varied.values() for k in v) if k not in known]
+    runs = data.runs.loc[:, known].copy()
+    for name in names:
+        # object: an integer beside a missing value stays one
+        runs[name] = pd.Series([varied[k].get(name) for k in _index(runs)], runs.index, object)
+    return StudyData(data.name, list(members), runs, data.curves, data.traces, data.warnings)
+
+
+def with_steps_to(data: StudyData, targets: Sequence[float]) -> pd.DataFrame:
+    """``data.runs`` with the steps to each target, after ``best_step``."""
+    evaluated = load.select(data.curves, metric="top1", statistics="moving")
+    tests = load.select(evaluated, split="test")
+    others = load.select(evaluated, split="val")
+    tested = set(_index(tests))
+    untested = [key not in tested for key in _index(others)]
+    evaluated = pd.concat([tests, others.take(np.flatnonzero(untested))])
+    steps = steps_to.table(evaluated, targets)
+    old = [name for name in data.runs if str(name).startswith("steps_to_")]
+    runs = data.runs.drop(columns=old)
+    position = runs.columns.get_loc("best_step")
+    assert isinstance(position, int)
+    for offset, name in enumerate(steps, start=1):
+        runs.insert(position + offset, name, [steps[name].get(key, np.nan) for key in _index(runs)])
+    return runs
+
+
+def to_csv(frame: pd.DataFrame, name: str) -> str:
+    """The frame as text: whole numbers without a point, floats to the file's digits."""
+    out = frame.copy()
+    for column in map(str, frame.columns):
+        values = frame[column].tolist()
+        if column in _INTEGERS or column.startswith("steps_to_"):
+            out[column] = pd.array([None if pd.isna(v) else int(v) for v in values], "Int64")
+        elif any(isinstance(value, list | dict | bool) for value in values):
+            out[column] = [None if value is None else json.dumps(value) for value in values]
+    return out.to_csv(index=False, float_format=f"%.{DIGITS[name]}g", lineterminator="\n")
+
+
+def write(path: Path, text: str) -> Path:
+    """Writes what has changed; a ``.gz`` is compared unpacked, since compressors differ."""
+    content = text.encode()
+    zipped = path.suffix == ".gz"
+    if path.exists():
+        old = path.read_bytes()
+        if content == (gzip.decompress(old) if zipped else old):
+            return path
+    if zipped:
+        buffer = io.BytesIO()
+        with gzip.GzipFile("", "wb", compresslevel=9, fileobj=buffer, mtime=0) as packed:
+            packed.write(content)
+        content = buffer.getvalue()
+    path.write_bytes(content)
+    return path

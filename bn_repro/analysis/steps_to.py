@@ -1,0 +1,83 @@
+"""Steps to a target: the first evaluated step that reaches it, censored where none does.
+
+The resolution is the grid of evaluations. A run that never reaches the target has NaN, is written
+"> N" with N its last step, and takes part in medians and ratios as infinity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from bn_repro.analysis import intervals
+from bn_repro.analysis.intervals import Interval
+
+
+def steps_to(curve: pd.DataFrame, target: float) -> float:
+    """The first ``step`` of the curve whose ``value`` is at least ``target``; NaN if never."""
+    reached = curve.loc[curve["value"] >= target, "step"]
+    return float(reached.min()) if len(reached) else np.nan
+
+
+def by_row(wide: pd.DataFrame, target: float) -> np.ndarray:
+    """The same for a table of curves, a row per seed and a column per step."""
+    reached = wide.to_numpy(dtype=float) >= target
+    first = wide.columns.to_numpy(dtype=float)[reached.argmax(axis=1)]
+    return np.where(reached.any(axis=1), first, np.nan)
+
+
+def column(target: float) -> str:
+    """The name of the target's column in ``runs.csv``: ``steps_to_0.95``."""
+    return f"steps_to_{target:.4g}"
+
+
+def table(
+    curves: pd.DataFrame, targets: Sequence[float]
+) -> dict[str, dict[tuple[str, str, int], float]]:
+    """For each target's column, the steps by (experiment, id, seed), without those that never.
+
+    ``curves`` has a row per evaluation: ``experiment, id, seed, step, value``.
+    """
+    columns = (curves[name].tolist() for name in ("experiment", "id", "seed", "step", "value"))
+    found: dict[str, dict[tuple[str, str, int], float]] = {column(t): {} for t in targets}
+    for experiment, id, seed, step, value in zip(*columns, strict=True):
+        for target in targets:
+            if value >= target:
+                first = found[column(target)]
+                key = (experiment, id, int(seed))
+                first[key] = min(first.get(key, np.inf), float(step))
+    return found
+
+
+def median_steps(steps: Sequence[float] | np.ndarray) -> float:
+    """The median, a target never reached (NaN) taking part as infinity; NaN without runs."""
+    values = np.asarray(steps, dtype=float)
+    return float(np.median(never_is_infinite(values))) if len(values) else np.nan
+
+
+def never_is_infinite(steps: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Steps with infinity for NaN."""
+    values = np.asarray(steps, dtype=float)
+    return np.where(np.isnan(values), np.inf, values)
+
+
+def speed_up(
+    slow: Sequence[float] | np.ndarray, fast: Sequence[float] | np.ndarray, *, paired: bool
+) -> Interval:
+    """How many times fewer steps ``fast`` needs: median(slow) / median(fast).
+
+    Infinity where only ``fast`` arrives, 0 where only ``slow`` does, NaN where neither.
+    """
+    return intervals.ratio(
+        never_is_infinite(slow),
+        never_is_infinite(fast),
+        paired=paired,
+        statistic=intervals.median,
+    )
+
+
+def shown(steps: float, last: float) -> str:
+    """``12,000``, or ``> 50,000`` for a target not reached (NaN or infinity) by the last step."""
+    return f"{steps:,.0f}" if np.isfinite(steps) else f"> {last:,.0f}"

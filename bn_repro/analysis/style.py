@@ -1,0 +1,187 @@
+"""How every figure looks, once: readable in black and white, safe for the colour-blind.
+
+The arms differ in colour, in grey level, in line style and in marker. Helpers take axes and return
+them. Nothing here touches pyplot's global state: draw inside ``with style.context():``.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+WIDTH = 7.2
+"""Inches: a text width."""
+
+INK = "#222222"
+FAINT = 0.22
+
+RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # ships with matplotlib: the same everywhere
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.5,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "legend.frameon": False,
+    "legend.fontsize": 7.5,
+    "legend.handlelength": 2.8,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 3.6,
+    "lines.solid_capstyle": "round",
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "svg.fonttype": "path",  # text as outlines: no reader's fonts are needed
+    "svg.hashsalt": "bn_repro",  # or the ids in the file would change with every drawing
+}
+
+
+@contextmanager
+def context() -> Iterator[None]:
+    """The style, for what is drawn and saved inside."""
+    with mpl.rc_context(RC):  # pyright: ignore[reportArgumentType]
+        yield
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of training, as it is drawn."""
+
+    label: str
+    color: str
+    linestyle: Any
+    marker: str
+
+
+# Dark blue and light orange: apart for every kind of colour vision, and at 26 and 67 % grey.
+BASELINE = Arm("without BN", "#e6912e", (0, (4.5, 1.4)), "s")
+BN = Arm("with BN", "#0b4a8f", "-", "o")
+
+
+def thousands(value: float, _position: object = None) -> str:
+    """``10000`` as the paper's axes say it: ``10K``."""
+    return f"{value / 1000:g}K" if abs(value) >= 1000 else f"{value:g}"
+
+
+def count(number: int, thing: str) -> str:
+    """``1 seed``, ``10 seeds``."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def steps_axis(ax: Axes, ticks: Sequence[float] | None = None) -> Axes:
+    """Training steps along x, labelled as in the paper."""
+    if ticks is not None:
+        ax.set_xticks(list(ticks))
+    ax.xaxis.set_major_formatter(FuncFormatter(thousands))
+    ax.set_xlabel("training steps")
+    return ax
+
+
+def plot_curves(ax: Axes, wide: pd.DataFrame, arm: Arm, *, markers: int = 10) -> Axes:
+    """Every seed faint and the median over seeds bold; ``wide`` has a row per seed, a column per
+    step. About ``markers`` markers tell the arms apart where colour does not."""
+    if wide.empty:
+        return ax
+    steps = wide.columns.to_numpy(dtype=float)
+    for values in wide.to_numpy(dtype=float):
+        ax.plot(steps, values, color=arm.color, lw=0.6, alpha=FAINT)
+    ax.plot(
+        steps,
+        np.median(wide.to_numpy(dtype=float), axis=0),
+        color=arm.color,
+        ls=arm.linestyle,
+        marker=arm.marker,
+        markevery=max(1, len(steps) // markers),
+        markeredgecolor="white",
+        markeredgewidth=0.5,
+        label=arm.label,
+    )
+    return ax
+
+
+def plot_percentiles(ax: Axes, steps: np.ndarray, percentiles: np.ndarray, arm: Arm) -> Axes:
+    """The {15, 50, 85}th percentiles, shape (3, steps), as a band with its median bold."""
+    low, middle, high = percentiles
+    ax.fill_between(steps, low, high, color=arm.color, alpha=0.16, lw=0)
+    ax.plot(steps, low, color=arm.color, ls=(0, (1, 1)), lw=1.0)
+    ax.plot(steps, high, color=arm.color, ls=(0, (3, 1.2)), lw=1.0)
+    ax.plot(steps, middle, color=arm.color, lw=1.7, label=arm.label)
+    return ax
+
+
+def name_percentiles(ax: Axes, ends: np.ndarray) -> Axes:
+    """Names the {15, 50, 85}th percentiles at the right, at their last values (3,)."""
+    bottom, top = ax.get_ylim()
+    for name, end in zip(("15th", "50th", "85th"), np.clip(ends, bottom, top), strict=True):
+        ax.annotate(
+            name,
+            (1.0, end),
+            xycoords=("axes fraction", "data"),
+            xytext=(3, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=6.5,
+            annotation_clip=False,
+        )
+    return ax
+
+
+def files(figure: Figure, digest: str) -> dict[str, bytes]:
+    """The figure as ``svg`` and ``png``, with no date and no version in them.
+
+    ``digest`` names what the figure was drawn from, and is kept in both.
+    """
+    metadata = {
+        "svg": {"Date": None, "Creator": "bn_repro", "Source": digest},
+        "png": {"Software": None, "Source": digest},
+    }
+    found = {}
+    for kind, about in metadata.items():
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, metadata=about)
+        found[kind] = buffer.getvalue()
+    return found
+
+
+def save(figure: Figure, stem: Path, digest: str) -> list[Path]:
+    """Writes ``<stem>.svg`` and ``<stem>.png``; returns their paths.
+
+    Files that carry the digest already stay as they are: another release of matplotlib, or of the
+    library that compresses, draws the same figure with other bytes.
+    """
+    paths = [stem.with_suffix(f".{kind}") for kind in ("svg", "png")]
+    if all(path.exists() and digest.encode() in path.read_bytes() for path in paths):
+        return paths
+    for path, content in zip(paths, files(figure, digest).values(), strict=True):
+        path.write_bytes(content)
+    return paths

@@ -1,0 +1,68 @@
+"""The official archives of ILSVRC2012, unpacked once into train/<wnid>/ and val/<wnid>/.
+
+torchvision knows the archives, their MD5s and how the devkit names the validation images' classes.
+It extracts without a filter, into place, and in every process; here one does, to a temporary name.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from bn_repro.data.files import SPLITS
+
+
+def extract_archives(root: Path) -> None:
+    """Make train/ and val/ under ``root`` from the archives, if they are not there and these are.
+
+    Ranks and runs may all call this: the first works, the others wait and find it done. ValueError
+    where an archive is damaged or missing, scipy (which reads the devkit) is, or the disk is full.
+    """
+    from torchvision.datasets import imagenet  # takes a second, and only archives need it
+
+    wanted = {split: imagenet.ARCHIVE_META[split][0] for split in SPLITS}
+    present = any((root / archive).is_file() for archive in wanted.values())
+    if not present or all((root / split).is_dir() for split in SPLITS):
+        return
+    try:
+        with FileLock(root / ".extracting.lock"), _only_plain_members():
+            for split in SPLITS:
+                if (root / split).is_dir():
+                    continue
+                scratch = root / f".extracting-{split}"
+                shutil.rmtree(scratch, ignore_errors=True)
+                if split == "train":
+                    imagenet.parse_train_archive(root, folder=scratch.name)
+                else:
+                    imagenet.parse_devkit_archive(root)
+                    imagenet.parse_val_archive(root, folder=scratch.name)
+                scratch.rename(root / split)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"data.root: {error.name} is needed to read the devkit's archive under {root}; "
+            f"pip install scipy, or extract them into train/<wnid>/ and val/<wnid>/ yourself"
+        ) from error
+    except (OSError, RuntimeError, tarfile.TarError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"data.root: cannot extract the archives under {root}: {reason}"
+        ) from error
+
+
+@contextmanager
+def _only_plain_members() -> Iterator[None]:
+    """Extraction in this block never leaves its folder, nor makes links or devices outside it."""
+    before = tarfile.TarFile.__dict__.get("extraction_filter")
+    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
+    try:
+        yield
+    finally:
+        if before is None:
+            del tarfile.TarFile.extraction_filter
+        else:
+            tarfile.TarFile.extraction_filter = before

@@ -1,0 +1,119 @@
+"""From an image file to pixels, and what becomes of a file that cannot be read."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from bn_repro.data.files import Listing
+
+ON_ERROR = ("raise", "quarantine")
+QUARANTINE_LIMIT = 100
+
+Boxes = Callable[[int, int], np.ndarray]
+"""What to cut out of an image of (width, height): boxes (K, 5), see ``augment``."""
+
+
+_UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+"""What Pillow's decoders raise on a damaged file."""
+
+
+class CorruptImage(ValueError):
+    """An image file that cannot be read; its message is one line with the path and the reason."""
+
+
+class Quarantine:
+    """The files that could not be read: an error, or counted up to ``limit`` of them.
+
+    ``reasons`` holds one line for each file, in the order in which they were met.
+    """
+
+    def __init__(self, on_error: str = "raise", limit: int = QUARANTINE_LIMIT) -> None:
+        if on_error not in ON_ERROR:
+            raise ValueError(f"data.on_error: {on_error!r} is unknown; one of {ON_ERROR}")
+        self.on_error = on_error
+        self.limit = limit
+        self.reasons: list[str] = []
+
+    def admit(self, faults: list[str]) -> None:
+        """Take note of ``faults``; ValueError where they are not tolerated, or too many."""
+        for fault in faults:
+            if self.on_error == "raise":
+                raise ValueError(f"{fault}; data.on_error=quarantine replaces such files")
+            if fault not in self.reasons:
+                self.reasons.append(fault)
+            if len(self.reasons) > self.limit:
+                raise ValueError(f"{fault}; more than {self.limit} such files, see to the data")
+
+
+def read(
+    listing: Listing, split: str, index: int, boxes: Boxes, size: int, limit: int = QUARANTINE_LIMIT
+) -> tuple[np.ndarray | None, int, list[str]]:
+    """The boxes of image ``index``, its label, and a line for each file that could not be read.
+
+    In place of such a file comes the next of the listing that can be read, with its own label: a
+    function of ``index`` alone. None where more than ``limit`` in a row cannot.
+    """
+    faults: list[str] = []
+    n = len(listing.labels[split])
+    for i in range(index, index + min(n, limit + 1)):
+        try:
+            pixels = decode(listing.path(split, i % n), boxes, size)
+            return pixels, int(listing.labels[split][i % n]), faults
+        except CorruptImage as error:
+            faults.append(str(error))
+    return None, 0, faults
+
+
+def decode(path: str | os.PathLike[str], boxes: Boxes, size: int) -> np.ndarray:
+    """Boxes of an image file, each resized to ``size``: uint8 (K, size, size, 3), RGB.
+
+    Grey, CMYK, palette and transparent images become RGB whatever the file's suffix says; EXIF
+    orientation is ignored, as it is in everybody's results. A JPEG is decoded at 1/2, 1/4 or 1/8 of
+    its size (Pillow's ``draft``) where every box still has ``size`` pixels a side.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            wanted = boxes(width, height)
+            # The size of the whole image at which the smallest box is just large enough.
+            enough = np.ceil(size / (wanted[:, 2:4] - wanted[:, 0:2]).min(axis=0))
+            image.draft(None, (int(enough[0]), int(enough[1])))
+            reduced = max(round(width / image.width), round(height / image.height))
+            rgb = _rgb(image)
+    except FileNotFoundError:
+        raise CorruptImage(f"{os.fspath(path)}: the image is not there any more") from None
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CorruptImage(f"{os.fspath(path)}: not an image that can be read: {reason}") from error
+    return cut(rgb, wanted * [width, height, width, height, 1] / [*4 * [reduced], 1], size)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # straight to RGB, Pillow warns
+    if image.mode[0] in "IF":
+        raise ValueError(f"pixels of mode {image.mode}; expected 8 bits to a channel")
+    return image.convert("RGB")
+
+
+def cut(image: Image.Image, boxes: np.ndarray, size: int) -> np.ndarray:
+    """Boxes in pixels (K, 5) of an RGB image, each resized (bilinear, antialiased) and mirrored."""
+    cut = np.empty((len(boxes), size, size, 3), np.uint8)
+    limit = np.array([image.width, image.height] * 2)
+    for k, box in enumerate(boxes):
+        inside = np.clip(box[:4], 0, limit).tolist()
+        pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=inside))
+        cut[k] = pixels[:, ::-1] if box[4] else pixels
+    return cut

@@ -1,0 +1,131 @@
+"""Image files on disk: which layout, which classes, which files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+SPLITS = ("train", "val")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images of a folder: for each split, paths below ``root`` (bytes, sorted) and labels.
+
+    Arrays, not lists: loader workers share their memory, where reading a list would copy it.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    paths: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray]
+
+    def path(self, split: str, index: int) -> Path:
+        return self.root / os.fsdecode(self.paths[split][index])
+
+    def digest(self) -> str:
+        """SHA-256 over the names of classes and files: not of what the files hold."""
+        sha = hashlib.sha256(os.fsencode("\n".join(self.classes)))
+        for split in SPLITS:
+            sha.update(b"\n\n" + b"\n".join(self.paths[split].tolist()))
+            sha.update(self.labels[split].tobytes())
+        return sha.hexdigest()
+
+
+def list_images(root: str | Path, layout: str = "an image folder") -> Listing:
+    """What lies under ``root``, in ImageFolder's layout or in that of tiny-imagenet-200.
+
+    train/<class>/ holds images at any depth (Tiny ImageNet: in images/); val/ is alike, or holds
+    images/ and val_annotations.txt. A class is numbered by its place in the sorted names.
+    ValueError where something is missing, a class has no image, or train/ and val/ disagree.
+    """
+    root = Path(root).expanduser()
+    for split in SPLITS:
+        if not (root / split).is_dir():
+            raise _unexpected(f"no {split}/ under {root}", layout)
+    train = _by_class(root, "train", layout)
+    classes = tuple(sorted(train))
+    named = root / "wnids.txt"
+    if named.is_file():
+        _same_classes(root, "wnids.txt", set(named.read_text().split()), set(classes))
+    annotations = root / "val" / "val_annotations.txt"
+    val = _annotated(annotations) if annotations.is_file() else _by_class(root, "val", layout)
+    _same_classes(root, "val/", set(val), set(classes))
+    found = {"train": train, "val": val}
+    paths, labels = {}, {}
+    for split, files in found.items():
+        pairs = sorted((name, label) for label, c in enumerate(classes) for name in files[c])
+        paths[split] = np.array([name for name, _ in pairs])
+        labels[split] = np.array([label for _, label in pairs], np.int64)
+    return Listing(root, classes, paths, labels)
+
+
+def _by_class(root: Path, split: str, layout: str) -> dict[str, list[bytes]]:
+    classes = sorted(e.name for e in os.scandir(root / split) if e.is_dir() and e.name[0] != ".")
+    if not classes:
+        raise _unexpected(f"no class folders in {split}/ under {root}", layout)
+    found = {c: list(_images_below(root, f"{split}/{c}")) for c in classes}
+    empty = [c for c, files in found.items() if not files]
+    if empty:
+        raise _unexpected(f"no images in {split}/{_some(empty)} under {root}", layout)
+    return found
+
+
+def _images_below(root: Path, folder: str) -> Iterator[bytes]:
+    with os.scandir(root / folder) as entries:
+        for entry in entries:
+            below = f"{folder}/{entry.name}"
+            if entry.name.startswith("."):
+                continue  # what file managers and macOS's archives leave behind
+            if entry.is_dir():
+                yield from _images_below(root, below)
+            elif entry.name.lower().endswith(SUFFIXES):
+                yield os.fsencode(below)
+
+
+def _annotated(annotations: Path) -> dict[str, list[bytes]]:
+    """Tiny ImageNet's val/: lines of file name, class, box; every image has one and only one."""
+    if not (annotations.parent / "images").is_dir():
+        raise _unexpected(f"no images/ beside {annotations}", "tiny-imagenet-200")
+    there = {p.removeprefix(b"images/") for p in _images_below(annotations.parent, "images")}
+    found: dict[str, list[bytes]] = {}
+    for number, line in enumerate(annotations.read_text().splitlines(), start=1):
+        name, *rest = line.split("\t")
+        if not rest or os.fsencode(name) not in there:
+            raise ValueError(
+                f"data.root: {annotations}, line {number}: expected a file of val/images/, a tab "
+                f"and its class, and each file once; found {line[:60]!r}"
+            )
+        there.remove(os.fsencode(name))
+        found.setdefault(rest[0], []).append(os.fsencode(f"val/images/{name}"))
+    if there:
+        names = [os.fsdecode(name) for name in sorted(there)]
+        raise ValueError(f"data.root: no line in {annotations} for images/{_some(names)}")
+    return found
+
+
+def _same_classes(root: Path, where: str, found: set[str], train: set[str]) -> None:
+    if found != train:
+        parts = [
+            f"only in {place}: {_some(sorted(names))}"
+            for place, names in (("train/", train - found), (where, found - train))
+            if names
+        ]
+        raise ValueError(
+            f"data.root: the classes of train/ and {where} disagree under {root}: "
+            f"{'; '.join(parts)}"
+        )
+
+
+def _some(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def _unexpected(what: str, layout: str) -> ValueError:
+    return ValueError(f"data.root: {what}; expected the layout of {layout} (see README, Data)")

@@ -1,0 +1,237 @@
+"""Small image sets decoded once: every image as uint8 in one file to a split, memory-mapped.
+
+``open_cache`` finds the cache of a listing, or builds it: under a temporary name, renamed when it
+is complete, behind a lock, so that of several runs one builds and all share. Its name carries a key
+over the source (paths, sizes, classes) and over how it is decoded; the SHA-256 of its content is
+the fingerprint of the data set. A cache whose files have not their promised sizes is built again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from bn_repro.data import crops
+from bn_repro.data.decode import QUARANTINE_LIMIT, Quarantine, read
+from bn_repro.data.files import SPLITS, Listing
+
+FORMAT = 1
+"""Raised when the same images give other files or pixels, so that no older cache is taken."""
+CHUNK = 256
+META = "meta.json"
+
+
+@dataclass(frozen=True)
+class ImageCache:
+    """A decoded set: images uint8 (N, size, size, 3) and labels int64 (N,) of each split.
+
+    The images are a map of the file that is private to the process: writing to it changes no file.
+    ``quarantined`` has a line for each file that could not be read and was replaced by the next.
+    """
+
+    path: Path
+    fingerprint: str
+    classes: tuple[str, ...]
+    quarantined: tuple[str, ...]
+    images: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray]
+
+    def verify(self) -> None:
+        """Read all of it again; ValueError where the content is not what was built."""
+        if _fingerprint(self.path, self.classes) != self.fingerprint:
+            raise ValueError(
+                f"{self.path}: the content has changed since it was built; delete the folder, and "
+                f"the next run builds it again"
+            )
+
+
+def open_cache(
+    listing: Listing,
+    *,
+    name: str,
+    size: int,
+    cache_dir: str | Path | None = None,
+    workers: int | None = None,
+    on_error: str = "raise",
+    limit: int = QUARANTINE_LIMIT,
+    progress: bool = True,
+) -> ImageCache:
+    """The cache of ``listing`` at ``size``, built now if there is none.
+
+    An image of that size is taken as it is; of another, its largest central square is resized.
+    ``workers`` threads decode (default: one a core). ValueError for a file that cannot be read (or
+    more than ``limit`` of them, where ``on_error`` is "quarantine"), and for a cache folder that
+    cannot be written.
+    """
+    folder = Path(cache_dir).expanduser() if cache_dir else default_folder()
+    path = folder / f"{name}-{_key(listing, size)}"
+    bad = Quarantine(on_error, limit)
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f"{path.name}.lock"):
+            cache = _load(path)
+            if cache is None:
+                _build(listing, path, size, workers, bad, progress)
+                cache = _load(path)
+    assert cache is not None, f"{path} was built and does not load"
+    Quarantine(on_error, limit).admit(list(cache.quarantined))  # others may have built it
+    return cache
+
+
+def default_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "bn_repro"
+
+
+def _key(listing: Listing, size: int) -> str:
+    """Changes with the list of files, their sizes, their classes and what is made of them."""
+    sha = hashlib.sha256(f"{FORMAT} {size} {listing.digest()}".encode())
+    for split in SPLITS:
+        n = len(listing.paths[split])
+        bytes_of = [os.stat(listing.path(split, i)).st_size for i in range(n)]
+        sha.update(np.array(bytes_of, np.int64).tobytes())
+    return sha.hexdigest()[:16]
+
+
+def _load(path: Path) -> ImageCache | None:
+    """The cache at ``path``, or None where there is none or it is not whole."""
+    try:
+        meta = json.loads((path / META).read_text())
+        files = {name: path / name for name in meta["bytes"]}
+        if any(files[name].stat().st_size != n for name, n in meta["bytes"].items()):
+            return None
+        images, labels = {}, {}
+        for split in SPLITS:
+            images[split] = np.load(files[f"{split}-images.npy"], mmap_mode="c")
+            labels[split] = np.load(files[f"{split}-labels.npy"])
+        return ImageCache(
+            path=path,
+            fingerprint=meta["sha256"],
+            classes=tuple(meta["classes"]),
+            quarantined=tuple(meta["quarantined"]),
+            images=images,
+            labels=labels,
+        )
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _build(
+    listing: Listing, path: Path, size: int, workers: int | None, bad: Quarantine, progress: bool
+) -> None:
+    # Whoever left these behind was killed: their lock is ours now.
+    for left_over in path.parent.glob(f".{path.name}.*"):
+        shutil.rmtree(left_over)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        total = sum(len(listing.labels[split]) for split in SPLITS)
+        with _bar(f"decoding {listing.root.name}", total, progress) as advance:
+            for split in SPLITS:
+                _decode_split(listing, split, scratch, size, workers, bad, advance)
+        meta = {
+            "sha256": _fingerprint(scratch, listing.classes),
+            "classes": listing.classes,
+            "root": str(listing.root),
+            "quarantined": bad.reasons,
+            "bytes": {f.name: f.stat().st_size for f in sorted(scratch.iterdir())},
+        }
+        (scratch / META).write_text(json.dumps(meta, indent=1))
+        if path.exists():
+            shutil.rmtree(path)  # not whole, or it would have been loaded
+        scratch.chmod(0o755)  # a temporary folder is its maker's alone; a cache is for all
+        scratch.rename(path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _decode_split(
+    listing: Listing,
+    split: str,
+    folder: Path,
+    size: int,
+    workers: int | None,
+    bad: Quarantine,
+    advance: Callable[[int], None],
+) -> None:
+    """Decode on threads: Pillow holds the interpreter's lock for a small part of the time only."""
+    labels = listing.labels[split].copy()
+    file = folder / f"{split}-images.npy"
+    begin = _write_header(file, (len(labels), size, size, 3))
+
+    def write_chunk(start: int) -> tuple[int, list[str]]:
+        block = np.zeros((min(CHUNK, len(labels) - start), size, size, 3), np.uint8)
+        faults: list[str] = []
+        for k in range(len(block)):
+            pixels, labels[start + k], failed = read(
+                listing, split, start + k, crops.square, size, bad.limit
+            )
+            faults += failed
+            if pixels is not None:
+                block[k] = pixels[0]
+        with open(file, "r+b") as f:  # not through a map: on a full disk that kills the process
+            f.seek(begin + start * size * size * 3)
+            f.write(block.data)
+        return len(block), faults
+
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        for done, faults in pool.map(write_chunk, range(0, len(labels), CHUNK)):
+            bad.admit(faults)
+            advance(done)
+    np.save(folder / f"{split}-labels.npy", labels)
+    with open(file, "r+b") as f:
+        os.fsync(f.fileno())  # before the rename that says it is whole
+
+
+def _write_header(file: Path, shape: tuple[int, ...]) -> int:
+    """Begin a .npy file of bytes of this shape; where its data begins."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    with open(file, "wb") as f:
+        np.lib.format.write_array_header_1_0(f, header)
+        return f.tell()
+
+
+def _fingerprint(folder: Path, classes: tuple[str, ...]) -> str:
+    """SHA-256 of all that is trained and evaluated on: classes, labels and pixels in order."""
+    sha = hashlib.sha256(json.dumps(classes).encode())
+    for split in SPLITS:
+        for part in ("labels", "images"):
+            array = np.load(folder / f"{split}-{part}.npy", mmap_mode="r")
+            sha.update(f"{split} {part} {array.shape}".encode())
+            sha.update(array.data)
+    return sha.hexdigest()
+
+
+@contextmanager
+def _bar(what: str, total: int, shown: bool) -> Iterator[Callable[[int], None]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda n: bar.advance(task, n)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"data.cache: cannot write to {folder} ({error.strerror or error}); "
+            f"give a folder with room with data.cache=..."
+        ) from error

@@ -1,0 +1,229 @@
+"""Images read from their files as they are needed, by loader workers: for sets beyond memory.
+
+A worker decodes a file and cuts the random patch (or the crops) out of it with Pillow; bytes travel
+to the device, and the photometric distortions are done there for the whole mini-batch, by the
+function that images in memory go through. Which patch and which distortion is a hash of (seed,
+epoch, index), so workers and ranks change nothing, and a run begins at any step without decoding
+what it skips.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from bn_repro.data import crops
+from bn_repro.data.augment import (
+    Presentation,
+    distort,
+    distortions,
+    normalize,
+    patch_boxes,
+    pixels,
+)
+from bn_repro.data.batches import batch_indices, steps_per_epoch
+from bn_repro.data.decode import QUARANTINE_LIMIT, Quarantine, read
+from bn_repro.data.files import SPLITS, Listing
+
+Request = tuple[int, np.ndarray]
+"""Epoch, and indices (B,) of a mini-batch."""
+View = Callable[[int, int, int, int], np.ndarray]
+"""What is cut out, given epoch, index, and the image's width and height: boxes (K, 5)."""
+Batches = Iterator[tuple[torch.Tensor, torch.Tensor]]
+
+
+class StreamedImages:
+    """``batches.Data`` on the image files of a listing, with splits "train" and "val".
+
+    x is float32 (B, 3, size, size), normalized; y is int64 (B,). ``workers`` processes read ahead;
+    with 0 a mini-batch is read when it is asked for. The fingerprint covers the files' names and
+    classes, not their content. ``quarantine.reasons`` has a line for each that could not be read.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        listing: Listing,
+        presentation: Presentation,
+        *,
+        size: int = 224,
+        workers: int = 2,
+        on_error: str = "raise",
+        limit: int = QUARANTINE_LIMIT,
+    ) -> None:
+        self.name = name
+        self.fingerprint = listing.digest()
+        self.class_names = listing.classes
+        self.classes = len(listing.classes)
+        self.shape = (3, size, size)
+        self.splits = {split: len(listing.labels[split]) for split in SPLITS}
+        self.quarantine = Quarantine(on_error, limit)
+        self._listing = listing
+        self._presentation = presentation
+        self._workers = workers
+
+    def train_batches(
+        self,
+        *,
+        seed: int,
+        first_step: int,
+        steps: int,
+        batch_size: int,
+        rank: int = 0,
+        world: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> Batches:
+        """This rank's ``batch_size`` examples of the mini-batches ``first_step`` to ``steps``.
+
+        A pure function of (seed, step); the ranks' parts, in order, are the global mini-batch.
+        ValueError, at the call, where the training set is smaller than one global mini-batch; while
+        iterating, for a file that cannot be read.
+        """
+        assert 0 <= rank < world
+        n = self.splits["train"]
+        steps_per_epoch(n, batch_size * world)
+        own = slice(rank * batch_size, (rank + 1) * batch_size)
+        order = batch_indices(
+            n,
+            seed=seed,
+            first_step=first_step,
+            steps=steps,
+            global_batch=batch_size * world,
+            shuffling=self._presentation.shuffling,
+        )
+        requests = ((epoch, indices[own].numpy()) for epoch, indices in order)
+        augmented = self._presentation.augmentation
+        view = partial(_patch, seed) if augmented else partial(_centre_crop, self.shape[1])
+        return self._distorted(seed, self._read("train", requests, view, device))
+
+    def eval_batches(
+        self,
+        split: str,
+        *,
+        batch_size: int,
+        rank: int = 0,
+        world: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> Batches:
+        """Every image of ``split`` once over all ranks: shorter side 256/224 of size, centre crop.
+
+        Each rank has a contiguous part; the last mini-batch of a part may be short.
+        """
+        channels_last = self._presentation.channels_last
+        requests = self._parts(split, batch_size, rank, world)
+        read = self._read(split, requests, partial(_centre_crop, self.shape[1]), device)
+        return ((normalize(pixels(images[:, 0]), channels_last), y) for _, images, y in read)
+
+    def multi_crop_batches(
+        self,
+        split: str,
+        *,
+        batch_size: int,
+        rank: int = 0,
+        world: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> Batches:
+        """GoogLeNet's crops of every image of ``split``: x (B, 144, 3, size, size), y (B,).
+
+        At 224 the crops of one image take 87 MB: keep the mini-batch small.
+        """
+        requests = self._parts(split, batch_size, rank, world)
+        read = self._read(split, requests, partial(_multi_crop, self.shape[1]), device)
+        return (
+            (normalize(pixels(images.flatten(0, 1))).view(len(y), -1, *self.shape), y)
+            for _, images, y in read
+        )
+
+    def _parts(self, split: str, batch_size: int, rank: int, world: int) -> Iterator[Request]:
+        assert 0 <= rank < world
+        if split not in self.splits:
+            raise ValueError(
+                f"split {split!r} is unknown; {self.name} has {', '.join(self.splits)}"
+            )
+        start, stop = (self.splits[split] * r // world for r in (rank, rank + 1))
+        cuts = range(start, stop, batch_size)
+        return ((0, np.arange(i, min(i + batch_size, stop))) for i in cuts)
+
+    def _read(
+        self, split: str, requests: Iterator[Request], view: View, device: torch.device | str
+    ) -> Iterator[tuple[Request, torch.Tensor, torch.Tensor]]:
+        """Each request with its crops, uint8 (B, K, size, size, 3), and labels, on ``device``."""
+        on_gpu = torch.device(device).type == "cuda"
+        loader = DataLoader(
+            _Reader(self._listing, split, view, self.shape[1], self.quarantine.limit),
+            sampler=requests,
+            batch_size=None,
+            num_workers=self._workers,
+            pin_memory=on_gpu,
+            worker_init_fn=_leave_signals_to_the_trainer,
+            generator=torch.Generator(),  # the loader draws from it: not from the global one
+        )
+        for request, images, labels, faults in loader:
+            self.quarantine.admit(faults)
+            yield (
+                request,
+                images.to(device, non_blocking=on_gpu),
+                labels.to(device, non_blocking=on_gpu),
+            )
+
+    def _distorted(
+        self, seed: int, read: Iterator[tuple[Request, torch.Tensor, torch.Tensor]]
+    ) -> Batches:
+        for (epoch, index), images, y in read:
+            x = pixels(images[:, 0])
+            if self._presentation.distorted:
+                drawn = distortions(seed, epoch, index, self._presentation.photometric)
+                x = distort(x, torch.from_numpy(drawn.astype(np.float32)).to(device=x.device))
+            yield normalize(x, self._presentation.channels_last), y
+
+
+class _Reader(Dataset):
+    """What a worker does: reads the whole mini-batch of a request. It draws nothing at random.
+
+    A file that cannot be read is reported, never raised: from a worker an error comes as a page.
+    """
+
+    def __init__(self, listing: Listing, split: str, view: View, size: int, limit: int) -> None:
+        self.listing, self.split, self.view = listing, split, view
+        self.size, self.limit = size, limit
+
+    def __getitem__(
+        self, request: Request
+    ) -> tuple[Request, torch.Tensor, torch.Tensor, list[str]]:
+        epoch, indices = request
+        images, labels, faults = [], [], []
+        for index in indices.tolist():
+            boxes = partial(self.view, epoch, index)
+            crops_of, label, failed = read(
+                self.listing, self.split, index, boxes, self.size, self.limit
+            )
+            faults += failed
+            if crops_of is not None:  # else there are too many faults to go on
+                images.append(torch.from_numpy(crops_of))
+                labels.append(label)
+        together = torch.stack(images) if images else torch.empty(0)
+        return request, together, torch.tensor(labels), faults
+
+
+def _patch(seed: int, epoch: int, index: int, width: int, height: int) -> np.ndarray:
+    return patch_boxes(seed, epoch, [index], width / height)
+
+
+def _centre_crop(size: int, epoch: int, index: int, width: int, height: int) -> np.ndarray:
+    return crops.centre_crop(width, height, size)
+
+
+def _multi_crop(size: int, epoch: int, index: int, width: int, height: int) -> np.ndarray:
+    return crops.multi_crop(width, height, size)
+
+
+def _leave_signals_to_the_trainer(worker: int) -> None:
+    # Ctrl-C and a scheduler's SIGTERM reach the whole process group. The trainer answers them: it
+    # finishes its step, saves, and ends the workers, which also end by themselves if it is gone.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,0 +1,127 @@
+"""Run directories with made-up numbers: what training would write, without training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bn_repro import rundir
+from bn_repro.analysis.load import Member
+
+MakeRun = Callable[..., Member]
+
+
+def trace_steps(steps: int) -> list[int]:
+    """Geometric to 1,000, then every 250, as training records them."""
+    early = np.unique(np.geomspace(1, min(steps, 1_000), 40).astype(int)).tolist()
+    return [*early, *range(1_250, steps + 1, 250)]
+
+
+def write_run(
+    runs: Path,
+    experiment: str,
+    seed: int,
+    *,
+    steps: int = 50_000,
+    eval_every: int = 1_000,
+    split: str = "test",
+    state: str = "completed",
+    id: str | None = None,
+    varied: dict[str, Any] | None = None,
+    top: float | None = None,
+    pace: float | None = None,
+    traces: bool = True,
+) -> Member:
+    """A run whose accuracy rises to ``top`` at a ``pace``, and whose distributions drift."""
+    bn = "bn" in experiment
+    noise = np.random.default_rng([seed, bn, int(1e6 * (top or 0))])
+    id = id or ("1e234567" if bn else "00012345")  # ids that look like numbers
+    directory = rundir.run_directory(runs, experiment, id, seed)
+    directory.mkdir(parents=True)
+    top = (0.978 if bn else 0.965) if top is None else top
+    pace = (700 if bn else 3_500) if pace is None else pace
+    rows = []
+    for step in sorted({*range(eval_every, steps + 1, eval_every), steps}):
+        reached = 0.1 + (top - 0.1) * (1 - np.exp(-((step / pace) ** 0.55)))
+        top1: float | None = round(float(reached + 0.0012 * noise.standard_normal()), 4)
+        if state == "diverged" and step > steps / 2:
+            top1 = None
+        loss = None if top1 is None else float(-np.log(top1))
+        common = {"step": step, "loss": loss, "top1": top1}
+        rows.append({**common, "split": "train", "statistics": "batch"})
+        rows.append({**common, "split": split, "statistics": "moving"})
+        if bn and step == steps and top1 is not None:
+            better = {"step": step, "loss": loss, "top1": round(top1 + 0.0003, 4)}
+            rows.append({**better, "split": split, "statistics": "population"})
+    files = {
+        rundir.CONFIG: f"experiment: {experiment}\nseed: {seed}\nmodel:\n  norm: {bn}\n",
+        rundir.MANIFEST: json.dumps(
+            {
+                "commit": "0123456789abcdef0123456789abcdef01234567",
+                "dirty": False,
+                "device": "cpu",
+                "hardware": "Made-up CPU, 1 thread",
+                "versions": {"torch": "2.10"},
+            }
+        ),
+        rundir.STATUS: json.dumps(
+            {"state": state, "step": steps, "seconds": 25.125 + seed, "error": None}
+        ),
+        rundir.METRICS: "".join(json.dumps(row) + "\n" for row in rows),
+        rundir.TRACES: "".join(
+            json.dumps(row) + "\n" for row in (_traces(steps, bn, noise) if traces else ())
+        ),
+    }
+    for name, text in files.items():
+        (directory / name).write_text(text, encoding="utf-8")
+    return Member(experiment, id, seed, varied or {}, directory)
+
+
+def _traces(steps: int, bn: bool, noise: np.random.Generator) -> list[dict[str, Any]]:
+    offsets = noise.normal(0, 0.5, size=3)
+    drift = noise.normal(0, 0.4 if bn else 1.2, size=3)
+    rows = []
+    for step in trace_steps(steps):
+        grown = np.log1p(step / 500) / np.log1p(100)
+        for layer in range(3):
+            width = (1 + 0.6 * grown) if bn else 0.03 + 1.4 * grown
+            for unit in (0, None):
+                jitter = noise.normal(0, 0.1 if unit == 0 else 0.02, size=3) * width
+                centre = (0 if bn else offsets[layer]) + drift[layer] * grown if unit == 0 else 0.0
+                low, middle, high = centre + width * np.array([-1.04, 0.0, 1.04]) + np.sort(jitter)
+                rows.append(
+                    {
+                        "step": step,
+                        "site": f"hidden{layer + 1}",
+                        "unit": unit,
+                        "p15": low,
+                        "p50": middle,
+                        "p85": high,
+                        "mean": middle,
+                        "std": width,
+                        "saturated": max(0.0, 0.02 * (grown if bn else 2 * grown)),
+                        "grad_norm": float((0.01 if bn else 0.002) * (1 + grown)),
+                    }
+                )
+    return rows
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """``make_run(experiment, seed, **how)`` writes a run under ``tmp_path/runs``."""
+
+    def make(experiment: str, seed: int, **how: Any) -> Member:
+        return write_run(tmp_path / "runs", experiment, seed, **how)
+
+    return make
+
+
+@pytest.fixture
+def fig1_members(make_run: MakeRun) -> list[Member]:
+    """Figure 1 with 5 seeds each, short of nothing but truth."""
+    return [make_run(arm, seed) for arm in ("mnist/baseline", "mnist/bn") for seed in range(5)]

@@ -1,0 +1,160 @@
+"""Run directories become tidy frames; what cannot be read is said in one line, the rest loads."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bn_repro import rundir
+from bn_repro.analysis import load
+from bn_repro.analysis.load import Member
+
+
+def test_columns_and_numbers(make_run) -> None:
+    members = [
+        make_run("mnist/baseline", 0, steps=3_000, varied={"optimizer.lr": 0.1}),
+        make_run("mnist/bn", 4, steps=3_000),
+    ]
+    data = load.load(members)
+    assert data.warnings == []
+    assert list(data.runs) == [*load.RUN_COLUMNS, "optimizer.lr"]
+    assert list(data.curves) == load.CURVE_COLUMNS
+    assert list(data.traces) == load.TRACE_COLUMNS
+    first, second = data.runs.to_dict("records")
+    assert (first["experiment"], first["id"], first["seed"]) == ("mnist/baseline", "00012345", 0)
+    assert (first["state"], first["step"], first["seconds"]) == ("completed", 3_000, 25.125)
+    assert (first["commit"], first["device"]) == ("0123456789ab", "cpu, Made-up CPU, 1 thread")
+    assert first["optimizer.lr"] == 0.1
+    assert np.isnan(second["optimizer.lr"])
+
+    # The same numbers as in the file, in its order.
+    assert members[1].directory is not None
+    lines = (members[1].directory / rundir.METRICS).read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    mine = load.select(data.curves, experiment="mnist/bn")
+    assert len(mine) == 2 * len(rows)
+    assert mine["metric"].tolist()[:2] == ["loss", "top1"]
+    assert load.select(mine, metric="top1")["value"].tolist() == [row["top1"] for row in rows]
+    moving = [r["top1"] for r in rows if (r["split"], r["statistics"]) == ("test", "moving")]
+    assert second["final_top1"] == moving[-1]
+    assert second["best_top1"] == max(moving)
+    assert second["best_step"] == 1_000 * (moving.index(max(moving)) + 1)
+    assert load.curve(data, "mnist/bn").loc[4].tolist() == moving
+
+    pooled = load.select(data.traces, experiment="mnist/bn", site="hidden3", unit=None)
+    assert len(pooled) == len(load.select(data.traces, experiment="mnist/bn")) / 6
+    assert np.isfinite(pooled["p15"].to_numpy(float)).all()
+
+
+def test_test_images_count_where_there_are_any_else_validation(make_run) -> None:
+    member = make_run("mnist/bn", 0, steps=2_000, split="val")
+    assert load.load([member]).runs["final_top1"].tolist()[0] > 0.5
+    path = member.directory / rundir.METRICS
+    row = {"step": 2_000, "split": "test", "statistics": "moving", "loss": 1.0, "top1": 0.25}
+    path.write_text(path.read_text() + json.dumps(row) + "\n")
+    assert load.load([member]).runs["final_top1"].tolist() == [0.25]
+
+
+def test_null_is_nan_and_a_diverged_run_stands_as_asked(make_run) -> None:
+    members = [
+        make_run("mnist/bn", 0, steps=4_000),
+        make_run("mnist/bn", 1, steps=4_000, state="diverged"),
+    ]
+    data = load.load(members)
+    assert data.runs["state"].tolist() == ["completed", "diverged"]
+    assert np.isnan(data.runs["final_top1"][1])
+    assert data.runs["best_top1"].tolist()[1] > 0.5
+    assert np.isnan(load.curve(data, "mnist/bn").loc[1, 4_000])
+    assert load.curve(data, "mnist/bn", diverged=0.1).loc[1].tolist()[2:] == [0.1, 0.1]
+
+
+def test_a_run_that_diverged_before_any_evaluation_is_there(make_run) -> None:
+    early = make_run("mnist/bn", 1, steps=2_000, state="diverged")
+    (early.directory / rundir.METRICS).write_text("")
+    data = load.load([make_run("mnist/bn", 0, steps=2_000), early])
+    assert load.curve(data, "mnist/bn", diverged=0.1).loc[1].tolist() == [0.1, 0.1]
+
+
+def test_a_torn_last_line_is_dropped_with_a_warning(make_run) -> None:
+    member = make_run("mnist/bn", 0, steps=3_000)
+    path = member.directory / rundir.METRICS
+    whole = load.load([member]).curves
+    path.write_text(path.read_text() + '{"step": 4000, "split": "te')
+    data = load.load([member])
+    assert len(data.warnings) == 1
+    assert str(path) in data.warnings[0]
+    assert "torn" in data.warnings[0]
+    pd.testing.assert_frame_equal(data.curves, whole)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        (rundir.STATUS, None, "missing"),
+        (rundir.STATUS, "{", "not readable as JSON"),
+        (rundir.METRICS, None, "missing"),
+        (rundir.METRICS, '{"step": 1}\n{"st\n{"step": 2}\n', "line 2"),
+        (rundir.METRICS, "7\n", "step on each line"),
+        (rundir.TRACES, None, "missing"),
+    ],
+)
+def test_a_broken_run_is_left_out_and_the_rest_loads(make_run, name, text, words) -> None:
+    good, bad = make_run("mnist/bn", 0, steps=2_000), make_run("mnist/bn", 1, steps=2_000)
+    path = bad.directory / name
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    data = load.load([good, bad])
+    assert data.runs["seed"].tolist() == [0]
+    assert set(data.curves["seed"]) == {0}
+    (warning,) = data.warnings
+    assert str(path) in warning
+    assert words in warning
+    assert "\n" not in warning
+
+
+def test_a_missing_manifest_costs_commit_and_device_alone(make_run) -> None:
+    member = make_run("mnist/bn", 0, steps=2_000)
+    (member.directory / rundir.MANIFEST).unlink()
+    data = load.load([member])
+    assert (data.runs["commit"][0], data.runs["device"][0]) == ("", "")
+    assert len(data.warnings) == 1
+
+
+def test_members_without_a_directory_are_no_rows() -> None:
+    data = load.load(
+        [Member("mnist/bn", "00", 0), Member("mnist/bn", "00", 1, directory=Path("no"))]
+    )
+    assert (len(data.runs), len(data.curves), len(data.traces)) == (0, 0, 0)
+    assert list(data.runs) == load.RUN_COLUMNS
+    assert load.finished(data).runs.empty
+    assert load.curve(data, "mnist/bn", diverged=0.1).empty
+
+
+def test_discover_finds_runs_and_what_varies(make_run, tmp_path: Path) -> None:
+    written = [make_run("mnist/baseline", 0, steps=1_000), make_run("mnist/bn", 3, steps=1_000)]
+    (tmp_path / "runs/mnist/bn-1e234567/seed3.old").mkdir()  # moved aside: not a run
+    found = load.discover(tmp_path / "runs")
+    assert [m.key for m in found] == [m.key for m in written]
+    assert [m.directory for m in found] == [m.directory for m in written]
+    assert [m.varied for m in found] == [{"model.norm": False}, {"model.norm": True}]
+
+
+def test_discover_without_runs_says_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no run directory under .*expected"):
+        load.discover(tmp_path / "nowhere")
+
+
+def test_hundreds_of_runs_load_in_a_second(make_run, tmp_path: Path) -> None:
+    for seed in range(300):
+        make_run("mnist/bn", seed, steps=5_000, traces=False)
+    start = time.perf_counter()
+    data = load.load(load.discover(tmp_path / "runs"))
+    seconds = time.perf_counter() - start
+    assert len(data.runs) == 300
+    assert seconds < 3  # about 0.3 s; a loaded machine gets some room

@@ -1,0 +1,182 @@
+"""A report written from its own files is the one written beside the runs, byte for byte."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import shutil
+from contextlib import redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from bn_repro.analysis import load, report, results
+from bn_repro.analysis.load import Member
+from bn_repro.analysis.studies import fig1
+
+
+@pytest.fixture
+def light(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A figure that takes no time, where rows are what is looked at."""
+    monkeypatch.setattr(fig1, "figures", lambda data: {"figure1": Figure(figsize=(1, 1))})
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def _short(make_run, seeds=range(3), **how) -> list[Member]:
+    how = {"steps": 3_000} | how
+    return [make_run(arm, s, **how) for arm in ("mnist/baseline", "mnist/bn") for s in seeds]
+
+
+def test_what_is_written(fig1_members: list[Member], tmp_path: Path) -> None:
+    out = tmp_path / "results/fig1"
+    found = report.write("fig1", fig1_members, out)
+    assert found.warnings == []
+    assert sorted(path.name for path in found.files) == sorted(_bytes(out))
+    assert set(_bytes(out)) == {
+        *("runs.csv", "curves.csv.gz", "traces.csv.gz", "claims.json", "README.md"),
+        *(f"figure1{part}.{kind}" for part in ("", "_units", "_layers") for kind in ("svg", "png")),
+    }
+    runs = (out / "runs.csv").read_text().splitlines()
+    assert runs[0] == (
+        "experiment,id,seed,state,step,final_top1,best_top1,best_step,"
+        "steps_to_0.9,steps_to_0.95,steps_to_0.97,seconds,commit,device"
+    )
+    assert len(runs) == 11
+    assert runs[1].startswith("mnist/baseline,00012345,0,completed,50000,0.")
+    assert ",,25.125,0123456789ab," in runs[1]  # never reached: null
+    packed = (out / "curves.csv.gz").read_bytes()
+    assert packed[3] == 0  # no file name in the header
+    assert packed[4:8] == bytes(4)  # and no time
+    head = gzip.decompress(packed).decode().splitlines()[0]
+    assert head == "experiment,id,seed,step,split,statistics,metric,value"
+    rows = json.loads((out / "claims.json").read_text())
+    assert [row["verdict"] for row in rows] == ["holds"] * 4  # as the fixture was made
+    readme = (out / "README.md").read_text()
+    for word in ("Made-up CPU", "0123456789ab", "study=fig1", "](figure1.svg)", "**holds**"):
+        assert word in readme
+
+
+def test_a_clean_checkout_rewrites_no_byte(fig1_members: list[Member], tmp_path: Path) -> None:
+    out = tmp_path / "results/fig1"
+    report.write("fig1", fig1_members, out)
+    before = _bytes(out)
+    shutil.rmtree(tmp_path / "runs")
+    report.write("fig1", fig1_members, out)
+    assert _bytes(out) == before
+    # Not because files were left alone: drawn and written anew they are the same.
+    for path in out.iterdir():
+        if path.suffix in (".svg", ".png", ".json", ".md"):
+            path.unlink()
+    report.write("fig1", [replace(m, directory=None) for m in fig1_members], out)
+    assert _bytes(out) == before
+
+
+@pytest.mark.usefixtures("light")
+def test_runs_found_replace_their_rows_and_others_stay(make_run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    members = _short(make_run)
+    report.write("fig1", members, out)
+    first = results.read(out)
+    shutil.rmtree(tmp_path / "runs")
+    again = make_run("mnist/bn", 1, steps=3_000, top=0.5)
+    more = make_run("mnist/bn", 3, steps=3_000)
+    report.write("fig1", [*members, more], out)
+    second = results.read(out)
+    keys = second.runs[load.KEY].to_numpy().tolist()
+    assert keys == [list(m.key) for m in [*members, more]]  # once each, in the study's order
+    changed = second.runs["final_top1"].tolist()[4]
+    assert changed == load.load([again]).runs["final_top1"].tolist()[0]
+    kept = [0, 1, 2, 3, 5]
+    pd.testing.assert_frame_equal(first.runs.iloc[kept], second.runs.iloc[kept])
+    assert len(second.curves) - len(first.curves) == len(load.load([more]).curves)
+    for frame in ("curves", "traces"):
+        old = load.select(getattr(first, frame), experiment="mnist/baseline")
+        new = load.select(getattr(second, frame), experiment="mnist/baseline")
+        pd.testing.assert_frame_equal(old, new)
+
+
+@pytest.mark.usefixtures("light")
+def test_rows_that_are_no_members_are_dropped(make_run, tmp_path: Path) -> None:
+    members = _short(make_run)
+    report.write("fig1", members, tmp_path / "out")
+    report.write("fig1", members[:2], tmp_path / "out")
+    data = results.read(tmp_path / "out")
+    assert len(data.runs) == 2
+    assert set(data.curves["experiment"]) == {"mnist/baseline"}
+    assert set(data.traces["seed"]) == {0, 1}
+
+
+@pytest.mark.usefixtures("light")
+def test_an_unfinished_run_replaces_nothing(make_run, tmp_path: Path) -> None:
+    members = _short(make_run)
+    out = tmp_path / "out"
+    report.write("fig1", members, out)
+    before = _bytes(out)
+    shutil.rmtree(tmp_path / "runs")
+    make_run("mnist/bn", 0, steps=1_000, state="running")
+    report.write("fig1", members, out)
+    assert _bytes(out) == before
+
+
+def test_nothing_to_report_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"none of its 1 runs is finished.*study=fig1"):
+        report.write("fig1", [Member("mnist/bn", "00", 0)], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("light")
+def test_a_broken_run_is_said_and_left_out(make_run, tmp_path: Path) -> None:
+    members = _short(make_run)
+    (tmp_path / "runs/mnist/bn-1e234567/seed2/metrics.jsonl").unlink()
+    found = report.write("fig1", members, tmp_path / "out")
+    assert len(found.warnings) == 1
+    assert "(1 had not finished)" in (tmp_path / "out/README.md").read_text()
+
+
+def test_a_table_that_is_no_table_is_said(tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"runs\.csv: no column experiment"):
+        results.read(tmp_path)
+    (tmp_path / "curves.csv.gz").write_bytes(b"not gzip")
+    (tmp_path / "runs.csv").unlink()
+    with pytest.raises(ValueError, match=r"curves\.csv\.gz: not readable"):
+        results.read(tmp_path)
+
+
+@pytest.mark.usefixtures("light")
+def test_stale_figures_go(make_run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "figure9.svg").write_text("old")
+    report.write("fig1", _short(make_run, seeds=range(1)), out)
+    assert not (out / "figure9.svg").exists()
+
+
+def test_varied_keys_keep_their_types(make_run, tmp_path: Path) -> None:
+    members = [
+        make_run("mnist/bn", 0, steps=1_000, varied={"data.held_out": 10_000, "model.hidden": [5]}),
+        make_run("mnist/bn", 1, steps=1_000, varied={"optimizer.lr": 0.1}),
+    ]
+    data = results.merge(results.read(tmp_path), load.load(members), members)
+    text = results.to_csv(data.runs, results.RUNS)
+    first, second = text.splitlines()[1:]
+    assert first.endswith(",10000,[5],")
+    assert second.endswith(",,,0.1")
+    assert data.runs["data.held_out"].tolist() == [10_000, None]
+
+
+@pytest.mark.usefixtures("light")
+def test_verdicts_are_printed(fig1_members: list[Member], tmp_path: Path) -> None:
+    found = report.write("fig1", fig1_members, tmp_path / "out")
+    shown = io.StringIO()
+    with redirect_stdout(shown):
+        report.print_verdicts(found.claims, "Figure 1")
+    assert shown.getvalue().count("holds") == 4
+    assert "[+" in shown.getvalue()  # an interval, not markup

@@ -1,0 +1,71 @@
+"""Figures are drawn the same twice, carry no date, and tell the arms apart without colour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from bn_repro.analysis import style
+
+
+def _figure() -> Figure:
+    with style.context():
+        figure = Figure(figsize=(3, 2))
+        ax = figure.add_subplot()
+        wide = pd.DataFrame([[0.1, 0.5, 0.9], [0.2, 0.5, 0.8]], columns=[1_000, 2_000, 3_000])
+        assert style.plot_curves(ax, wide, style.BN) is ax
+        bands = np.array([[-1.0, -2, -2], [0.0, 0, 0], [1.0, 2, 2]])
+        assert style.plot_percentiles(ax, np.array([1, 2, 3]), bands, style.BASELINE) is ax
+        assert style.name_percentiles(ax, bands[:, -1]) is ax
+        assert style.steps_axis(ax) is ax
+        return figure
+
+
+def test_the_same_bytes_twice_and_no_date() -> None:
+    with style.context():
+        first, second = style.files(_figure(), "sha256:1"), style.files(_figure(), "sha256:1")
+    assert first == second
+    assert b"<dc:date>" not in first["svg"]
+    assert b"Matplotlib" not in first["svg"]
+    assert b"Matplotlib" not in first["png"]
+    assert all(b"sha256:1" in content for content in first.values())
+
+
+def test_a_figure_drawn_from_the_same_stays_and_another_is_written(tmp_path: Path) -> None:
+    with style.context():
+        svg, png = style.save(_figure(), tmp_path / "figure1", "sha256:1")
+        svg.write_bytes(svg.read_bytes() + b"<!-- by another release -->")
+        before = svg.read_bytes(), png.read_bytes()
+        style.save(_figure(), tmp_path / "figure1", "sha256:1")
+        assert (svg.read_bytes(), png.read_bytes()) == before
+        style.save(_figure(), tmp_path / "figure1", "sha256:2")
+        assert b"another release" not in svg.read_bytes()
+        png.unlink()
+        style.save(_figure(), tmp_path / "figure1", "sha256:2")
+        assert png.exists()
+
+
+def test_every_seed_faint_and_the_median_bold() -> None:
+    ax = _figure().axes[0]
+    seeds, bold = ax.lines[:2], ax.lines[2]
+    np.testing.assert_allclose(np.asarray(bold.get_ydata(), float), [0.15, 0.5, 0.85])
+    assert all((line.get_alpha() or 1) < 0.5 for line in seeds)
+    assert all(line.get_linewidth() < bold.get_linewidth() for line in seeds)
+
+
+def test_the_arms_differ_without_colour() -> None:
+    grey = [np.dot(to_rgb(arm.color), (0.299, 0.587, 0.114)) for arm in (style.BN, style.BASELINE)]
+    assert abs(grey[0] - grey[1]) > 0.3
+    assert style.BN.linestyle != style.BASELINE.linestyle
+    assert style.BN.marker != style.BASELINE.marker
+
+
+def test_words() -> None:
+    assert [style.thousands(v) for v in (1, 500, 1_000, 12_500, 50_000)] == [
+        *("1", "500", "1K", "12.5K", "50K")
+    ]
+    assert (style.count(1, "seed"), style.count(1_000, "seed")) == ("1 seed", "1,000 seeds")

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import sys
+import tarfile
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torchvision.datasets import imagenet as official
+
+from bn_repro.data import imagenet as module
+from bn_repro.data.archives import extract_archives
+from bn_repro.data.augment import Presentation
+from bn_repro.data.imagenet import image_folder, imagenet, tiny_imagenet
+from bn_repro.data.resident import ResidentImages
+from bn_repro.data.streaming import StreamedImages
+
+PLAIN = Presentation()
+
+
+class TestNames:
+    def test_tiny_imagenet_is_in_memory(self, tiny: Path, tmp_path: Path) -> None:
+        data = tiny_imagenet(tiny, PLAIN, size=16, cache_dir=tmp_path, progress=False)
+        assert isinstance(data, ResidentImages)
+        assert data.name == "tiny_imagenet"
+        assert data.shape == (3, 16, 16)
+        assert data.splits == {"train": 18, "val": 6}
+        assert data.class_names == ("n10", "n20", "n30")
+
+    def test_wrong_root_says_what_was_expected(self, tmp_path: Path) -> None:
+        with pytest.raises(
+            ValueError, match=r"data.root: no train/ under .*; expected the layout of tiny-imagenet"
+        ):
+            tiny_imagenet(tmp_path, PLAIN)
+        with pytest.raises(ValueError, match=r"expected the layout of ImageNet: train/<wnid>"):
+            imagenet(tmp_path, PLAIN)
+        with pytest.raises(ValueError, match=r"expected the layout of an image folder"):
+            image_folder(tmp_path, PLAIN)
+
+    def test_image_folder_is_streamed_where_it_would_fill_the_memory(
+        self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        options = {"size": 20, "cache_dir": tmp_path, "progress": False}
+        assert isinstance(image_folder(folder, PLAIN, **options), ResidentImages)
+        monkeypatch.setattr(module, "RESIDENT_BYTES", 33 * 20 * 20 * 3 - 1)
+        assert isinstance(image_folder(folder, PLAIN, **options), StreamedImages)
+        assert isinstance(image_folder(folder, PLAIN, resident=True, **options), ResidentImages)
+
+    def test_fingerprint_in_memory_is_of_the_pixels(self, folder: Path, tmp_path: Path) -> None:
+        options = {"cache_dir": tmp_path, "progress": False}
+        one, other = (image_folder(folder, PLAIN, size=s, **options) for s in (20, 24))
+        assert one.fingerprint != other.fingerprint
+
+
+class TestArchives:
+    @pytest.fixture
+    def archives(self, tmp_path: Path, draw, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """The three archives as ILSVRC2012 ships them, of 2 classes and a few drawn images."""
+        scipy_io = pytest.importorskip("scipy.io")
+        root = tmp_path / "ilsvrc"
+        root.mkdir()
+
+        def jpeg(seed: int) -> bytes:
+            content = io.BytesIO()
+            draw(seed, 70, 60).save(content, format="JPEG")
+            return content.getvalue()
+
+        def tar(path: Path | None, members: dict[str, bytes], mode: str = "w") -> bytes:
+            content = io.BytesIO()
+            with tarfile.open(fileobj=content, mode=mode) as archive:  # pyright: ignore
+                for name, data in members.items():
+                    info = tarfile.TarInfo(name)
+                    info.size = len(data)
+                    archive.addfile(info, io.BytesIO(data))
+            if path is not None:
+                path.write_bytes(content.getvalue())
+            return content.getvalue()
+
+        classes = {
+            wnid: {f"{wnid}_{k}.JPEG": jpeg(10 * c + k) for k in range(3)}
+            for c, wnid in enumerate(("n02", "n01"))
+        }
+        train = {f"{wnid}.tar": tar(None, images) for wnid, images in classes.items()}
+        val = {f"ILSVRC2012_val_0000000{k}.JPEG": jpeg(100 + k) for k in range(1, 5)}
+        synsets = np.array(
+            [(1, "n02", "a, b", "", 0), (2, "n01", "c", "", 0), (3, "n00", "both", "", 2)],
+            dtype=[("ID", "O"), ("WNID", "O"), ("words", "O"), ("gloss", "O"), ("children", "O")],
+        )
+        meta = io.BytesIO()
+        scipy_io.savemat(meta, {"synsets": synsets})
+        devkit = {
+            "ILSVRC2012_devkit_t12/data/meta.mat": meta.getvalue(),
+            "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt": b"2\n1\n1\n2\n",
+        }
+        known = {}
+        for part, members, mode in (
+            ("train", train, "w"),
+            ("val", val, "w"),
+            ("devkit", devkit, "w:gz"),
+        ):
+            name = official.ARCHIVE_META[part][0]
+            content = tar(root / name, members, mode)
+            known[part] = (name, hashlib.md5(content).hexdigest())
+        monkeypatch.setattr(official, "ARCHIVE_META", known)
+        return root
+
+    def test_become_folders_by_class(self, archives: Path) -> None:
+        data = imagenet(archives, PLAIN, size=32, workers=0)
+        assert data.class_names == ("n01", "n02")
+        assert data.splits == {"train": 6, "val": 4}
+        labels = [int(k) for _, y in data.eval_batches("val", batch_size=4) for k in y]
+        assert labels == [0, 0, 1, 1]  # validation images 1 and 4 are of n01
+        assert sorted(p.name for p in (archives / "val" / "n01").iterdir()) == [
+            "ILSVRC2012_val_00000001.JPEG",
+            "ILSVRC2012_val_00000004.JPEG",
+        ]
+        assert not list((archives / "train").rglob("*.tar"))
+
+    def test_are_extracted_once_by_one(
+        self, archives: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        done = []
+        parse = official.parse_train_archive
+        monkeypatch.setattr(
+            official,
+            "parse_train_archive",
+            lambda *a, **k: done.append(1) or parse(*a, **k),
+        )
+        ranks = [threading.Thread(target=extract_archives, args=(archives,)) for _ in range(3)]
+        for rank in ranks:
+            rank.start()
+        for rank in ranks:
+            rank.join()
+        extract_archives(archives)
+        assert len(done) == 1
+        assert (archives / "val" / "n01").is_dir()
+
+    def test_half_extracted_is_not_taken_for_whole(
+        self, archives: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*arguments: object, **options: object) -> None:
+            (archives / str(options["folder"])).mkdir()
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(official, "parse_train_archive", full)
+            with pytest.raises(ValueError, match="cannot extract the archives .* No space left"):
+                imagenet(archives, PLAIN)
+        assert imagenet(archives, PLAIN, workers=0).splits["train"] == 6
+
+    def test_damaged_are_named(self, archives: Path) -> None:
+        with open(archives / official.ARCHIVE_META["train"][0], "ab") as f:
+            f.write(b"x")
+        with pytest.raises(ValueError, match=r"ILSVRC2012_img_train\.tar .*corrupted"):
+            imagenet(archives, PLAIN)
+        assert not (archives / "train").exists()
+
+    def test_without_scipy_say_so(self, archives: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "scipy", None)
+        monkeypatch.setitem(sys.modules, "scipy.io", None)
+        with pytest.raises(ValueError, match="pip install scipy, or extract them"):
+            imagenet(archives, PLAIN)
+
+    def test_never_write_outside_their_folder(self, archives: Path, tmp_path: Path) -> None:
+        evil = io.BytesIO()
+        with tarfile.open(fileobj=evil, mode="w") as archive:
+            info = tarfile.TarInfo("../../escaped.JPEG")
+            archive.addfile(info)
+        name = official.ARCHIVE_META["train"][0]
+        (archives / name).write_bytes(evil.getvalue())
+        official.ARCHIVE_META["train"] = (name, hashlib.md5(evil.getvalue()).hexdigest())
+        with pytest.raises(ValueError, match="cannot extract the archives"):
+            imagenet(archives, PLAIN)
+        assert not list(tmp_path.rglob("escaped.JPEG"))
+        assert "extraction_filter" not in tarfile.TarFile.__dict__
+
+    def test_absent_are_no_matter(self, folder: Path) -> None:
+        extract_archives(folder)
+        assert not list(folder.glob(".extracting*"))

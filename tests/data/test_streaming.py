@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bn_repro.data import streaming
+from bn_repro.data.augment import MEAN, STD, Presentation
+from bn_repro.data.files import list_images
+from bn_repro.data.imagenet import image_folder, imagenet
+from bn_repro.data.streaming import StreamedImages
+
+# From Python 3.12 on, forking a process that has threads warns; torch's loader forks.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+
+def streamed(root: Path, size: int = 32, **options) -> StreamedImages:
+    known = ("workers", "on_error", "limit")
+    loader: dict[str, Any] = {"workers": 0} | {k: options.pop(k) for k in known if k in options}
+    listing = list_images(root)
+    return StreamedImages("set", listing, Presentation(**options), size=size, **loader)
+
+
+def trained_on(data: StreamedImages, **changes: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    asked: dict[str, Any] = {"seed": 0, "first_step": 1, "steps": 6, "batch_size": 8} | changes
+    x, y = zip(*data.train_batches(**asked), strict=True)
+    return torch.cat(x), torch.cat(y)
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The indices that are read, in order (without workers)."""
+    indices: list[int] = []
+    read = streaming.read
+
+    def counted(listing, split, index, *rest):
+        indices.append(index)
+        return read(listing, split, index, *rest)
+
+    monkeypatch.setattr(streaming, "read", counted)
+    return indices
+
+
+class TestTrainBatches:
+    def test_do_not_depend_on_workers(self, folder: Path) -> None:
+        x, y = trained_on(streamed(folder))
+        assert x.shape == (48, 3, 32, 32)
+        for workers in (1, 2):
+            again = trained_on(streamed(folder, workers=workers))
+            assert torch.equal(again[0], x)
+            assert torch.equal(again[1], y)
+
+    def test_of_the_ranks_join_to_that_of_one(self, folder: Path) -> None:
+        x, y = trained_on(streamed(folder), steps=1)
+        parts = [
+            trained_on(streamed(folder), steps=1, batch_size=4, rank=r, world=2) for r in (0, 1)
+        ]
+        assert torch.equal(torch.cat([part[1] for part in parts]), y)
+        assert torch.allclose(torch.cat([part[0] for part in parts]), x, atol=1e-6)
+
+    def test_go_on_without_reading_what_was_skipped(self, folder: Path, reads: list[int]) -> None:
+        x, _ = trained_on(streamed(folder))
+        expected = reads[40:]
+        reads.clear()
+        later, _ = trained_on(streamed(folder), first_step=6)
+        assert torch.equal(later, x[40:])
+        assert reads == expected
+        assert len(reads) == 8
+
+    def test_are_those_of_images_in_memory(self, tmp_path: Path, draw) -> None:
+        # The two paths share the draws and differ in who resamples: Pillow, or a batched product.
+        for split in ("train", "val"):
+            for label in range(2):
+                (tmp_path / "png" / split / f"c{label}").mkdir(parents=True)
+                for k in range(8):
+                    path = tmp_path / "png" / split / f"c{label}" / f"{k}.png"
+                    draw(100 * len(split) + 10 * label + k, 48, 48).save(path)
+        asked: dict[str, Any] = {"seed": 5, "first_step": 1, "steps": 4, "batch_size": 8}
+        for presentation in (Presentation(photometric="full"), Presentation(augmentation=False)):
+            both = [
+                image_folder(
+                    tmp_path / "png",
+                    presentation,
+                    size=48,
+                    resident=resident,
+                    workers=0,
+                    cache_dir=tmp_path,
+                    progress=False,
+                ).train_batches(**asked)
+                for resident in (True, False)
+            ]
+            for (x, y), (v, w) in zip(*both, strict=True):
+                assert torch.equal(y, w)
+                if presentation.augmentation:
+                    # A level of rounding, which brightness and contrast may enlarge 2.25 times.
+                    assert ((x - v).abs().amax((0, 2, 3)) * torch.tensor(STD) * 255 < 3.5).all()
+                # (without augmentation a file's centre crop is shown, and an image in memory whole)
+
+    def test_leave_the_random_state_alone(self, folder: Path) -> None:
+        state = torch.get_rng_state()
+        trained_on(streamed(folder, workers=1), steps=2)
+        assert torch.equal(torch.get_rng_state(), state)
+
+    def test_too_few_images_are_refused_at_the_call(self, folder: Path) -> None:
+        with pytest.raises(ValueError, match="a mini-batch of 32 needs as many training examples"):
+            streamed(folder).train_batches(seed=0, first_step=1, steps=1, batch_size=32)
+
+    def test_outlive_the_signals_of_a_scheduler(self, folder: Path) -> None:
+        batches = streamed(folder, workers=1).train_batches(
+            seed=0, first_step=1, steps=12, batch_size=8
+        )
+        next(batches)
+        (worker,) = multiprocessing.active_children()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            os.kill(worker.pid or 0, number)
+        assert len(list(batches)) == 11
+
+    def test_put_channels_last_where_asked(self, folder: Path) -> None:
+        x, _ = next(
+            streamed(folder, channels_last=True).train_batches(
+                seed=0, first_step=1, steps=1, batch_size=8
+            )
+        )
+        assert x.is_contiguous(memory_format=torch.channels_last)
+
+
+class TestEvaluation:
+    @pytest.mark.parametrize("world", [1, 2])
+    def test_shows_every_image_once(self, folder: Path, world: int) -> None:
+        found = [
+            batch
+            for rank in range(world)
+            for batch in streamed(folder).eval_batches("val", batch_size=4, rank=rank, world=world)
+        ]
+        x, y = (torch.cat(part) for part in zip(*found, strict=True))
+        assert y.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+        assert x.shape == (9, 3, 32, 32)
+
+    def test_crop_is_the_centre_of_the_resized_image(self, folder: Path, draw) -> None:
+        x, _ = next(streamed(folder).eval_batches("val", batch_size=9))
+        levels = (x * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]) * 255
+        image = draw(102, 80 + 14, 72 + 5)  # val, class 1, third
+        side = 77 * 32 / 37  # the shorter side becomes round(32 * 256 / 224) = 37
+        left, top = (94 - side) / 2, (77 - side) / 2
+        box = (left, top, left + side, top + side)
+        expected = np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR, box=box))
+        assert np.abs(levels[5].permute(1, 2, 0).numpy() - expected).mean() < 3
+
+    def test_multi_crop_is_144_of_each(self, folder: Path) -> None:
+        found = list(streamed(folder).multi_crop_batches("val", batch_size=2))
+        assert [x.shape[:2] for x, _ in found] == [(2, 144)] * 4 + [(1, 144)]
+        assert found[0][0].shape[2:] == (3, 32, 32)
+        # The central crop of the central square at the first size is the single crop (which may
+        # be cut from a JPEG decoded at half its size).
+        single, _ = next(streamed(folder).eval_batches("val", batch_size=9))
+        central = torch.cat([x[:, 12 + 8] for x, _ in found])
+        assert (central - single).abs().mean(dim=(1, 2, 3)).max() < 0.1
+        assert (central - single.roll(1, 0)).abs().mean(dim=(1, 2, 3)).min() > 0.5
+
+    def test_of_an_unknown_split_is_refused(self, folder: Path) -> None:
+        with pytest.raises(ValueError, match="split 'test' is unknown; set has train, val"):
+            streamed(folder).eval_batches("test", batch_size=4)
+
+
+class TestBadImages:
+    @pytest.fixture
+    def bad(self, folder: Path) -> Path:
+        path = folder / "train" / "n1" / "train_3.JPEG"
+        path.write_bytes(path.read_bytes()[:500])
+        return path
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_are_named_in_one_line(self, folder: Path, bad: Path, workers: int) -> None:
+        with pytest.raises(ValueError, match=r"train_3\.JPEG: not an image") as caught:
+            trained_on(streamed(folder, workers=workers))
+        assert "\n" not in str(caught.value)
+        assert str(bad) in str(caught.value)
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_are_replaced_counted_and_listed(self, folder: Path, bad: Path, workers: int) -> None:
+        data = streamed(folder, workers=workers, on_error="quarantine")
+        x, _ = trained_on(data)  # two epochs: met twice, counted once
+        assert len(data.quarantine.reasons) == 1
+        assert str(bad) in data.quarantine.reasons[0]
+        again, _ = trained_on(streamed(folder, on_error="quarantine"))
+        assert torch.equal(x, again)
+
+    def test_are_not_tolerated_beyond_a_limit(self, folder: Path) -> None:
+        for path in (folder / "train" / "n1").iterdir():
+            path.unlink()
+            path.touch()
+        with pytest.raises(ValueError, match="more than 4 such files"):
+            trained_on(streamed(folder, on_error="quarantine", limit=4))
+
+
+def test_imagenet_at_224_reads_what_imagenet_holds(folder: Path) -> None:
+    data = imagenet(folder, Presentation(photometric="reduced"), workers=2)
+    assert data.name == "imagenet"
+    assert data.shape == (3, 224, 224)
+    assert data.classes == 3
+    batches = data.train_batches(seed=0, first_step=1, steps=3, batch_size=8)
+    found = {int(k) for x, y in batches for k in y if x.shape == (8, 3, 224, 224)}
+    assert found == {0, 1, 2}
+    (x, y), *_ = data.eval_batches("val", batch_size=9)
+    assert x.shape == (9, 3, 224, 224)
+    assert torch.isfinite(x).all()
+    assert y.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]

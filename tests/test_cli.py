@@ -1,0 +1,92 @@
+"""The commands as a user meets them: what they print, their exit codes, what they leave alone."""
+
+import gzip
+
+import pytest
+
+SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=20"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["experiment=mnist/bn", "optimizer.lrr=1"], 1, "lrr"),
+        (["experiment=mnist/nothing"], 1, "mnist/nothing"),
+        (["experiment=mnist/bn", "train.steps=many"], 1, "train.steps"),
+        (["experiment=mnist/bn", "optimizer.lr=-1"], 2, "optimizer.lr: -1.0 is not positive"),
+        (["experiment=mnist/bn", "model.norm=bach"], 2, "model.norm: 'bach' is unknown; one of"),
+        (["experiment=mnist/bn", "device=cuda"], 2, "device: 'cuda' was asked for"),
+        ([], 2, "experiment=mnist/bn"),
+        (["study=fig1", "seed=3"], 2, "study.seeds=N"),
+        (["experiment=mnist/bn", "data=mnist", "data.root=nowhere"], 2, "data.root: no train-im"),
+        (["experiment=mnist/bn", "train.batch_size=70000"], 2, "train.batch_size"),
+        (["-m", "experiment=mnist/bn", "optimizer.lr=-1,1"], 2, "optimizer.lr: -1.0"),
+    ],
+)
+def test_bad_input_is_told_and_leaves_nothing(script, tmp_path, words, code, said):
+    done = script("train.py", *words, f"runs={tmp_path / 'runs'}")
+    out = done.stdout + done.stderr
+    assert said in out
+    assert done.returncode == code, out
+    assert "Traceback" not in out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_unwritable_runs_directory_is_told(script, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = script("train.py", *SMOKE, f"runs={tmp_path / 'file' / 'runs'}")
+    assert done.returncode == 2
+    assert "runs: cannot write to" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_truncated_data_file_is_told_by_its_path(script, tmp_path):
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        content = bytes((0, 0, 8, 3 if "images" in name else 1)) + (5).to_bytes(4, "big") * 3
+        (tmp_path / f"{name}-ubyte.gz").write_bytes(gzip.compress(content * 100)[:-20])
+    done = script(
+        "train.py", *SMOKE, "data=mnist", f"data.root={tmp_path}", f"runs={tmp_path / 'runs'}"
+    )
+    assert done.returncode == 2
+    assert f"{tmp_path}/train-images-idx3-ubyte.gz: cannot be read" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_sweep_runs_side_by_side_and_is_not_done_again(script, tmp_path):
+    words = [*SMOKE, "optimizer.lr=0.1,0.5", "seed=range(0,2)", f"runs={tmp_path}", "-m"]
+    first = script("train.py", *words)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.count("completed at step 20") == 4
+    assert len(list(tmp_path.glob("mnist/bn-*/seed*/status.json"))) == 4
+    again = script("train.py", *words)
+    assert "4 of 4 runs are already finished" in again.stdout
+
+
+def test_a_failed_run_leaves_the_others_running(script, tmp_path):
+    blocked = script("train.py", *SMOKE, "optimizer.lr=0.25", f"runs={tmp_path}")
+    assert blocked.returncode == 0
+    (directory,) = tmp_path.glob("mnist/bn-*")
+    status = directory / "seed0" / "status.json"
+    status.write_text(status.read_text().replace("completed", "running"))
+    for path in (directory / "seed0" / "checkpoints").iterdir():
+        path.unlink()
+    (directory / "seed0" / "metrics.jsonl").unlink()
+    (directory / "seed0" / "metrics.jsonl").mkdir()
+    done = script("train.py", *SMOKE, "optimizer.lr=0.1,0.25,0.5", f"runs={tmp_path}", "-m")
+    assert done.returncode == 1
+    assert done.stdout.count("completed at step 20") == 2
+    assert "failed" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_study_goes_from_runs_to_verdicts(script, tmp_path):
+    words = ["study=fig1", "scale=smoke", f"runs={tmp_path}"]
+    trained = script("train.py", *words)
+    assert trained.returncode == 0, trained.stderr
+    out = tmp_path / "fig1"
+    done = script("report.py", *words, f"out={out}")
+    assert done.returncode == 0, done.stderr
+    assert "verdict" in done.stdout
+    names = {path.name for path in out.iterdir()}
+    assert {"README.md", "claims.json", "runs.csv", "curves.csv.gz", "traces.csv.gz"} <= names
+    assert {"figure1.svg", "figure1.png"} <= names
