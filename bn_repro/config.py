@@ -195,6 +195,8 @@ class StudyConfig:
 
     name: str = ""
     blocks: list[Any] = field(default_factory=list)
+    scale: str | None = None
+    """The scale of its runs where none is asked for; null: each experiment's usual one."""
     seeds: int | None = None
     """Take only the first so many seeds of each block."""
     jobs: int | None = None

@@ -21,9 +21,10 @@ from bn_repro.data import imagenet, mnist, synthetic
 from bn_repro.data.augment import Presentation
 from bn_repro.data.batches import Data, steps_per_epoch
 from bn_repro.distributed import StopFlag, World, launched_world, process_group
+from bn_repro.mirror import WandbMirror
 from bn_repro.models.inception import Inception
 from bn_repro.models.mlp import MLP
-from bn_repro.record import NoMirror, Recorder, manifest, read_json, write_json, write_status
+from bn_repro.record import Mirror, NoMirror, Recorder, manifest, read_json, write_json, write_status
 from bn_repro.train import Outcome, Progress, train
 
 NONLINEARITIES: dict[str, Callable[[], nn.Module]] = {
@@ -220,6 +221,24 @@ def build(config: Config) -> tuple[nn.Module, Data]:
     return model, data
 
 
+def mirror_of(config: Config) -> Mirror:
+    """Where the run is shown besides its directory."""
+    w, name = config.wandb, run_id(config)
+    if w.mode == "disabled":
+        return NoMirror()
+    return WandbMirror(
+        mode=w.mode,
+        project=w.project,
+        entity=w.entity,
+        folder=Path(w.dir or config.runs),
+        run_id=f"{config.experiment}-{name}-seed{config.seed}".replace("/", "-"),
+        name=f"{config.experiment} seed {config.seed}",
+        group=config.experiment,
+        tags=[config.model.name, config.model.norm, config.scale],
+        config=asdict(config),
+    )
+
+
 def finished(directory: Path) -> Outcome | None:
     """The outcome of a run that has nothing left to do, or None."""
     status = read_json(directory / rundir.STATUS)
@@ -279,7 +298,7 @@ def run(
                     device=device,
                     world=world,
                     stop=flag,
-                    recorder_of=lambda lengths: Recorder(directory, lengths, NoMirror()),
+                    recorder_of=lambda lengths: Recorder(directory, lengths, mirror_of(config)),
                     progress=progress,
                 )
         except (Exception, KeyboardInterrupt) as error:

@@ -64,6 +64,8 @@ def expand(
     ``words`` are the user's own overrides, which hold for every run. A run that two blocks name is
     one run. Raises ValueError for a block that is not a grid, and for a word that a block sweeps.
     """
+    if study.scale is not None and not any(word.startswith("scale=") for word in words):
+        words = [*words, f"scale={study.scale}"]
     own = {word.lstrip("+~").split("=", 1)[0] for word in words}
     blocks: dict[str, list[Planned]] = {}
     for number, block in enumerate(study.blocks):

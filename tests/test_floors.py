@@ -9,7 +9,7 @@ FLOORS = [
     {"config", "paper", "rundir"},
     {"norm"},
     {"models", "data", "schedule"},
-    {"trace", "record", "checkpoint", "distributed"},
+    {"trace", "record", "mirror", "checkpoint", "distributed"},
     {"train", "evaluate"},
     {"compose", "experiment"},
     {"study", "progress", "scheduler", "cli"},

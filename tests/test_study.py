@@ -37,6 +37,14 @@ def test_only_the_first_seeds():
     assert {r.config.seed for r in smoke} == {4}
 
 
+def test_a_study_has_a_scale_of_its_own_unless_one_is_asked_for():
+    block = {"experiment": ["mnist/bn"], "seed": [0]}
+    usual, _ = expand(study(block), [], half)
+    own, _ = expand(study(block, scale="proxy"), [], half)
+    asked, _ = expand(study(block, scale="proxy"), ["scale=smoke"], half)
+    assert [r[0].config.train.steps for r in (usual, own, asked)] == [50_000, 10_000, 200]
+
+
 def chosen(blocks, accuracy):
     runs, whole = expand(study(*blocks), [], accuracy)
     return {(r.config.experiment, r.config.optimizer.lr) for r in runs if r.config.seed == 9}, whole

@@ -17,7 +17,6 @@ QUARANTINE_LIMIT = 100
 Boxes = Callable[[int, int], np.ndarray]
 """What to cut out of an image of (width, height): boxes (K, 5), see ``augment``."""
 
-
 _UNREADABLE = (
     OSError,
     SyntaxError,
@@ -59,21 +58,22 @@ class Quarantine:
 
 def read(
     listing: Listing, split: str, index: int, boxes: Boxes, size: int, limit: int = QUARANTINE_LIMIT
-) -> tuple[np.ndarray | None, int, list[str]]:
+) -> tuple[np.ndarray, int, list[str]]:
     """The boxes of image ``index``, its label, and a line for each file that could not be read.
 
     In place of such a file comes the next of the listing that can be read, with its own label: a
-    function of ``index`` alone. None where more than ``limit`` in a row cannot.
+    function of ``index`` alone. CorruptImage where all images, or over ``limit`` in a row, cannot.
     """
     faults: list[str] = []
     n = len(listing.labels[split])
-    for i in range(index, index + min(n, limit + 1)):
+    tries = min(n, limit + 1)
+    for i in range(index, index + tries):
         try:
             pixels = decode(listing.path(split, i % n), boxes, size)
             return pixels, int(listing.labels[split][i % n]), faults
         except CorruptImage as error:
             faults.append(str(error))
-    return None, 0, faults
+    raise CorruptImage(f"{faults[0]}; nor can the {tries - 1} after it")
 
 
 def decode(path: str | os.PathLike[str], boxes: Boxes, size: int) -> np.ndarray:

@@ -171,15 +171,14 @@ def _decode_split(
     begin = _write_header(file, (len(labels), size, size, 3))
 
     def write_chunk(start: int) -> tuple[int, list[str]]:
-        block = np.zeros((min(CHUNK, len(labels) - start), size, size, 3), np.uint8)
+        block = np.empty((min(CHUNK, len(labels) - start), size, size, 3), np.uint8)
         faults: list[str] = []
         for k in range(len(block)):
             pixels, labels[start + k], failed = read(
                 listing, split, start + k, crops.square, size, bad.limit
             )
             faults += failed
-            if pixels is not None:
-                block[k] = pixels[0]
+            block[k] = pixels[0]
         with open(file, "r+b") as f:  # not through a map: on a full disk that kills the process
             f.seek(begin + start * size * size * 3)
             f.write(block.data)

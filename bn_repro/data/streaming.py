@@ -27,7 +27,7 @@ from bn_repro.data.augment import (
     pixels,
 )
 from bn_repro.data.batches import batch_indices, steps_per_epoch
-from bn_repro.data.decode import QUARANTINE_LIMIT, Quarantine, read
+from bn_repro.data.decode import QUARANTINE_LIMIT, CorruptImage, Quarantine, read
 from bn_repro.data.files import SPLITS, Listing
 
 Request = tuple[int, np.ndarray]
@@ -163,7 +163,10 @@ class StreamedImages:
             worker_init_fn=_leave_signals_to_the_trainer,
             generator=torch.Generator(),  # the loader draws from it: not from the global one
         )
-        for request, images, labels, faults in loader:
+        for found in loader:
+            if isinstance(found, str):
+                raise CorruptImage(found)
+            request, images, labels, faults = found
             self.quarantine.admit(faults)
             yield (
                 request,
@@ -194,20 +197,21 @@ class _Reader(Dataset):
 
     def __getitem__(
         self, request: Request
-    ) -> tuple[Request, torch.Tensor, torch.Tensor, list[str]]:
+    ) -> tuple[Request, torch.Tensor, torch.Tensor, list[str]] | str:
         epoch, indices = request
         images, labels, faults = [], [], []
         for index in indices.tolist():
             boxes = partial(self.view, epoch, index)
-            crops_of, label, failed = read(
-                self.listing, self.split, index, boxes, self.size, self.limit
-            )
+            try:
+                cut, label, failed = read(
+                    self.listing, self.split, index, boxes, self.size, self.limit
+                )
+            except CorruptImage as error:
+                return str(error)
             faults += failed
-            if crops_of is not None:  # else there are too many faults to go on
-                images.append(torch.from_numpy(crops_of))
-                labels.append(label)
-        together = torch.stack(images) if images else torch.empty(0)
-        return request, together, torch.tensor(labels), faults
+            images.append(torch.from_numpy(cut))
+            labels.append(label)
+        return request, torch.stack(images), torch.tensor(labels), faults
 
 
 def _patch(seed: int, epoch: int, index: int, width: int, height: int) -> np.ndarray:

@@ -71,6 +71,8 @@ def test_infinities_make_infinite_ends_and_undefined_ratios_widen_both() -> None
     assert found.estimate == math.inf
     assert found.low == -math.inf  # all five draws of `some` may be infinite: nothing is known then
     assert found.high == math.inf
+    undefined = intervals.ratio(some, some, paired=True, statistic=intervals.median)
+    assert (undefined.estimate, undefined.low, undefined.high) == (1, -math.inf, math.inf)
     finite = intervals.interval(some, intervals.median)
     assert (finite.estimate, finite.high) == (30.0, math.inf)
     assert finite.low == 10.0

@@ -131,8 +131,6 @@ class TestRead:
             listing.path("train", k).write_bytes(b"no image")
         pixels, label, faults = read(listing, "train", 6, crops.square, 32)
         expected, _, none = read(listing, "train", 8, crops.square, 32)
-        assert pixels is not None
-        assert expected is not None
         assert np.array_equal(pixels, expected)
         assert label == 1
         assert [str(listing.path("train", k)) in f for k, f in zip((6, 7), faults, strict=True)]
@@ -141,17 +139,18 @@ class TestRead:
     def test_after_the_last_goes_on_from_the_first(self, folder: Path) -> None:
         listing = list_images(folder)
         listing.path("val", 8).unlink()
-        pixels, label, faults = read(listing, "val", 8, crops.square, 32)
+        _, label, faults = read(listing, "val", 8, crops.square, 32)
         assert (label, len(faults)) == (0, 1)
-        assert pixels is not None
 
-    def test_gives_up_beyond_the_limit(self, folder: Path) -> None:
+    @pytest.mark.parametrize(("limit", "more"), [(4, 4), (100, 8)])
+    def test_gives_up_beyond_the_limit_or_when_all_are_bad(
+        self, folder: Path, limit: int, more: int
+    ) -> None:
         listing = list_images(folder)
         for k in range(9):
             listing.path("val", k).unlink()
-        pixels, _, faults = read(listing, "val", 0, crops.square, 32, limit=4)
-        assert pixels is None
-        assert len(faults) == 5
+        with pytest.raises(CorruptImage, match=rf"val_0\.JPEG: .*; nor can the {more} after it"):
+            read(listing, "val", 0, crops.square, 32, limit)
 
 
 class TestQuarantine:

@@ -143,6 +143,12 @@ class TestBadImages:
             opened(tiny, on_error="quarantine", limit=2)
         assert len(opened(tiny, on_error="quarantine", limit=3).quarantined) == 3
 
+    def test_alone_are_an_error(self, tiny: Path) -> None:
+        for path in (tiny / "val" / "images").iterdir():
+            path.write_bytes(b"")
+        with pytest.raises(ValueError, match="nor can the 5 after it"):
+            opened(tiny, on_error="quarantine")
+
 
 def test_folder_that_cannot_be_written_is_one_line(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")

@@ -193,11 +193,19 @@ class TestBadImages:
         assert torch.equal(x, again)
 
     def test_are_not_tolerated_beyond_a_limit(self, folder: Path) -> None:
-        for path in (folder / "train" / "n1").iterdir():
-            path.unlink()
-            path.touch()
+        for path in (folder / "train").glob("*/train_[1-3].JPEG"):
+            path.write_bytes(b"")
         with pytest.raises(ValueError, match="more than 4 such files"):
             trained_on(streamed(folder, on_error="quarantine", limit=4))
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_alone_are_an_error_in_one_line(self, folder: Path, workers: int) -> None:
+        for path in (folder / "val").glob("*/*.JPEG"):
+            path.write_bytes(b"")
+        data = streamed(folder, on_error="quarantine", workers=workers)
+        with pytest.raises(ValueError, match="nor can the 8 after it") as caught:
+            list(data.eval_batches("val", batch_size=4))
+        assert "\n" not in str(caught.value)
 
 
 def test_imagenet_at_224_reads_what_imagenet_holds(folder: Path) -> None:

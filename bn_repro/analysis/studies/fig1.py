@@ -406,8 +406,8 @@ def _at_the_end(data: StudyData) -> list[str]:
     steps = sorted(set(pooled["step"].tolist()))[-stability.WINDOW :]
     ends = pooled.take(np.flatnonzero(np.isin(pooled["step"].to_numpy(), steps)))
     lines = [
-        f"**At the end** (medians over seeds and the last {len(steps)} recorded mini-batches), over "
-        "each layer's units:",
+        f"**At the end** (medians over seeds and the last {len(steps)} recorded mini-batches), "
+        "over each layer's units:",
         "",
         "| arm | layer | p85 - p15 | saturated share | gradient norm |",
         "|---|---|---|---|---|",
