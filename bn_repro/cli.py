@@ -19,6 +19,7 @@ from bn_repro.analysis import results
 from bn_repro.analysis.load import Member
 from bn_repro.compose import CONFIGS, compose, plain
 from bn_repro.config import Config
+from bn_repro.distributed import launched_world
 from bn_repro.experiment import check, run
 from bn_repro.scheduler import run_all
 from bn_repro.study import Planned, accuracy_of, committed_accuracy, expand
@@ -69,7 +70,7 @@ def train(composed: DictConfig) -> int:
 def train_one(config: Config) -> int:
     """One run in this process."""
     title = f"{config.experiment} seed {config.seed}"
-    board = progress.Board()
+    board = progress.Board(Console(quiet=not launched_world().main))
     board.begin([config.train.steps], finished=0)
     board.start(0, title, config.train.steps)
     say = partial(board.console.print, soft_wrap=True, highlight=False, markup=False)

@@ -190,6 +190,37 @@ class WandbConfig:
 
 
 @dataclass
+class EvaluationConfig:
+    """How finished runs are evaluated (``scripts/evaluate.py``)."""
+
+    crops: int | None = None
+    """1, or GoogLeNet's 144; null: 1, and for a study with an ensemble both."""
+    statistics: str = "moving"
+    """What BN normalizes by: its moving averages, or Algorithm 2's population statistics."""
+    ensemble: bool = False
+    """Also the mean probability of the runs; a study with blocks named ensemble does it unasked."""
+    seeds: list[int] | None = None
+    """The seeds of ``experiment`` to evaluate; null: the one ``seed``."""
+    batch_size: int | None = None
+    """Crops that go through the network at once; null: ``train.eval_batch_size``."""
+    world: int = 1
+    """The number of ranks that trained the runs: it is part of their names."""
+
+    def __post_init__(self) -> None:
+        _check(self.crops in (None, 1, 144), "evaluation.crops", self.crops, "1, 144 or null")
+        _one_of("evaluation.statistics", self.statistics, ("moving", "population"))
+        _check(self.world > 0, "evaluation.world", self.world, "positive")
+        size, seeds = self.batch_size, self.seeds
+        _check(size is None or size > 0, "evaluation.batch_size", size, "positive, or null")
+        _check(
+            seeds is None or (len(seeds) > 0 and all(seed >= 0 for seed in seeds)),
+            "evaluation.seeds",
+            seeds,
+            "a list of seeds, or null",
+        )
+
+
+@dataclass
 class StudyConfig:
     """The runs behind one artefact: each block a grid over keys, the study their union."""
 
@@ -227,6 +258,9 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig, metadata={"identity": False})
     study: StudyConfig = field(default_factory=StudyConfig, metadata={"identity": False})
+    evaluation: EvaluationConfig = field(
+        default_factory=EvaluationConfig, metadata={"identity": False}
+    )
 
     def __post_init__(self) -> None:
         _check(self.seed >= 0, "seed", self.seed, "0 or more")

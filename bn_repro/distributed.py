@@ -15,6 +15,10 @@ from types import FrameType
 
 import torch
 import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from bn_repro.norm import BatchNorm
 
 PREEMPTING = ("SIGINT", "SIGTERM", "SIGUSR2")  # Ctrl-C; torchrun and SLURM; submitit
 
@@ -67,6 +71,66 @@ def barrier(world: World) -> None:
         dist.barrier()
 
 
+def replicated(model: nn.Module, world: World, device: torch.device) -> nn.Module:
+    """``model`` with gradients averaged over ranks; moving averages stay each rank's own."""
+    if world.size == 1:
+        return model
+    ids = [device.index] if device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+
+
+def _moving_averages(model: nn.Module) -> list[torch.Tensor]:
+    layers = [m for m in model.modules() if isinstance(m, BatchNorm)]
+    return [buffer for m in layers for buffer in (m.running_mean, m.running_var)]
+
+
+def _read(model: nn.Module) -> torch.Tensor:
+    return torch.cat([torch.empty(0), *(b.flatten().cpu() for b in _moving_averages(model))])
+
+
+def _write(model: nn.Module, values: torch.Tensor) -> None:
+    buffers = _moving_averages(model)
+    parts = values.split([buffer.numel() for buffer in buffers])
+    for buffer, part in zip(buffers, parts, strict=True):
+        buffer.copy_(part.view_as(buffer))
+
+
+def gather_moving_averages(model: nn.Module, world: World) -> list[torch.Tensor]:
+    """Each rank's moving averages, flat, in the order of ranks; nothing for a single rank."""
+    if world.size == 1:
+        return []
+    gathered: list[torch.Tensor] = [torch.empty(0)] * world.size
+    dist.all_gather_object(gathered, _read(model))
+    return gathered
+
+
+def load_moving_averages(model: nn.Module, replicas: list[torch.Tensor], world: World) -> None:
+    """Give this rank its own moving averages back."""
+    if replicas:
+        _write(model, replicas[world.rank])
+
+
+@contextmanager
+def mean_of_replicas(model: nn.Module, world: World) -> Iterator[None]:
+    """The network of all ranks: moving averages averaged over them; each has its own after it."""
+    if world.size == 1:
+        yield
+        return
+    own = _read(model)
+    _write(model, torch.stack(gather_moving_averages(model, world)).mean(0))
+    try:
+        yield
+    finally:
+        _write(model, own)
+
+
+def anywhere(holds: bool, world: World, device: torch.device) -> bool:
+    """Whether it ``holds`` on any rank; all ranks must ask together."""
+    if world.size == 1:
+        return holds
+    return bool(total(torch.tensor(float(holds), device=device), world))
+
+
 class StopFlag:
     """Set by a signal, read by the loop between two steps; nothing is saved inside a handler."""
 
@@ -94,6 +158,4 @@ class StopFlag:
 
     def agreed(self, world: World, device: torch.device) -> bool:
         """Whether any rank was asked to stop; all ranks must ask at the same step."""
-        if world.size == 1:
-            return bool(self)
-        return bool(total(torch.tensor(float(bool(self)), device=device), world))
+        return anywhere(bool(self), world, device)

@@ -6,6 +6,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,29 @@ from bn_repro.config import Config, run_id
 from bn_repro.data import imagenet, mnist, synthetic
 from bn_repro.data.augment import Presentation
 from bn_repro.data.batches import Data, steps_per_epoch
-from bn_repro.distributed import StopFlag, World, launched_world, process_group
+from bn_repro.distributed import (
+    StopFlag,
+    World,
+    anywhere,
+    barrier,
+    launched_world,
+    process_group,
+)
 from bn_repro.mirror import WandbMirror
 from bn_repro.models.inception import Inception
 from bn_repro.models.mlp import MLP
-from bn_repro.record import Mirror, NoMirror, Recorder, manifest, read_json, write_json, write_status
-from bn_repro.train import Outcome, Progress, train
+from bn_repro.record import (
+    Mirror,
+    NoMirror,
+    NoRecord,
+    Record,
+    Recorder,
+    manifest,
+    read_json,
+    write_json,
+    write_status,
+)
+from bn_repro.train import Outcome, Progress, sites_of, train
 
 NONLINEARITIES: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
@@ -269,25 +287,32 @@ def run(
         return done
     torch.set_num_threads(config.threads)
     model, data = build(config)
+    sites_of(model, config.train.trace_sites)
     steps_per_epoch(data.splits["train"], config.train.batch_size * world.size)
 
-    _writable(directory)
-    with _alone(directory, say), process_group(world, device):
-        if config.force and directory.exists():
-            aside = directory.with_name(f"{directory.name}.{time.strftime('%Y%m%d-%H%M%S')}")
-            shutil.move(directory, aside)
-            say(f"{directory}: the run before was moved to {aside.name}")
-        done = finished(directory)
-        if done is not None:
-            return done
-        _same_data(directory, data)
-        directory.mkdir(exist_ok=True)
-        (directory / rundir.CONFIG).write_text(yaml.safe_dump(asdict(config), sort_keys=False))
-        if not (directory / rundir.MANIFEST).exists():
-            facts = manifest(
-                device=device, threads=config.threads, world=world.size, data=data.fingerprint
-            )
-            write_json(directory / rundir.MANIFEST, facts)
+    if world.main:
+        _writable(directory)
+    with _alone(directory, world, say), process_group(world, device):
+        if world.main:
+            if config.force and directory.exists():
+                _move_aside(directory, say)
+            done = finished(directory)
+        if anywhere(done is not None, world, device):
+            return finished(directory) or Outcome("failed", 0, 0.0, error="no status was written")
+        if world.main:
+            _same_data(directory, data)
+            directory.mkdir(exist_ok=True)
+            (directory / rundir.CONFIG).write_text(yaml.safe_dump(asdict(config), sort_keys=False))
+            if not (directory / rundir.MANIFEST).exists():
+                facts = manifest(
+                    device=device, threads=config.threads, world=world.size, data=data.fingerprint
+                )
+                write_json(directory / rundir.MANIFEST, facts)
+        barrier(world)
+
+        def recorder_of(lengths: Mapping[str, int] | None) -> Record:
+            return Recorder(directory, lengths, mirror_of(config)) if world.main else NoRecord()
+
         try:
             with (StopFlag() if stop is None else stop).listening() as flag:
                 return train(
@@ -298,7 +323,7 @@ def run(
                     device=device,
                     world=world,
                     stop=flag,
-                    recorder_of=lambda lengths: Recorder(directory, lengths, mirror_of(config)),
+                    recorder_of=recorder_of,
                     progress=progress,
                 )
         except (Exception, KeyboardInterrupt) as error:
@@ -329,7 +354,11 @@ def _writable(directory: Path) -> None:
         ) from error
 
 
-def _alone(directory: Path, say: Callable[[str], None]) -> FileLock:
+def _alone(
+    directory: Path, world: World, say: Callable[[str], None]
+) -> AbstractContextManager[object]:
+    if not world.main:
+        return nullcontext()
     lock = FileLock(rundir.lock_file(directory))
     try:
         lock.acquire(timeout=0)
@@ -337,6 +366,12 @@ def _alone(directory: Path, say: Callable[[str], None]) -> FileLock:
     except Timeout:
         say(f"{directory}: another process is training this run; waiting for it")
     return lock
+
+
+def _move_aside(directory: Path, say: Callable[[str], None]) -> None:
+    aside = directory.with_name(f"{directory.name}.{time.strftime('%Y%m%d-%H%M%S')}")
+    shutil.move(directory, aside)
+    say(f"{directory}: the run before was moved to {aside.name}")
 
 
 def _same_data(directory: Path, data: Data) -> None:

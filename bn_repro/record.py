@@ -50,6 +50,47 @@ class NoMirror:
         """Close nothing."""
 
 
+class Record(Protocol):
+    """What the trainer writes to."""
+
+    def metrics(
+        self, step: int, split: str, statistics: str, values: Mapping[str, float]
+    ) -> None: ...
+
+    def traces(self, rows: Sequence[Mapping[str, Any]]) -> None: ...
+
+    def timing(self, row: Mapping[str, Any]) -> None: ...
+
+    def lengths(self) -> dict[str, int]: ...
+
+    def status(self, state: str, step: int, seconds: float, error: str | None = None) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class NoRecord:
+    """The record of every rank but the first: none."""
+
+    def metrics(self, step: int, split: str, statistics: str, values: Mapping[str, float]) -> None:
+        """Write nothing."""
+
+    def traces(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write nothing."""
+
+    def timing(self, row: Mapping[str, Any]) -> None:
+        """Write nothing."""
+
+    def lengths(self) -> dict[str, int]:
+        """Nothing is on the disk."""
+        return {}
+
+    def status(self, state: str, step: int, seconds: float, error: str | None = None) -> None:
+        """Write nothing."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 class Recorder:
     """The open records of one run in ``directory``; ``lengths`` are those of its checkpoint."""
 

@@ -16,6 +16,8 @@ TRACES = "traces.jsonl"
 TIMING = "timing.jsonl"
 CHECKPOINTS = "checkpoints"
 TRACEBACK = "traceback.txt"
+EVALUATION = "evaluation.jsonl"
+PREDICTIONS = "predictions"
 
 
 def run_directory(runs: str | Path, experiment: str, run_id: str, seed: int) -> Path:
@@ -26,3 +28,8 @@ def run_directory(runs: str | Path, experiment: str, run_id: str, seed: int) -> 
 def lock_file(directory: Path) -> Path:
     """The lock of the run in ``directory``."""
     return directory.with_name(directory.name + ".lock")
+
+
+def predictions_file(directory: Path, crops: int, statistics: str) -> Path:
+    """Where an evaluation's class probabilities are: ``predictions/144-moving.npz``."""
+    return directory / PREDICTIONS / f"{crops}-{statistics}.npz"

@@ -18,10 +18,18 @@ from torch.nn import functional as F
 from bn_repro import checkpoint, rundir
 from bn_repro.config import Config
 from bn_repro.data.batches import Data
-from bn_repro.distributed import StopFlag, World
+from bn_repro.distributed import (
+    StopFlag,
+    World,
+    gather_moving_averages,
+    load_moving_averages,
+    mean_of_replicas,
+    replicated,
+    total,
+)
 from bn_repro.evaluate import evaluate
 from bn_repro.norm import BatchNorm, population_statistics
-from bn_repro.record import Recorder
+from bn_repro.record import Record
 from bn_repro.schedule import learning_rate
 from bn_repro.trace import is_trace_step, tap
 
@@ -52,7 +60,7 @@ def train(
     device: torch.device,
     world: World,
     stop: StopFlag,
-    recorder_of: Callable[[Mapping[str, int] | None], Recorder],
+    recorder_of: Callable[[Mapping[str, int] | None], Record],
     progress: Progress,
 ) -> Outcome:
     """Train ``model`` from its last checkpoint, or from the start, to the end or to a stop.
@@ -63,33 +71,41 @@ def train(
     """
     at = config.train
     optimizer = sgd(model, config)
-    saved = checkpoint.load_latest(directory / rundir.CHECKPOINTS, device)
-    done, seconds, lengths = 0, 0.0, None
-    if saved is not None:
+    saved = checkpoint.load_latest(directory / rundir.CHECKPOINTS, device) or {}
+    if saved:
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
-        done, seconds, lengths = saved["step"], saved["seconds"], saved["lengths"]
-    clock = time.perf_counter() - seconds
-    record = recorder_of(lengths)
+        load_moving_averages(model, saved["replicas"], world)
+    done: int = saved.get("step", 0)
+    last: dict[str, float] = saved.get("last", {})
+    clock = time.perf_counter() - saved.get("seconds", 0.0)
+    record = recorder_of(saved.get("lengths"))
     split = "val" if "val" in data.splits else "test"
-    last: dict[str, float] = saved["last"] if saved else {}
-    waiting = Waiting()
 
     def save(step: int) -> None:
-        state = {
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "step": step,
-            "seconds": time.perf_counter() - clock,
-            "last": last,
-            "lengths": record.lengths(),
-        }
-        checkpoint.save(directory / rundir.CHECKPOINTS, step, state)
-        record.status("running", step, state["seconds"])
+        replicas = gather_moving_averages(model, world)
+        if world.main:
+            state = {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "replicas": replicas,
+                "step": step,
+                "seconds": time.perf_counter() - clock,
+                "last": last,
+                "lengths": record.lengths(),
+            }
+            checkpoint.save(directory / rundir.CHECKPOINTS, step, state)
+            record.status("running", step, state["seconds"])
 
     def measure(step: int, statistics: str) -> None:
-        batches = data.eval_batches(split, batch_size=at.eval_batch_size, device=device)
-        with autocast(device, at.precision):
+        batches = data.eval_batches(
+            split,
+            batch_size=at.eval_batch_size,
+            rank=world.rank,
+            world=world.size,
+            device=device,
+        )
+        with autocast(device, at.precision), mean_of_replicas(model, world):
             last.update(evaluate(model, batches, world))
         record.metrics(step, split, statistics, last)
 
@@ -99,8 +115,16 @@ def train(
         return Outcome(state, step, total, last.get("top1"))
 
     try:
-        record.status("running", done, seconds)
+        record.status("running", done, saved.get("seconds", 0.0))
         model.train()
+        eager = replicated(model, world, device)
+        network: Any = torch.compile(eager) if at.compile else eager
+        sites = sites_of(model, at.trace_sites)
+        stochastic = any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules())
+        # A GPU, and other ranks, are asked how things stand only now and then: to ask is to wait.
+        glance = 1 if device.type == "cpu" and world.size == 1 else at.log_every
+        losses: list[torch.Tensor] = []
+        waiting = Waiting()
         batches = data.train_batches(
             seed=config.seed,
             first_step=done + 1,
@@ -110,8 +134,6 @@ def train(
             world=world.size,
             device=device,
         )
-        sites = sites_of(model, at.trace_sites)
-        stochastic = any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules())
         for step, (x, y) in enumerate(waiting.on(batches), start=done + 1):
             for group in optimizer.param_groups:
                 group["lr"] = rate(step, config)
@@ -119,38 +141,61 @@ def train(
                 torch.manual_seed(draw_seed(config.seed, step, world.rank))
             if is_trace_step(step, every=at.trace_every, dense=at.trace_dense):
                 with tap(sites) as taps:
-                    loss, logits = gradients(model, x, y, optimizer, at.precision)
+                    loss, logits = gradients(eager, x, y, optimizer, at.precision)
                     record.traces(taps.rows(step))
             else:
-                loss, logits = gradients(model, x, y, optimizer, at.precision)
-            value = loss.item()
-            if step % at.log_every == 0 or step == at.steps or not math.isfinite(value):
-                top1 = (logits.argmax(1) == y).float().mean().item()
-                record.metrics(step, "train", "batch", {"loss": value, "top1": top1})
-                progress(step, last)
-            if not math.isfinite(value):
-                return end("diverged", step)
+                loss, logits = gradients(network, x, y, optimizer, at.precision)
             optimizer.step()
 
+            losses.append(loss)
+            if step % glance == 0 or step == at.steps:
+                bad = first_non_finite(losses, world)
+                if bad is not None:
+                    at_step = step - len(losses) + 1 + bad
+                    record.metrics(at_step, "train", "batch", {"loss": math.nan, "top1": math.nan})
+                    return end("diverged", at_step)
+                losses.clear()
+            if step % at.log_every == 0 or step == at.steps:
+                record.metrics(step, "train", "batch", of_mini_batch(loss, logits, y, world))
+                progress(step, last)
             if step % at.eval_every == 0 or step == at.steps:
                 record.timing({"step": step, **waiting.throughput(at.batch_size * world.size)})
                 measure(step, "moving")
                 progress(step, last)
-            if stop.agreed(world, device) and step < at.steps:
+            if step % glance == 0 and step < at.steps and stop.agreed(world, device):
                 save(step)
                 return end("preempted", step)
             if step % at.checkpoint_every == 0 or step == at.steps:
                 save(step)
+            waiting.rest()
 
         if at.population_batches and any(isinstance(m, BatchNorm) for m in model.modules()):
             moving = last["top1"]
             with population_statistics(model, population_batches(config, data, device)):
                 measure(at.steps, "population")
             last["top1"] = moving
-        checkpoint.trim(directory / rundir.CHECKPOINTS, keep=1)
+        if world.main:
+            checkpoint.trim(directory / rundir.CHECKPOINTS, keep=1)
         return end("completed", at.steps)
     finally:
         record.close()
+
+
+def first_non_finite(losses: list[torch.Tensor], world: World) -> int | None:
+    """The place of the first loss that is not finite on some rank; None where all are."""
+    if len(losses) == world.size == 1:  # of a step on the CPU, where the general case costs 3 %
+        return None if math.isfinite(losses[0].item()) else 0
+    finite = total(torch.stack(losses).isfinite().logical_not().float(), world) == 0
+    return None if bool(finite.all()) else int(finite.logical_not().nonzero()[0])
+
+
+def of_mini_batch(
+    loss: torch.Tensor, logits: torch.Tensor, y: torch.Tensor, world: World
+) -> dict[str, float]:
+    """The mini-batch's own loss and accuracy, over all ranks."""
+    top1 = (logits.argmax(1) == y).float().mean()
+    mean = total(torch.stack([loss, top1]), world) / world.size
+    return dict(zip(("loss", "top1"), mean.tolist(), strict=True))
 
 
 def gradients(
@@ -238,27 +283,34 @@ class Waiting:
     """Where the time between two evaluations went: in the step, or in waiting for its data."""
 
     def __init__(self) -> None:
-        self.steps, self.waited, self.worked = 0, 0.0, 0.0
+        self.steps, self.waited, self.worked, self.since = 0, 0.0, 0.0, 0.0
+        self.told = False
 
     def on(self, batches: Iterator[Any]) -> Iterator[Any]:
         """``batches``, each timed: its own making, and what the loop then does with it."""
-        while True:
-            begun = time.perf_counter()
-            batch = next(batches, None)
-            ready = time.perf_counter()
-            if batch is None:
-                return
+        self.since = time.perf_counter()
+        for batch in batches:
+            self.waited += self._lap()
             yield batch
-            self.steps += 1
-            self.waited += ready - begun
-            self.worked += time.perf_counter() - ready
+            self.worked += self._lap()
+
+    def _lap(self) -> float:
+        before, self.since = self.since, time.perf_counter()
+        return self.since - before
 
     def throughput(self, batch: int) -> dict[str, float]:
         """Examples a second and the share of time spent waiting, since the last call."""
-        spent = self.waited + self.worked
+        spent = self.waited + self.worked + self._lap()
         rates = {
-            "examples_per_second": batch * self.steps / spent if spent else math.nan,
-            "waiting": self.waited / spent if spent else math.nan,
+            "examples_per_second": round(batch * (self.steps + 1) / spent, 1),
+            "waiting": round(self.waited / spent, 4),
         }
-        self.steps, self.waited, self.worked = 0, 0.0, 0.0
+        self.steps, self.waited, self.worked, self.told = 0, 0.0, 0.0, True
         return rates
+
+    def rest(self) -> None:
+        """The step is over: evaluating and saving are no part of it where they were its end."""
+        if self.told:
+            self._lap()
+        self.steps += not self.told
+        self.told = False

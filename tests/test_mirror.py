@@ -50,9 +50,7 @@ def test_an_offline_run_holds_what_the_local_records_hold(tmp_path):
     lines = (directory_of(config) / rundir.METRICS).read_text().splitlines()
     local = [json.loads(line) for line in lines]
     tests = [
-        (r["step"], r["top1"])
-        for r in local
-        if (r["split"], r["statistics"]) == ("test", "moving")
+        (r["step"], r["top1"]) for r in local if (r["split"], r["statistics"]) == ("test", "moving")
     ]
     assert [(r["step"], r["test/top1"]) for r in shown if "test/top1" in r] == tests
     assert any("trace/hidden3/unit/p50" in r for r in shown)

@@ -28,6 +28,22 @@ def by_row(wide: pd.DataFrame, target: float) -> np.ndarray:
     return np.where(reached.any(axis=1), first, np.nan)
 
 
+def at(wide: pd.DataFrame, targets: float | np.ndarray) -> np.ndarray:
+    """The same for targets of any shape (...): steps (..., seeds), infinity where never."""
+    best_so_far = np.maximum.accumulate(wide.to_numpy(dtype=float), axis=1)
+    steps = np.append(wide.columns.to_numpy(dtype=float), np.inf)
+    return np.stack([steps[np.searchsorted(row, targets)] for row in best_so_far], axis=-1)
+
+
+def typical_best(best: np.ndarray) -> np.ndarray:
+    """The best accuracy of the typical run, as a target for others: the median over seeds.
+
+    Of an even number of seeds it is the lower of the two in the middle, so that half of the runs
+    (..., seeds) or more do reach it.
+    """
+    return np.sort(best, axis=-1)[..., (best.shape[-1] - 1) // 2]
+
+
 def column(target: float) -> str:
     """The name of the target's column in ``runs.csv``: ``steps_to_0.95``."""
     return f"steps_to_{target:.4g}"

@@ -93,10 +93,11 @@ def decode(path: str | os.PathLike[str], boxes: Boxes, size: int) -> np.ndarray:
             reduced = max(round(width / image.width), round(height / image.height))
             rgb = _rgb(image)
     except FileNotFoundError:
-        raise CorruptImage(f"{os.fspath(path)}: the image is not there any more") from None
+        raise CorruptImage(f"{path}: the image is not there any more") from None
     except _UNREADABLE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise CorruptImage(f"{os.fspath(path)}: not an image that can be read: {reason}") from error
+        reason = " ".join(str(error).split()).replace(f" {os.fspath(path)!r}", "")
+        line = f"{path}: not an image that can be read: {reason or type(error).__name__}"
+        raise CorruptImage(line) from error
     return cut(rgb, wanted * [width, height, width, height, 1] / [*4 * [reduced], 1], size)
 
 

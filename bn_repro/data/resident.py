@@ -44,7 +44,7 @@ class ResidentImages:
         self.fingerprint = fingerprint
         self.class_names = class_names
         self.classes = len(class_names)
-        self.shape = (3, size, size)
+        self.shape: tuple[int, ...] = (3, size, size)
         self.splits = {split: len(y) for split, y in labels.items()}
         self._stored = {
             s: (torch.from_numpy(images[s]), torch.from_numpy(labels[s])) for s in labels

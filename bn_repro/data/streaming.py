@@ -60,7 +60,7 @@ class StreamedImages:
         self.fingerprint = listing.digest()
         self.class_names = listing.classes
         self.classes = len(listing.classes)
-        self.shape = (3, size, size)
+        self.shape: tuple[int, ...] = (3, size, size)
         self.splits = {split: len(listing.labels[split]) for split in SPLITS}
         self.quarantine = Quarantine(on_error, limit)
         self._listing = listing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,14 @@ def write_run(
     top: float | None = None,
     pace: float | None = None,
     traces: bool = True,
+    chance: float = 0.1,
+    sites: Sequence[str] = ("hidden1", "hidden2", "hidden3"),
+    dies_at: int | None = None,
 ) -> Member:
-    """A run whose accuracy rises to ``top`` at a ``pace``, and whose distributions drift."""
+    """A run whose accuracy rises to ``top`` at a ``pace``, and whose distributions drift.
+
+    ``dies_at``: the step whose loss is not finite, where training stops.
+    """
     bn = "bn" in experiment
     noise = np.random.default_rng([seed, bn, int(1e6 * (top or 0))])
     id = id or ("1e234567" if bn else "00012345")  # ids that look like numbers
@@ -46,10 +52,14 @@ def write_run(
     top = (0.978 if bn else 0.965) if top is None else top
     pace = (700 if bn else 3_500) if pace is None else pace
     rows = []
-    for step in sorted({*range(eval_every, steps + 1, eval_every), steps}):
-        reached = 0.1 + (top - 0.1) * (1 - np.exp(-((step / pace) ** 0.55)))
+    if dies_at is not None:
+        state, steps = "diverged", dies_at
+        rows.append({"step": steps, "loss": None, "top1": chance, "split": "train"})
+        rows[0]["statistics"] = "batch"
+    for step in sorted({*range(eval_every, steps + 1, eval_every), steps} - {dies_at}):
+        reached = chance + (top - chance) * (1 - np.exp(-((step / pace) ** 0.55)))
         top1: float | None = round(float(reached + 0.0012 * noise.standard_normal()), 4)
-        if state == "diverged" and step > steps / 2:
+        if state == "diverged" and dies_at is None and step > steps / 2:
             top1 = None
         loss = None if top1 is None else float(-np.log(top1))
         common = {"step": step, "loss": loss, "top1": top1}
@@ -74,7 +84,7 @@ def write_run(
         ),
         rundir.METRICS: "".join(json.dumps(row) + "\n" for row in rows),
         rundir.TRACES: "".join(
-            json.dumps(row) + "\n" for row in (_traces(steps, bn, noise) if traces else ())
+            json.dumps(row) + "\n" for row in (_traces(steps, bn, noise, sites) if traces else ())
         ),
     }
     for name, text in files.items():
@@ -82,13 +92,15 @@ def write_run(
     return Member(experiment, id, seed, varied or {}, directory)
 
 
-def _traces(steps: int, bn: bool, noise: np.random.Generator) -> list[dict[str, Any]]:
-    offsets = noise.normal(0, 0.5, size=3)
-    drift = noise.normal(0, 0.4 if bn else 1.2, size=3)
+def _traces(
+    steps: int, bn: bool, noise: np.random.Generator, sites: Sequence[str]
+) -> list[dict[str, Any]]:
+    offsets = noise.normal(0, 0.5, size=len(sites))
+    drift = noise.normal(0, 0.4 if bn else 1.2, size=len(sites))
     rows = []
     for step in trace_steps(steps):
         grown = np.log1p(step / 500) / np.log1p(100)
-        for layer in range(3):
+        for layer, site in enumerate(sites):
             width = (1 + 0.6 * grown) if bn else 0.03 + 1.4 * grown
             for unit in (0, None):
                 jitter = noise.normal(0, 0.1 if unit == 0 else 0.02, size=3) * width
@@ -97,7 +109,7 @@ def _traces(steps: int, bn: bool, noise: np.random.Generator) -> list[dict[str, 
                 rows.append(
                     {
                         "step": step,
-                        "site": f"hidden{layer + 1}",
+                        "site": site,
                         "unit": unit,
                         "p15": low,
                         "p50": middle,

@@ -58,11 +58,14 @@ class TestBuild:
         assert second.fingerprint == first.fingerprint
         assert np.array_equal(second.images["train"], first.images["train"])
 
-    def test_of_another_size_or_source_is_another(self, tiny: Path) -> None:
+    def test_of_another_size_or_source_is_another(self, tiny: Path, draw) -> None:
         fingerprints = {opened(tiny).fingerprint, opened(tiny, size=12).fingerprint}
-        (tiny / "train" / "n10" / "images" / "n10_3.JPEG").unlink()
+        path = tiny / "train" / "n10" / "images" / "n10_3.JPEG"
+        draw(77, 16, 16).save(path, quality=40)
         fingerprints.add(opened(tiny).fingerprint)
-        assert len(fingerprints) == len(folders(tiny)) == 3
+        path.unlink()
+        fingerprints.add(opened(tiny).fingerprint)
+        assert len(fingerprints) == len(folders(tiny)) == 4
 
     def test_fingerprint_is_of_the_content(self, tiny: Path, tmp_path: Path) -> None:
         shutil.copytree(tiny, tmp_path / "moved")
@@ -137,8 +140,8 @@ class TestBadImages:
             opened(tiny)
 
     def test_are_not_tolerated_beyond_a_limit(self, tiny: Path) -> None:
-        for k in range(3):
-            (tiny / "train" / "n20" / "images" / f"n20_{k}.JPEG").write_bytes(b"no image")
+        for wnid in ("n10", "n20", "n30"):
+            (tiny / "train" / wnid / "images" / f"{wnid}_2.JPEG").write_bytes(b"no image")
         with pytest.raises(ValueError, match="more than 2 such files"):
             opened(tiny, on_error="quarantine", limit=2)
         assert len(opened(tiny, on_error="quarantine", limit=3).quarantined) == 3
