@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
-from bn_repro import progress
+from bn_repro import evaluation, progress
 from bn_repro.analysis import report as analysis
 from bn_repro.analysis import results
 from bn_repro.analysis.load import Member
@@ -143,3 +143,21 @@ def report_study(config: Config, own: Sequence[str]) -> None:
     if not whole:
         print(f"study {name}: a later block waits for runs; python scripts/train.py study={name}")
     print(f"Figures, tables and verdicts: {out}/README.md; runs: {config.runs}/")
+
+
+def refuse_sweeps() -> None:
+    """Leave where ``-m`` is asked of a script that is none of training: its launcher trains."""
+    if {"-m", "--multirun"} & set(sys.argv[1:]):
+        sys.exit(refuse(ValueError("-m: sweeps are for train.py; give study=... to this script")))
+
+
+def evaluate(composed: DictConfig) -> int:
+    """Evaluate finished runs, those of one experiment or of a study, and their ensemble."""
+    config, console = plain(composed), Console()
+    try:
+        found = evaluation.evaluate_all(config, words(), console)
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on from here")
+        return PREEMPTED
+    console.print(evaluation.table(found))
+    return COMPLETED

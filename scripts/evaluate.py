@@ -1,7 +1,7 @@
-"""Evaluate finished runs: single crop or GoogLeNet's 144, a run, some seeds, a study, an ensemble.
+"""Evaluate finished runs, by a single crop or by 144: one, several seeds, a study; an ensemble.
 
-python scripts/evaluate.py experiment=imagenet/bn_x30 evaluation.crops=144
-python scripts/evaluate.py experiment=imagenet/bn_x30 evaluation.seeds=[0,1] evaluation.ensemble=true
+python scripts/evaluate.py experiment=imagenet/bn_x30 seed=0 evaluation.crops=144
+python scripts/evaluate.py experiment=imagenet/bn_x30 evaluation.seeds=[0,1,2]
 python scripts/evaluate.py study=fig4
 """
 

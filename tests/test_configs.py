@@ -62,3 +62,57 @@ def test_section_4_1_is_as_the_paper_has_it():
     assert config.model.nonlinearity == "sigmoid"
     assert (config.train.steps, config.train.batch_size) == (50_000, 60)
     assert config.data.name == "mnist_binary"
+
+
+SEVEN_CHANGES = {
+    "optimizer.lr": 0.0075,
+    "model.dropout": 0.0,
+    "optimizer.weight_decay": 8e-6,
+    "optimizer.decay_speed": 6.0,
+    "model.lrn": False,
+    "data.shuffling": "within_shard",
+    "data.photometric": "reduced",
+}
+"""Section 4.2.1, in its order."""
+
+
+def test_bn_x5_is_bn_baseline_and_all_seven_changes():
+    words = [f"{key}={value}" for key, value in SEVEN_CHANGES.items()]
+    length = "train.paper_steps=6000000"  # of the run at paper scale, which the faster decay leaves
+    made = compose(["experiment=imagenet/bn_baseline", *words, length])
+    assert differences(made) == differences(compose(["experiment=imagenet/bn_x5"]))
+
+
+@pytest.mark.parametrize("key", SEVEN_CHANGES)
+def test_each_of_the_seven_changes_is_one_of_bn_x5(key):
+    baseline = differences(compose(["experiment=imagenet/bn_baseline"]))
+    word = f"{key}={SEVEN_CHANGES[key]}"
+    alone = differences(compose(["experiment=imagenet/bn_baseline", word]))
+    changed = {k for k in baseline | alone if baseline.get(k) != alone.get(k)}
+    assert changed == {key}
+
+
+@pytest.mark.parametrize(
+    ("experiment", "parent", "changed"),
+    [
+        ("bn_baseline", "inception", {"model.norm": "batch"}),
+        ("bn_x30", "bn_x5", {"optimizer.lr": 0.045}),
+        ("bn_x5_sigmoid", "bn_x5", {"model.nonlinearity": "sigmoid"}),
+        ("inception_x5", "inception", {"optimizer.lr": 0.0075}),
+        ("inception_sigmoid", "inception", {"model.nonlinearity": "sigmoid"}),
+    ],
+)
+def test_the_networks_of_section_4_2_2_differ_as_the_paper_says(experiment, parent, changed):
+    words = [f"{key}={value}" for key, value in changed.items()]
+    made = compose([f"experiment=imagenet/{parent}", *words])
+    assert differences(made) == differences(compose([f"experiment=imagenet/{experiment}"]))
+
+
+def test_the_rates_are_multiples_of_inceptions():
+    rates = {
+        name: compose([f"experiment=imagenet/{name}"]).optimizer.lr
+        for name in ("inception", "bn_baseline", "bn_x5", "bn_x30")
+    }
+    one = rates["inception"]
+    assert one == 0.0015
+    assert [round(rate / one) for rate in rates.values()] == [1, 1, 5, 30]

@@ -11,8 +11,8 @@ FLOORS = [
     {"models", "data", "schedule"},
     {"trace", "record", "mirror", "checkpoint", "distributed"},
     {"train", "evaluate"},
-    {"compose", "experiment"},
-    {"study", "progress", "scheduler", "cli"},
+    {"compose", "experiment", "predictions"},
+    {"study", "progress", "scheduler", "evaluation", "cli"},
 ]
 PLAIN = ("norm", "models", "data", "schedule")
 """Rooms that take plain arguments and know nothing of the configuration."""

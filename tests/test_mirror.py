@@ -1,4 +1,4 @@
-"""The W&B mirror, read back from the files that an offline run leaves; and its silence in trouble."""
+"""The W&B mirror, read back from what an offline run leaves; and its silence in trouble."""
 
 import json
 import struct

@@ -72,6 +72,20 @@ def settings(request, tmp_path_factory):
     return words, directory_of(config)
 
 
+def test_inception_resumes_exactly(tmp_path):
+    """With all that could be lost: momentum, dropout, augmentation, moving averages, layout."""
+    words = ["experiment=imagenet/bn_baseline", "scale=smoke", "train.checkpoint_every=100"]
+    whole = compose([*words, f"runs={tmp_path / 'whole'}"])
+    run(whole, say=silent)
+    cut = compose([*words, f"runs={tmp_path / 'cut'}"])
+    for step in (4, 6):
+        stopper = StopAt(step)
+        outcome = run(cut, say=silent, stop=stopper.flag, progress=stopper.progress)
+        assert (outcome.state, outcome.step) == ("preempted", step)
+    assert run(cut, say=silent).state == "completed"
+    assert_same_run(directory_of(cut), directory_of(whole))
+
+
 @pytest.mark.parametrize("cuts", [[10], [40, 70, 90]])
 def test_a_preempted_run_goes_on_as_if_nothing_had_been(settings, cuts, tmp_path):
     words, whole = settings

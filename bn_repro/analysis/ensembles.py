@@ -53,20 +53,21 @@ def mean(probabilities: np.ndarray) -> np.ndarray:
     return probabilities.mean(axis=0, dtype=np.float64)
 
 
+def ahead(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How many classes come before the true one: (n,); 0 is top-1, below 5 is top-5."""
+    of_truth = np.take_along_axis(probabilities, labels[:, None], axis=1)
+    return (probabilities > of_truth).sum(axis=1)
+
+
 def measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """``loss``, ``top1`` and ``top5`` of probabilities (n, classes)."""
-    p = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    ahead = (probabilities > p[:, None].astype(probabilities.dtype)).sum(axis=1)
+    of_truth = np.take_along_axis(probabilities, labels[:, None], axis=1).astype(np.float64)
+    before = ahead(probabilities, labels)
     return {
-        "loss": float(-np.log(np.maximum(p, np.finfo(np.float32).tiny)).mean()),
-        "top1": float((ahead < 1).mean()),
-        "top5": float((ahead < 5).mean()),
+        "loss": float(-np.log(np.maximum(of_truth, np.finfo(np.float32).tiny)).mean()),
+        "top1": float((before < 1).mean()),
+        "top5": float((before < 5).mean()),
     }
-
-
-def right(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Which examples the most probable class is right on: (n,)."""
-    return probabilities.argmax(axis=1) == labels
 
 
 def over_images(gained: float, lost: float, images: float) -> Interval:

@@ -67,6 +67,8 @@ class StudyData:
     curves: pd.DataFrame
     traces: pd.DataFrame
     warnings: list[str] = field(default_factory=list)
+    extra: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=KEY))
+    """What the study's module keeps besides (``report``)."""
 
 
 class _Unreadable(Exception):

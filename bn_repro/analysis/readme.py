@@ -23,7 +23,7 @@ def write(study: Any, data: StudyData, claims: Sequence[Claim], figures: Sequenc
         first,
         "## Claims",
         _claims_table(claims),
-        _interval_note(claims),
+        getattr(study, "INTERVALS", "") or _interval_note(claims),
         "## Arms",
         _arms_table(data),
         "## Findings",
@@ -32,8 +32,14 @@ def write(study: Any, data: StudyData, claims: Sequence[Claim], figures: Sequenc
         "## Deviations from the paper",
         study.DEVIATIONS,
         "## How it was made",
-        _making(data),
-        f"```\npython scripts/train.py study={name}\npython scripts/report.py study={name}\n```",
+        _making(data, getattr(study, "EXTRA", "")),
+        "\n".join(
+            [
+                f"```\npython scripts/train.py study={name}",
+                *getattr(study, "BETWEEN", ()),
+                f"python scripts/report.py study={name}\n```",
+            ]
+        ),
         "## What was computed",
         "\n".join(f"- `{c.id}`: {c.rule}" for c in claims),
     ]
@@ -120,7 +126,7 @@ def _accuracy(values: Sequence[float]) -> str:
     return found.percent()
 
 
-def _making(data: StudyData) -> str:
+def _making(data: StudyData, extra: str) -> str:
     runs = data.runs
     missing = len({member.key for member in data.members}) - len(runs)
     seeds = runs.groupby(["experiment", "id"]).size().tolist()
@@ -139,7 +145,7 @@ def _making(data: StudyData) -> str:
         total = f"{minutes:.1f} minutes" if minutes < 60 else f"{minutes / 60:.1f} hours"
         lines.append(f"- Time: {median(seconds):.0f} s a run (median), {total} in all.")
     lines.append(f"- Commit of the code that trained: {', '.join(commits) or 'not recorded'}.")
-    kept = [RUNS, CURVES] + ([] if data.traces.empty else [TRACES])
+    kept = [RUNS, CURVES, *([] if data.traces.empty else [TRACES]), *([extra] if extra else [])]
     links = ", ".join(f"[`{name}`]({name})" for name in kept)
     lines.append(f"- Rows: {links}; verdicts: [`{CLAIMS}`]({CLAIMS}).")
     return "\n".join(lines)

@@ -5,6 +5,11 @@ words, ``TRACES`` (whether its traces are kept), ``targets(data)`` (accuracies t
 ``claims(data)``, ``figures(data)`` and ``findings(data)`` (markdown). All of them see only what the
 files hold, rounded as it is there, so that a report written from the files alone is the same, byte
 for byte, as the one written beside the runs.
+
+A module may keep a table more: ``EXTRA`` is its file's name, ``extra(members, committed)`` its rows
+(with the columns experiment, id, seed), from run directories where there are any and else from the
+``committed`` ones; the other functions find it as ``data.extra``. ``INTERVALS`` replaces the note
+on what was resampled, ``BETWEEN`` has the commands between training and report.
 """
 
 from __future__ import annotations
@@ -59,6 +64,11 @@ def write(study_name: str, members: Sequence[Member], out: str | Path) -> Report
     ]
 
     data = results.of_members(results.read(folder, study_name), members)
+    extra = getattr(study, "EXTRA", "")
+    if extra:
+        rows = study.extra(members, results.read_extra(folder / extra))
+        written.append(results.write(folder / extra, results.to_csv(rows, extra)))
+        data.extra = results.read_extra(folder / extra)
     found_claims: list[Claim] = study.claims(data)
     figures = study.figures(data)
     digest = _digest(folder, study)
@@ -79,9 +89,9 @@ def write(study_name: str, members: Sequence[Member], out: str | Path) -> Report
 def _digest(folder: Path, study: Any) -> str:
     """What the figures are drawn from: the rows, and the code that draws (comments aside)."""
     digest = hashlib.sha256()
-    for name in (results.RUNS, results.CURVES, results.TRACES):
+    for name in (results.RUNS, results.CURVES, results.TRACES, getattr(study, "EXTRA", "")):
         path = folder / name
-        if path.exists():
+        if path.is_file():
             content = path.read_bytes()
             digest.update(gzip.decompress(content) if path.suffix == ".gz" else content)
     modules = {m for m in vars(study).values() if isinstance(m, ModuleType)} - {load, claim_files}

@@ -20,8 +20,8 @@ from bn_repro.analysis.load import KEY, RUN_COLUMNS, Member, StudyData
 
 RUNS, CURVES, TRACES = "runs.csv", "curves.csv.gz", "traces.csv.gz"
 CLAIMS, README = "claims.json", "README.md"
-DIGITS = {RUNS: 6, CURVES: 6, TRACES: 4}
-"""Significant digits of the numbers in each file."""
+DIGITS = {TRACES: 4}
+"""Significant digits of the numbers in a file; 6 where it is not named."""
 _INTEGERS = {"seed", "step", "best_step", "unit"}
 _WORDS = ("experiment", "id", "state", "commit", "device", "split", "statistics", "metric", "site")
 
@@ -40,6 +40,11 @@ def read(folder: str | Path, name: str = "") -> StudyData:
     curves = _read(path / CURVES, load.CURVE_COLUMNS)
     traces = _read(path / TRACES, load.TRACE_COLUMNS)
     return StudyData(name, members, runs, curves, traces)
+
+
+def read_extra(path: Path) -> pd.DataFrame:
+    """What a study's module keeps besides, with at least the columns of KEY; maybe no rows."""
+    return _read(path, KEY)
 
 
 def _read(path: Path, columns: list[str]) -> pd.DataFrame:
@@ -123,7 +128,7 @@ def to_csv(frame: pd.DataFrame, name: str) -> str:
             out[column] = pd.array([None if pd.isna(v) else int(v) for v in values], "Int64")
         elif any(isinstance(value, list | dict | bool) for value in values):
             out[column] = [None if value is None else json.dumps(value) for value in values]
-    return out.to_csv(index=False, float_format=f"%.{DIGITS[name]}g", lineterminator="\n")
+    return out.to_csv(index=False, float_format=f"%.{DIGITS.get(name, 6)}g", lineterminator="\n")
 
 
 def write(path: Path, text: str) -> Path:

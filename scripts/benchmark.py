@@ -1,0 +1,205 @@
+"""What costs what, as ratios within one run: make bench.
+
+Each pair is timed in turn, several rounds, on one thread; the median of the rounds' ratios is told,
+so that a machine whose speed drifts, or that does other things too, misleads less.
+
+    python scripts/benchmark.py [loop] [streaming] [gpu] [--rounds 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from bn_repro import rundir
+from bn_repro.compose import compose
+from bn_repro.data import imagenet
+from bn_repro.data.augment import Presentation, patch_boxes
+from bn_repro.experiment import build, directory_of, run
+from bn_repro.train import gradients, sgd
+
+Row = tuple[str, str, str, str]
+
+
+def bare_loop(words: list[str], steps: int) -> float:
+    """Seconds a step of the same network on mini-batches that are there already."""
+    config = compose(words)
+    model, data = build(config)
+    batch = config.train.batch_size
+    some = list(data.train_batches(seed=0, first_step=1, steps=20, batch_size=batch))
+    optimizer = sgd(model, config)
+    model.train()
+    begun = time.perf_counter()
+    for step in range(steps):
+        loss, _ = gradients(model, *some[step % len(some)], optimizer)
+        loss.item()
+        optimizer.step()
+    return (time.perf_counter() - begun) / steps
+
+
+def whole_loop(words: list[str], steps: int) -> float:
+    """Seconds a step of a run with its data, records and traces (evaluations left out)."""
+    with tempfile.TemporaryDirectory() as runs:
+        config = compose(
+            [*words, f"train.steps={steps}", f"train.eval_every={steps}", f"runs={runs}"]
+        )
+        outcome = run(config, say=lambda line: None)
+        assert outcome.state == "completed", outcome.error
+        lines = (directory_of(config) / rundir.TIMING).read_text().splitlines()
+        return config.train.batch_size / json.loads(lines[-1])["examples_per_second"]
+
+
+def loop(rounds: int) -> list[Row]:
+    """The loop with all it does, against the bare step."""
+    rows = []
+    for name, steps, words in (
+        ("MNIST, with BN", 10_000, ["experiment=mnist/bn", "train.population_batches=0"]),
+        (
+            "Inception, width 0.5 at 64",
+            1_000,
+            [
+                "experiment=imagenet/bn_x5",
+                "data=synthetic",
+                "data.classes=100",
+                "train.population_batches=0",
+            ],
+        ),
+    ):
+        pairs = [
+            (whole_loop(words, steps), bare_loop(words, min(steps, 200 if "Inc" in name else 5000)))
+            for _ in range(rounds)
+        ]
+        ratio = statistics.median(a / b for a, b in pairs)
+        whole, bare = (1000 * statistics.median(x) for x in zip(*pairs, strict=True))
+        rows.append(
+            (name, f"{whole:.3f} ms a step", f"bare {bare:.3f} ms", f"{ratio:.3f} (at most 1.05)")
+        )
+    return rows
+
+
+def photographs(root: Path, n: int) -> None:
+    """``n`` JPEGs of ImageNet's mean size for training, and one class's worth for validation."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", n), ("val", 2)):
+        (root / split / "n0").mkdir(parents=True)
+        for k in range(count):
+            coarse = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+            image = Image.fromarray(coarse).resize((456, 394), Image.Resampling.BICUBIC)
+            image.save(root / split / "n0" / f"{k}.JPEG", quality=90)
+
+
+def streaming(rounds: int) -> list[Row]:
+    """The streaming loader against Pillow's decode and crop of the same patches, on one core."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        root, size, n = Path(folder), 224, 256
+        photographs(root, n)
+        for photometric in ("none", "full"):
+            presentation = Presentation(photometric=photometric)
+            data = imagenet.imagenet(root, presentation, size=size, workers=0)
+
+            def ours(data=data) -> float:
+                begun = time.process_time()
+                batches = data.train_batches(seed=0, first_step=1, steps=n // 32, batch_size=32)
+                count = sum(len(y) for _, y in batches)
+                return (time.process_time() - begun) / count
+
+            def pillow() -> float:
+                paths = sorted((root / "train" / "n0").iterdir())
+                begun = time.process_time()
+                for k, path in enumerate(paths):
+                    with Image.open(path) as image:
+                        width, height = image.size
+                        box = patch_boxes(0, 0, [k], width / height)[0]
+                        left, top, right, bottom = box[:4] * (width, height, width, height)
+                        image.convert("RGB").resize(
+                            (size, size), Image.Resampling.BILINEAR, (left, top, right, bottom)
+                        ).tobytes()
+                return (time.process_time() - begun) / len(paths)
+
+            pairs = [(pillow(), ours()) for _ in range(rounds)]
+            ratio = statistics.median(bare / loader for bare, loader in pairs)
+            bare, loader = (1 / statistics.median(x) for x in zip(*pairs, strict=True))
+            rows.append(
+                (
+                    f"streaming at 224, photometric={photometric}",
+                    f"{loader:.0f} images/s a core",
+                    f"Pillow {bare:.0f}",
+                    f"{ratio:.2f} (at least 0.85)",
+                )
+            )
+    return rows
+
+
+def gpu(rounds: int) -> list[Row]:
+    """Training steps of the full network on a GPU, in bfloat16, at both sizes."""
+    if not torch.cuda.is_available():
+        return [("GPU", "none here", "", "")]
+    rows = []
+    device = torch.device("cuda")
+    for size in (64, 224):
+        for batch in (32, 256):
+            words = ["experiment=imagenet/bn_x5", "data=synthetic", f"data.image_size={size}"]
+            config = compose([*words, "model.width=1.0", "data.train_images=512"])
+            model, data = build(config)
+            model = model.to(device)
+            optimizer = sgd(model, config)
+            x, y = next(
+                iter(
+                    data.train_batches(
+                        seed=0, first_step=1, steps=1, batch_size=batch, device=device
+                    )
+                )
+            )
+
+            def steps(count: int, model=model, x=x, y=y, optimizer=optimizer) -> float:
+                torch.cuda.synchronize()
+                begun = time.perf_counter()
+                for _ in range(count):
+                    gradients(model, x, y, optimizer, "bfloat16")
+                    optimizer.step()
+                torch.cuda.synchronize()
+                return (time.perf_counter() - begun) / count
+
+            steps(20)
+            second = statistics.median(steps(30) for _ in range(rounds))
+            rows.append(
+                (f"GPU, {size}x{size}, batch {batch}", f"{batch / second:.0f} images/s", "", "")
+            )
+    return rows
+
+
+PARTS: dict[str, Callable[[int], list[Row]]] = {"loop": loop, "streaming": streaming, "gpu": gpu}
+
+
+def main() -> None:
+    """Print the table of the parts asked for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; default: all")
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    for part in set(arguments.parts) - set(PARTS):
+        parser.error(f"no part {part!r}; there are {', '.join(PARTS)}")
+    torch.set_num_threads(1)
+    table = Table(box=None, pad_edge=False)
+    for name in ("what", "this project", "against", "ratio"):
+        table.add_column(name)
+    for part in arguments.parts or PARTS:
+        for row in PARTS[part](arguments.rounds):
+            table.add_row(*row)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

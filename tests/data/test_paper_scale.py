@@ -1,0 +1,66 @@
+"""The 224 network on streamed files, from the command line's words to a finished run."""
+
+import json
+
+import pytest
+
+from bn_repro import rundir
+from bn_repro.compose import compose
+from bn_repro.experiment import directory_of, run
+
+SMALL = [
+    "scale=paper",
+    "train.steps=2",
+    "train.batch_size=4",
+    "train.precision=float32",
+    "train.population_batches=1",
+    "data.workers=0",
+]
+
+
+@pytest.mark.parametrize("experiment", ["imagenet/inception", "imagenet/bn_x5"])
+def test_a_dry_run_at_224_through_the_real_loader(experiment, folder, tmp_path):
+    words = [f"experiment={experiment}", *SMALL, f"data.root={folder}", f"runs={tmp_path / 'runs'}"]
+    config = compose(words)
+    assert config.data.image_size == 224
+    assert config.model.width == 1.0
+    outcome = run(config, say=lambda line: None)
+    assert (outcome.state, outcome.step) == ("completed", 2), outcome.error
+    lines = (directory_of(config) / rundir.METRICS).read_text().splitlines()
+    last = json.loads(lines[-1])
+    assert last["split"] == "val"
+    assert last["loss"] > 0
+    timing = json.loads((directory_of(config) / rundir.TIMING).read_text().splitlines()[-1])
+    assert timing["examples_per_second"] > 0
+    assert 0 <= timing["waiting"] < 1
+
+
+def test_too_few_images_for_a_batch_are_told_before_anything_is_written(folder, tmp_path):
+    words = ["experiment=imagenet/bn_x5", *SMALL, f"data.root={folder}", "train.batch_size=32"]
+    with pytest.raises(ValueError, match="train.batch_size: a mini-batch of 32 needs"):
+        run(compose([*words, f"runs={tmp_path / 'runs'}"]), say=lambda line: None)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("data", ["imagenet", "tiny_imagenet", "image_folder"])
+def test_a_set_without_its_root_is_told(data, tmp_path):
+    words = ["experiment=imagenet/bn_x5", f"data={data}", f"runs={tmp_path / 'runs'}"]
+    with pytest.raises(ValueError, match="^data.root: "):
+        run(compose(words), say=lambda line: None)
+    with pytest.raises(ValueError, match="^data.root: no train/ under "):
+        run(compose([*words, f"data.root={tmp_path}"]), say=lambda line: None)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_tiny_imagenet_from_its_files_to_a_run(tiny, tmp_path):
+    words = [
+        "experiment=imagenet/bn_x30",
+        "scale=smoke",
+        "data=tiny_imagenet",
+        f"data.root={tiny}",
+        f"data.cache={tmp_path / 'cache'}",
+        f"runs={tmp_path / 'runs'}",
+        "train.batch_size=8",
+        "train.steps=3",
+    ]
+    assert run(compose(words), say=lambda line: None).state == "completed"
