@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +46,15 @@ def save(directory: Path, step: int, state: dict[str, Any]) -> Path:
     return path
 
 
-def load_latest(directory: Path, device: torch.device | str = "cpu") -> dict[str, Any] | None:
-    """The state of the last intact checkpoint; None without one. Damaged files are passed over."""
+def load_latest(
+    directory: Path, device: torch.device | str = "cpu", say: Callable[[str], None] = print
+) -> dict[str, Any] | None:
+    """The state of the last intact checkpoint; None without one. A damaged file is told of."""
     for path in reversed(_checkpoints(directory)):
         content = path.read_bytes()
         if path.stem.endswith("-" + _digest(content)):
             return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+        say(f"{path}: damaged; going on from the checkpoint before it, or from the start")
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import hydra
@@ -21,7 +22,21 @@ def plain(composed: DictConfig) -> Config:
     """The composed configuration as dataclasses, checked: ValueError names a key that is off."""
     config = OmegaConf.to_object(composed)
     assert isinstance(config, Config)
+    _no_other_keys(config)
     return config
+
+
+def _no_other_keys(part: object, prefix: str = "") -> None:
+    """Hydra lets ``+key=value`` add what the schema does not have; it would be ignored."""
+    names = {f.name for f in fields(part)}  # pyright: ignore[reportArgumentType]
+    for name, value in vars(part).items():
+        if name not in names:
+            raise ValueError(
+                f"{prefix}{name}: no such key; {prefix or 'the configuration '}has "
+                f"{', '.join(sorted(names))}"
+            )
+        if is_dataclass(value):
+            _no_other_keys(value, f"{prefix}{name}.")
 
 
 def compose(overrides: Sequence[str]) -> Config:

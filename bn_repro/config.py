@@ -263,7 +263,7 @@ class Config:
     )
 
     def __post_init__(self) -> None:
-        _check(self.seed >= 0, "seed", self.seed, "0 or more")
+        _check(0 <= self.seed < 2**63, "seed", self.seed, "0 or more, and below 2**63")
         _check(self.threads > 0, "threads", self.threads, "positive")
         _one_of("device", self.device, ("auto", "cpu", "cuda", "mps"))
 

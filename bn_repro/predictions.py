@@ -22,12 +22,13 @@ from filelock import FileLock
 from torch import nn
 
 from bn_repro import checkpoint, rundir
+from bn_repro.build import build, check, device_of
 from bn_repro.config import Config
 from bn_repro.data.batches import Data
 from bn_repro.data.resident import ResidentImages
 from bn_repro.distributed import World, load_moving_averages
 from bn_repro.evaluate import accuracies, scores
-from bn_repro.experiment import build, check, device_of, directory_of, finished
+from bn_repro.experiment import directory_of, finished
 from bn_repro.norm import population_statistics
 from bn_repro.record import read_json
 from bn_repro.train import Outcome, autocast, population_batches
@@ -199,7 +200,7 @@ def _same_data(directory: Path, data: Data) -> None:
 def _load(model: nn.Module, directory: Path, step: int, device: torch.device) -> None:
     """The weights of the run's last checkpoint, into ``model``."""
     folder = directory / rundir.CHECKPOINTS
-    saved = checkpoint.load_latest(folder, device)
+    saved = checkpoint.load_latest(folder, device, say=lambda line: None)
     if saved is None or saved["step"] != step:
         found = "none" if saved is None else f"step {saved['step']}"
         raise ValueError(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
@@ -28,16 +29,22 @@ def percent(fraction: float | None) -> str:
     return "-" if fraction is None else f"{100 * fraction:.1f} %"
 
 
+def console() -> Console:
+    """A terminal as wide as it is; a log file as wide as its lines."""
+    found = Console()
+    return found if found.is_terminal else Console(width=200)
+
+
 class Board:
     """Runs side by side: for each its step, its last accuracy and its time left; and for all."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console()
         self.bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.completed:,}/{task.total:,}"),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=self.console,
             transient=True,
             disable=not self.console.is_terminal,
@@ -87,7 +94,7 @@ class Board:
             clock, first = self.begun[run]
             pace = (now - clock) / (step - first) if step > first else 0.0
             left = f"{duration(pace * (steps - step))} left" if pace else ""
-            note = f"test {percent(top1)}  {left}" if top1 is not None else left
+            note = f"{percent(top1)}  {left}" if top1 is not None else left
             self.bars.update(self.tasks[run], completed=step, note=note)
             if self.count > 1:
                 self.bars.update(self.total, note=self._left())
@@ -104,7 +111,8 @@ class Board:
         runs = "; ".join(
             f"{self.titles[i]} at {step:,}/{steps:,}" for i, (step, steps) in self.steps.items()
         )
-        self.console.print(f"{runs}; {self._left()}", soft_wrap=True, highlight=False)
+        line = f"{runs}; {self._left()}"
+        self.console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def end(self, run: int, title: str, outcome: Outcome) -> None:
         """Run ``run`` came to an end."""
@@ -134,5 +142,7 @@ def table(titles: Sequence[str], outcomes: Sequence[Outcome]) -> Table:
         shown.add_column(name, justify="left" if name in ("run", "state") else "right")
     for title, o in zip(titles, outcomes, strict=True):
         state = o.state if o.error is None else f"{o.state}: {o.error}"
-        shown.add_row(title, state, f"{o.step:,}", percent(o.top1), duration(o.seconds))
+        shown.add_row(
+            escape(title), escape(state), f"{o.step:,}", percent(o.top1), duration(o.seconds)
+        )
     return shown

@@ -102,17 +102,20 @@ class Recorder:
     ) -> None:
         self.directory = directory
         self.mirror: Mirror = mirror or NoMirror()
-        self._files = {}
-        for name in SERIES:
-            path, length = directory / name, (lengths or {}).get(name, 0)
-            if path.exists() and path.stat().st_size < length:
+        wanted = {directory / name: (lengths or {}).get(name, 0) for name in SERIES}
+        for path, length in wanted.items():
+            size = path.stat().st_size if path.exists() else 0
+            if size < length:
                 raise ValueError(
-                    f"{path}: {path.stat().st_size} bytes where its checkpoint knew {length}; "
+                    f"{path}: {size} bytes where its checkpoint knew {length}; "
                     f"the record was altered, start over with force=true"
                 )
+        self._files = {}
+        for path, length in wanted.items():
             file = open(path, "ab")  # noqa: SIM115 (closed by close())
             file.truncate(length)
-            self._files[name] = file
+            file.seek(length)  # truncating leaves the position, and lengths() tells it
+            self._files[path.name] = file
 
     def metrics(self, step: int, split: str, statistics: str, values: Mapping[str, float]) -> None:
         """A row of ``metrics.jsonl``; ``values`` are loss, top1, ... (accuracies as fractions)."""
@@ -179,14 +182,19 @@ def write_json(path: Path, value: object) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object in the file at ``path``, or None where there is no file."""
     try:
-        return json.loads(path.read_text())
+        value = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not JSON ({error}); remove the file or start over") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not JSON ({error}); start over with force=true") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: not an object; start over with force=true")
+    return value
 
 
-def manifest(*, device: torch.device, threads: int, world: int, data: str) -> dict[str, Any]:
+def manifest(
+    *, device: torch.device, threads: int, engine: str, world: int, data: str
+) -> dict[str, Any]:
     """What this run was made with, and by."""
     commit, dirty = _commit()
     return {
@@ -198,7 +206,7 @@ def manifest(*, device: torch.device, threads: int, world: int, data: str) -> di
         },
         "device": device.type,
         "hardware": _hardware(device, threads),
-        "engine": "eager",
+        "engine": engine,
         "world": world,
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -231,10 +239,16 @@ def _hardware(device: torch.device, threads: int) -> str:
 
 
 def last_top1(directory: Path) -> float | None:
-    """The last evaluated accuracy of a run, with moving averages; None without one."""
-    found = None
-    for line in (directory / rundir.METRICS).read_text().splitlines():
-        row = json.loads(line)
+    """The last evaluated accuracy of a run, with moving averages; None where no row tells it."""
+    try:
+        lines = (directory / rundir.METRICS).read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    for line in reversed(lines):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
         if row["split"] != "train" and row["statistics"] == "moving":
-            found = row["top1"]
-    return found
+            return row["top1"]
+    return None

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -18,17 +19,15 @@ from typing import Any
 from bn_repro.compose import compose
 from bn_repro.config import Config, StudyConfig, run_id
 from bn_repro.experiment import directory_of, finished
-from bn_repro.record import last_top1
 
 NOT_KEYS = ("name",)
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A run of a study: its configuration, the words that make it, and what its block varies."""
+    """A run of a study or a sweep: its configuration, and what was varied to make it."""
 
     config: Config
-    overrides: tuple[str, ...]
     varied: dict[str, Any]
 
     @property
@@ -66,9 +65,16 @@ def expand(
     """
     if study.scale is not None and not any(word.startswith("scale=") for word in words):
         words = [*words, f"scale={study.scale}"]
+    listed = max((len(b.get("seed", [])) for b in study.blocks if isinstance(b, dict)), default=0)
+    if study.seeds is not None and study.seeds > listed:
+        raise ValueError(
+            f"study.seeds: {study.seeds} of the {listed} that study {study.name} lists"
+        )
     own = {word.lstrip("+~").split("=", 1)[0] for word in words}
     blocks: dict[str, list[Planned]] = {}
     for number, block in enumerate(study.blocks):
+        if not isinstance(block, dict) or "experiment" not in block:
+            raise ValueError(f"study {study.name}: block {number + 1} needs an experiment: [...]")
         name = block.get("name", f"block {number + 1}")
         swept = {key: values for key, values in block.items() if key not in NOT_KEYS}
         for key, values in swept.items():
@@ -80,7 +86,7 @@ def expand(
         if "seed" in swept:
             swept["seed"] = swept["seed"][: _seeds(study, words)]
         try:
-            blocks[name] = list(_grid(swept, blocks, words, accuracy))
+            blocks[name] = list(_grid(study.name, swept, blocks, words, accuracy))
         except NotYet:
             return _union(blocks), False
     return _union(blocks), True
@@ -90,17 +96,32 @@ def _seeds(study: StudyConfig, words: Sequence[str]) -> int | None:
     return 1 if "scale=smoke" in words and study.seeds is None else study.seeds
 
 
-def _grid(swept: dict[str, Any], blocks: dict[str, list[Planned]], words: Any, accuracy: Accuracy):
+def _grid(
+    study: str,
+    swept: dict[str, Any],
+    blocks: dict[str, list[Planned]],
+    words: Sequence[str],
+    accuracy: Accuracy,
+) -> Iterator[Planned]:
     fixed = {key: values for key, values in swept.items() if isinstance(values, list)}
+    composed: dict[str, Config] = {}  # a composition takes a tenth of a second: one for all seeds
     for values in itertools.product(*fixed.values()):
         point = dict(zip(fixed, values, strict=True))
         for key, rule in swept.items():
             if isinstance(rule, dict):
-                point[key] = _best(key, point, blocks[rule["best_of"]], accuracy)
-        overrides = tuple(f"{key}={_word(value)}" for key, value in point.items())
-        config = compose([*overrides, *(w for w in words if not w.startswith("study"))])
+                block = rule.get("best_of")
+                if block not in blocks:
+                    raise ValueError(f"study {study}: {key}: best_of: no block {block!r} before it")
+                point[key] = _best(key, point, blocks[block], accuracy)
         varied = {key: v for key, v in point.items() if key not in ("experiment", "seed")}
-        yield Planned(config, overrides, varied)
+        made = [f"{key}={_word(v)}" for key, v in point.items() if key != "seed"]
+        if str(made) not in composed:
+            others = [word for word in words if not word.startswith("study")]
+            composed[str(made)] = compose([*made, *others])
+        config = composed[str(made)]
+        if "seed" in point:
+            config = replace(config, seed=point["seed"])
+        yield Planned(config, varied)
 
 
 def _best(key: str, point: dict[str, Any], tried: list[Planned], accuracy: Accuracy) -> Any:
@@ -120,7 +141,14 @@ def _best(key: str, point: dict[str, Any], tried: list[Planned], accuracy: Accur
 
 
 def _word(value: Any) -> str:
-    return "null" if value is None else str(value).replace("'", "").replace(" ", "")
+    """A value as Hydra's command line reads it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return "[" + ",".join(map(_word, value)) + "]"
+    if isinstance(value, str) and not re.fullmatch(r"[\w./+-]+", value):
+        return "'" + value.replace("'", "\\'") + "'"
+    return str(value)
 
 
 def _union(blocks: dict[str, list[Planned]]) -> list[Planned]:
@@ -132,7 +160,7 @@ def accuracy_of(run: Planned) -> float | None:
     done = finished(run.directory)
     if done is None:
         return None
-    return 0.0 if done.state == "diverged" else last_top1(run.directory)
+    return 0.0 if done.state == "diverged" else done.top1
 
 
 def committed_accuracy(table: Path) -> Accuracy:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -31,6 +31,7 @@ from bn_repro.evaluate import evaluate
 from bn_repro.norm import BatchNorm, population_statistics
 from bn_repro.record import Record
 from bn_repro.schedule import learning_rate
+from bn_repro.throughput import Waiting
 from bn_repro.trace import is_trace_step, tap
 
 AUXILIARY_WEIGHT = 0.3
@@ -62,6 +63,7 @@ def train(
     stop: StopFlag,
     recorder_of: Callable[[Mapping[str, int] | None], Record],
     progress: Progress,
+    say: Callable[[str], None] = print,
 ) -> Outcome:
     """Train ``model`` from its last checkpoint, or from the start, to the end or to a stop.
 
@@ -71,7 +73,7 @@ def train(
     """
     at = config.train
     optimizer = sgd(model, config)
-    saved = checkpoint.load_latest(directory / rundir.CHECKPOINTS, device) or {}
+    saved = checkpoint.load_latest(directory / rundir.CHECKPOINTS, device, say) or {}
     if saved:
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
@@ -97,7 +99,7 @@ def train(
             checkpoint.save(directory / rundir.CHECKPOINTS, step, state)
             record.status("running", step, state["seconds"])
 
-    def measure(step: int, statistics: str) -> None:
+    def measure(step: int, statistics: str) -> dict[str, float]:
         batches = data.eval_batches(
             split,
             batch_size=at.eval_batch_size,
@@ -106,8 +108,9 @@ def train(
             device=device,
         )
         with autocast(device, at.precision), mean_of_replicas(model, world):
-            last.update(evaluate(model, batches, world))
-        record.metrics(step, split, statistics, last)
+            found = evaluate(model, batches, world)
+        record.metrics(step, split, statistics, found)
+        return found
 
     def end(state: str, step: int) -> Outcome:
         total = time.perf_counter() - clock
@@ -148,7 +151,8 @@ def train(
             optimizer.step()
 
             losses.append(loss)
-            if step % glance == 0 or step == at.steps:
+            evaluated = step % at.eval_every == 0 or step == at.steps
+            if step % glance == 0 or evaluated:
                 bad = first_non_finite(losses, world)
                 if bad is not None:
                     at_step = step - len(losses) + 1 + bad
@@ -158,9 +162,9 @@ def train(
             if step % at.log_every == 0 or step == at.steps:
                 record.metrics(step, "train", "batch", of_mini_batch(loss, logits, y, world))
                 progress(step, last)
-            if step % at.eval_every == 0 or step == at.steps:
+            if evaluated:
                 record.timing({"step": step, **waiting.throughput(at.batch_size * world.size)})
-                measure(step, "moving")
+                last = measure(step, "moving")
                 progress(step, last)
             if step % glance == 0 and step < at.steps and stop.agreed(world, device):
                 save(step)
@@ -170,10 +174,8 @@ def train(
             waiting.rest()
 
         if at.population_batches and any(isinstance(m, BatchNorm) for m in model.modules()):
-            moving = last["top1"]
             with population_statistics(model, population_batches(config, data, device)):
                 measure(at.steps, "population")
-            last["top1"] = moving
         if world.main:
             checkpoint.trim(directory / rundir.CHECKPOINTS, keep=1)
         return end("completed", at.steps)
@@ -277,40 +279,3 @@ def population_batches(config: Config, data: Data, device: torch.device) -> Any:
         device=device,
     )
     return (x for x, _ in islice(batches, n))
-
-
-class Waiting:
-    """Where the time between two evaluations went: in the step, or in waiting for its data."""
-
-    def __init__(self) -> None:
-        self.steps, self.waited, self.worked, self.since = 0, 0.0, 0.0, 0.0
-        self.told = False
-
-    def on(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """``batches``, each timed: its own making, and what the loop then does with it."""
-        self.since = time.perf_counter()
-        for batch in batches:
-            self.waited += self._lap()
-            yield batch
-            self.worked += self._lap()
-
-    def _lap(self) -> float:
-        before, self.since = self.since, time.perf_counter()
-        return self.since - before
-
-    def throughput(self, batch: int) -> dict[str, float]:
-        """Examples a second and the share of time spent waiting, since the last call."""
-        spent = self.waited + self.worked + self._lap()
-        rates = {
-            "examples_per_second": round(batch * (self.steps + 1) / spent, 1),
-            "waiting": round(self.waited / spent, 4),
-        }
-        self.steps, self.waited, self.worked, self.told = 0, 0.0, 0.0, True
-        return rates
-
-    def rest(self) -> None:
-        """The step is over: evaluating and saving are no part of it where they were its end."""
-        if self.told:
-            self._lap()
-        self.steps += not self.told
-        self.told = False

@@ -10,8 +10,8 @@ FLOORS = [
     {"norm"},
     {"models", "data", "schedule"},
     {"trace", "record", "mirror", "checkpoint", "distributed"},
-    {"train", "evaluate"},
-    {"compose", "experiment", "predictions"},
+    {"train", "evaluate", "throughput"},
+    {"compose", "build", "experiment", "predictions"},
     {"study", "progress", "scheduler", "evaluation", "cli"},
 ]
 PLAIN = ("norm", "models", "data", "schedule")

@@ -23,7 +23,7 @@ def records(path):
         parts += content[at + HEADER : at + HEADER + length]
         at += HEADER + length
         if kind in (1, 4):  # a whole record, or the last part of one
-            yield protocol.Record.FromString(parts)
+            yield protocol.Record.FromString(parts)  # pyright: ignore[reportAttributeAccessIssue]
             parts = b""
 
 

@@ -1,5 +1,6 @@
 """Every command of the README runs, at smoke scale; its make targets exist."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -15,8 +16,19 @@ SET_UP = ["make reproduce", "make test"]
 """They build an environment; a fresh clone runs them, not the suite."""
 
 
-def test_every_line_of_code_is_a_command_known_here():
-    assert [c for c in COMMANDS if c not in SET_UP and not c.startswith("python scripts/")] == []
+def test_every_line_of_code_is_run_below():
+    assert set(COMMANDS) == {*SET_UP, *SCRIPTS, *RANKS, *JOBS}
+
+
+SCRIPTS = [c for c in COMMANDS if c.startswith("python scripts/")]
+RANKS = [c for c in COMMANDS if c.startswith("torchrun ")]
+JOBS = [c for c in COMMANDS if c.startswith("sbatch ")]
+OF_SIZE = ("out=", "scale=", "train.steps=", "runs=")
+"""Words that a small run replaces."""
+
+
+def small(command):
+    return [w for w in shlex.split(command)[1:] if not w.startswith(OF_SIZE)]
 
 
 @pytest.fixture(scope="module")
@@ -24,22 +36,42 @@ def runs(tmp_path_factory):
     return tmp_path_factory.mktemp("readme")
 
 
-SCRIPTS = [c for c in COMMANDS if c.startswith("python ")]
+def called(*words, **env):
+    done = subprocess.run(
+        words, cwd=ROOT, capture_output=True, text=True, timeout=300, env=os.environ | env
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize("command", SCRIPTS)
 def test_a_command_runs(command, runs):
-    words = [w for w in shlex.split(command)[1:] if not w.startswith("out=")]
-    small = ["scale=smoke", f"runs={runs}"]
-    if "report.py" in command:
-        small.append(f"out={runs / 'report'}")
-        trained = [sys.executable, "scripts/train.py", *words[1:], *small[:2]]
-        subprocess.run(trained, cwd=ROOT, check=True, capture_output=True, timeout=300)
-    done = subprocess.run(
-        [sys.executable, *words, *small], cwd=ROOT, capture_output=True, text=True, timeout=300
+    script, *words = [*small(command), "scale=smoke", f"runs={runs}"]
+    if "report.py" in script:
+        called(sys.executable, "scripts/train.py", *words)
+        words.append(f"out={runs / 'report'}")
+    called(sys.executable, script, *words)
+
+
+@pytest.mark.parametrize("command", RANKS)
+def test_ranks_run(command, runs):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    words = ["2" if word == "8" else word for word in small(command)]
+    out = called(*launcher, *words, "scale=smoke", f"runs={runs}", OMP_NUM_THREADS="1")
+    assert "completed at step" in out
+
+
+@pytest.mark.parametrize("command", JOBS)
+def test_a_job_of_the_array_runs_its_network(command, runs):
+    script, *words = small(command)
+    out = called(
+        *("bash", script, *words, f"runs={runs}"),
+        SLURM_ARRAY_TASK_ID="9",
+        SCALE="smoke",
+        PYTHON=sys.executable,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
+    assert "imagenet/bn_x5 seed 1: completed" in out
 
 
 @pytest.mark.parametrize(

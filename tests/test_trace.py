@@ -32,9 +32,9 @@ def test_rows_hold_what_their_names_say():
     rows = {(r["site"], r["unit"]): r for r in traced(model, x, y)}
     assert list(rows) == [("hidden1", 0), ("hidden1", None), ("hidden2", 0), ("hidden2", None)]
 
-    first, second = model.layers
-    inputs = first[1](first[0](x))
-    inputs = second[1](second[0](torch.sigmoid(inputs)))
+    layers = dict(model.layers.named_modules())
+    inputs = layers["hidden1.norm"](layers["hidden1.linear"](x))
+    inputs = layers["hidden2.norm"](layers["hidden2.linear"](torch.sigmoid(inputs)))
     z = inputs.detach().requires_grad_()
     F.cross_entropy(model.classifier(torch.sigmoid(z)), y).backward()
     assert z.grad is not None
@@ -55,7 +55,7 @@ def test_rows_hold_what_their_names_say():
 def test_saturation_is_counted():
     model, (x, y) = network(norm=norm.none(), init_std=20.0), mini_batch()
     shares = [r["saturated"] for r in traced(model, x, y) if r["unit"] is None]
-    assert min(shares) > 0.5
+    assert all(isinstance(share, float) and share > 0.5 for share in shares)
 
 
 def test_on_feature_maps_the_unit_is_a_channel():

@@ -1,20 +1,41 @@
 """Ensembles by the arithmetic mean of class probabilities (sec. 4.2.3), from what runs keep.
 
-The probabilities are those of ``scripts/evaluate.py``, a file per run and way of evaluating it.
+The probabilities are those of ``scripts/evaluate.py``, a file per run and way of evaluating it. A
+study's report needs less: :func:`table`, which is small enough to be committed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
+import pandas as pd
 
 from bn_repro import rundir
 from bn_repro.analysis import intervals
 from bn_repro.analysis.intervals import Interval
+from bn_repro.analysis.load import KEY, Member
+
+COLUMNS = [
+    *KEY,
+    *("crops", "statistics", "split", "step", "models", "members", "images"),
+    *("loss", "top1", "top5", "gained", "lost"),
+]
+"""Of :func:`table`: accuracies are fractions. In a row of an ensemble ``members`` counts its
+networks from 1 ("1+4"), and ``gained`` and ``lost`` are the images that it has right and its best
+member wrong, and the other way round."""
+NAME = "ensemble"
+"""What stands for the experiment in the rows of an ensemble."""
+WAYS = tuple(product((1, 144), ("moving", "population")))
+"""Crops and statistics."""
+
+Rows = list[dict[str, Any]]
 
 
 def evaluations(directory: Path) -> list[dict[str, Any]]:
@@ -36,9 +57,9 @@ def read(paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
     probabilities, labels = [], None
     for path in paths:
         try:
-            with np.load(path) as file:
+            with open(path, "rb") as content, np.load(content) as file:
                 of_member, asked = file["probabilities"], file["labels"]
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise ValueError(f"{path}: not readable ({error}); evaluate with force=true") from None
         if labels is not None and not np.array_equal(asked, labels):
             raise ValueError(f"{path}: other examples than those of {paths[0]}: no ensemble")
@@ -82,3 +103,72 @@ def over_images(gained: float, lost: float, images: float) -> Interval:
     values = np.sort((drawn[:, 0] - drawn[:, 1]) / n)
     cut = int(intervals.tail(n) * intervals.RESAMPLES)
     return Interval((gained - lost) / n, float(values[cut]), float(values[-1 - cut]), n)
+
+
+def table(
+    members: Sequence[Member], ensemble: Sequence[Member], committed: pd.DataFrame
+) -> pd.DataFrame:
+    """A row per member and evaluation of it, and per subset of ``ensemble``: see COLUMNS.
+
+    From the members' run directories; where there is none, or no evaluation in it, the rows that
+    are ``committed`` stay, those of the ensemble only as long as they agree with its members'.
+    """
+    before: Rows = committed.to_dict("records")  # pyright: ignore[reportAssignmentType]
+    rows: Rows = []
+    for member in members:
+        kept = [r for r in before if _key(r) == member.key]
+        rows += _of_member(member) or kept
+    name = hashlib.sha256(repr([m.key for m in ensemble]).encode()).hexdigest()[:8]
+    for way in WAYS:
+        kept = [r for r in before if _key(r)[:2] == (NAME, name) and _way(r) == way]
+        rows += _of_subsets(ensemble, name, *way) or _still_true(kept, ensemble, rows)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str, int]:
+    return row["experiment"], row["id"], row["seed"]
+
+
+def _way(row: dict[str, Any]) -> tuple[int, str]:
+    return row["crops"], row["statistics"]
+
+
+def _of_member(member: Member) -> Rows:
+    found = [] if member.directory is None else evaluations(member.directory)
+    key = dict(zip(KEY, member.key, strict=True))
+    return [{**key, "models": 1, **row} for row in found]
+
+
+def _of_subsets(members: Sequence[Member], name: str, crops: int, statistics: str) -> Rows:
+    """A row per subset, the single networks among them; none unless all members have files."""
+    folders = [m.directory for m in members if m.directory is not None]
+    files = [rundir.predictions_file(folder, crops, statistics) for folder in folders]
+    if len(files) < max(1, len(members)) or not all(file.exists() for file in files):
+        return []
+    like = [row for row in evaluations(folders[0]) if _way(row) == (crops, statistics)]
+    probabilities, labels = read(files)
+    right = [ahead(p, labels) == 0 for p in probabilities]
+    rows = []
+    for models, row in product(range(1, len(members) + 1), like):
+        for subset in combinations(range(len(members)), models):
+            together = mean(probabilities[list(subset)])
+            measured = measure(together, labels)
+            ours, best = ahead(together, labels) == 0, max((right[i] for i in subset), key=np.sum)
+            rows.append(
+                {key: measured.get(key, value) for key, value in row.items()}
+                | {"experiment": NAME, "id": name, "seed": None, "step": None, "models": models}
+                | {"members": "+".join(str(i + 1) for i in subset), "images": len(labels)}
+                | {"gained": int((ours & ~best).sum()), "lost": int((best & ~ours).sum())}
+            )
+    return rows
+
+
+def _still_true(kept: Rows, members: Sequence[Member], rows: Rows) -> Rows:
+    """Committed rows of an ensemble, unless one of its networks is another by now."""
+    now = {(_key(r), _way(r)): r["top1"] for r in rows}
+    for row in kept:
+        if row["models"] == 1:
+            top1 = now.get((members[int(row["members"]) - 1].key, _way(row)), np.nan)
+            if not abs(top1 - row["top1"]) < 1e-5:
+                return []
+    return kept

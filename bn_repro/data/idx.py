@@ -144,7 +144,7 @@ def _check_labels(labels: dict[Path, np.ndarray], classes: int | None) -> None:
     if classes is None and last >= 10 and len(used) < last - used[0] + 1:
         raise ValueError(
             f"{path}: label {last}, but classes below it have no example; the file is corrupt, "
-            "or data.classes has to be given"
+            "or the set lacks examples of some of its classes"
         )
     for path, found in labels.items():
         if found.max() >= (classes or last + 1):

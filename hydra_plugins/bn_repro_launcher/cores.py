@@ -26,9 +26,7 @@ class CoresLauncher(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Run the jobs; each one's outcome is its return value."""
-        from rich.console import Console
-
-        from bn_repro import cli, progress
+        from bn_repro import cli
         from bn_repro.compose import plain
         from bn_repro.study import Planned
 
@@ -39,14 +37,11 @@ class CoresLauncher(Launcher):
                 composed = loader.load_sweep_config(self.config, list(overrides))
                 with open_dict(composed):
                     del composed["hydra"]
-                runs.append(Planned(plain(composed), tuple(overrides), _varied(overrides)))
-            console = Console()
-            outcomes = cli.run_many(runs, self.jobs, console)
+                runs.append(Planned(plain(composed), _varied(overrides)))
+            outcomes = cli.train_sweep(runs, self.jobs)
         except ValueError as error:
             cli.exit_code = cli.refuse(error)
             return []
-        console.print(progress.table([r.title for r in runs], outcomes))
-        cli.exit_code = max(cli.exit_code, cli.code_of(outcomes))
         returns = []
         for outcome, overrides in zip(outcomes, job_overrides, strict=True):
             done = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)

@@ -397,8 +397,8 @@ def _stability(data: StudyData) -> list[str]:
         ),
         "",
         f"Of these {len(judged)} comparisons {counts['holds']} say that BN moves less, "
-        f"{counts['does not hold']} that it moves more; {counts['undecided']} decide nothing. So the "
-        "claim rests on its measure: the pooled inputs of the last layer move "
+        f"{counts['does not hold']} that it moves more; {counts['undecided']} decide nothing. "
+        "So the claim rests on its measure: the pooled inputs of the last layer move "
         f"{_cell(table[SITES[-1], starts[0]][2])} as much with BN relative to their width, and "
         f"{_cell(table[SITES[-1], starts[0]][3])} as much in absolute units.",
     ]

@@ -1,0 +1,207 @@
+"""Each change in both directions: paired by seed, and weighed against the noise of seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from bn_repro.analysis import load, report
+from bn_repro.analysis.load import Member, StudyData
+from bn_repro.analysis.networks import BN_BASELINE, BN_X5
+from bn_repro.analysis.studies import ablation_421 as ablation
+from bn_repro.analysis.studies.ablation_421 import CHANGES
+from bn_repro.compose import compose
+
+WORTH = dict(zip(CHANGES, (0.06, 0.02, 0.0, -0.03, 0.0, 0.015, 0.0), strict=True))
+
+
+def _runs(make_run, seeds: Sequence[int] = (0, 1)) -> list[Member]:
+    members = []
+
+    def run(base, number: int, top: float, **varied) -> None:
+        how = {"split": "val", "steps": 5_000, "eval_every": 250, "chance": 0.01, "traces": False}
+        for seed in seeds:
+            found = make_run(
+                base.experiment,
+                seed,
+                id=f"{number}",
+                top=top + 0.002 * (seed % 3 - 1),
+                pace=1_500,
+                varied=varied,
+                **how,
+            )
+            members.append(found)
+
+    run(BN_X5, 0, 0.36)
+    run(BN_BASELINE, 0, 0.27)
+    for number, (change, worth) in enumerate(WORTH.items(), start=1):
+        run(BN_X5, number, 0.36 - worth, **{change.key: change.before})
+        run(BN_BASELINE, number, 0.27 + worth, **{change.key: change.after})
+    return members
+
+
+@pytest.fixture
+def members(make_run) -> list[Member]:
+    return _runs(make_run)
+
+
+@pytest.fixture
+def data(members: list[Member]) -> StudyData:
+    return load.load(members, name="ablation_421")
+
+
+def test_the_changes_are_those_of_the_study() -> None:
+    """Keys and values as configs/study/ablation_421.yaml and the two experiments have them."""
+    blocks = compose(["study=ablation_421"]).study.blocks
+    single = set()
+    for block in blocks:
+        varied = [(key, block[key][0]) for key in block if key not in ("experiment", "seed")]
+        single |= {(experiment, *varied) for experiment in block["experiment"] if varied}
+    assert single == {
+        (base.experiment, (change.key, value))
+        for change in CHANGES
+        for base, value in ((BN_X5, change.before), (BN_BASELINE, change.after))
+    }
+    for base, which in ((BN_X5, "after"), (BN_BASELINE, "before")):
+        config = compose([f"experiment={base.experiment}"])
+        for change in CHANGES:
+            section, key = change.key.split(".")
+            assert getattr(getattr(config, section), key) == getattr(change, which)
+
+
+def test_effects_are_signed_for_the_change_and_paired(data: StudyData) -> None:
+    for change, worth in WORTH.items():
+        for base in (BN_X5, BN_BASELINE):
+            found = ablation.effects(data, change, base)
+            assert found.index.tolist() == [0, 1]
+            assert found.mean() == pytest.approx(0.8 * worth, abs=0.008)
+    together = ablation.effects(data, None, BN_X5)
+    plain = {
+        seed: [
+            load.select(data.runs, experiment=e, id="0", seed=seed)["final_top1"].item()
+            for e in ("imagenet/bn_baseline", "imagenet/bn_x5")
+        ]
+        for seed in (0, 1)
+    }
+    assert together.tolist() == [plain[s][1] - plain[s][0] for s in (0, 1)]
+
+
+def test_all_keys_spelled_out_are_the_same_arms(members: list[Member]) -> None:
+    """As ``load.discover`` gives them: every run with the values of all keys."""
+    spelled = []
+    for m in members:
+        own = {k.key: k.after if m.experiment == "imagenet/bn_x5" else k.before for k in CHANGES}
+        spelled.append(Member(m.experiment, m.id, m.seed, own | m.varied, m.directory))
+    data = load.load(spelled)
+    for number, change in enumerate((None, *CHANGES)):
+        for base in (BN_X5, BN_BASELINE):
+            runs = ablation.runs_of(data, (base, change)).runs
+            assert runs["id"].tolist() == [f"{number}"] * 2
+
+
+def test_two_seeds_decide_nothing_and_three_may(data: StudyData, make_run, tmp_path) -> None:
+    two = ablation.claims(data)
+    assert [c.verdict for c in two] == ["undecided"] * 8
+    assert {c.n for c in two} == {2}
+    assert len({c.id for c in two}) == 8
+    more = load.load([*data.members, *_runs(make_run, seeds=[2])])
+    three = {c.id: c for c in ablation.claims(more)}
+    verdicts = {id: c.verdict for id, c in three.items()}
+    assert verdicts["all_seven_difference"] == "holds"
+    assert verdicts["higher_learning_rate_difference"] == "holds"
+    assert verdicts["decay_6_times_faster_difference"] == "does not hold"
+    # Leaving it out costs nothing, which is all that is asked for.
+    assert verdicts["no_local_response_normalization_difference"] == "holds"
+    rate = three["higher_learning_rate_difference"]
+    both = [ablation.effects(more, CHANGES[0], base) for base in (BN_X5, BN_BASELINE)]
+    assert rate.estimate == pytest.approx(((both[0] + both[1]) / 2).mean())
+
+
+def test_directions_that_disagree_decide_nothing(make_run) -> None:
+    members = _runs(make_run, seeds=range(3))
+    turned = [
+        make_run(
+            "imagenet/bn_x5",
+            seed,
+            id="turned",
+            top=0.5,
+            pace=1_500,
+            varied={"optimizer.lr": 0.0015},
+            **{"split": "val", "steps": 5_000, "eval_every": 250, "traces": False},
+        )
+        for seed in range(3)
+    ]
+    kept = [m for m in members if (m.experiment, m.id) != ("imagenet/bn_x5", "1")]
+    found = {c.id: c for c in ablation.claims(load.load([*kept, *turned]))}
+    assert found["higher_learning_rate_difference"].verdict == "undecided"
+
+
+def test_the_noise_is_pooled_over_all_arms(data: StudyData) -> None:
+    spread, freedom = ablation.noise(data)
+    assert freedom == 16
+    arms = [data.runs["final_top1"].to_numpy(float)[i : i + 2] for i in range(0, 32, 2)]
+    assert spread == pytest.approx(math.sqrt(np.mean([arm.var(ddof=1) for arm in arms])))
+    assert ablation.noise_limit(data) == pytest.approx(2.12 * spread, rel=0.01)
+    words = ablation.findings(data)
+    helps = next(line for line in words.splitlines() if "the change helps" in line)
+    harms = next(line for line in words.splitlines() if "the change harms" in line)
+    assert "higher learning rate (in BN-x5)" in helps
+    assert "more thorough shuffling (in BN-Baseline)" in helps
+    assert "decay 6 times faster (in BN-x5); decay 6 times faster (in BN-Baseline)" in harms
+
+
+def test_steps_to_the_best_of_bn_baseline(data: StudyData) -> None:
+    (target,) = ablation.targets(data)
+    assert target == pytest.approx(
+        load.select(data.runs, experiment="imagenet/bn_baseline", id="0")["best_top1"].min()
+    )
+    decay = CHANGES[3]
+    assert ablation.speed_ups(data, decay, BN_BASELINE).tolist() == [0.0, 0.0]  # never
+    assert (ablation.speed_ups(data, None, BN_X5) > 2).all()
+    assert (ablation.speed_ups(data, decay, BN_X5) < 1).all()
+
+
+def test_the_table_has_both_directions(data: StudyData) -> None:
+    words = ablation.findings(data)
+    assert "| 1. higher learning rate | `0.0015`, `0.0075` | " in words
+    assert "| 5. no local response normalization | yes, no | " in words
+    assert "missing" not in words
+    assert "each made alone in BN-Baseline" in words
+
+
+def test_partial_results_say_what_is_missing(members: list[Member], tmp_path) -> None:
+    kept = [
+        m if m.experiment == "imagenet/bn_x5" and m.id != "3" else Member(*m.key, m.varied)
+        for m in members
+    ]
+    found = report.write("ablation_421", kept, tmp_path / "out")
+    readme = (tmp_path / "out/README.md").read_text()
+    assert "BN-x5 with L2 weight 5 times smaller undone (0 of 2 seeds)" in readme
+    assert "BN-Baseline with no dropout made (0 of 2 seeds)" in readme
+    assert "steps_to" not in (tmp_path / "out/runs.csv").read_text()  # no target yet
+    assert {c.n for c in found.claims} == {0}
+
+
+def test_the_report_is_whole_and_repeats(members: list[Member], tmp_path) -> None:
+    out = tmp_path / "out"
+    report.write("ablation_421", members, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert {"figure_ablation.svg", "figure_ablation.png"} < set(before)
+    report.write("ablation_421", [Member(*m.key, m.varied) for m in members], out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_a_diverged_run_counts_as_chance(make_run) -> None:
+    members = _runs(make_run, seeds=[0])
+    kept = [m for m in members if (m.experiment, m.id) != ("imagenet/bn_baseline", "1")]
+    how = {"split": "val", "eval_every": 250, "traces": False, "varied": {"optimizer.lr": 0.0075}}
+    lost = make_run("imagenet/bn_baseline", 0, id="1x", dies_at=300, **how)
+    data = load.load([*kept, lost])
+    found = ablation.effects(data, CHANGES[0], BN_BASELINE)
+    assert found.item() < -0.1
+    assert np.isfinite(found.item())
+    for figure in ablation.figures(data).values():
+        figure.canvas.draw()

@@ -1,0 +1,240 @@
+"""Figure 4's table, claims and figure, from evaluations that are made up, with and without runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bn_repro import rundir
+from bn_repro.analysis import ensembles, load, report, results
+from bn_repro.analysis.load import Member
+from bn_repro.analysis.studies import fig4
+
+CHANGES: list[dict[str, Any]] = [
+    {"model.init_gain": 2.0},
+    {"model.dropout": 0.05},
+    {"model.per_activation_modules": 1},
+    {"model.init_gain": 2.0, "model.dropout": 0.1},
+    {"model.dropout": 0.05, "model.per_activation_modules": 2},
+    {"model.init_gain": 2.0, "model.dropout": 0.1, "model.per_activation_modules": 1},
+]
+IMAGES, CLASSES = 400, 25
+Evaluate = Callable[..., None]
+
+
+def evaluate(member: Member, crops: int, *, signal: float, statistics: str = "moving") -> None:
+    """Predictions whose logits hold the truth ``signal`` strong, in noise of the network's own."""
+    noise = np.random.default_rng([crops, int(10 * signal), *member.id.encode(), member.seed])
+    labels = np.arange(IMAGES) % CLASSES
+    logits = noise.normal(size=(IMAGES, CLASSES))
+    logits[np.arange(IMAGES), labels] += signal
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert member.directory is not None
+    path = rundir.predictions_file(member.directory, crops, statistics)
+    path.parent.mkdir(exist_ok=True)
+    np.savez(path, probabilities=p.astype(np.float32), labels=labels)
+    row = {"crops": crops, "statistics": statistics, "split": "val", "step": 3_000}
+    with open(member.directory / rundir.EVALUATION, "a") as file:
+        file.write(json.dumps(row | ensembles.measure(p.astype(np.float32), labels)) + "\n")
+
+
+@pytest.fixture
+def members(make_run) -> list[Member]:
+    """Three runs of BN-x30 and the six of the ensemble, evaluated both ways."""
+    how = {"steps": 3_000, "split": "val", "traces": False}
+    found = [make_run("imagenet/bn_x30", seed, id="0a000000", **how) for seed in range(3)]
+    for place, varied in enumerate(CHANGES, start=1):
+        name = f"0b00000{place}"
+        found.append(make_run("imagenet/bn_x30", 2 + place, id=name, varied=varied, **how))
+    for member in found:
+        evaluate(member, 1, signal=1.8)
+        evaluate(member, 144, signal=2.1)
+    return found
+
+
+def written(members: list[Member], out: Path) -> tuple[list[Any], pd.DataFrame, str]:
+    found = report.write("fig4", members, out)
+    rows = pd.read_csv(out / fig4.EXTRA)
+    return found.claims, rows, (out / "README.md").read_text()
+
+
+def test_the_claims_hold_where_crops_and_networks_help(members, tmp_path):
+    claims, rows, readme = written(members, tmp_path / "out")
+    crops, ensemble = claims
+    assert (crops.verdict, crops.n) == ("holds", 9)
+    single, multi = (
+        load.select(rows, crops=k).query("experiment != 'ensemble'")["top1"].to_numpy()
+        for k in (1, 144)
+    )
+    assert crops.estimate == pytest.approx((multi - single).mean(), rel=1e-4)
+    assert (ensemble.verdict, ensemble.n) == ("holds", IMAGES)
+    of_six = load.select(rows, experiment="ensemble", crops=144, models=6)
+    alone = load.select(rows, experiment="ensemble", crops=144, models=1)["top1"]
+    assert ensemble.estimate == pytest.approx(of_six["top1"].iloc[0] - alone.max(), rel=1e-4)
+    assert len(rows) == 9 * 2 + 2 * 63
+    assert "| BN-Inception ensemble | 144 | 6 | 20.1 % |" in readme
+    assert "python scripts/evaluate.py study=fig4" in readme
+    assert "(evaluations.csv)" in readme
+
+
+def test_crops_that_harm_turn_the_verdict(members, tmp_path):
+    for member in members:
+        assert member.directory is not None
+        (member.directory / rundir.EVALUATION).unlink()
+        evaluate(member, 1, signal=2.4)
+        evaluate(member, 144, signal=1.4)
+    assert written(members, tmp_path / "out")[0][0].verdict == "does not hold"
+
+
+def test_networks_that_agree_gain_nothing_by_an_ensemble(members, tmp_path):
+    first = members[3].directory
+    assert first is not None
+    for member in members[4:]:
+        assert member.directory is not None
+        for name in (rundir.PREDICTIONS, rundir.EVALUATION):
+            target = member.directory / name
+            (shutil.rmtree if target.is_dir() else Path.unlink)(target)
+            (shutil.copytree if (first / name).is_dir() else shutil.copy)(first / name, target)
+    ensemble = written(members, tmp_path / "out")[0][1]
+    assert (ensemble.estimate, ensemble.low, ensemble.high) == (0, 0, 0)
+    assert ensemble.verdict == "undecided"
+
+
+def test_every_subset_is_the_mean_of_its_members(members):
+    rows = fig4.extra(members, pd.DataFrame(columns=load.KEY))
+    labels, loaded = np.arange(IMAGES) % CLASSES, []
+    for member in members[3:]:
+        assert member.directory is not None
+        with np.load(rundir.predictions_file(member.directory, 144, "moving")) as file:
+            loaded.append(file["probabilities"])
+    shown = load.select(rows, experiment="ensemble", crops=144)
+    for subset in combinations(range(6), 3):
+        p = np.mean([loaded[i].astype(float) for i in subset], axis=0)
+        row = load.select(shown, members="+".join(str(i + 1) for i in subset)).iloc[0]
+        right = p.argmax(1) == labels
+        assert row["top1"] == right.mean()
+        assert row["loss"] == pytest.approx(-np.log(p[np.arange(IMAGES), labels]).mean())
+        alone = [loaded[i].argmax(1) == labels for i in subset]
+        best = max(a.mean() for a in alone)
+        assert row["gained"] - row["lost"] == round(IMAGES * (right.mean() - best))
+
+
+def test_a_clean_checkout_rewrites_no_byte(members, tmp_path):
+    out = tmp_path / "out"
+    written(members, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    shutil.rmtree(tmp_path / "runs")
+    for path in out.iterdir():
+        if path.suffix in (".svg", ".png", ".json", ".md"):
+            path.unlink()
+    written([replace(m, directory=None) for m in members], out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_runs_without_evaluations_keep_the_committed_rows(members, tmp_path):
+    out = tmp_path / "out"
+    first = written(members, out)[1]
+    for member in members:
+        assert member.directory is not None
+        (member.directory / rundir.EVALUATION).unlink()
+        shutil.rmtree(member.directory / rundir.PREDICTIONS)
+    pd.testing.assert_frame_equal(written(members, out)[1], first)
+
+
+def test_an_ensemble_is_forgotten_when_a_network_of_it_is_another(members, tmp_path):
+    out = tmp_path / "out"
+    written(members, out)
+    for member in members[3:]:
+        assert member.directory is not None
+        shutil.rmtree(member.directory / rundir.PREDICTIONS)
+        (member.directory / rundir.EVALUATION).unlink()
+    evaluate(members[5], 144, signal=1.0)
+    claims, rows, _ = written(members, out)
+    assert load.select(rows, experiment="ensemble", crops=144).empty
+    assert claims[1].verdict == "undecided"
+    assert claims[1].n == 0
+
+
+def test_without_evaluations_nothing_is_decided_and_the_way_is_told(members, tmp_path):
+    for member in members:
+        assert member.directory is not None
+        (member.directory / rundir.EVALUATION).unlink()
+        shutil.rmtree(member.directory / rundir.PREDICTIONS)
+    claims, rows, readme = written(members, tmp_path / "out")
+    assert {c.verdict for c in claims} == {"undecided"}
+    assert rows.empty
+    assert "No evaluations yet: `python scripts/evaluate.py study=fig4`" in readme
+    assert not list((tmp_path / "out").glob("figure4*"))
+
+
+def test_a_single_crop_alone_is_drawn_and_told(members, tmp_path):
+    for member in members:
+        assert member.directory is not None
+        rundir.predictions_file(member.directory, 144, "moving").unlink()
+        path = member.directory / rundir.EVALUATION
+        path.write_text(path.read_text().splitlines()[0] + "\n")
+    claims, rows, readme = written(members, tmp_path / "out")
+    assert {c.verdict for c in claims} == {"undecided"}
+    assert set(rows["crops"]) == {1}
+    assert "**The ensemble, single crop**" in readme
+    assert (tmp_path / "out/figure4.svg").exists()
+
+
+def test_a_damaged_record_is_told(members, tmp_path):
+    path = members[0].directory / rundir.EVALUATION
+    path.write_text('{"crops": 1, "st')
+    with pytest.raises(ValueError, match="evaluation.jsonl: not JSON .*; remove it and evaluate"):
+        report.write("fig4", members, tmp_path / "out")
+
+
+def test_the_figure_shows_every_network_and_every_ensemble(members, tmp_path):
+    out = tmp_path / "out"
+    report.write("fig4", members, out)
+    data = results.of_members(results.read(out, "fig4"), members)
+    data.extra = results.read_extra(out / fig4.EXTRA)
+    figure = fig4.figures(data)["figure4"]
+    figure.canvas.draw()
+    left, middle, right = figure.axes
+    labels = [label.get_text() for label in left.get_yticklabels()]
+    assert labels[0] == "BN-x30, seed 0"
+    assert "weights x2, dropout 10 %" in labels
+    assert "dropout 5 %, BN per\nactivation in 2" in labels
+    assert labels[-1] == "ensemble of 6"
+    assert len(labels) == 10
+    for axes in (middle, right):
+        points = [len(np.asarray(line.get_xdata())) for line in axes.lines]
+        assert points == [63, 6, 63, 6]
+    top1 = np.asarray(middle.lines[-1].get_ydata(), float)
+    assert (np.diff(top1) < 0).all()  # more networks, fewer errors, as made up
+
+
+def test_the_interval_over_images_is_that_of_resampling_them():
+    found = ensembles.over_images(60, 30, 1_000)
+    difference = np.r_[np.ones(60), -np.ones(30), np.zeros(910)]
+    draws = np.random.default_rng(0).integers(1_000, size=(4_000, 1_000))
+    low, high = np.quantile(difference[draws].mean(1), [0.025, 0.975])
+    assert found.estimate == pytest.approx(0.03)
+    assert (found.low, found.high) == (pytest.approx(low, abs=2e-3), pytest.approx(high, abs=2e-3))
+    assert found.n == 1_000
+
+
+def test_top_5_is_left_out_where_it_was_not_measured(members, tmp_path):
+    for member in members:
+        assert member.directory is not None
+        path = member.directory / rundir.EVALUATION
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for row in rows:
+            del row["top5"]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _, rows, readme = written(members, tmp_path / "out")
+    assert rows["top5"].isna().all()
+    assert "and the top-5 error by" not in readme
