@@ -26,7 +26,7 @@ reproduce: install ## Figure 1 with $(SEEDS) seeds: train, draw, judge
 	@$(BIN)/python scripts/report.py study=fig1 study.seeds=$(SEEDS) out=runs/fig1
 
 test: install ## the whole suite
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: install ## ruff and pyright
 	@$(BIN)/ruff check .

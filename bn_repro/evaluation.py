@@ -64,7 +64,9 @@ def chosen(config: Config, words: Sequence[str]) -> tuple[list[Planned], list[Pl
             )
         runs, _ = expand(study, words, accuracy_of)
         named = [b for b in study.blocks if str(b.get("name", "")).startswith("ensemble")]
-        members, _ = expand(replace(study, blocks=named), words, accuracy_of)
+        named_runs, _ = expand(replace(study, blocks=named, seeds=None), words, accuracy_of)
+        keys = {run.key for run in named_runs}
+        members = [run for run in runs if run.key in keys]
     elif config.experiment:
         seeds = asked.seeds or [config.seed]
         block = {"experiment": [config.experiment], "seed": seeds}

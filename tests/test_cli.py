@@ -3,6 +3,7 @@
 import gzip
 
 import pytest
+from support import ROOT
 
 SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=20"]
 
@@ -21,6 +22,15 @@ SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=20"]
         (["experiment=mnist/bn", "data=mnist", "data.root=nowhere"], 2, "data.root: no train-im"),
         (["experiment=mnist/bn", "train.batch_size=70000"], 2, "train.batch_size"),
         (["-m", "experiment=mnist/bn", "optimizer.lr=-1,1"], 2, "optimizer.lr: -1.0"),
+        (["-m", "study=fig1"], 2, "-m: a study is a sweep of its own"),
+        (["experiment=mnist/bn", "+optimizer.lrr=1"], 2, "optimizer.lrr: no such key"),
+        (["experiment=mnist/bn", "model.width=0.5"], 2, "model.width: mlp has no such setting"),
+        (["experiment=mnist/bn", "data=synthetic"], 2, "data.name: synthetic has examples of"),
+        (["experiment=mnist/bn", "train.batch_size=1"], 2, "train.batch_size: BatchNorm"),
+        (["experiment=mnist/bn", "train.trace_sites=[hidden9]"], 2, "no hidden9"),
+        (["study=fig1", "study.seeds=12"], 2, "study.seeds: 12 of the 10"),
+        (["study=fig1", "data=mnist", "data.root=nowhere"], 2, "data.root: no train-im"),
+        (["study=fig1", "device=cuda"], 2, "device: 'cuda' was asked for"),
     ],
 )
 def test_bad_input_is_told_and_leaves_nothing(script, tmp_path, words, code, said):
@@ -77,6 +87,27 @@ def test_a_failed_run_leaves_the_others_running(script, tmp_path):
     assert done.stdout.count("completed at step 20") == 2
     assert "failed" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("words", [["scale=smoke"], ["study.seeds=5"]])
+def test_a_smaller_study_never_goes_over_the_committed_results(script, words):
+    before = (ROOT / "results" / "fig1" / "runs.csv").read_bytes()
+    done = script("report.py", "study=fig1", *words)
+    assert done.returncode == 2
+    assert "give out=..." in done.stderr
+    assert (ROOT / "results" / "fig1" / "runs.csv").read_bytes() == before
+
+
+def test_a_study_done_by_force_does_each_run_once(script, tmp_path):
+    grid = "{name:grid,experiment:[mnist/bn],optimizer.lr:[0.1,0.5],seed:[0]}"
+    final = "{experiment:[mnist/bn],optimizer.lr:{best_of:grid},seed:[1]}"
+    words = ["study.name=test", f"study.blocks=[{grid},{final}]", "scale=smoke", "train.steps=4"]
+    for again in ([], ["force=true"]):
+        done = script("train.py", *words, f"runs={tmp_path}", *again)
+        assert done.returncode == 0, done.stdout + done.stderr
+    runs = {p.parent for p in tmp_path.glob("mnist/*/seed*/status.json")}
+    now = {p for p in runs if "." not in p.name}
+    assert (len(now), len(runs - now)) == (3, 3)
 
 
 def test_a_study_goes_from_runs_to_verdicts(script, tmp_path):

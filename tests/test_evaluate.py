@@ -391,6 +391,8 @@ def test_the_ensemble_of_figure_4_is_six_networks_each_with_another_seed():
     assert all(not r.varied for r in plain)  # the report tells them apart by this
     assert all(m.varied for m in members)
     assert len({r.config.seed for r in runs}) == 9
+    fewer = [*words, "study.seeds=2"]
+    assert [len(part) for part in evaluation.chosen(compose(fewer), fewer)] == [8, 6]
     fig3, _ = expand(compose(["study=fig3"]).study, [], lambda run: 0.5)
     assert {r.key for r in plain} <= {r.key for r in fig3}
     for key in ("model.init_gain", "model.dropout", "model.per_activation_modules"):

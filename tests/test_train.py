@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -116,6 +117,35 @@ def wait_for_step(directory: Path, step: int, process: subprocess.Popen[str]) ->
     raise AssertionError(f"no step {step} within 30 s")
 
 
+def test_a_cut_between_two_rows_loses_nothing(tmp_path):
+    """Killed after a row, stopped again before the next: each file is as long as it was known."""
+    words = ["train.eval_every=50", "train.checkpoint_every=30", "train.log_every=10"]
+    whole, cut = config_of(tmp_path / "whole", *words), config_of(tmp_path / "cut", *words)
+    run(whole, say=silent)
+    stopper = StopAt(50)
+    run(cut, say=silent, stop=stopper.flag, progress=stopper.progress)
+    folder = directory_of(cut) / rundir.CHECKPOINTS
+    max(folder.iterdir()).unlink()  # as a kill would have it: the state of 30, the rows of 50
+    for step in (40, 45):
+        stopper = StopAt(step)
+        run(cut, say=silent, stop=stopper.flag, progress=stopper.progress)
+    assert run(cut, say=silent).state == "completed"
+    assert_same_run(directory_of(cut), directory_of(whole))
+    timing = [r["step"] for r in rows(directory_of(cut), rundir.TIMING)]
+    assert timing == [50, 100, 120]
+
+
+@pytest.mark.parametrize("name", [rundir.METRICS, rundir.TRACES, rundir.TIMING])
+def test_a_record_that_was_deleted_is_told(tmp_path, name):
+    config = config_of(tmp_path)
+    stopper = StopAt(60)
+    run(config, say=silent, stop=stopper.flag, progress=stopper.progress)
+    (directory_of(config) / name).unlink()
+    outcome = run(config, say=silent)
+    assert outcome.state == "failed"
+    assert f"{name}: 0 bytes where its checkpoint knew" in str(outcome.error)
+
+
 LONG = ["train.steps=3000", "train.checkpoint_every=100", "train.eval_every=1000"]
 
 
@@ -166,17 +196,20 @@ def test_a_second_process_waits_and_mixes_no_lines(tmp_path):
     assert steps == list(range(10, 2001, 10))
 
 
-def test_a_full_disk_is_one_line_and_a_failed_run(tmp_path):
+@pytest.mark.parametrize("room", [0, 60_000])
+def test_a_full_disk_is_one_line_and_a_failed_run(tmp_path, room):
     """A limit on the size of files stands for the disk: the write that passes it fails."""
-    small = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000,) * 2);"
+    limit = f"resource.setrlimit(resource.RLIMIT_FSIZE, ({room},) * 2)"
+    small = f"import resource, runpy, sys; {limit};"
     call = f"{small} sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
     command = [sys.executable, "-c", call, "scripts/train.py", *SMOKE, f"runs={tmp_path}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert "File too large" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
-    status = json.loads((directory_of(config_of(tmp_path)) / rundir.STATUS).read_text())
-    assert status["state"] == "failed"
+    if room:
+        status = json.loads((directory_of(config_of(tmp_path)) / rundir.STATUS).read_text())
+        assert status["state"] == "failed"
     assert run(config_of(tmp_path), say=silent).state == "completed"
 
 
@@ -212,9 +245,10 @@ def test_a_finished_run_is_not_done_again_and_force_moves_it_aside(tmp_path):
     assert (directory_of(config) / rundir.MANIFEST).stat().st_mtime_ns == before
     run(config_of(tmp_path, "train.steps=2", "force=true"), say=silent)
     assert (directory_of(config) / rundir.MANIFEST).stat().st_mtime_ns != before
+    run(config_of(tmp_path, "train.steps=2", "force=true"), say=silent)
     aside = [p for p in directory_of(config).parent.iterdir() if p.name.startswith("seed0.2")]
-    assert len(aside) == 1
-    assert (aside[0] / rundir.METRICS).exists()
+    assert len(aside) == 2
+    assert all((folder / rundir.METRICS).exists() for folder in aside)
 
 
 def test_other_data_than_the_run_was_begun_on_is_told(tmp_path):
@@ -226,6 +260,30 @@ def test_other_data_than_the_run_was_begun_on_is_told(tmp_path):
     status.write_text(status.read_text().replace("completed", "preempted"))
     with pytest.raises(ValueError, match="begun on data 0000000000000000, but mnist_binary is now"):
         run(config, say=silent)
+
+
+def test_a_finished_run_is_not_taken_for_one_on_other_data(tmp_path):
+    sets = {}
+    for name, seed in (("a", 0), ("b", 1)):
+        (tmp_path / name).mkdir()
+        write_digits(tmp_path / name, seed)
+        words = ["data=mnist", "train.steps=2", "train.batch_size=10"]
+        sets[name] = config_of(tmp_path / "runs", *words, f"data.root={tmp_path / name}")
+    assert run(sets["a"], say=silent).state == "completed"
+    assert run(sets["a"], say=silent).state == "completed"
+    with pytest.raises(ValueError, match=r"begun on data \w+, but mnist is now"):
+        run(sets["b"], say=silent)
+
+
+def write_digits(folder: Path, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    for part, n in (("train", 40), ("t10k", 20)):
+        images = generator.integers(0, 256, (n, 28, 28), dtype=np.uint8)
+        labels = (np.arange(n) % 10).astype(np.uint8)
+        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+            sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
+            content = bytes((0, 0, 8, array.ndim)) + sizes + array.tobytes()
+            (folder / f"{part}-{kind}-ubyte").write_bytes(content)
 
 
 def test_a_non_finite_loss_ends_the_run_as_diverged(tmp_path, monkeypatch):
@@ -269,5 +327,5 @@ def test_both_arms_begin_with_the_same_weights_and_see_the_same_order():
 
 def test_nothing_is_written_in_the_working_directory(tmp_path, script):
     before = set(os.listdir(ROOT))
-    script("train.py", *SMOKE, "train.steps=2", f"runs={tmp_path}")
+    assert script("train.py", *SMOKE, "train.steps=2", f"runs={tmp_path}").returncode == 0
     assert set(os.listdir(ROOT)) - before <= {".pytest_cache"}

@@ -236,5 +236,5 @@ def test_top_5_is_left_out_where_it_was_not_measured(members, tmp_path):
             del row["top5"]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     _, rows, readme = written(members, tmp_path / "out")
-    assert rows["top5"].isna().all()
+    assert rows["top5"].isna().to_numpy().all()
     assert "and the top-5 error by" not in readme

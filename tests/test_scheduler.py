@@ -1,0 +1,68 @@
+"""A study under signals: what is running stops in order, what is killed harms no other."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from support import ROOT
+
+WORDS = ["experiment=mnist/bn", "scale=smoke", "train.steps=200000", "train.checkpoint_every=50"]
+
+
+def start(runs, *words):
+    command = [sys.executable, "scripts/train.py", "-m", *WORDS, "seed=0,1,2", f"runs={runs}"]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [*command, *words], cwd=ROOT, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    )
+
+
+def statuses(runs):
+    paths = sorted(runs.glob("mnist/bn-*/seed*/status.json"))
+    return {path.parent.name: json.loads(path.read_text()) for path in paths}
+
+
+def wait_for_two(runs, process):
+    for _ in range(6000):
+        if len([s for s in statuses(runs).values() if s["step"] >= 50]) == 2:
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    raise AssertionError("two runs did not begin within a minute")
+
+
+@pytest.mark.parametrize("to", ["parent", "group"])
+def test_ctrl_c_stops_all_runs_in_order(tmp_path, to):
+    process = start(tmp_path, "hydra.launcher.jobs=2")
+    wait_for_two(tmp_path, process)
+    if to == "group":  # as a terminal does
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 75, out + err
+    assert "Traceback" not in out + err
+    found = statuses(tmp_path)
+    assert [s["state"] for s in found.values()] == ["preempted"] * 2
+    assert "preempted" in out
+
+
+def test_a_killed_run_harms_no_other(tmp_path):
+    process = start(tmp_path, "hydra.launcher.jobs=2", "train.steps=2000", "seed=0,1")
+    wait_for_two(tmp_path, process)
+    children = subprocess.run(
+        ["pgrep", "-g", str(process.pid), "-f", "forkserver"], capture_output=True, text=True
+    ).stdout.split()
+    os.kill(int(children[-1]), signal.SIGKILL)  # the youngest: a run, not the server
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1, out + err
+    states = sorted(s["state"] for s in statuses(tmp_path).values())
+    assert states == ["completed", "failed"]
+    assert "its process ended: SIGKILL" in out
+    again = start(tmp_path, "hydra.launcher.jobs=2", "train.steps=2000", "seed=0,1")
+    out, err = again.communicate(timeout=120)
+    assert again.returncode == 0, out + err
