@@ -116,7 +116,7 @@ class InMemory:
             shuffling=self._shuffling,
         )
         mine = (indices[own].to(y.device) for _, indices in order)
-        return ((x.index_select(0, i), y.index_select(0, i)) for i in mine)
+        return ((self._inputs(x.index_select(0, i)), y.index_select(0, i)) for i in mine)
 
     def eval_batches(
         self,
@@ -127,7 +127,7 @@ class InMemory:
         world: int = 1,
         device: torch.device | str = "cpu",
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Every example of ``split`` once over all ranks, in stored order, as views: do not write.
+        """Every example of ``split`` once over all ranks, in stored order.
 
         Each rank has a contiguous part; the last mini-batch of a part may be short.
         """
@@ -135,7 +135,13 @@ class InMemory:
         x, y = self._on(device, split)
         start, stop = (len(y) * r // world for r in (rank, rank + 1))
         cuts = range(start, stop, batch_size)
-        return ((x[i : min(i + batch_size, stop)], y[i : min(i + batch_size, stop)]) for i in cuts)
+        parts = (slice(i, min(i + batch_size, stop)) for i in cuts)
+        return ((self._inputs(x[part]), y[part]) for part in parts)
+
+    def _inputs(self, pixels: torch.Tensor) -> torch.Tensor:
+        # Kept as bytes and widened here: gathering 60 rows takes a quarter of the time of floats.
+        x = pixels.to(torch.float32)
+        return x if self._white == 1 else x.div_(self._white)
 
     def _on(self, device: torch.device | str, split: str) -> tuple[torch.Tensor, torch.Tensor]:
         if split not in self._stored:
@@ -145,8 +151,7 @@ class InMemory:
         key = (split, torch.device(device))
         if key not in self._resident:
             images, labels = (torch.tensor(a, device=device) for a in self._stored[split])
-            x = images.flatten(1).to(torch.float32)
-            self._resident[key] = (x if self._white == 1 else x.div_(self._white), labels.long())
+            self._resident[key] = (images.flatten(1), labels.long())
         return self._resident[key]
 
 
