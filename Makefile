@@ -21,7 +21,7 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-reproduce: install ## Figure 1 with $(SEEDS) seeds: train, draw, judge
+reproduce: install ## Figure 1 from a fresh clone: train, draw, judge (SEEDS=5)
 	@$(BIN)/python scripts/train.py study=fig1 study.seeds=$(SEEDS)
 	@$(BIN)/python scripts/report.py study=fig1 study.seeds=$(SEEDS) out=runs/fig1
 

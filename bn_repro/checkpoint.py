@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 KEEP = 2
 _DIGEST = 16
@@ -56,6 +57,24 @@ def load_latest(
             return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
         say(f"{path}: damaged; going on from the checkpoint before it, or from the start")
     return None
+
+
+def load_weights(model: nn.Module, saved: dict[str, torch.Tensor], directory: Path) -> None:
+    """Give ``model`` the weights of a checkpoint in ``directory``; ValueError if they do not fit."""
+    ours = model.state_dict()
+    wrong = [
+        f"{name} is {_shape(saved.get(name))} there and {_shape(ours.get(name))} here"
+        for name in dict.fromkeys([*ours, *saved])
+        if _shape(saved.get(name)) != _shape(ours.get(name))
+    ]
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise ValueError(f"{directory}: the checkpoint is of another network: {wrong[0]}{more}")
+    model.load_state_dict(saved)
+
+
+def _shape(tensor: torch.Tensor | None) -> str:
+    return "missing" if tensor is None else "x".join(map(str, tensor.shape)) or "a number"
 
 
 def trim(directory: Path, keep: int) -> None:

@@ -207,19 +207,6 @@ def _load(model: nn.Module, directory: Path, step: int, device: torch.device) ->
             f"{folder}: no intact checkpoint of step {step}, the run's last ({found} found); "
             f"train the run again with force=true"
         )
-    ours, its = model.state_dict(), saved["model"]
-    wrong = [
-        f"{name} is {_shape(its.get(name))} there and {_shape(ours.get(name))} here"
-        for name in dict.fromkeys([*ours, *its])
-        if _shape(its.get(name)) != _shape(ours.get(name))
-    ]
-    if wrong:
-        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        raise ValueError(f"{folder}: the checkpoint is of another network: {wrong[0]}{more}")
-    model.load_state_dict(its)
+    checkpoint.load_weights(model, saved["model"], folder)
     if saved.get("replicas"):  # the network of several ranks has the mean of their averages
         load_moving_averages(model, [torch.stack(saved["replicas"]).mean(0)], World())
-
-
-def _shape(tensor: torch.Tensor | None) -> str:
-    return "missing" if tensor is None else "x".join(map(str, tensor.shape)) or "a number"

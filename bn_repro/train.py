@@ -76,7 +76,7 @@ def train(
     optimizer = sgd(model, config)
     saved = checkpoint.load_latest(directory / rundir.CHECKPOINTS, device, say) or {}
     if saved:
-        model.load_state_dict(saved["model"])
+        checkpoint.load_weights(model, saved["model"], directory / rundir.CHECKPOINTS)
         optimizer.load_state_dict(saved["optimizer"])
         load_moving_averages(model, saved["replicas"], world)
     done: int = saved.get("step", 0)

@@ -35,6 +35,13 @@ def test_none_without_any(tmp_path):
     assert checkpoint.load_latest(tmp_path / "missing") is None
 
 
+def test_weights_of_another_network_are_told_in_one_line(tmp_path):
+    model, other = torch.nn.Linear(3, 2), torch.nn.Linear(4, 2)
+    with pytest.raises(ValueError, match="of another network: weight is 2x4 there and 2x3 here"):
+        checkpoint.load_weights(model, other.state_dict(), tmp_path)
+    checkpoint.load_weights(model, torch.nn.Linear(3, 2).state_dict(), tmp_path)
+
+
 def test_an_interrupted_save_leaves_the_one_before(tmp_path, monkeypatch):
     saved(tmp_path, 5)
 
