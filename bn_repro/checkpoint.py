@@ -60,7 +60,7 @@ def load_latest(
 
 
 def load_weights(model: nn.Module, saved: dict[str, torch.Tensor], directory: Path) -> None:
-    """Give ``model`` the weights of a checkpoint in ``directory``; ValueError if they do not fit."""
+    """Give ``model`` a checkpoint's weights; ValueError if they are of another network."""
     ours = model.state_dict()
     wrong = [
         f"{name} is {_shape(saved.get(name))} there and {_shape(ours.get(name))} here"
