@@ -114,9 +114,9 @@ def train(
         return found
 
     def end(state: str, step: int) -> Outcome:
-        total = time.perf_counter() - clock
-        record.status(state, step, total)
-        return Outcome(state, step, total, last.get("top1"))
+        seconds = time.perf_counter() - clock
+        record.status(state, step, seconds)
+        return Outcome(state, step, seconds, last.get("top1"))
 
     try:
         record.status("running", done, saved.get("seconds", 0.0))
@@ -153,7 +153,8 @@ def train(
 
             losses.append(loss)
             evaluated = step % at.eval_every == 0 or step == at.steps
-            if step % glance == 0 or evaluated:
+            saved_now = step % at.checkpoint_every == 0 or step == at.steps
+            if step % glance == 0 or evaluated or saved_now:
                 bad = first_non_finite(losses, world)
                 if bad is not None:
                     at_step = step - len(losses) + 1 + bad
@@ -170,7 +171,7 @@ def train(
             if step % glance == 0 and step < at.steps and stop.agreed(world, device):
                 save(step)
                 return end("preempted", step)
-            if step % at.checkpoint_every == 0 or step == at.steps:
+            if saved_now:
                 save(step)
             waiting.rest()
 

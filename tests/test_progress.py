@@ -1,0 +1,56 @@
+"""What a log file gets to read: a line for each run's end, and nothing that markup could break."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from bn_repro import progress
+from bn_repro.train import Outcome
+
+
+def board():
+    text = io.StringIO()
+    return progress.Board(Console(file=text, width=200)), text
+
+
+def test_a_log_gets_a_line_for_each_run(monkeypatch):
+    b, text = board()
+    b.begin([100, 100], finished=1)
+    for run in (0, 1):
+        b.start(run, f"mnist/bn seed {run}", 100)
+    b.step(0, step=50, top1=0.5)
+    b.step(0, step=100, top1=0.9)
+    b.end(0, "mnist/bn seed 0", Outcome("completed", 100, 61.0, 0.912))
+    b.end(1, "mnist/bn seed 1", Outcome("failed", 7, 1.0, error="out of [luck]"))
+    b.close()
+    lines = text.getvalue().splitlines()
+    assert lines[0] == "1 of 3 runs are already finished"
+    assert lines[1] == "[2/3] mnist/bn seed 0: completed at step 100, 91.2 %, 1 min 01 s"
+    assert lines[2] == "[3/3] mnist/bn seed 1: failed at step 7, 1 s: out of [luck]"
+
+
+def test_a_log_is_told_now_and_then_of_what_goes_on(monkeypatch):
+    b, text = board()
+    b.begin([100], finished=0)
+    b.start(0, "mnist/bn [hidden1]", 100)
+    b.step(0, step=10)
+    assert text.getvalue() == ""
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0)
+    b.step(0, step=20)
+    assert "mnist/bn [hidden1] at 20/100" in text.getvalue()
+
+
+def test_the_table_takes_any_text():
+    text = io.StringIO()
+    outcome = Outcome("failed", 3, 0.1, error="bad [/sub] tag")
+    Console(file=text, width=200).print(progress.table(["model.hidden=[100] seed 0"], [outcome]))
+    assert "model.hidden=[100] seed 0" in text.getvalue()
+    assert "failed: bad [/sub] tag" in text.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(41.4, "41 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")]
+)
+def test_durations(seconds, words):
+    assert progress.duration(seconds) == words
