@@ -56,11 +56,11 @@ BN-x30 | the same stairs, compressed with each network's own length (from 31e6 o
 | left open | momentum, L2 weight, initialisation | 0.9; 4e-5, with BN-x 8e-6; He's, and for \
 Inception at 5 times its rate also small Gaussians |
 
-The paper's own scale was tried once, on 100 full-size photographs (2026-11-20): three steps of BN-x5 \
-at 224, its images streamed from their files and its accuracy taken on all of them, by \
-`experiment=imagenet/bn_x5 scale=paper train.steps=3 train.precision=float32`. All 100 were read, one \
-grey among them; one CPU core, busy with other runs too, trained 9.7 images a second and waited for \
-data 2 % of the time."""
+The paper's own scale was tried once, on 100 full-size photographs (2026-11-20): three steps of \
+BN-x5 at 224, images streamed from their files and the accuracy taken on all of them, by \
+`experiment=imagenet/bn_x5 scale=paper train.steps=3 train.precision=float32`. All 100 were read, \
+one grey among them; one CPU core, busy with other runs too, trained 9.7 images a second and \
+waited for data 2 % of the time."""
 TRACES = True
 
 EPOCHS_HERE, EPOCHS_PAPER = 6.4, 774
