@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 
 from wandb.proto import wandb_internal_pb2 as protocol
 
@@ -32,7 +33,11 @@ def test_an_offline_run_holds_what_the_local_records_hold(tmp_path):
     config = compose(words)
     assert run(config, say=lambda line: None).state == "completed"
     (path,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
-    found = list(records(path))
+    for _ in range(300):  # W&B's own process may still be writing when finish() has returned
+        found = list(records(path))
+        if found and found[-1].WhichOneof("record_type") == "exit":
+            break
+        time.sleep(0.1)
 
     (about,) = [r.run for r in found if r.WhichOneof("record_type") == "run"][:1]
     assert about.run_group == "mnist/bn"
