@@ -39,7 +39,7 @@ def _mlp(config: Config, data: Data, normalization: norm.Norm, g: torch.Generato
         norm=normalization,
         generator=g,
         in_features=data.shape[0],
-        hidden=m.hidden,
+        hidden=m.hidden if m.depth is None else m.hidden[:1] * m.depth,
         classes=data.classes,
         nonlinearity=NONLINEARITIES[m.nonlinearity],
         init_std=m.init_std,
@@ -178,7 +178,7 @@ COMMON = {
     "dropout",
 }
 MODEL_KEYS = {
-    "mlp": COMMON | {"hidden"},
+    "mlp": COMMON | {"hidden", "depth"},
     "inception": COMMON
     | {"init_gain", "width", "lrn", "pool_projection", "separable_stem", "auxiliary"}
     | {"per_activation_modules"},
@@ -266,6 +266,12 @@ def network(config: Config, data: Data) -> nn.Module:
 def fit(config: Config, model: nn.Module, data: Data, world: World) -> None:
     """ValueError where this network cannot take a step on a mini-batch of these data."""
     sites_of(model, config.train.trace_sites)
+    missing = set(config.train.final_splits) - set(data.splits)
+    if missing:
+        raise ValueError(
+            f"train.final_splits: {data.name} has no split {', '.join(sorted(missing))}; "
+            f"it has {', '.join(data.splits)}"
+        )
     steps_per_epoch(data.splits["train"], config.train.batch_size * world.size)
     if config.train.batch_size == 1:
         try:

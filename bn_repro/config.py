@@ -46,6 +46,8 @@ class ModelConfig:
     init: str = "gaussian"
     init_std: float = 0.1
     hidden: list[int] = field(default_factory=lambda: [100, 100, 100])
+    depth: int | None = None
+    """So many hidden layers, each as wide as ``hidden``'s first; null: as ``hidden`` lists them."""
     dropout: float = 0.0
 
     init_gain: float = 1.0
@@ -68,6 +70,12 @@ class ModelConfig:
             "model.hidden",
             self.hidden,
             "a list of positive layer widths",
+        )
+        _check(
+            self.depth is None or self.depth > 0,
+            "model.depth",
+            self.depth,
+            "a positive number of layers, or null",
         )
         _check(
             self.pool_projection in (96, 128),
@@ -149,6 +157,9 @@ class TrainConfig:
     compile: bool = False
     eval_every: int = 1_000
     eval_batch_size: int = _aside(1_000)
+    final_splits: list[str] = field(default_factory=list)
+    """Measured besides, by moving averages, at the last step: ``test`` where choices are made on
+    ``val``, or ``train`` for the gap to it (whole images, no dropout)."""
     population_batches: int = 100
     """Mini-batches of training images behind Algorithm 2's statistics, at the last step."""
     log_every: int = _aside(100)
@@ -173,6 +184,8 @@ class TrainConfig:
             self.paper_steps,
             "positive, or null",
         )
+        for split in self.final_splits:
+            _one_of("train.final_splits", split, ("train", "val", "test"))
         _one_of("train.precision", self.precision, ("float32", "bfloat16"))
 
 

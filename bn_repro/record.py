@@ -239,16 +239,18 @@ def _hardware(device: torch.device, threads: int) -> str:
 
 
 def last_top1(directory: Path) -> float | None:
-    """The last evaluated accuracy of a run, with moving averages; None where no row tells it."""
+    """The last accuracy on the split that a run was followed on (val, or else test), with moving
+    averages; None where no row tells it."""
     try:
         lines = (directory / rundir.METRICS).read_text().splitlines()
     except (OSError, UnicodeDecodeError):
         return None
-    for line in reversed(lines):
+    last: dict[str, float | None] = {}
+    for line in lines:
         try:
             row = json.loads(line)
         except json.JSONDecodeError:
             continue
-        if row["split"] != "train" and row["statistics"] == "moving":
-            return row["top1"]
-    return None
+        if row["statistics"] == "moving":
+            last[row["split"]] = row["top1"]
+    return last.get("val", last.get("test"))

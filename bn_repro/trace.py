@@ -16,7 +16,9 @@ PERCENTILES = (0.15, 0.50, 0.85)
 UNIT = 0
 """The "typical activation": the first unit, chosen before any run."""
 SATURATED = 4.0
-"""|x| beyond which a sigmoid's slope is under 1.8 %."""
+"""|x| beyond which a sigmoid's slope is under 7.1 % of its greatest."""
+SATURATED_TANH = SATURATED / 2
+"""The same for tanh(x) = 2 sigmoid(2x) - 1."""
 POOLED = 1 << 16
 """At most so many values, evenly spaced, stand for a layer's percentiles."""
 
@@ -50,6 +52,7 @@ class Tap:
 
     def __init__(self) -> None:
         self.inputs: dict[str, torch.Tensor] = {}
+        self.saturated: dict[str, float] = {}
 
     def listener(self, name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
         """A forward pre-hook that keeps the input of site ``name``, and later its gradient."""
@@ -59,6 +62,7 @@ class Tap:
             if x.requires_grad:
                 x.retain_grad()
             self.inputs[name] = x
+            self.saturated[name] = SATURATED_TANH if isinstance(module, nn.Tanh) else SATURATED
 
         return hear
 
@@ -67,7 +71,7 @@ class Tap:
         """Two rows a site: the unit :data:`UNIT` (a feature map of a convolution), and the layer.
 
         ``p15, p50, p85``, ``mean``, ``std`` (of the mini-batch, biased), ``saturated`` (fraction
-        with |x| > 4) and ``grad_norm`` (of the loss with respect to these inputs).
+        with |x| > 4; of a tanh, 2) and ``grad_norm`` (of the loss with respect to these inputs).
         """
         rows: list[Row] = []
         for site, x in self.inputs.items():
@@ -76,11 +80,12 @@ class Tap:
                 (UNIT, x[:, UNIT], gradient[:, UNIT]),
                 (None, x, gradient),
             ):
-                rows.append({"step": step, "site": site, "unit": unit, **_describe(part, slope)})
+                found = _describe(part, slope, self.saturated[site])
+                rows.append({"step": step, "site": site, "unit": unit, **found})
         return rows
 
 
-def _describe(x: torch.Tensor, gradient: torch.Tensor) -> dict[str, float]:
+def _describe(x: torch.Tensor, gradient: torch.Tensor, saturated: float) -> dict[str, float]:
     x = x.detach().float().flatten()
     stride = -(-x.numel() // POOLED)
     while any(stride % p == 0 for p in (2, 3, 5, 7)) and stride > 1:
@@ -93,6 +98,6 @@ def _describe(x: torch.Tensor, gradient: torch.Tensor) -> dict[str, float]:
         "p85": high,
         "mean": x.mean().item(),
         "std": x.std(correction=0).item(),
-        "saturated": (x.abs() > SATURATED).float().mean().item(),
+        "saturated": (x.abs() > saturated).float().mean().item(),
         "grad_norm": gradient.float().norm().item(),
     }

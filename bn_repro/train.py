@@ -100,9 +100,9 @@ def train(
             checkpoint.save(directory / rundir.CHECKPOINTS, step, state)
             record.status("running", step, state["seconds"])
 
-    def measure(step: int, statistics: str) -> dict[str, float]:
+    def measure(step: int, statistics: str, of: str = split) -> dict[str, float]:
         batches = data.eval_batches(
-            split,
+            of,
             batch_size=at.eval_batch_size,
             rank=world.rank,
             world=world.size,
@@ -110,7 +110,7 @@ def train(
         )
         with autocast(device, at.precision), mean_of_replicas(model, world):
             found = evaluate(model, batches, world)
-        record.metrics(step, split, statistics, found)
+        record.metrics(step, of, statistics, found)
         return found
 
     def end(state: str, step: int) -> Outcome:
@@ -175,6 +175,9 @@ def train(
                 save(step)
             waiting.rest()
 
+        for other in dict.fromkeys(at.final_splits):
+            if other != split:
+                measure(at.steps, "moving", other)
         if at.population_batches and any(isinstance(m, BatchNorm) for m in model.modules()):
             with population_statistics(model, population_batches(config, data, device)):
                 measure(at.steps, "population")

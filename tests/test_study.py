@@ -70,6 +70,44 @@ def test_each_arm_gets_its_own_best_rate_by_the_mean_over_seeds():
     assert found == {("mnist/baseline", 0.1), ("mnist/bn", 1.0)}
 
 
+def test_keys_given_by_one_block_are_chosen_together():
+    grid = {**GRID, "experiment": ["mnist/bn"], "model.init_std": [0.1, 1.0]}
+    final = {
+        "experiment": ["mnist/bn"],
+        "optimizer.lr": {"best_of": "grid"},
+        "model.init_std": {"best_of": "grid"},
+        "seed": [9],
+    }
+    # Averaged over the other key 0.1 is best, of rates and of scales; in the best cell both are 1.
+    table = {(0.1, 0.1): 0.90, (0.1, 1.0): 0.90, (1.0, 0.1): 0.70, (1.0, 1.0): 0.91}
+
+    def accuracy(run):
+        return table[run.config.optimizer.lr, run.config.model.init_std]
+
+    runs, whole = expand(study(grid, final), [], accuracy)
+    assert whole
+    best = [r.config for r in runs if r.config.seed == 9]
+    assert [(c.optimizer.lr, c.model.init_std) for c in best] == [(1.0, 1.0)]
+
+
+def test_at_smoke_scale_a_grid_is_its_corners():
+    block = {"experiment": ["mnist/bn"], "optimizer.lr": [0.1, 0.3, 1.0, 3.0], "seed": [4, 5]}
+    runs, _ = expand(study(block), ["scale=smoke"], half)
+    assert [(r.config.optimizer.lr, r.config.seed) for r in runs] == [(0.1, 4), (3.0, 4)]
+
+
+def test_a_title_leaves_out_what_all_runs_share():
+    block = {
+        "experiment": ["mnist/bn"],
+        "optimizer.lr": [0.1, 1.0],
+        "data.held_out": [10],
+        "seed": [0],
+    }
+    runs, _ = expand(study(block), [], half)
+    assert runs[0].title == "mnist/bn optimizer.lr=0.1 seed 0"
+    assert runs[0].varied == {"optimizer.lr": 0.1, "data.held_out": 10}
+
+
 def test_a_block_waits_for_the_runs_it_is_chosen_from():
     found, whole = chosen([GRID, FINAL], lambda run: None if run.config.seed == 1 else 0.5)
     assert not whole

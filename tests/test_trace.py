@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from bn_repro import norm
@@ -50,6 +51,24 @@ def test_rows_hold_what_their_names_say():
         assert row["saturated"] == pytest.approx((abs(values) > 4).mean())
         assert row["grad_norm"] == pytest.approx(slopes.norm().item(), rel=1e-4)
         assert row["step"] == 7
+
+
+def test_a_tanh_saturates_at_half_the_input_of_a_sigmoid():
+    """tanh(x) = 2 sigmoid(2x) - 1: at 2 its slope is, of its greatest, what a sigmoid's is at 4."""
+    slopes = []
+    for function, at in ((torch.sigmoid, 4.0), (torch.tanh, 2.0)):
+        x = torch.tensor([at, 0.0], requires_grad=True)
+        function(x).sum().backward()
+        assert x.grad is not None
+        slopes.append(float(x.grad[0] / x.grad[1]))
+    assert slopes[0] == pytest.approx(slopes[1], rel=1e-5)
+    model, (x, y) = network(nonlinearity=nn.Tanh), mini_batch()
+    row = next(r for r in traced(model, x, y) if r["site"] == "hidden1" and r["unit"] is None)
+    inputs = dict(model.layers.named_modules())["hidden1.norm"](
+        dict(model.layers.named_modules())["hidden1.linear"](x)
+    )
+    assert row["saturated"] == pytest.approx((inputs.abs() > 2).float().mean().item())
+    assert row["saturated"] > (inputs.abs() > 4).float().mean().item()
 
 
 def test_saturation_is_counted():

@@ -237,6 +237,56 @@ def test_the_records_follow_the_contract(settings):
         assert "second" not in (directory / name).read_text()
 
 
+def test_what_is_measured_at_the_end_steers_nothing(tmp_path):
+    """The accuracy of a run with held-out images is theirs, wherever the test set is measured."""
+    words = ["data.held_out=5000", "train.final_splits=[train,test,val]"]
+    config = config_of(tmp_path, *words)
+    outcome = run(config, say=silent)
+    moving = [
+        (row["split"], row["step"], row["top1"])
+        for row in rows(directory_of(config), rundir.METRICS)
+        if row["statistics"] == "moving"
+    ]
+    followed = [("val", 50), ("val", 100), ("val", 120)]
+    assert [m[:2] for m in moving] == [*followed, ("train", 120), ("test", 120)]
+    assert outcome.top1 == moving[2][2] != moving[4][2]
+    assert run(config, say=silent).top1 == moving[2][2]  # read back from the records
+
+
+def test_the_gap_is_measured_without_dropout(tmp_path):
+    """Training accuracy is that of the network as it is used, on all that it was trained on."""
+    words = ["model.dropout=0.5", "data.limit=200", "train.final_splits=[train]"]
+    config = config_of(tmp_path, *words)
+    run(config, say=silent)
+    found = next(
+        row
+        for row in rows(directory_of(config), rundir.METRICS)
+        if (row["split"], row["statistics"]) == ("train", "moving")
+    )
+    model, data = build(config)
+    model.load_state_dict(
+        {k: v for k, v in weights(directory_of(config)).items() if k in model.state_dict()}
+    )
+    x, y = next(data.eval_batches("train", batch_size=200, device="cpu"))
+    with torch.no_grad():
+        top1 = (model.eval()(x).argmax(1) == y).float().mean().item()
+    assert found["top1"] == pytest.approx(top1)
+
+
+def test_a_split_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(ValueError, match="train.final_splits: mnist_binary has no split val"):
+        run(config_of(tmp_path, "train.final_splits=[val]"), say=silent)
+
+
+def test_depth_repeats_the_first_width():
+    def widths(*words):
+        sites = build(compose(["experiment=mnist/bn", *words]))[0]
+        return [m.out_features for m in sites.modules() if isinstance(m, torch.nn.Linear)]
+
+    assert widths("model.depth=5", "model.hidden=[30,20]") == [30] * 5 + [10]
+    assert widths("model.hidden=[30,20]") == [30, 20, 10]
+
+
 def test_a_finished_run_is_not_done_again_and_force_moves_it_aside(tmp_path):
     config = config_of(tmp_path, "train.steps=2")
     run(config, say=silent)
