@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 WIDTH = 7.2
 """Inches: a text width."""
@@ -104,6 +104,29 @@ def steps_axis(ax: Axes, ticks: Sequence[float] | None = None) -> Axes:
         ax.set_xticks(list(ticks))
     ax.xaxis.set_major_formatter(FuncFormatter(thousands))
     ax.set_xlabel("training steps")
+    return ax
+
+
+ERROR_TICKS = (0.1, 0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99)
+
+
+def of_error(accuracy: np.ndarray, floor: float = 1e-4) -> np.ndarray:
+    """Accuracies on the logarithmic scale of the error: -log(1 - accuracy)."""
+    return -np.log(np.maximum(1 - np.asarray(accuracy, dtype=float), floor))
+
+
+def of_error_inverse(y: np.ndarray) -> np.ndarray:
+    """Accuracies from that scale."""
+    return 1 - np.exp(-np.asarray(y, dtype=float))
+
+
+def error_axis(ax: Axes, low: float, high: float) -> Axes:
+    """Accuracy upwards on the logarithmic scale of the error: from chance to 99 % on one axis."""
+    ax.set_yscale("function", functions=(of_error, of_error_inverse))
+    ax.yaxis.set_major_locator(FixedLocator(list(ERROR_TICKS)))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    ax.set_ylim(low, high)
     return ax
 
 
