@@ -103,9 +103,19 @@ def patch_boxes(seed: int, epoch: int, index: Index, aspect: float = 1.0) -> np.
     The first of ten draws of area (uniform) and aspect (log-uniform) that fits inside the image,
     else the largest patch that does, as in torchvision's RandomResizedCrop; then its place.
     """
+    return fitted(patch_draws(seed, epoch, index), aspect)
+
+
+def patch_draws(seed: int, epoch: int, index: Index) -> np.ndarray:
+    """What is drawn for the patch of each sample, (N, 23), whatever the shape of its image."""
     u = uniforms(seed, epoch, index, 0, 3 + 2 * _TRIES)
     area = AREA[0] + (AREA[1] - AREA[0]) * u[:, 3 : 3 + _TRIES]
-    ratio = _looked_up(_RATIOS, u[:, 3 + _TRIES :])
+    return np.concatenate([u[:, :3], area, _looked_up(_RATIOS, u[:, 3 + _TRIES :])], axis=1)
+
+
+def fitted(u: np.ndarray, aspect: float) -> np.ndarray:
+    """The boxes (N, 5) that ``patch_draws`` (N, 23) make on images of width / height ``aspect``."""
+    area, ratio = u[:, 3 : 3 + _TRIES], u[:, 3 + _TRIES :]
     width, height = np.sqrt(area * ratio / aspect), np.sqrt(area / ratio * aspect)
     fits = (width <= 1) & (height <= 1)
     rows, first = np.arange(len(u)), fits.argmax(axis=1)
@@ -183,6 +193,16 @@ def pixels(images: torch.Tensor) -> torch.Tensor:
     """uint8 (N, H, W, 3) to float32 (N, 3, H, W) in [0, 1]."""
     # First the bytes, then the type: both at once take 10 times as long.
     return images.permute(0, 3, 1, 2).contiguous().to(torch.float32).div_(255)
+
+
+def presented(images: torch.Tensor, channels_last: bool = False) -> torch.Tensor:
+    """``normalize(pixels(images))``, bit for bit, without leaving the layout of the bytes."""
+    if not channels_last:
+        return normalize(pixels(images))
+    n, height, width, _ = images.shape
+    mean, std = (c.view(3).repeat(width) for c in _constants(images.device))
+    rows = images.to(torch.float32).view(n, height, width * 3)
+    return rows.div_(255).sub_(mean).div_(std).view(n, height, width, 3).permute(0, 3, 1, 2)
 
 
 @cache

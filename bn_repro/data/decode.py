@@ -14,6 +14,8 @@ from bn_repro.data.files import Listing
 ON_ERROR = ("raise", "quarantine")
 QUARANTINE_LIMIT = 100
 
+_MIRRORED = Image.Transpose.FLIP_LEFT_RIGHT
+
 Boxes = Callable[[int, int], np.ndarray]
 """What to cut out of an image of (width, height): boxes (K, 5), see ``augment``."""
 
@@ -106,15 +108,17 @@ def _rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")  # straight to RGB, Pillow warns
     if image.mode[0] in "IF":
         raise ValueError(f"pixels of mode {image.mode}; expected 8 bits to a channel")
-    return image.convert("RGB")
+    if image.mode != "RGB":
+        return image.convert("RGB")
+    image.load()  # converting would copy it
+    return image
 
 
 def cut(image: Image.Image, boxes: np.ndarray, size: int) -> np.ndarray:
     """Boxes in pixels (K, 5) of an RGB image, each resized (bilinear, antialiased) and mirrored."""
-    cut = np.empty((len(boxes), size, size, 3), np.uint8)
-    limit = np.array([image.width, image.height] * 2)
-    for k, box in enumerate(boxes):
-        inside = np.clip(box[:4], 0, limit).tolist()
-        pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=inside))
-        cut[k] = pixels[:, ::-1] if box[4] else pixels
-    return cut
+    cut = []
+    for left, top, right, bottom, mirror in boxes.tolist():
+        inside = (max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height))
+        patch = image.resize((size, size), Image.Resampling.BILINEAR, box=inside)
+        cut.append(np.asarray(patch.transpose(_MIRRORED) if mirror else patch))
+    return cut[0][None] if len(cut) == 1 else np.stack(cut)  # one is copied into its mini-batch

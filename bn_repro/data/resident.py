@@ -14,7 +14,7 @@ from bn_repro.data.augment import (
     distortions,
     normalize,
     patch_boxes,
-    pixels,
+    presented,
     resample,
 )
 from bn_repro.data.batches import batch_indices, steps_per_epoch
@@ -85,7 +85,7 @@ class ResidentImages:
             there = index.to(images.device)
             chosen, y = images.index_select(0, there), labels.index_select(0, there)
             if not self._presentation.augmentation:
-                return normalize(pixels(chosen), self._presentation.channels_last), y
+                return presented(chosen, self._presentation.channels_last), y
             return self._augmented(chosen, seed, epoch, index.numpy()), y
 
         return (batch(epoch, indices[own]) for epoch, indices in order)
@@ -117,7 +117,7 @@ class ResidentImages:
         Each rank has a contiguous part; the last mini-batch of a part may be short.
         """
         return (
-            (normalize(pixels(images), self._presentation.channels_last), y)
+            (presented(images, self._presentation.channels_last), y)
             for images, y in self._parts(split, batch_size, rank, world, device)
         )
 

@@ -10,7 +10,7 @@ what it skips.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -22,18 +22,20 @@ from bn_repro.data.augment import (
     Presentation,
     distort,
     distortions,
+    fitted,
     normalize,
-    patch_boxes,
+    patch_draws,
     pixels,
+    presented,
 )
 from bn_repro.data.batches import batch_indices, steps_per_epoch
-from bn_repro.data.decode import QUARANTINE_LIMIT, CorruptImage, Quarantine, read
+from bn_repro.data.decode import QUARANTINE_LIMIT, Boxes, CorruptImage, Quarantine, read
 from bn_repro.data.files import SPLITS, Listing
 
 Request = tuple[int, np.ndarray]
 """Epoch, and indices (B,) of a mini-batch."""
-View = Callable[[int, int, int, int], np.ndarray]
-"""What is cut out, given epoch, index, and the image's width and height: boxes (K, 5)."""
+View = Callable[[int, np.ndarray], Sequence[Boxes]]
+"""What is cut out of each image of a mini-batch, given its request."""
 Batches = Iterator[tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -98,7 +100,7 @@ class StreamedImages:
         )
         requests = ((epoch, indices[own].numpy()) for epoch, indices in order)
         augmented = self._presentation.augmentation
-        view = partial(_patch, seed) if augmented else partial(_centre_crop, self.shape[1])
+        view = partial(_patches, seed) if augmented else partial(_centre_crop, self.shape[1])
         return self._distorted(seed, self._read("train", requests, view, device))
 
     def eval_batches(
@@ -117,7 +119,7 @@ class StreamedImages:
         channels_last = self._presentation.channels_last
         requests = self._parts(split, batch_size, rank, world)
         read = self._read(split, requests, partial(_centre_crop, self.shape[1]), device)
-        return ((normalize(pixels(images[:, 0]), channels_last), y) for _, images, y in read)
+        return ((presented(images[:, 0], channels_last), y) for _, images, y in read)
 
     def multi_crop_batches(
         self,
@@ -135,7 +137,7 @@ class StreamedImages:
         requests = self._parts(split, batch_size, rank, world)
         read = self._read(split, requests, partial(_multi_crop, self.shape[1]), device)
         return (
-            (normalize(pixels(images.flatten(0, 1))).view(len(y), -1, *self.shape), y)
+            (presented(images.flatten(0, 1)).view(len(y), -1, *self.shape), y)
             for _, images, y in read
         )
 
@@ -177,12 +179,14 @@ class StreamedImages:
     def _distorted(
         self, seed: int, read: Iterator[tuple[Request, torch.Tensor, torch.Tensor]]
     ) -> Batches:
+        shown = self._presentation
         for (epoch, index), images, y in read:
-            x = pixels(images[:, 0])
-            if self._presentation.distorted:
-                drawn = distortions(seed, epoch, index, self._presentation.photometric)
-                x = distort(x, torch.from_numpy(drawn.astype(np.float32)).to(device=x.device))
-            yield normalize(x, self._presentation.channels_last), y
+            if shown.distorted:
+                drawn = distortions(seed, epoch, index, shown.photometric).astype(np.float32)
+                x = distort(pixels(images[:, 0]), torch.from_numpy(drawn).to(images.device))
+                yield normalize(x, shown.channels_last), y
+            else:
+                yield presented(images[:, 0], shown.channels_last), y
 
 
 class _Reader(Dataset):
@@ -200,8 +204,7 @@ class _Reader(Dataset):
     ) -> tuple[Request, torch.Tensor, torch.Tensor, list[str]] | str:
         epoch, indices = request
         images, labels, faults = [], [], []
-        for index in indices.tolist():
-            boxes = partial(self.view, epoch, index)
+        for index, boxes in zip(indices.tolist(), self.view(epoch, indices), strict=True):
             try:
                 cut, label, failed = read(
                     self.listing, self.split, index, boxes, self.size, self.limit
@@ -209,21 +212,26 @@ class _Reader(Dataset):
             except CorruptImage as error:
                 return str(error)
             faults += failed
-            images.append(torch.from_numpy(cut))
+            images.append(cut)
             labels.append(label)
-        return request, torch.stack(images), torch.tensor(labels), faults
+        return request, torch.from_numpy(np.stack(images)), torch.tensor(labels), faults
 
 
-def _patch(seed: int, epoch: int, index: int, width: int, height: int) -> np.ndarray:
-    return patch_boxes(seed, epoch, [index], width / height)
+def _patches(seed: int, epoch: int, indices: np.ndarray) -> list[Boxes]:
+    drawn = patch_draws(seed, epoch, indices)  # of all at once: a hash is 40 calls of NumPy's
+    return [partial(_patch, drawn[k : k + 1]) for k in range(len(indices))]
 
 
-def _centre_crop(size: int, epoch: int, index: int, width: int, height: int) -> np.ndarray:
-    return crops.centre_crop(width, height, size)
+def _patch(drawn: np.ndarray, width: int, height: int) -> np.ndarray:
+    return fitted(drawn, width / height)
 
 
-def _multi_crop(size: int, epoch: int, index: int, width: int, height: int) -> np.ndarray:
-    return crops.multi_crop(width, height, size)
+def _centre_crop(size: int, epoch: int, indices: np.ndarray) -> list[Boxes]:
+    return [lambda width, height: crops.centre_crop(width, height, size)] * len(indices)
+
+
+def _multi_crop(size: int, epoch: int, indices: np.ndarray) -> list[Boxes]:
+    return [lambda width, height: crops.multi_crop(width, height, size)] * len(indices)
 
 
 def _leave_signals_to_the_trainer(worker: int) -> None:

@@ -16,6 +16,7 @@ from bn_repro.data.augment import (
     normalize,
     patch_boxes,
     pixels,
+    presented,
     resample,
     uniforms,
 )
@@ -121,7 +122,7 @@ class TestResample:
         ours = resample(stacked, as_tensor(boxes), 64) * 255
         for k, image in enumerate(images):
             scale = np.array([64, 64, 64, 64, 1])
-            pillow = torch.from_numpy(cut(image, boxes[k : k + 1] * scale, 64)[0]).permute(2, 0, 1)
+            pillow = torch.tensor(cut(image, boxes[k : k + 1] * scale, 64)[0]).permute(2, 0, 1)
             # Pillow rounds to bytes after each of its two passes.
             assert (ours[k] - pillow).abs().max() < 1.1
 
@@ -193,6 +194,15 @@ class TestNormalize:
         last = normalize(x.clone(), channels_last=True)
         assert last.is_contiguous(memory_format=torch.channels_last)
         assert torch.equal(last, normalize(x.clone()))
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_presented_is_normalized_pixels_bit_for_bit(channels_last: bool) -> None:
+    image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 9, 7, 3), np.uint8))
+    ours = presented(image, channels_last)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    assert ours.is_contiguous(memory_format=layout)
+    assert torch.equal(ours, normalize(pixels(image), channels_last))
 
 
 def test_pixels_are_bytes_over_255() -> None:
