@@ -1,0 +1,252 @@
+"""Whether BN does the work of dropout: what is chosen on held-out images, and judged on the test
+set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bn_repro import rundir
+from bn_repro.analysis import load, report
+from bn_repro.analysis.load import Member, StudyData
+from bn_repro.analysis.studies import dropout
+from bn_repro.compose import compose
+from bn_repro.experiment import run
+from bn_repro.study import accuracy_of, expand
+
+BASELINE, BN = "mnist/baseline", "mnist/bn"
+DROPOUTS, RATES = (0.0, 0.1, 0.5), (0.3, 1.0, 3.0)
+FINAL_SEEDS = range(10, 15)
+TOPS = {  # test accuracy at each dropout; the training accuracy is TRAIN above it
+    (BASELINE, None): (0.970, 0.960, 0.900),
+    (BN, None): (0.975, 0.970, 0.930),
+    (BASELINE, 5000): (0.930, 0.940, 0.900),
+    (BN, 5000): (0.938, 0.945, 0.920),
+    (BASELINE, 1000): (0.870, 0.890, 0.880),
+    (BN, 1000): (0.880, 0.870, 0.860),
+}
+TRAIN = {None: 0.01, 5000: 0.06, 1000: 0.12}
+BEST_RATE = 1  # of RATES
+
+Tops = dict[tuple[str, int | None], tuple[float, ...]]
+Make = Callable[..., list[Member]]
+
+
+@pytest.fixture
+def make(make_run) -> Make:
+    """Members of the study from exact accuracies, plus a little that each seed adds."""
+
+    def accurate(experiment: str, seed: int, id: str, varied: dict, tops: dict[str, float]):
+        member = make_run(experiment, seed, id=id, varied=varied, steps=500, traces=False)
+        rows = [
+            {"step": step, "split": split, "statistics": "moving", "loss": 1.0, "top1": top}
+            for split, reached in tops.items()
+            for step, top in ((250, 0.5), (500, round(reached, 5)))
+        ]
+        assert member.directory is not None
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (member.directory / rundir.METRICS).write_text(text)
+        return member
+
+    def members(tops: Tops = TOPS, finals: Sequence[int] = FINAL_SEEDS) -> list[Member]:
+        found = []
+        for place, ((experiment, limit), reached) in enumerate(tops.items()):
+            for i, (rate_, top) in enumerate(zip(DROPOUTS, reached, strict=True)):
+                common = {"data.limit": limit, "model.dropout": rate_}
+                for j, rate in enumerate(RATES):
+                    for seed in (0, 1):
+                        varied = common | {"optimizer.lr": rate, "data.held_out": 10_000}
+                        held = top - 0.004 * abs(j - BEST_RATE) + 0.0005 * seed
+                        id = f"h{place}{i}{j}"
+                        found.append(accurate(experiment, seed, id, varied, {"val": held}))
+                for seed in finals:
+                    varied = common | {"optimizer.lr": RATES[BEST_RATE]}
+                    # The sum over seeds is 0, and both arms gain or lose alike by a seed.
+                    test = top + 0.0004 * (seed - 12) * (1 + 0.2 * i)
+                    both = {"test": test, "train": test + TRAIN[limit]}
+                    found.append(accurate(experiment, seed, f"f{place}{i}", varied, both))
+        return found
+
+    return members
+
+
+@pytest.fixture
+def data(make: Make) -> StudyData:
+    return load.load(make())
+
+
+def judged(data: StudyData) -> dict[str, tuple[float, str]]:
+    return {
+        k.id.removesuffix("_difference"): (round(100 * k.estimate, 2), k.verdict)
+        for k in dropout.claims(data)
+    }
+
+
+def test_claims_are_judged_for_each_number_of_images(data: StudyData) -> None:
+    assert judged(data) == {
+        "dropout_gain_60000": (0.0, "undecided"),  # both choose none: exactly 0
+        "bn_alone_60000": (0.5, "holds"),
+        "both_together_60000": (-0.5, "does not hold"),
+        "dropout_gain_5000": (0.3, "holds"),  # +1.0 less +0.7
+        "bn_alone_5000": (-0.2, "undecided"),
+        "both_together_5000": (0.7, "holds"),
+        "dropout_gain_1000": (2.0, "holds"),  # BN chooses none
+        "bn_alone_1000": (-1.0, "does not hold"),
+        "both_together_1000": (-1.0, "does not hold"),
+    }
+    assert {k.n for k in dropout.claims(data)} == {5}
+    first = dropout.claims(data)[0]
+    assert (first.low, first.high) == (0.0, 0.0)
+
+
+def test_bn_may_add_to_what_dropout_gains(make: Make) -> None:
+    tops = {(BASELINE, None): (0.97, 0.96, 0.9), (BN, None): (0.97, 0.98, 0.9)}
+    found = judged(load.load(make(tops)))
+    assert found["dropout_gain_60000"] == (-1.0, "does not hold")
+
+
+@pytest.mark.parametrize(
+    ("short", "verdict"), [(0.0, "holds"), (0.0011, "undecided"), (0.004, "does not hold")]
+)
+def test_just_as_good_has_a_margin(make: Make, short: float, verdict: str) -> None:
+    tops = {(BASELINE, 1000): (0.9, 0.96, 0.9), (BN, 1000): (0.9604 - short, 0.95, 0.9)}
+    members = make(tops)
+    for member in members:  # BN's seeds differ from the baseline's, so that there is an interval
+        assert member.directory is not None
+        path = member.directory / rundir.METRICS
+        if member.experiment == BN and member.seed in (10, 11):
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            shifted = [row | {"top1": row["top1"] - 0.0015} for row in rows]
+            path.write_text("".join(json.dumps(row) + "\n" for row in shifted))
+    assert judged(load.load(members))["bn_alone_1000"][1] == verdict
+
+
+def test_dropout_is_chosen_on_held_out_images_at_its_own_best_rate(data: StudyData) -> None:
+    few = dropout.read(data)[5000][BASELINE]
+    assert few.tuned is not None
+    assert few.tuned.axes == (DROPOUTS, RATES)
+    assert few.best() == 0.1
+    assert few.tuned_rate(0.1) == (1.0, pytest.approx(0.94025))
+    both = dropout.read(data)[1000]
+    assert (both[BN].best(), both[BN].best(nonzero=True)) == (0.0, 0.1)
+    assert both[BN].gap.mean().tolist() == pytest.approx([0.12] * 3)
+
+
+def test_the_test_set_chooses_nothing(make: Make) -> None:
+    members = make({(BASELINE, 1000): (0.90, 0.91, 0.80), (BN, 1000): (0.92, 0.91, 0.80)})
+    for member in members:
+        if member.varied.get("data.held_out") is None and member.varied["model.dropout"] == 0.5:
+            assert member.directory is not None
+            path = member.directory / rundir.METRICS
+            path.write_text(path.read_text().replace("0.8", "0.99"))
+    found = dropout.read(load.load(members))[1000]
+    assert [arm.best() for arm in found.values()] == [0.1, 0.0]
+    assert judged(load.load(members))["both_together_1000"] == (-1.0, "does not hold")
+
+
+def test_a_diverged_run_counts_as_chance(make: Make) -> None:
+    members = make({(BASELINE, 1000): (0.90, 0.91, 0.80), (BN, 1000): (0.92, 0.91, 0.80)})
+    for member in members:
+        if member.key[1] == "f00" and member.directory is not None:  # the baseline without dropout
+            status = {"state": "diverged", "step": 300, "seconds": 1.0, "error": None}
+            (member.directory / rundir.STATUS).write_text(json.dumps(status))
+    base = dropout.read(load.load(members))[1000][BASELINE]
+    assert base.test[0.0].tolist() == base.train[0.0].tolist() == [0.1] * 5
+
+
+def test_findings_answer_first(data: StudyData) -> None:
+    words = dropout.findings(data)
+    assert words.startswith(
+        "**Against the baseline with its best dropout, BN without dropout is at least as good (to "
+        "0.2 points) on 60,000 training images, worse on 1,000, neither shown to be as good nor "
+        "shown to be worse on 5,000.** What dropout adds is less with BN on 5,000 and 1,000 "
+        "training images, not shown to differ with BN on 60,000. Dropout added to BN still helps "
+        "on 5,000 training images, clashes with it and costs accuracy on 60,000 and 1,000."
+    )
+    assert words.replace("**", "").startswith(dropout.summary(data))
+    assert "the difference is exactly 0, and the claim undecided" in words
+    assert words.count("nothing that BN could reduce") == 1
+    assert "| **0.1** | without BN | 1 | 94.0 % | 100.0 % [99.9, 100.1] | 94.0 %" in words
+    assert "Of 18 settings 0 chose the lowest rate of the grid and 0 the highest" in words
+
+
+def test_a_rate_at_an_end_of_the_grid_or_not_the_best_is_said(make: Make) -> None:
+    members = [m for m in make() if m.varied["optimizer.lr"] != 0.3]
+    words = dropout.findings(load.load(members))
+    assert "| 1 (lowest) |" in words
+    assert "Of 18 settings 18 chose the lowest rate" in words
+    members = [
+        Member(*m.key, m.varied | {"optimizer.lr": 3.0}, m.directory) if m.id == "f00" else m
+        for m in members
+    ]
+    assert "| 3 (highest), not the best, 1 |" in dropout.findings(load.load(members))
+
+
+def test_the_figure_has_a_column_for_each_number_of_images(data: StudyData) -> None:
+    figure = dropout.figures(data)["figure_dropout"]
+    assert len(figure.axes) == 6
+    top = figure.axes[0]
+    assert top.get_title("left") == "60,000 training images"
+    points = [np.column_stack(line.get_data()).astype(float) for line in top.lines]
+    rings = [
+        at
+        for line, at in zip(top.lines, points, strict=True)
+        if line.get_markerfacecolor() == "none"
+    ]
+    assert rings[0] == pytest.approx(np.array([[0.0, 0.97]]))
+    assert rings[1] == pytest.approx(np.array([[0.0, 0.975]]))
+    seeds = [at for at in points if len(at) == len(DROPOUTS)]
+    assert len(seeds) == 2 * (5 + 1)  # every seed and the mean
+    gaps = np.column_stack(figure.axes[5].lines[0].get_data()).astype(float)
+    assert gaps == pytest.approx(np.column_stack([DROPOUTS, [12.0] * 3]))
+    assert {text.get_text() for text in figure.axes[2].texts} == {"without\nBN", "with\nBN"}
+
+
+def test_a_study_half_done_is_reported(make: Make, tmp_path: Path) -> None:
+    members = make()
+    tuned = [m for m in members if "data.held_out" in m.varied]
+    found = report.write("dropout", tuned, tmp_path / "tuned")
+    assert {(k.verdict, k.n) for k in found.claims} == {("undecided", 0)}
+    plain = [m if m.varied["model.dropout"] == 0 else Member(*m.key, m.varied) for m in members]
+    found = report.write("dropout", plain, tmp_path / "plain")  # 0 is the best of what is in
+    assert len(found.claims) == 9
+    told = (tmp_path / "plain/README.md").read_text()
+    assert told.count("the runs that choose the dropout are not all in") == 3
+    assert "| 0 | with BN | 1 | - | 98.5 % [98.4, 98.6] | 97.5 % [97.4, 97.6] |" in told
+    fewer = [m for m in members if m.seed < 12]
+    assert {(k.verdict, k.n) for k in dropout.claims(load.load(fewer))} == {("undecided", 2)}
+
+
+def test_the_report_repeats_from_its_files(make: Make, tmp_path: Path) -> None:
+    members, out = make(), tmp_path / "out"
+    report.write("dropout", members, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    report.write("dropout", [Member(*m.key, m.varied) for m in members], out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert not (out / "traces.csv.gz").exists()
+
+
+def test_two_final_runs_of_a_setting_are_refused(make: Make) -> None:
+    members = make({(BASELINE, 1000): (0.90, 0.91, 0.80), (BN, 1000): (0.92, 0.91, 0.80)})
+    with pytest.raises(ValueError, match="two final runs of experiment mnist/bn, model.dropout 0"):
+        dropout.read(load.load([*members, members[-1]]))
+
+
+def test_the_study_at_smoke_scale(tmp_path: Path) -> None:
+    words = ["scale=smoke", "train.steps=20", f"runs={tmp_path / 'runs'}"]
+    config = compose(["study=dropout", *words])
+    whole, planned = False, []
+    while not whole:
+        planned, whole = expand(config.study, words, accuracy_of)
+        states = [run(p.config, say=lambda line: None).state for p in planned]
+        assert set(states) == {"completed"}
+    members = [Member(*p.key, p.varied, p.directory) for p in planned]
+    found = report.write("dropout", members, tmp_path / "out")
+    assert len(members) == 24
+    assert [k.n for k in found.claims] == [1] * 6
+    told = (tmp_path / "out/README.md").read_text().split("## Findings")[1]
+    assert told.count("| 0.7 |") + told.count("| **0.7** |") == 4  # 2 arms, 2 numbers of images
