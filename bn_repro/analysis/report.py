@@ -9,7 +9,8 @@ for byte, as the one written beside the runs.
 A module may keep a table more: ``EXTRA`` is its file's name, ``extra(members, committed)`` its rows
 (with the columns experiment, id, seed), from run directories where there are any and else from the
 ``committed`` ones; the other functions find it as ``data.extra``. ``INTERVALS`` replaces the note
-on what was resampled, ``BETWEEN`` has the commands between training and report.
+on what was resampled, ``BETWEEN`` has the commands between training and report. ``keep(data)`` are
+the rows of ``data.traces`` to keep, where that is not all; kept once, they stay.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def write(study_name: str, members: Sequence[Member], out: str | Path) -> Report
     data.runs = results.with_steps_to(data, study.targets(data))
     frames = {results.RUNS: data.runs, results.CURVES: data.curves}
     if study.TRACES:
-        frames[results.TRACES] = data.traces
+        frames[results.TRACES] = study.keep(data) if hasattr(study, "keep") else data.traces
     written = [
         results.write(folder / name, results.to_csv(frame, name)) for name, frame in frames.items()
     ]
