@@ -197,6 +197,9 @@ class WandbConfig:
     project: str = "bn-repro"
     entity: str | None = None
     dir: str | None = None
+    """Where W&B's own files lie; null: the runs directory."""
+    tags: list[str] = field(default_factory=list)
+    """Tags besides those that the configuration makes: the study, for one."""
 
     def __post_init__(self) -> None:
         _one_of("wandb.mode", self.mode, ("disabled", "offline", "online"))
@@ -263,6 +266,12 @@ class Config:
     out: str | None = _aside(None)
     """Where a report goes; by default ``results/<study>``."""
     force: bool = _aside(False)
+    retry: bool = _aside(False)
+    """In a study or a sweep, try the runs again that failed before."""
+    on_failure: str = _aside("continue")
+    """Whether a study or a sweep goes on when one of its runs fails: ``continue`` or ``stop``."""
+    live: bool = _aside(True)
+    """Whether ``scripts/status.py`` follows what goes on; false: it tells once."""
     device: str = _aside("auto")
     threads: int = _aside(1)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -278,6 +287,7 @@ class Config:
     def __post_init__(self) -> None:
         _check(0 <= self.seed < 2**63, "seed", self.seed, "0 or more, and below 2**63")
         _check(self.threads > 0, "threads", self.threads, "positive")
+        _one_of("on_failure", self.on_failure, ("continue", "stop"))
         _one_of("device", self.device, ("auto", "cpu", "cuda", "mps"))
 
 

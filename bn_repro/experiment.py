@@ -28,6 +28,7 @@ from bn_repro.distributed import (
     process_group,
 )
 from bn_repro.mirror import WandbMirror
+from bn_repro.published import Place
 from bn_repro.record import (
     Mirror,
     NoMirror,
@@ -41,6 +42,7 @@ from bn_repro.record import (
     write_status,
 )
 from bn_repro.train import Outcome, Progress, train
+from bn_repro.variation import tags_of
 
 Say = Callable[[str], None]
 
@@ -188,20 +190,15 @@ def _begin(directory: Path, config: Config, device: torch.device, world: World, 
 
 def mirror_of(config: Config, world: World) -> Mirror:
     """Where the run is shown besides its directory."""
-    w, name = config.wandb, run_id(config, world.size)
-    if w.mode == "disabled":
+    if config.wandb.mode == "disabled" or not world.main:
         return NoMirror()
-    return WandbMirror(
-        mode=w.mode,
-        project=w.project,
-        entity=w.entity,
-        folder=Path(w.dir or config.runs),
-        run_id=f"{config.experiment}-{name}-seed{config.seed}".replace("/", "-"),
-        name=f"{config.experiment} seed {config.seed}",
-        group=config.experiment,
-        tags=[config.model.name, config.model.norm, config.scale],
-        config=asdict(config),
-    )
+    return WandbMirror(place_of(config), tags_of(asdict(config)))
+
+
+def place_of(config: Config) -> Place:
+    """Where W&B's copies of runs go."""
+    w = config.wandb
+    return Place(w.mode, w.project, w.entity, Path(w.dir or config.runs))
 
 
 def _stopped(directory: Path) -> Outcome:

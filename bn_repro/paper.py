@@ -1,4 +1,4 @@
-"""The paper's numbers that code needs, each with its section (arXiv 1502.03167v3)."""
+"""The paper's numbers, and what it shows and says, each with its section (arXiv 1502.03167v3)."""
 
 from __future__ import annotations
 
@@ -48,3 +48,169 @@ FIGURE4 = {
     "BN-Inception multicrop": Error("224", 144, 1, 0.2199, 0.0582),
     "BN-Inception ensemble": Error("224", 144, 6, 0.201, 0.049),
 }
+
+
+class Said(NamedTuple):
+    """What the paper shows or says, in our words, and where."""
+
+    section: str
+    words: str
+
+
+def _steps(name: str) -> str:
+    steps = FIGURE3[f"imagenet/{name}"].steps_to_target
+    return "never" if steps is None else f"{steps / 1e6:.1f}M"
+
+
+def _percent(fraction: float | None, digits: int = 1) -> str:
+    return "not given" if fraction is None else f"{100 * fraction:.{digits}f} %"
+
+
+def _fewer(slow: str, fast: str, stated: float | None = None) -> str:
+    """How many times fewer steps to 72.2 %: as the text states it, else by Figure 3."""
+    many, few = (FIGURE3[f"imagenet/{name}"].steps_to_target or 0.0 for name in (slow, fast))
+    factor = f"{many / few:.1f}" if stated is None else f"{stated:g}"
+    return f"{factor} x ({_steps(slow)} and {_steps(fast)} steps)"
+
+
+def _higher(name: str, other: str) -> str:
+    high, low = (FIGURE3[f"imagenet/{n}"].max_top1 for n in (name, other))
+    return f"{100 * (high - low):+.1f} points ({100 * high:.1f} and {100 * low:.1f} %)"
+
+
+def _lower_error(name: str, other: str) -> str:
+    low, high = (FIGURE4[f"BN-Inception {n}"].top1 or 0.0 for n in (name, other))
+    return f"{100 * (high - low):+.2f} points ({100 * high:g} and {100 * low:g} %)"
+
+
+_ROWS = {
+    "inception": "Inception",
+    "bn_baseline": "BN-Baseline",
+    "bn_x5": "BN-x5",
+    "bn_x30": "BN-x30",
+    "bn_x5_sigmoid": "BN-x5-Sigmoid",
+}
+_WAYS = ("single crop", "multicrop", "ensemble")
+
+FIGURES = {
+    "figure1": Said(
+        "4.1, Figure 1",
+        "One run of each network. (a) Test accuracy against training steps, in axes from 70 to "
+        "100 % and from 10K to 50K steps: with BN it rises faster and ends higher; no number is "
+        "printed. (b, c) The {15, 50, 85}th percentiles of the input of one typical sigmoid of the "
+        "last hidden layer, from about -2 to 2: without BN they change much over training, in "
+        "mean and in width; with BN they are much more stable.",
+    ),
+    "figure2": Said(
+        "4.2.2, Figure 2",
+        "Single-crop validation accuracy of the same five networks on ImageNet, one run of each, "
+        "in axes from 0 to 30M steps and from 40 to 80 %, with a marker where each first reaches "
+        f"{_percent(FIGURE3_TARGET)}, Inception's best.",
+    ),
+    "figure3": Said(
+        "4.2.2, Figure 3",
+        f"Steps to {_percent(FIGURE3_TARGET)} and maximum accuracy: "
+        + "; ".join(
+            f"{label} {_steps(name)}, {_percent(FIGURE3[f'imagenet/{name}'].max_top1)}"
+            for name, label in _ROWS.items()
+        )
+        + ".",
+    ),
+    "figure_failures": Said(
+        "4.2.2",
+        "No figure; in words: plain Inception at five times its rate reached machine infinity, "
+        "and Inception with sigmoids never did better than chance, 1 in 1,000.",
+    ),
+    "figure4": Said(
+        "4.2.3, Figure 4",
+        "Top-1 and top-5 error on ImageNet's validation images: "
+        + "; ".join(
+            f"{way} {_percent(row.top1, 2)} and {_percent(row.top5, 2)}"
+            for way in _WAYS
+            for row in [FIGURE4[f"BN-Inception {way}"]]
+        )
+        + "; before it GoogLeNet's ensemble "
+        + f"{_percent(FIGURE4['GoogLeNet ensemble'].top5, 2)} and Deep Image's "
+        + f"{_percent(FIGURE4['Deep Image ensemble'].top5, 2)} top-5.",
+    ),
+}
+"""Its figures, by the name that ours have."""
+
+STUDIES = {
+    "fig1": Said(
+        "4.1",
+        "On MNIST the network with BN reaches the higher test accuracy, which is put down to the "
+        "inputs of its sigmoids: their distributions are more stable as training goes on.",
+    ),
+    "fig1_rates": Said(
+        "4.1",
+        "Its learning rate on MNIST is not printed, and whether each network was given the rate "
+        "that suits it is not said.",
+    ),
+    "ablation_421": Said(
+        "4.2.1",
+        "Adding BN alone does not make full use of it: seven changes turn BN-Baseline into BN-x5. "
+        "They are told together, in words; the shuffling alone has a number, about 1 % of "
+        "validation accuracy.",
+    ),
+    "fig3": Said(
+        "4.2.2",
+        "One Inception on ImageNet, trained five ways. BN alone reaches Inception's best accuracy "
+        f"in less than half of the steps ({_steps('bn_baseline')} for {_steps('inception')}), "
+        f"BN-x5 in 14 times fewer, BN-x30 ends highest "
+        f"({_percent(FIGURE3['imagenet/bn_x30'].max_top1)}), and with sigmoids the network trains "
+        "too. Without BN five times the rate ends in machine infinity, and sigmoids never leave "
+        "chance.",
+    ),
+    "fig4": Said(
+        "4.2.3",
+        "Six networks based on BN-x30, each with some of: larger initial weights, 5 or 10 % "
+        "dropout, BN per activation in the last layers. Their mean by 144 crops has "
+        f"{_percent(FIGURE4['BN-Inception ensemble'].top5)} top-5 error on the validation images, "
+        "below the best published until then.",
+    ),
+    "learning_rate_and_init": Said(
+        "abstract, 3.3",
+        "With BN much higher learning rates can be used, and less care taken of initial weights: "
+        "BN(Wu) = BN((aW)u), so the scale of the weights does not change what a layer does, and "
+        "larger weights get smaller gradients. No experiment varies them on MNIST.",
+    ),
+    "dropout": Said(
+        "abstract, 3.4",
+        "BN regularizes, since an example is seen together with others of its mini-batch; in some "
+        "cases dropout can go, or be made weaker. Inception had 40 %, BN-x5 none, the networks of "
+        "the ensemble 5 or 10 %.",
+    ),
+    "depth": Said(
+        "1, 3.2",
+        "Saturating nonlinearities are hard to train in deep networks: where their inputs drift "
+        "into saturation, gradients vanish. BN keeps the inputs where that is less likely; shown "
+        "is one such network, BN-x5-Sigmoid of section 4.2.2, "
+        f"{_percent(FIGURE3['imagenet/bn_x5_sigmoid'].max_top1)}.",
+    ),
+}
+"""What it has on the subject of each study, in the order in which they are told."""
+
+CLAIMS = {
+    "fig3": {
+        "bn_baseline_speed_up_ratio": _fewer("inception", "bn_baseline"),
+        "bn_x5_further_speed_up_ratio": _fewer("bn_baseline", "bn_x5"),
+        "bn_x5_speed_up_ratio": _fewer("inception", "bn_x5", stated=14),
+        "bn_x30_slower_at_first_ratio": _fewer("bn_x30", "bn_x5"),
+        "bn_x30_over_bn_x5_maximum_difference": _higher("bn_x30", "bn_x5"),
+        "bn_x30_over_inception_maximum_difference": _higher("bn_x30", "inception"),
+        "sigmoid_with_bn_over_chance_ratio": (
+            f"{_percent(FIGURE3['imagenet/bn_x5_sigmoid'].max_top1)}, where chance is 0.1 %"
+        ),
+        "sigmoid_without_bn_over_chance_ratio": "never above chance, 0.1 %",
+    },
+    "fig4": {
+        "multi_crop_difference": _lower_error("multicrop", "single crop"),
+        "ensemble_over_best_member_difference": _lower_error("ensemble", "multicrop"),
+    },
+    "ablation_421": {
+        "all_seven_difference": _higher("bn_x5", "bn_baseline"),
+        "more_thorough_shuffling_difference": "about +1 point",
+    },
+}
+"""Its number for a claim, by study and by the claim's id: printed, or made of two that are."""

@@ -1,19 +1,27 @@
-"""What a person sees while runs go on: bars in a terminal, sparse lines in a log file."""
+"""What a person sees while runs go on: bars in a terminal or a notebook, sparse lines in a log."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from bn_repro.train import Outcome
+if TYPE_CHECKING:  # it brings torch, which takes seconds; a look at the status needs none
+    from bn_repro.train import Outcome
 
 QUIET_SECONDS = 30
 """In a log file, one line about the runs in progress each so often."""
+
+MANY = 8
+"""More runs than these at once, and such a line tells of them together."""
+
+NOTEBOOK_SECONDS = 0.5
+"""In a notebook, the bars are drawn anew each so often."""
 
 
 def duration(seconds: float) -> str:
@@ -35,6 +43,25 @@ def console() -> Console:
     return found if found.is_terminal else Console(width=200)
 
 
+class Notebook:
+    """Bars in a cell's output, drawn over each other, without widgets."""
+
+    def __init__(self) -> None:
+        from IPython.display import display  # what a kernel has
+
+        self.console = Console(width=100, force_jupyter=False, color_system=None)
+        self.cell: Any = display({"text/plain": ""}, raw=True, display_id=True)
+        self.drawn = 0.0
+
+    def draw(self, bars: Progress, last: bool = False) -> None:
+        """Draw the bars, if it is time; at the ``last``, nothing is left of them."""
+        if last or time.monotonic() - self.drawn > NOTEBOOK_SECONDS:
+            self.drawn = time.monotonic()
+            with self.console.capture() as captured:
+                self.console.print("" if last else bars.get_renderable())
+            self.cell.update({"text/plain": captured.get()}, raw=True)
+
+
 class Board:
     """Runs side by side: for each its step, its last accuracy and its time left; and for all."""
 
@@ -49,6 +76,7 @@ class Board:
             transient=True,
             disable=not self.console.is_terminal,
         )
+        self.notebook: Notebook | None = None
         self.tasks: dict[int, TaskID] = {}
         self.titles: dict[int, str] = {}
         self.steps: dict[int, tuple[int, int]] = {}
@@ -58,17 +86,23 @@ class Board:
         self.clock = self.spoken = time.monotonic()
         self.made = 0
 
-    def begin(self, waiting: Sequence[int], finished: int) -> None:
-        """``waiting`` holds the lengths in steps of the runs to come; ``finished`` need nothing."""
-        self.count, self.ended = len(waiting) + finished, finished
+    def begin(self, waiting: Sequence[int], finished: int, failed: int = 0) -> None:
+        """``waiting`` holds the lengths in steps of the runs to come; ``finished`` need nothing,
+        and those that ``failed`` before are left alone."""
+        self.ended = finished + failed
+        self.count = len(waiting) + self.ended
         self.left = sum(waiting)
         if finished and self.count > 1:
             self.console.print(f"{finished} of {self.count} runs are already finished")
+        if failed:
+            self.console.print(f"{failed} of {self.count} runs failed before; they are left alone")
         if waiting:
+            if self.console.is_jupyter:
+                self.notebook = Notebook()
             self.bars.start()
             if self.count > 1:
                 self.total = self.bars.add_task(
-                    "all", total=self.count, completed=finished, note=""
+                    "all", total=self.count, completed=self.ended, note=""
                 )
 
     def start(self, run: int, title: str, steps: int) -> None:
@@ -82,10 +116,8 @@ class Board:
         if step > before:
             now = time.monotonic()
             if run not in self.begun:
-                self.begun[run] = (
-                    now,
-                    step,
-                )  # a resumed run starts somewhere; speed counts from there
+                # a resumed run starts somewhere; speed counts from there
+                self.begun[run] = (now, step)
                 self.left -= step
             else:
                 self.made += step - before
@@ -98,7 +130,10 @@ class Board:
             self.bars.update(self.tasks[run], completed=step, note=note)
             if self.count > 1:
                 self.bars.update(self.total, note=self._left())
-        self._speak()
+        if self.notebook is not None:
+            self.notebook.draw(self.bars)
+        else:
+            self._speak()
 
     def _left(self) -> str:
         elapsed = time.monotonic() - self.clock
@@ -108,9 +143,14 @@ class Board:
         if self.console.is_terminal or time.monotonic() - self.spoken < QUIET_SECONDS:
             return
         self.spoken = time.monotonic()
-        runs = "; ".join(
-            f"{self.titles[i]} at {step:,}/{steps:,}" for i, (step, steps) in self.steps.items()
-        )
+        if len(self.steps) > MANY:
+            at = sum(step for step, _ in self.steps.values())
+            of = sum(steps for _, steps in self.steps.values())
+            runs = f"{len(self.steps)} runs at {at:,}/{of:,} steps in all"
+        else:
+            runs = "; ".join(
+                f"{self.titles[i]} at {step:,}/{steps:,}" for i, (step, steps) in self.steps.items()
+            )
         line = f"{runs}; {self._left()}"
         self.console.print(line, soft_wrap=True, highlight=False, markup=False)
 
@@ -133,6 +173,8 @@ class Board:
     def close(self) -> None:
         """Take the bars away."""
         self.bars.stop()
+        if self.notebook is not None:
+            self.notebook.draw(self.bars, last=True)
 
 
 def table(titles: Sequence[str], outcomes: Sequence[Outcome]) -> Table:

@@ -31,22 +31,29 @@ SERIES = (rundir.METRICS, rundir.TRACES, rundir.TIMING)
 class Mirror(Protocol):
     """Where records are shown besides the run directory. It must never end a run."""
 
-    def log(self, step: int, values: Mapping[str, float | None]) -> None:
-        """Show ``values`` at ``step``."""
+    def begin(self, directory: Path) -> None:
+        """Show what the records in ``directory`` hold already."""
         ...
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        """Close with the run's last status."""
+    def row(self, row: Mapping[str, Any]) -> None:
+        """Show a row of metrics, traces or timing, as it was recorded."""
+        ...
+
+    def finish(self, state: str) -> None:
+        """Close with the run's last state."""
         ...
 
 
 class NoMirror:
     """The absence of a mirror."""
 
-    def log(self, step: int, values: Mapping[str, float | None]) -> None:
+    def begin(self, directory: Path) -> None:
         """Show nothing."""
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
+    def row(self, row: Mapping[str, Any]) -> None:
+        """Show nothing."""
+
+    def finish(self, state: str) -> None:
         """Close nothing."""
 
 
@@ -116,34 +123,27 @@ class Recorder:
             file.truncate(length)
             file.seek(length)  # truncating leaves the position, and lengths() tells it
             self._files[path.name] = file
+        self.mirror.begin(directory)
 
     def metrics(self, step: int, split: str, statistics: str, values: Mapping[str, float]) -> None:
         """A row of ``metrics.jsonl``; ``values`` are loss, top1, ... (accuracies as fractions)."""
         row = {"step": step, "split": split, "statistics": statistics, **values}
         self._append(rundir.METRICS, [row])
-        shown = split if statistics in ("moving", "batch") else f"{split}_{statistics}"
-        self.mirror.log(step, {f"{shown}/{key}": _plain(v) for key, v in values.items()})
 
     def traces(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Rows of ``traces.jsonl``, all of one step."""
         self._append(rundir.TRACES, rows)
-        for row in rows:
-            place = f"{row['site']}/{'layer' if row['unit'] is None else 'unit'}"
-            values = {k: v for k, v in row.items() if k not in ("step", "site", "unit")}
-            self.mirror.log(
-                row["step"], {f"trace/{place}/{k}": _plain(v) for k, v in values.items()}
-            )
 
     def timing(self, row: Mapping[str, Any]) -> None:
         """A row of ``timing.jsonl``: all that a clock had a part in."""
         self._append(rundir.TIMING, [row])
 
     def _append(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        lines = "".join(
-            json.dumps({key: _plain(value) for key, value in row.items()}) + "\n" for row in rows
-        )
-        self._files[name].write(lines.encode())
+        plain = [{key: _plain(value) for key, value in row.items()} for row in rows]
+        self._files[name].write("".join(json.dumps(row) + "\n" for row in plain).encode())
         self._files[name].flush()
+        for row in plain:
+            self.mirror.row(row)
 
     def lengths(self) -> dict[str, int]:
         """The records' lengths in bytes, once they are on the disk: what a checkpoint remembers."""
@@ -156,10 +156,13 @@ class Recorder:
         write_status(self.directory, state, step, seconds, error)
 
     def close(self) -> None:
-        """Close the records; the mirror is told the last status."""
+        """Close the records; the mirror is told the last state."""
         for file in self._files.values():
             file.close()
-        self.mirror.finish(read_json(self.directory / rundir.STATUS) or {})
+        status = read_json(self.directory / rundir.STATUS) or {}
+        # A run that is still running here is closed by an error, whose record comes later.
+        state = status.get("state", "running")
+        self.mirror.finish("failed" if state == "running" else state)
 
 
 def _plain(value: Any) -> Any:

@@ -18,6 +18,8 @@ CHECKPOINTS = "checkpoints"
 TRACEBACK = "traceback.txt"
 EVALUATION = "evaluation.jsonl"
 PREDICTIONS = "predictions"
+PUBLISHED = "published.json"
+"""What W&B has been sent of a run; no part of its records."""
 
 
 def run_directory(runs: str | Path, experiment: str, run_id: str, seed: int) -> Path:

@@ -135,6 +135,9 @@ def _grid(
         config = _composed((*made, *others))
         if "seed" in point:
             config = replace(config, seed=point["seed"])
+        if study:  # a tag, by which a dashboard finds the study's runs
+            tags = [*config.wandb.tags, study]
+            config = replace(config, wandb=replace(config.wandb, tags=tags))
         yield Planned(config, varied, common)
 
 

@@ -81,8 +81,8 @@ def train(
         load_moving_averages(model, saved["replicas"], world)
     done: int = saved.get("step", 0)
     last: dict[str, float] = saved.get("last", {})
-    clock = time.perf_counter() - saved.get("seconds", 0.0)
     record = recorder_of(saved.get("lengths"))
+    clock = time.perf_counter() - saved.get("seconds", 0.0)
     split = "val" if "val" in data.splits else "test"
 
     def save(step: int) -> None:

@@ -3,7 +3,7 @@
 python scripts/train.py experiment=mnist/bn seed=0
 """
 
-from bn_repro import cli
+from bn_repro import door
 
 if __name__ == "__main__":
-    cli.main(cli.train)
+    door.main("train")

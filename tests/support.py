@@ -1,5 +1,210 @@
-"""Where the repository is."""
+"""Where the repository is; and W&B without W&B: its files read back, and a server on loopback."""
 
+from __future__ import annotations
+
+import gzip
+import json
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
+
+
+# --- offline files: W&B 0.31 has no reader of its own any more ------------------------------------
+
+BLOCK, HEADER = 32768, 7
+
+
+def wandb_records(path: Path) -> Iterator[Any]:
+    """The records of a ``.wandb`` file: LevelDB's log format behind seven bytes of its own."""
+    from wandb.proto import wandb_internal_pb2 as protocol
+
+    content, at, parts = path.read_bytes(), HEADER, b""
+    while at + HEADER <= len(content):
+        if BLOCK - at % BLOCK < HEADER:  # the rest of a block too short for a header is padding
+            at += BLOCK - at % BLOCK
+            continue
+        _, length, kind = struct.unpack("<IHB", content[at : at + HEADER])
+        if at + HEADER + length > len(content):
+            return  # still being written
+        parts += content[at + HEADER : at + HEADER + length]
+        at += HEADER + length
+        if kind in (1, 4):  # a whole record, or the last part of one
+            yield protocol.Record.FromString(parts)  # pyright: ignore[reportAttributeAccessIssue]
+            parts = b""
+
+
+class OfflineRun:
+    """What the one offline run under ``folder`` holds, once W&B's own process has written it."""
+
+    def __init__(self, folder: Path) -> None:
+        (self.path,) = (folder / "wandb").glob("offline-run-*/*.wandb")
+        records = list(wandb_records(self.path))
+        for _ in range(600):
+            if records and records[-1].WhichOneof("record_type") == "exit":
+                break
+            time.sleep(0.05)
+            records = list(wandb_records(self.path))
+        self.records = [(r.WhichOneof("record_type"), r) for r in records]
+        self.about = self.of("run")[0].run
+        self.config = {c.key: json.loads(c.value_json) for c in self.about.config.update}
+
+    def of(self, kind: str) -> list[Any]:
+        """The records of one kind."""
+        return [record for name, record in self.records if name == kind]
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The rows, without the clock's part; ``_step`` is W&B's own axis."""
+        rows = [_items(record.history.item) for record in self.of("history")]
+        return [{k: v for k, v in r.items() if k not in ("_timestamp", "_runtime")} for r in rows]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The summary as it ends up."""
+        found: dict[str, Any] = {}
+        for record in self.of("summary"):
+            found |= _items(record.summary.update)
+        return found
+
+
+def _items(items: Any) -> dict[str, Any]:
+    return {i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in items}
+
+
+# --- online: what a W&B server answers ------------------------------------------------------------
+
+
+class WandbServer:
+    """As much of a W&B server, on loopback, as its client needs to send runs and go on with them.
+
+    ``runs[id]`` has the lines of each file stream by their offset; ``requests`` has the names of
+    artifacts, and reports.
+    """
+
+    def __init__(self) -> None:
+        self.runs: dict[str, dict[str, dict[int, str]]] = {}
+        self.requests: list[str] = []
+        handler = type("Handler", (_Handler,), {"wandb": self})
+        self._http = _Quiet(("127.0.0.1", 0), handler)
+        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+
+    def close(self) -> None:
+        """Answer no more."""
+        self._http.shutdown()
+        self._http.server_close()
+
+    def history(self, run: str) -> list[dict[str, Any]]:
+        """The rows that the server has of a run."""
+        lines = self.runs[run].get("wandb-history.jsonl", {})
+        return [json.loads(lines[offset]) for offset in sorted(lines)]
+
+    def summary(self, run: str) -> dict[str, Any]:
+        """The run's summary."""
+        lines = self.runs[run]["wandb-summary.json"]
+        return json.loads(lines[max(lines)])
+
+    def stream(self, run: str, body: dict[str, Any]) -> None:
+        """A part of a run's files."""
+        for name, part in (body.get("files") or {}).items():
+            lines = self.runs.setdefault(run, {}).setdefault(name, {})
+            lines |= {part["offset"] + k: line for k, line in enumerate(part["content"])}
+
+    def answer(self, query: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """The data that a GraphQL query or mutation gets."""
+        entity = {"id": "E", "name": "me"}
+        project = {"id": "P", "name": asked.get("project"), "entity": entity}
+        if "query Viewer" in query:
+            viewer = {"id": "U", "entity": "me", "username": "me", "email": "", "flags": "{}"}
+            return {"viewer": {**viewer, "teams": {"edges": []}}}
+        if "query RunResumeStatus" in query:
+            return {"model": {**project, "bucket": self._bucket(asked["name"])}}
+        if "mutation UpsertBucket" in query:
+            new = asked["name"] not in self.runs
+            self.runs.setdefault(asked["name"], {})
+            bucket = {**(self._bucket(asked["name"]) or {}), "project": project}
+            return {"upsertBucket": {"bucket": bucket, "inserted": new}}
+        if "mutation CreateRunFiles" in query:
+            files = [{"name": name, "uploadUrl": f"{self.url}/{name}"} for name in asked["files"]]
+            return {"createRunFiles": {"runID": "B", "uploadHeaders": [], "files": files}}
+        if "query ArtifactType" in query:
+            return {"project": {"artifact": None}}
+        if "query GetProjects" in query:
+            page = {"endCursor": None, "hasNextPage": False}
+            return {"models": {"pageInfo": page, "edges": []}}
+        if "upsertModel" in query:
+            return {"upsertModel": {"project": project, "model": project, "inserted": True}}
+        if "upsertView" in query:
+            self.requests.append(asked["spec"])
+            where = {"name": asked["projectName"], "entityName": asked["entityName"]}
+            view = {"id": "V", "name": asked["name"], "displayName": asked["displayName"]}
+            view |= {"description": "", "type": "runs", "spec": asked["spec"], "project": where}
+            return {"upsertView": {"view": view, "inserted": True}}
+        if "mutation CreateArtifact" in query:
+            self.requests.append(f"artifact {asked['input']['artifactCollectionName']}")
+            sequence = {"latestArtifact": {"id": "A"}}
+            artifact = {"id": "A", "state": "COMMITTED", "artifactSequence": sequence}
+            return {"createArtifact": {"artifact": artifact}}
+        return {"serverInfo": {"features": []}}
+
+    def _bucket(self, run: str) -> dict[str, Any] | None:
+        """What W&B tells of a run that it has."""
+        if run not in self.runs:
+            return None
+        lines = self.runs[run].get("wandb-history.jsonl", {})
+        last = [lines[max(lines)]] if lines else []
+        summary = self.runs[run].get("wandb-summary.json", {0: "{}"})
+        return {
+            **{"id": f"B-{run}", "name": run, "displayName": run, "description": "", "notes": ""},
+            **{"config": "{}", "tags": [], "sweepName": None, "wandbConfig": '{"t": {"1": [1]}}'},
+            **{"historyLineCount": len(lines), "eventsLineCount": 0, "logLineCount": 0},
+            **{"historyTail": json.dumps(last), "eventsTail": "[]"},
+            "summaryMetrics": summary[max(summary)],
+        }
+
+
+class _Quiet(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is none of ours."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wandb: WandbServer
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+    def do_POST(self) -> None:
+        """GraphQL, or a part of a run's files."""
+        body = self._body()
+        if self.path.endswith("/graphql"):
+            asked = json.loads(body)
+            answer = self.wandb.answer(asked["query"], asked.get("variables") or {})
+            return self._reply({"data": answer})
+        if self.path.endswith("/file_stream"):
+            self.wandb.stream(self.path.split("/")[-2], json.loads(body))
+        return self._reply({})
+
+    def do_PUT(self) -> None:
+        """A file."""
+        self._body()
+        self._reply({})
+
+    def _body(self) -> bytes:
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        return gzip.decompress(body) if self.headers.get("content-encoding") == "gzip" else body
+
+    def _reply(self, value: object) -> None:
+        content = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)

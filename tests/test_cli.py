@@ -1,11 +1,22 @@
 """The commands as a user meets them: what they print, their exit codes, what they leave alone."""
 
 import gzip
+import operator
+import os
+import re
 import runpy
+import shlex
+import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
+import yaml
 from support import ROOT
+
+from bn_repro import catalogue
+from bn_repro.compose import compose
+from bn_repro.config import Config
 
 SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=20"]
 
@@ -13,9 +24,20 @@ SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=20"]
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["experiment=mnist/bn", "optimizer.lrr=1"], 1, "lrr"),
-        (["experiment=mnist/nothing"], 1, "mnist/nothing"),
-        (["experiment=mnist/bn", "train.steps=many"], 1, "train.steps"),
+        (["experiment=mnist/bn", "optimizer.lrr=1"], 1, "did you mean optimizer.lr?"),
+        (["experiment=mnist/bn", "lr=1"], 1, "lr: no such key; did you mean optimizer.lr?"),
+        (["experiment=mnist/bn", "optimizer.zzz=1"], 1, "optimizer has lr, momentum"),
+        (["experimnt=mnist/bn"], 1, "experimnt: no such key; did you mean experiment?"),
+        (["experiment=mnist/nothing"], 1, "experiment: no 'mnist/nothing'; there are imagenet/bn"),
+        (["experiment=mnist/bn", "data=mnst"], 1, "data: no 'mnst'; did you mean mnist?"),
+        (["study=figure1"], 1, "study: no 'figure1'; did you mean fig1?"),
+        (["experiment=mnist/bn", "hydra/launcher=slurm"], 1, "hydra/launcher: no 'slurm'; there"),
+        (["experiment=mnist/bn", "train.steps=many"], 1, "train.steps: value 'many' of type"),
+        (["experiment=mnist/bn", "optimizer.lr=0.1,0.2"], 1, "several values; add -m to try each"),
+        (["mnist/bn"], 1, "mnist/bn: expected key=value (missing EQUAL"),
+        (["study.blocks=[{experiment:[mnist/bn],train.stepz:[1]}]"], 1, "train.stepz: no such key"),
+        (["study=fig1", "hydra/launcher=basic"], 2, "hydra/launcher: give cores, submitit_local"),
+        (["study=fig1", "on_failure=never"], 2, "on_failure: 'never' is not one of continue, stop"),
         (["experiment=mnist/bn", "optimizer.lr=-1"], 2, "optimizer.lr: -1.0 is not positive"),
         (["experiment=mnist/bn", "model.norm=bach"], 2, "model.norm: 'bach' is unknown; one of"),
         (["experiment=mnist/bn", "device=cuda"], 2, "device: 'cuda' was asked for"),
@@ -36,94 +58,150 @@ SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=20"]
     ],
 )
 def test_bad_input_is_told_and_leaves_nothing(tmp_path, words, code, said, monkeypatch, capsys):
-    path = str(ROOT / "scripts" / "train.py")
-    monkeypatch.setattr(sys, "argv", [path, *words, f"runs={tmp_path / 'runs'}"])
-    with pytest.raises(SystemExit) as end:  # in this process: a new one takes seconds to begin
-        runpy.run_path(path, run_name="__main__")
-    printed = capsys.readouterr()
-    out = printed.out + printed.err
-    assert said in out
-    assert end.value.code == code, out
-    assert "Traceback" not in out
+    ended, out, err = call(monkeypatch, capsys, *words, f"runs={tmp_path / 'runs'}")
+    assert said in err
+    assert ended == code, out + err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert out == ""
+    assert "HYDRA_FULL_ERROR" not in os.environ
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_unwritable_runs_directory_is_told(script, tmp_path):
+def call(monkeypatch, capsys, *words, script="train.py"):
+    """A command's exit code and what it prints; in this process, a new one takes seconds."""
+    path = str(ROOT / "scripts" / script)
+    monkeypatch.setattr(sys, "argv", [path, *words])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(path, run_name="__main__")
+    printed = capsys.readouterr()
+    return end.value.code or 0, printed.out, printed.err
+
+
+def answer(monkeypatch, capsys, *words):
+    """What a command prints that trains nothing."""
+    code, out, _ = call(monkeypatch, capsys, *words)
+    assert code == 0
+    return out
+
+
+def test_help_explains_groups_and_keys(monkeypatch, capsys):
+    out = answer(monkeypatch, capsys, "--help")
+    for group in ("experiment", "study"):
+        for name in catalogue.names(group):
+            assert re.search(rf"^  {name} +\S", out, flags=re.M), name
+    for group in ("data", "scale", "wandb"):
+        line = re.search(rf"^  {group}= .*?(?=^  \w+=|\Z)", out, flags=re.M | re.S)
+        assert line is not None
+        for path in (ROOT / "configs" / group).glob("*.yaml"):
+            assert path.stem == "default" or re.search(rf"\b{path.stem}\b", line[0]), path
+    for launcher in (ROOT / "configs" / "hydra" / "launcher").glob("*.yaml"):
+        assert launcher.stem in out
+    assert "75 stopped" in out
+
+
+OF_THE_CONTRACT = {
+    *("seed", "runs", "force", "device", "train.steps", "train.batch_size", "optimizer.lr"),
+    *("model.init_std", "model.norm", "model.norm_eps", "model.norm_momentum", "data.root"),
+    *("wandb.dir", "retry", "on_failure", "live", "out"),
+}
+
+
+def test_help_explains_keys_that_there_are(monkeypatch, capsys):
+    out = answer(monkeypatch, capsys, "--help")
+    keys = set(
+        re.findall(r"^  ([a-z_.0-9]+)  +\S", out.split("Keys, a few of many")[1], flags=re.M)
+    )
+    assert keys >= OF_THE_CONTRACT
+    for key in keys:
+        operator.attrgetter(key)(Config())
+
+
+def test_every_command_of_the_help_composes(monkeypatch, capsys):
+    out = answer(monkeypatch, capsys, "--help")
+    commands = re.findall(r"^  python scripts/(\w+).py ?(.*?)(?:  .*)?$", out, flags=re.M)
+    assert len(commands) == 9
+    for script, words in commands:
+        assert (ROOT / "scripts" / f"{script}.py").exists()
+        given = [w for w in shlex.split(words) if w != "-m" and "(" not in w]
+        compose(given)
+
+
+def test_the_whole_configuration_can_be_seen(monkeypatch, capsys):
+    out = answer(monkeypatch, capsys, "experiment=mnist/bn", "seed=3", "--cfg", "job")
+    shown = yaml.safe_load(out)
+    assert (shown["seed"], shown["model"]["norm"]) == (3, "batch")
+    assert set(shown) == {f.name for f in fields(Config)}
+
+
+@pytest.mark.parametrize(
+    ("line", "answers"),
+    [
+        ("experiment=mn", ["experiment=mnist/baseline", "experiment=mnist/bn"]),
+        ("seed=0 experiment=imagenet/bn_x", [f"experiment=imagenet/bn_x{n}" for n in (30, 5)]),
+        ("study=fig1", ["study=fig1", "study=fig1_rates"]),
+        ("scale=smo", ["scale=smoke"]),
+        ("experiment=mnist/bn optimizer.lr", ["optimizer.lr="]),
+    ],
+)
+def test_tab_completes(monkeypatch, capsys, line, answers):
+    monkeypatch.setenv("COMP_LINE", f"python scripts/train.py {line}")
+    found = answer(monkeypatch, capsys, "-sc", "query=bash").split()
+    assert [word for word in found if "sigmoid" not in word] == answers
+
+
+def test_a_word_is_refused_before_torch_is_there():
+    code = "import sys, bn_repro.door, bn_repro.watch; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_an_unwritable_runs_directory_is_told(monkeypatch, capsys, tmp_path):
     (tmp_path / "file").write_text("")
-    done = script("train.py", *SMOKE, f"runs={tmp_path / 'file' / 'runs'}")
-    assert done.returncode == 2
-    assert "runs: cannot write to" in done.stderr
-    assert "Traceback" not in done.stderr
+    code, _, err = call(monkeypatch, capsys, *SMOKE, f"runs={tmp_path / 'file' / 'runs'}")
+    assert code == 2
+    assert err.startswith("error: runs: cannot write to")
 
 
-def test_a_truncated_data_file_is_told_by_its_path(script, tmp_path):
+def test_a_truncated_data_file_is_told_by_its_path(monkeypatch, capsys, tmp_path):
     for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
         content = bytes((0, 0, 8, 3 if "images" in name else 1)) + (5).to_bytes(4, "big") * 3
         (tmp_path / f"{name}-ubyte.gz").write_bytes(gzip.compress(content * 100)[:-20])
-    done = script(
-        "train.py", *SMOKE, "data=mnist", f"data.root={tmp_path}", f"runs={tmp_path / 'runs'}"
-    )
-    assert done.returncode == 2
-    assert f"{tmp_path}/train-images-idx3-ubyte.gz: cannot be read" in done.stderr
+    words = ["data=mnist", f"data.root={tmp_path}", f"runs={tmp_path / 'runs'}"]
+    code, _, err = call(monkeypatch, capsys, *SMOKE, *words)
+    assert code == 2
+    assert f"{tmp_path}/train-images-idx3-ubyte.gz: cannot be read" in err
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_sweep_runs_side_by_side_and_is_not_done_again(script, tmp_path):
-    words = [*SMOKE, "optimizer.lr=0.1,0.5", "seed=range(0,2)", f"runs={tmp_path}", "-m"]
-    first = script("train.py", *words)
-    assert first.returncode == 0, first.stderr
-    assert first.stdout.count("completed at step 20") == 4
-    assert len(list(tmp_path.glob("mnist/bn-*/seed*/status.json"))) == 4
-    again = script("train.py", *words)
-    assert "4 of 4 runs are already finished" in again.stdout
-
-
-def test_a_failed_run_leaves_the_others_running(script, tmp_path):
-    blocked = script("train.py", *SMOKE, "optimizer.lr=0.25", f"runs={tmp_path}")
-    assert blocked.returncode == 0
-    (directory,) = tmp_path.glob("mnist/bn-*")
-    status = directory / "seed0" / "status.json"
-    status.write_text(status.read_text().replace("completed", "running"))
-    for path in (directory / "seed0" / "checkpoints").iterdir():
-        path.unlink()
-    (directory / "seed0" / "metrics.jsonl").unlink()
-    (directory / "seed0" / "metrics.jsonl").mkdir()
-    done = script("train.py", *SMOKE, "optimizer.lr=0.1,0.25,0.5", f"runs={tmp_path}", "-m")
-    assert done.returncode == 1
-    assert done.stdout.count("completed at step 20") == 2
-    assert "failed" in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
-
-
 @pytest.mark.parametrize("words", [["scale=smoke"], ["study.seeds=5"]])
-def test_a_smaller_study_never_goes_over_the_committed_results(script, words):
+def test_a_smaller_study_never_goes_over_the_committed_results(monkeypatch, capsys, words):
     before = (ROOT / "results" / "fig1" / "runs.csv").read_bytes()
-    done = script("report.py", "study=fig1", *words)
-    assert done.returncode == 2
-    assert "give out=..." in done.stderr
+    code, _, err = call(monkeypatch, capsys, "study=fig1", *words, script="report.py")
+    assert code == 2
+    assert "give out=..." in err
     assert (ROOT / "results" / "fig1" / "runs.csv").read_bytes() == before
 
 
-def test_a_study_done_by_force_does_each_run_once(script, tmp_path):
+def test_a_study_done_by_force_does_each_run_once(monkeypatch, capsys, tmp_path):
     grid = "{name:grid,experiment:[mnist/bn],optimizer.lr:[0.1,0.5],seed:[0]}"
     final = "{experiment:[mnist/bn],optimizer.lr:{best_of:grid},seed:[1]}"
     words = ["study.name=test", f"study.blocks=[{grid},{final}]", "scale=smoke", "train.steps=4"]
     for again in ([], ["force=true"]):
-        done = script("train.py", *words, f"runs={tmp_path}", *again)
-        assert done.returncode == 0, done.stdout + done.stderr
+        code, out, err = call(monkeypatch, capsys, *words, f"runs={tmp_path}", *again)
+        assert code == 0, out + err
     runs = {p.parent for p in tmp_path.glob("mnist/*/seed*/status.json")}
     now = {p for p in runs if "." not in p.name}
     assert (len(now), len(runs - now)) == (3, 3)
 
 
-def test_a_study_goes_from_runs_to_verdicts(script, tmp_path):
+def test_a_study_goes_from_runs_to_verdicts(monkeypatch, capsys, tmp_path):
     words = ["study=fig1", "scale=smoke", f"runs={tmp_path}"]
-    trained = script("train.py", *words)
-    assert trained.returncode == 0, trained.stderr
-    out = tmp_path / "fig1"
-    done = script("report.py", *words, f"out={out}")
-    assert done.returncode == 0, done.stderr
-    assert "verdict" in done.stdout
-    names = {path.name for path in out.iterdir()}
+    code, out, err = call(monkeypatch, capsys, *words)
+    assert code == 0, out + err
+    folder = tmp_path / "fig1"
+    code, out, err = call(monkeypatch, capsys, *words, f"out={folder}", script="report.py")
+    assert code == 0, out + err
+    assert "verdict" in out
+    names = {path.name for path in folder.iterdir()}
     assert {"README.md", "claims.json", "runs.csv", "curves.csv.gz", "traces.csv.gz"} <= names
     assert {"figure1.svg", "figure1.png"} <= names

@@ -1,66 +1,236 @@
-"""The W&B mirror, read back from what an offline run leaves; and its silence in trouble."""
+"""The W&B mirror, read back from what it leaves; after a resume; and its silence in trouble."""
 
 import json
-import struct
-import time
+import subprocess
+import sys
 
-from wandb.proto import wandb_internal_pb2 as protocol
+import pytest
+from support import OfflineRun, WandbServer
 
-from bn_repro import rundir
+from bn_repro import rundir, series
+from bn_repro.analysis import load, steps_to
+from bn_repro.analysis.load import Member
 from bn_repro.compose import compose
+from bn_repro.distributed import StopFlag
 from bn_repro.experiment import directory_of, run
+from bn_repro.mirror import WandbMirror
+from bn_repro.published import Local, Place
+from bn_repro.record import Recorder, write_status
 
-BLOCK, HEADER = 32768, 7
+WORDS = ["experiment=mnist/bn", "scale=smoke", "train.steps=60", "train.eval_every=20"]
+WORDS += ["train.checkpoint_every=20", "train.population_batches=2", "data.limit=2000"]
 
 
-def records(path):
-    """The records of a ``.wandb`` file: LevelDB's log format behind seven bytes of its own."""
-    content, at, parts = path.read_bytes(), HEADER, b""
-    while at + HEADER <= len(content):
-        if BLOCK - at % BLOCK < HEADER:  # the rest of a block too short for a header is padding
-            at += BLOCK - at % BLOCK
-            continue
-        _, length, kind = struct.unpack("<IHB", content[at : at + HEADER])
-        if at + HEADER + length > len(content):
-            return  # still being written
-        parts += content[at + HEADER : at + HEADER + length]
-        at += HEADER + length
-        if kind in (1, 4):  # a whole record, or the last part of one
-            yield protocol.Record.FromString(parts)  # pyright: ignore[reportAttributeAccessIssue]
-            parts = b""
+def silent(line):
+    pass
+
+
+def preempted(config, step):
+    """The outcome of a run that is asked to stop at ``step``, as by a signal."""
+    stop = StopFlag()
+
+    def progress(at, values):
+        stop.name = "SIGTERM" if at >= step else stop.name
+
+    return run(config, say=silent, stop=stop, progress=progress)
+
+
+@pytest.fixture(autouse=True)
+def apart(tmp_path, monkeypatch):
+    """W&B keeps what artifacts hold beside the run, and knows no account."""
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    import wandb
+
+    server = WandbServer()
+    monkeypatch.setenv("WANDB_BASE_URL", server.url)
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    wandb.teardown()  # it reads these once
+    yield server
+    wandb.teardown()
+    server.close()
+
+
+@pytest.mark.parametrize(
+    ("row", "key"),
+    [
+        ({"split": "train", "statistics": "batch", "loss": 1.0}, "train/loss"),
+        ({"split": "train", "statistics": "moving", "loss": 1.0}, "train_moving/loss"),
+        ({"split": "test", "statistics": "moving", "top1": 1.0}, "test/top1"),
+        ({"split": "val", "statistics": "population", "top5": 1.0}, "val_population/top5"),
+        ({"site": "hidden3", "unit": 0, "p50": 1.0}, "trace/hidden3/unit/p50"),
+        ({"site": "4a.3x3", "unit": None, "std": 1.0}, "trace/4a_3x3/layer/std"),
+        ({"examples_per_second": 1.0}, "timing/examples_per_second"),
+        ({"split": "test", "statistics": "moving", "loss": None}, None),
+    ],
+)
+def test_a_record_becomes_a_series(row, key):
+    assert series.values_of({"step": 1, **row}) == ({key: 1.0} if key else {})
 
 
 def test_an_offline_run_holds_what_the_local_records_hold(tmp_path):
-    words = ["experiment=mnist/bn", "scale=smoke", "wandb=offline", f"runs={tmp_path}"]
-    config = compose(words)
-    assert run(config, say=lambda line: None).state == "completed"
-    (path,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
-    for _ in range(300):  # W&B's own process may still be writing when finish() has returned
-        found = list(records(path))
-        if found and found[-1].WhichOneof("record_type") == "exit":
-            break
-        time.sleep(0.1)
+    config = compose([*WORDS, "wandb=offline", "optimizer.lr=0.5", f"runs={tmp_path}"])
+    assert run(config, say=silent).state == "completed"
+    directory, shown = directory_of(config), OfflineRun(tmp_path)
 
-    (about,) = [r.run for r in found if r.WhichOneof("record_type") == "run"][:1]
-    assert about.run_group == "mnist/bn"
-    assert about.job_type == "train"
-    assert "batch" in about.tags
-    assert about.run_id.endswith("-seed0")
-    settings = {c.key: json.loads(c.value_json) for c in about.config.update}
-    assert settings["optimizer"]["lr"] == 0.1
+    history = list(series.history(directory))
+    assert shown.history == [{"_step": s, "step": s, **values} for s, values in history]
+    assert {"test/top1", "trace/hidden3/unit/p50", "timing/waiting"} <= set(history[-1][1])
+    step_of = {r.metric.glob_name: r.metric.step_metric for r in shown.of("metric")}
+    assert {step_of[name] for name in ("test*", "train*", "trace/*")} == {"step"}
 
-    shown = []
-    for record in found:
-        if record.WhichOneof("record_type") == "history":
-            items = record.history.item
-            shown.append({i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in items})
-    lines = (directory_of(config) / rundir.METRICS).read_text().splitlines()
-    local = [json.loads(line) for line in lines]
-    tests = [
-        (r["step"], r["top1"]) for r in local if (r["split"], r["statistics"]) == ("test", "moving")
-    ]
-    assert [(r["step"], r["test/top1"]) for r in shown if "test/top1" in r] == tests
-    assert any("trace/hidden3/unit/p50" in r for r in shown)
+    begun = json.loads((directory / rundir.MANIFEST).read_text())["started"]
+    digits = "".join(c for c in begun if c.isdigit())
+    assert shown.about.run_id == f"mnist-{directory.parent.name}-seed0-{digits}"
+    assert (shown.about.run_group, shown.about.job_type) == ("mnist/bn", "train")
+    assert {"batch", "mlp", "smoke", "optimizer.lr=0.5", "data.limit=2000"} <= {*shown.about.tags}
+    assert shown.config["optimizer"]["lr"] == 0.5
+    assert shown.config["manifest"]["data"]
+
+    told = load.load([Member("mnist/bn", "", 0, directory=directory)])
+    (row,) = told.runs.to_dict("records")
+    summary = shown.summary
+    for key in ("state", "step", "final_top1", "best_top1", "best_step"):
+        assert summary[key] == row[key], key
+    curve = load.select(told.curves, split="test", statistics="moving", metric="top1")
+    for target in series.TARGETS:
+        steps = steps_to.steps_to(curve, target)
+        assert summary.get(series.steps_key(target), steps) == steps or steps != steps
+    assert "steps_to_20_percent" in summary
+    assert not any(key.startswith("trace/") for key in summary)
+
+    (artifact,) = (record.artifact for record in shown.of("artifact"))
+    names = {content.path for content in artifact.manifest.contents}
+    assert artifact.type == "records"
+    assert {"metrics.jsonl", "traces.jsonl", "config.yaml", "metrics.table.json"} <= names
+
+    alone = compose([*WORDS, "optimizer.lr=0.5", f"runs={tmp_path / 'alone'}"])
+    run(alone, say=silent)
+    for name in (rundir.METRICS, rundir.TRACES):
+        assert (directory / name).read_bytes() == (directory_of(alone) / name).read_bytes()
+    assert not (directory_of(alone) / rundir.PUBLISHED).exists()
+
+
+def test_a_run_resumed_offline_is_one_whole_run(tmp_path):
+    config = compose([*WORDS, "wandb=offline", f"runs={tmp_path}"])
+    assert preempted(config, 30).state == "preempted"
+    first = OfflineRun(tmp_path)
+    assert first.summary["state"] == "preempted"
+    assert first.of("preempting")
+    assert first.of("exit")[0].exit.exit_code == 1
+
+    assert run(config, say=silent).state == "completed"
+    whole = OfflineRun(tmp_path)  # which is the only one
+    assert whole.about.run_id == first.about.run_id
+    history = series.history(directory_of(config))
+    assert whole.history == [{"_step": s, "step": s, **values} for s, values in history]
+    assert whole.summary["state"] == "completed"
+
+
+def test_what_has_been_synced_is_left_alone(tmp_path, capsys):
+    config = compose([*WORDS, "wandb=offline", f"runs={tmp_path}"])
+    preempted(config, 10)
+    before = OfflineRun(tmp_path).path
+    before.with_suffix(".wandb.synced").touch()
+    content = before.read_bytes()
+    assert run(config, say=silent).state == "completed"
+    assert "publish the rest with wandb=online; the run goes on" in capsys.readouterr().err
+    assert OfflineRun(tmp_path).path.read_bytes() == content
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """A run directory whose run has begun."""
+    directory = rundir.run_directory(tmp_path, "mnist/bn", "0a1b2c3d", 0)
+    directory.mkdir(parents=True)
+    (directory / rundir.CONFIG).write_text("{experiment: mnist/bn, seed: 0}")
+    (directory / rundir.MANIFEST).write_text('{"started": "2026-01-02T03:04:05Z"}')
+    return directory
+
+
+def write_steps(record, first, last):
+    for step in range(first, last + 1):
+        record.traces([{"step": step, "site": "hidden1", "unit": None, "p50": step / 10}])
+        record.metrics(step, "train", "batch", {"loss": 1 / step, "top1": float("nan")})
+
+
+def test_a_run_resumed_offline_is_synced_without_a_row_twice(directory, tmp_path, server):
+    place = Place("offline", "bn", None, tmp_path)
+    record = Recorder(directory, None, WandbMirror(place))
+    write_steps(record, 1, 4)
+    lengths = record.lengths()
+    write_steps(record, 5, 6)
+    record.close()
+    record = Recorder(directory, lengths, WandbMirror(place))
+    write_steps(record, 5, 9)
+    write_status(directory, "completed", 9, 1.0)
+    record.close()
+    OfflineRun(tmp_path)
+    sync = [sys.executable, "-m", "wandb", "sync", "--yes", str(tmp_path / "wandb")]
+    done = subprocess.run(sync, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    (name,) = server.runs
+    assert [(r["_step"], r["step"]) for r in server.history(name)] == [(k, k) for k in range(1, 10)]
+    assert Local.read(directory).is_out_of_hand()
+
+
+@pytest.mark.parametrize("seen", ["more than the checkpoint", "less than the checkpoint"])
+def test_a_run_killed_online_goes_on_without_a_row_twice(directory, tmp_path, server, seen):
+    place = Place("online", "bn", None, tmp_path)
+    record = Recorder(directory, None, WandbMirror(place))
+    write_steps(record, 1, 6)
+    lengths = record.lengths()
+    write_steps(record, 7, 9)
+    for file in record._files.values():  # as a kill would
+        file.close()
+    assert isinstance(record.mirror, WandbMirror)
+    assert record.mirror._shown is not None
+    record.mirror._shown.run.finish(exit_code=1)
+    (name,) = server.runs
+    assert [r["step"] for r in server.history(name)] == list(range(1, 9))
+    if "less" in seen:
+        lines = server.runs[name]["wandb-history.jsonl"]
+        server.runs[name] = {"wandb-history.jsonl": {k: lines[k] for k in range(4)}}
+
+    record = Recorder(directory, lengths, WandbMirror(place))
+    write_steps(record, 7, 12)
+    write_status(directory, "completed", 12, 1.0)
+    record.close()
+    assert [*server.runs] == [name] == [Local.read(directory).id]
+    shown = server.history(name)
+    local = [{"step": s, **values} for s, values in series.history(directory)]
+    assert [{k: v for k, v in r.items() if k[0] != "_"} for r in shown] == local
+    assert [r["_step"] for r in shown] == list(range(1, 13))
+    assert server.summary(name)["state"] == "completed"
+    assert server.requests == [f"artifact {name}"]
+
+
+def test_a_failed_run_is_shown_as_failed(directory, tmp_path):
+    record = Recorder(directory, None, WandbMirror(Place("offline", "bn", None, tmp_path)))
+    write_status(directory, "running", 0, 0.0)
+    write_steps(record, 1, 3)
+    record.close()
+    shown = OfflineRun(tmp_path)
+    assert shown.summary["state"] == "failed"
+    assert shown.of("exit")[0].exit.exit_code == 1
+    assert not shown.of("artifact")
+
+
+def test_a_sweep_names_its_runs_itself(directory, tmp_path, monkeypatch):
+    import wandb
+
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
+    monkeypatch.setenv("WANDB_RUN_ID", "abc123")
+    wandb.teardown()
+    Recorder(directory, None, WandbMirror(Place("offline", "bn", None, tmp_path))).close()
+    monkeypatch.undo()
+    wandb.teardown()
+    assert OfflineRun(tmp_path).about.run_id == "abc123"
 
 
 def test_trouble_over_there_never_ends_a_run(tmp_path, monkeypatch, capsys):
@@ -68,6 +238,22 @@ def test_trouble_over_there_never_ends_a_run(tmp_path, monkeypatch, capsys):
         raise BrokenPipeError("gone")
 
     monkeypatch.setattr("wandb.init", broken)
-    words = ["experiment=mnist/bn", "scale=smoke", "wandb=offline", f"runs={tmp_path}"]
-    assert run(compose(words), say=lambda line: None).state == "completed"
-    assert "wandb: gone; the run goes on" in capsys.readouterr().err
+    assert run(compose([*WORDS, "wandb=offline", f"runs={tmp_path}"]), say=silent).state == (
+        "completed"
+    )
+    said = capsys.readouterr().err
+    assert "wandb: gone; the run goes on" in said
+    assert said.count("\n") == 1
+
+
+def test_without_an_api_key_there_is_a_line_and_no_question(directory, tmp_path, capsys):
+    import wandb
+
+    wandb.teardown()
+    record = Recorder(directory, None, WandbMirror(Place("online", "bn", None, tmp_path)))
+    write_steps(record, 1, 2)
+    record.close()
+    said = capsys.readouterr().err
+    assert said.startswith("wandb: no API key; log in with: wandb login; the run goes on")
+    assert said.count("\n") == 1
+    assert (directory / rundir.METRICS).read_text().count("\n") == 2

@@ -41,6 +41,58 @@ def test_a_log_is_told_now_and_then_of_what_goes_on(monkeypatch):
     assert "mnist/bn [hidden1] at 20/100" in text.getvalue()
 
 
+def test_a_log_is_told_of_many_runs_together(monkeypatch):
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0)
+    b, text = board()
+    b.begin([100] * 20, finished=0)
+    for run in range(20):
+        b.start(run, f"run {run}", 100)
+        b.step(run, step=10)
+    assert "20 runs at 200/2,000 steps in all; " in text.getvalue().splitlines()[-1]
+
+
+def test_runs_that_failed_before_are_counted_apart():
+    b, text = board()
+    b.begin([100], finished=1, failed=2)
+    b.start(0, "mnist/bn seed 0", 100)
+    b.end(0, "mnist/bn seed 0", Outcome("completed", 100, 1.0))
+    lines = text.getvalue().splitlines()
+    assert lines[:2] == [
+        "1 of 4 runs are already finished",
+        "2 of 4 runs failed before; they are left alone",
+    ]
+    assert lines[2].startswith("[4/4]")
+
+
+class Cell:
+    """A notebook's output."""
+
+    def __init__(self):
+        self.shown = []
+
+    def update(self, data, raw):
+        assert raw
+        self.shown.append(data["text/plain"])
+
+
+def test_a_notebook_gets_bars_that_are_drawn_over_each_other(monkeypatch):
+    cell = Cell()
+    monkeypatch.setattr("IPython.display.display", lambda *a, **k: cell)
+    monkeypatch.setattr(progress, "NOTEBOOK_SECONDS", 0)
+    text = io.StringIO()
+    b = progress.Board(Console(file=text, force_jupyter=True, width=100))
+    b.begin([100], finished=0)
+    b.start(0, "mnist/bn seed 0", 100)
+    b.step(0, step=25, top1=0.5)
+    b.step(0, step=75, top1=0.75)
+    b.close()
+    assert ["25/100" in cell.shown[0], "75/100" in cell.shown[1]] == [True, True]
+    assert "━" in cell.shown[1]
+    assert "75.0 %" in cell.shown[1]
+    assert cell.shown[-1].strip() == ""
+    assert "\x1b" not in "".join(cell.shown)
+
+
 def test_the_table_takes_any_text():
     text = io.StringIO()
     outcome = Outcome("failed", 3, 0.1, error="bad [/sub] tag")

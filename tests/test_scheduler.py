@@ -13,12 +13,23 @@ from support import ROOT
 WORDS = ["experiment=mnist/bn", "scale=smoke", "train.steps=200000", "train.checkpoint_every=50"]
 
 
-def start(runs, *words):
-    command = [sys.executable, "scripts/train.py", "-m", *WORDS, "seed=0,1,2", f"runs={runs}"]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(
-        [*command, *words], cwd=ROOT, stdout=pipe, stderr=pipe, text=True, start_new_session=True
-    )
+@pytest.fixture
+def start():
+    """Begin a sweep as a user would; none outlives its test."""
+    begun = []
+
+    def call(runs, *words):
+        command = [sys.executable, "scripts/train.py", "-m", *WORDS, "seed=0,1,2", f"runs={runs}"]
+        pipe = subprocess.PIPE
+        options = {"stdout": pipe, "stderr": pipe, "text": True, "start_new_session": True}
+        begun.append(subprocess.Popen([*command, *words], cwd=ROOT, **options))
+        return begun[-1]
+
+    yield call
+    for process in begun:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
 
 def statuses(runs):
@@ -27,16 +38,16 @@ def statuses(runs):
 
 
 def wait_for_two(runs, process):
-    for _ in range(6000):
+    for _ in range(24000):
         if len([s for s in statuses(runs).values() if s["step"] >= 50]) == 2:
             return
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
-    raise AssertionError("two runs did not begin within a minute")
+    raise AssertionError("two runs did not begin within four minutes")
 
 
 @pytest.mark.parametrize("to", ["parent", "group"])
-def test_ctrl_c_stops_all_runs_in_order(tmp_path, to):
+def test_ctrl_c_stops_all_runs_in_order(start, tmp_path, to):
     process = start(tmp_path, "hydra.launcher.jobs=2")
     wait_for_two(tmp_path, process)
     if to == "group":  # as a terminal does
@@ -51,7 +62,7 @@ def test_ctrl_c_stops_all_runs_in_order(tmp_path, to):
     assert "preempted" in out
 
 
-def test_a_killed_run_harms_no_other(tmp_path):
+def test_a_killed_run_harms_no_other(start, tmp_path):
     process = start(tmp_path, "hydra.launcher.jobs=2", "train.steps=2000", "seed=0,1")
     wait_for_two(tmp_path, process)
     children = subprocess.run(

@@ -7,7 +7,6 @@ each, and the rest still loads.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +15,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from bn_repro import rundir
+from bn_repro.analysis import records
+from bn_repro.analysis.records import BadInput, Row, Unreadable
+from bn_repro.analysis.records import number as _float
 
 KEY = ["experiment", "id", "seed"]
 RUN_COLUMNS = [
@@ -33,12 +34,6 @@ TRACE_COLUMNS = [
 ]
 FINISHED = ("completed", "diverged")
 COMMIT_LENGTH = 12
-
-# Keys of the configuration that do not change what is computed, and are no variation of a run.
-_ASIDE = {
-    *("data.root", "data.cache", "data.workers", "train.eval_batch_size", "train.log_every"),
-    *("train.trace_every", "train.trace_dense", "train.checkpoint_every"),
-}
 
 
 @dataclass(frozen=True)
@@ -70,49 +65,55 @@ class StudyData:
     extra: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=KEY))
     """What the study's module keeps besides (``report``)."""
 
+    def __repr__(self) -> str:
+        """What there is, in one line, and then the warnings."""
+        kinds = self.runs.loc[:, ["experiment", "id"]].drop_duplicates()
+        states = self.runs["state"].value_counts()
+        told = ", ".join(f"{count:,} {state or 'in no state'}" for state, count in states.items())
+        lines = [
+            f"{self.name or 'runs'}: {len(self.runs):,} runs of {len(kinds):,} configurations "
+            f"({told or 'none'}); {len(self.curves):,} rows of curves, {len(self.traces):,} of "
+            "traces"
+        ]
+        return "\n".join([*lines, *(f"warning: {line}" for line in self.warnings)])
 
-class _Unreadable(Exception):
-    """A run that cannot be read, with the line that says so."""
+
+Block = tuple[Member, list[Row]]
+"""A run and the rows of one of its files."""
 
 
-def discover(runs: str | Path) -> list[Member]:
+def discover(runs: str | Path, warnings: list[str] | None = None) -> list[Member]:
     """Every run under a runs directory; ``varied`` holds the keys whose values differ among them.
 
-    Raises ``ValueError`` where there is none.
+    A configuration that cannot be read is a line in ``warnings``, and nothing is known to vary in
+    its run. Raises ``ValueError`` where there is no run.
     """
     members: list[Member] = []
-    configs: list[dict[str, Any]] = []
+    configs: list[Row] = []
     root = Path(runs)
     for directory in sorted(root.rglob("seed*")):
         seed = re.fullmatch(r"seed(\d+)", directory.name)
         parent = re.fullmatch(r"(.+)-([0-9a-z]+)", directory.parent.relative_to(root).as_posix())
         if seed and parent and directory.is_dir():
             members.append(Member(parent[1], parent[2], int(seed[1]), directory=directory))
-            configs.append(_config(directory))
+            try:
+                configs.append(records.read_config(directory / rundir.CONFIG))
+            except Unreadable as error:
+                configs.append({})
+                if warnings is not None:
+                    warnings.append(f"{error}; what this run varies is unknown")
     if not members:
-        raise ValueError(
-            f"runs: no run directory under {root}; expected <experiment>-<id>/seed<k>/ "
+        raise BadInput(
+            f"runs: no run directory under {root.absolute()}; expected <experiment>-<id>/seed<k>/ "
             f"as scripts/train.py writes them"
         )
-    keys = dict.fromkeys(key for config in configs for key in config)
-    differ = [k for k in keys if len({json.dumps(config.get(k)) for config in configs}) > 1]
+    known = [config for config in configs if config]
+    keys = dict.fromkeys(key for config in known for key in config)
+    differ = [k for k in keys if len({repr(config.get(k)) for config in known}) > 1]
     return [
         Member(m.experiment, m.id, m.seed, {k: config.get(k) for k in differ}, m.directory)
         for m, config in zip(members, configs, strict=True)
     ]
-
-
-def _config(directory: Path) -> dict[str, Any]:
-    """The run's configuration by dotted key, without what changes no number."""
-    path = directory / rundir.CONFIG
-    if not path.exists():
-        return {}
-    # The C loader is ten times faster, and not built everywhere.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    config = yaml.load(path.read_text(encoding="utf-8"), Loader=loader) or {}
-    sections = ((name, config.get(name) or {}) for name in ("model", "data", "optimizer", "train"))
-    flat = {f"{name}.{key}": value for name, section in sections for key, value in section.items()}
-    return {key: value for key, value in flat.items() if key not in _ASIDE}
 
 
 def load(members: Sequence[Member], *, name: str = "", traces: bool = True) -> StudyData:
@@ -121,92 +122,54 @@ def load(members: Sequence[Member], *, name: str = "", traces: bool = True) -> S
     ``traces=False`` leaves the traces out, which are most of what there is to read.
     """
     warnings: list[str] = []
-    runs: list[dict[str, Any]] = []
-    metric_rows: list[tuple[Member, list[dict[str, Any]]]] = []
-    trace_rows: list[tuple[Member, list[dict[str, Any]]]] = []
+    runs: list[Row] = []
+    metric_rows: list[Block] = []
+    trace_rows: list[Block] = []
     for member in members:
         if member.directory is None or not member.directory.is_dir():
             continue
         try:
-            status = _object(member.directory / rundir.STATUS)
-            metrics = _rows(member.directory / rundir.METRICS, warnings)
-            kept = _rows(member.directory / rundir.TRACES, warnings) if traces else []
-        except _Unreadable as error:
+            status = records.read_object(member.directory / rundir.STATUS)
+            metrics = records.read_rows(member.directory / rundir.METRICS, warnings)
+            kept = records.read_rows(member.directory / rundir.TRACES, warnings) if traces else []
+        except Unreadable as error:
             warnings.append(f"{error}; this run is left out")
             continue
-        manifest: dict[str, Any] = {}
+        manifest: Row = {}
         try:
-            manifest = _object(member.directory / rundir.MANIFEST)
-        except _Unreadable as error:
+            manifest = records.read_object(member.directory / rundir.MANIFEST)
+        except Unreadable as error:
             warnings.append(f"{error}; this run's commit and device are unknown")
+        bare = sum("split" not in row or "statistics" not in row for row in metrics)
+        if bare:
+            warnings.append(
+                f"{member.directory / rundir.METRICS}: {bare} of {len(metrics)} rows lack split or "
+                "statistics, as of another version; they count for no accuracy"
+            )
         runs.append(_run(member, status, manifest, metrics))
         metric_rows.append((member, metrics))
         trace_rows.append((member, kept))
     varied = list(dict.fromkeys(key for member in members for key in member.varied))
     frame = pd.DataFrame(runs, columns=[*RUN_COLUMNS, *(k for k in varied if k not in RUN_COLUMNS)])
-    return StudyData(
-        name, list(members), frame, _curves(metric_rows), _traces(trace_rows), warnings
-    )
+    curves, trace = _curves(metric_rows, warnings), _traces(trace_rows, warnings)
+    return StudyData(name, list(members), frame, curves, trace, warnings)
 
 
-def _object(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise _Unreadable(f"{path}: missing") from None
-    except (OSError, ValueError) as error:
-        raise _Unreadable(f"{path}: not readable as JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise _Unreadable(f"{path}: expected a JSON object")
-    return found
-
-
-def _rows(path: Path, warnings: list[str]) -> list[dict[str, Any]]:
-    """The rows of a JSON-lines file. A torn last line (the run was killed while writing it) is
-    dropped with a warning; a torn line elsewhere makes the file unreadable."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        reason = "missing" if isinstance(error, FileNotFoundError) else str(error)
-        raise _Unreadable(f"{path}: {reason}") from None
-    lines = text.splitlines()
-    try:
-        rows = json.loads(f"[{','.join(lines)}]")  # one call for the file: several times faster
-    except ValueError:
-        rows = []
-        for number, line in enumerate(lines, start=1):
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                if number < len(lines):
-                    raise _Unreadable(f"{path}: line {number} is not JSON") from None
-                warnings.append(f"{path}: the last line is torn, as by a kill; it is dropped")
-    if not all(isinstance(row, dict) and "step" in row for row in rows):
-        raise _Unreadable(f"{path}: expected an object with a step on each line")
-    return rows
-
-
-def _run(
-    member: Member, status: dict[str, Any], manifest: dict[str, Any], metrics: list[dict[str, Any]]
-) -> dict[str, Any]:
+def _run(member: Member, status: Row, manifest: Row, metrics: list[Row]) -> Row:
     commit = str(manifest.get("commit") or "")[:COMMIT_LENGTH]
     parts = (manifest.get("device"), manifest.get("hardware"))
     return {
         "experiment": member.experiment,
         "id": member.id,
         "seed": member.seed,
-        "state": status.get("state", ""),
-        "step": status.get("step", 0),
+        "state": str(status.get("state") or ""),
+        "step": status.get("step") or 0,
         **_accuracy(metrics),
         "seconds": _float(status.get("seconds")),
         "commit": commit + ("-dirty" if commit and manifest.get("dirty") else ""),
         "device": ", ".join(str(part) for part in parts if part),
         **member.varied,
     }
-
-
-def _float(value: Any) -> float:
-    return np.nan if value is None else float(value)
 
 
 def _accuracy(metrics: Iterable[dict[str, Any]]) -> dict[str, float]:
@@ -223,7 +186,7 @@ def _accuracy(metrics: Iterable[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def _keys(blocks: Sequence[tuple[Member, list[dict[str, Any]]]]) -> dict[str, np.ndarray]:
+def _keys(blocks: Sequence[Block]) -> dict[str, np.ndarray]:
     counts = [len(rows) for _, rows in blocks]
     return {
         "experiment": np.repeat(np.array([m.experiment for m, _ in blocks], dtype=object), counts),
@@ -232,7 +195,22 @@ def _keys(blocks: Sequence[tuple[Member, list[dict[str, Any]]]]) -> dict[str, np
     }
 
 
-def _curves(blocks: Sequence[tuple[Member, list[dict[str, Any]]]]) -> pd.DataFrame:
+def _numbers(name: str, blocks: Sequence[Block], file: str, warnings: list[str]) -> np.ndarray:
+    """A key of all rows as floats, NaN where a row has none or null. What is no number (another
+    version's records may hold words) becomes NaN too, which is said once for each file."""
+    values = [row.get(name) for _, rows in blocks for row in rows]
+    try:
+        return np.array(values, dtype=float)
+    except (TypeError, ValueError):
+        for member, rows in blocks:
+            wrong = next((r for r in rows if not isinstance(r.get(name), int | float | None)), None)
+            if wrong is not None and member.directory is not None:
+                where = f"{member.directory / file}: {name} at step {wrong['step']}"
+                warnings.append(f"{where} is no number, and left empty")
+        return np.array([_float(value) for value in values])
+
+
+def _curves(blocks: Sequence[Block], warnings: list[str]) -> pd.DataFrame:
     rows = [row for _, block in blocks for row in block]
     if not rows:
         return pd.DataFrame(columns=CURVE_COLUMNS)
@@ -246,24 +224,25 @@ def _curves(blocks: Sequence[tuple[Member, list[dict[str, Any]]]]) -> pd.DataFra
         has = np.array([name in row for row in rows])
         part = {key: column[has] for key, column in base.items()}
         part["metric"] = np.full(int(has.sum()), name, dtype=object)
-        part["value"] = np.array([row[name] for row in rows if name in row], dtype=float)
+        part["value"] = _numbers(name, blocks, rundir.METRICS, warnings)[has]
         parts.append(pd.DataFrame(part))
         order.append(np.flatnonzero(has) * len(metrics) + position)
+    if not parts:
+        return pd.DataFrame(columns=CURVE_COLUMNS)
     joined = pd.concat(parts, ignore_index=True)
     return joined.take(np.argsort(np.concatenate(order))).reset_index(drop=True)
 
 
-def _traces(blocks: Sequence[tuple[Member, list[dict[str, Any]]]]) -> pd.DataFrame:
+def _traces(blocks: Sequence[Block], warnings: list[str]) -> pd.DataFrame:
     rows = [row for _, block in blocks for row in block]
     if not rows:
         return pd.DataFrame(columns=TRACE_COLUMNS)
     frame: dict[str, np.ndarray] = _keys(blocks)
     frame["step"] = np.array([row["step"] for row in rows], dtype=np.int64)
     frame["site"] = np.array([row.get("site", "") for row in rows], dtype=object)
-    names = dict.fromkeys([*TRACE_COLUMNS[5:], *(name for row in rows for name in row)])
-    for name in names:
+    for name in dict.fromkeys([*TRACE_COLUMNS[5:], *(name for row in rows for name in row)]):
         if name not in frame:
-            frame[name] = np.array([row.get(name) for row in rows], dtype=float)
+            frame[name] = _numbers(name, blocks, rundir.TRACES, warnings)
     return pd.DataFrame(frame)
 
 
@@ -291,7 +270,8 @@ def subset(data: StudyData, runs: pd.DataFrame) -> StudyData:
         return frame.take(np.flatnonzero(kept))
 
     members = [member for member in data.members if member.key in keys]
-    return StudyData(data.name, members, runs, cut(data.curves), cut(data.traces), data.warnings)
+    curves, traces = cut(data.curves), cut(data.traces)
+    return StudyData(data.name, members, runs, curves, traces, data.warnings, data.extra)
 
 
 def curve(
@@ -307,11 +287,25 @@ def curve(
 
     ``diverged`` stands in for what a run that left the real numbers did not record, at its own
     steps and at those that it did not live to see. Runs that differ in more than the seed do not
-    fit into one table: cut the study down with ``subset`` first.
+    fit into one table: cut the study down with ``subset`` first, or it raises ``ValueError``.
     """
     rows = select(
         data.curves, experiment=experiment, split=split, statistics=statistics, metric=metric
     )
+    ids = sorted(set(rows["id"]))
+    if len(ids) > 1:
+        raise BadInput(
+            f"curve: {experiment} has runs of {len(ids)} configurations here (ids "
+            f"{', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''}); keep one, for example with "
+            f"subset(data, select(data.runs, id={ids[0]!r}))"
+        )
+    twice = rows.loc[rows.duplicated(["seed", "step"])]
+    if len(twice):
+        seed, step = (int(twice[name].iloc[0]) for name in ("seed", "step"))
+        raise BadInput(
+            f"curve: {experiment}-{ids[0]} seed {seed} has step {step:,} twice ({split}, "
+            f"{statistics}): its records are of two runs; train it anew with force=true"
+        )
     wide = rows.pivot(index="seed", columns="step", values="value").astype(float)
     if diverged is None or wide.empty:
         return wide

@@ -15,17 +15,16 @@ from bn_repro.analysis.results import CLAIMS, CURVES, RUNS, TRACES
 
 def write(study: Any, data: StudyData, claims: Sequence[Claim], figures: Sequence[str]) -> str:
     """The study's README; every number in it comes from the frames."""
-    name = data.name
     first, *others = [f"![{figure}]({figure}.svg)" for figure in figures] or [""]
+    note = getattr(study, "INTERVALS", "") or _interval_note(claims)
+    computed = "\n".join(f"- `{c.id}`: {c.rule}" for c in claims)
     parts = [
-        f"# {study.TITLE}",
+        f"# {title(study, data.name)}",
         study.WHAT,
         first,
-        "## Claims",
-        _claims_table(claims),
-        getattr(study, "INTERVALS", "") or _interval_note(claims),
+        *(["## Claims", claims_table(claims), note] if claims else []),
         "## Arms",
-        _arms_table(data),
+        arms(data),
         "## Findings",
         study.findings(data),
         *others,
@@ -33,17 +32,15 @@ def write(study: Any, data: StudyData, claims: Sequence[Claim], figures: Sequenc
         study.DEVIATIONS,
         "## How it was made",
         _making(data, getattr(study, "EXTRA", "")),
-        "\n".join(
-            [
-                f"```\npython scripts/train.py study={name}",
-                *getattr(study, "BETWEEN", ()),
-                f"python scripts/report.py study={name}\n```",
-            ]
-        ),
-        "## What was computed",
-        "\n".join(f"- `{c.id}`: {c.rule}" for c in claims),
+        "\n".join(["```", *commands(study, data.name), "```"]),
+        *(["## What was computed", computed] if claims else []),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def title(study: Any, name: str) -> str:
+    """What the study is about; its name where its module does not say."""
+    return study.TITLE or f"Study {name}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -51,7 +48,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _claims_table(claims: Sequence[Claim]) -> str:
+def claims_table(claims: Sequence[Claim]) -> str:
+    """A row per claim, as the study's README and the repository's have it."""
     return table(
         ["claim", "section", "estimate [95 % interval]", "n", "verdict"],
         [
@@ -80,7 +78,27 @@ def _interval_note(claims: Sequence[Claim]) -> str:
     return note
 
 
-def _arms_table(data: StudyData) -> str:
+def commands(study: Any, name: str) -> list[str]:
+    """The command lines from nothing to the study's report."""
+    return [
+        f"python scripts/train.py study={name}",
+        *getattr(study, "BETWEEN", ()),
+        f"python scripts/report.py study={name}",
+    ]
+
+
+MOST_ARMS = 24
+
+
+def arms(data: StudyData) -> str:
+    """A table of the runs by setting, or how many settings there are; markdown."""
+    count = data.runs.groupby(["experiment", "id"]).ngroups
+    if count <= MOST_ARMS:
+        return arms_table(data)
+    return f"{count} settings; [`{RUNS}`]({RUNS}) has a row for each run."
+
+
+def arms_table(data: StudyData) -> str:
     """A row per experiment and variation: seeds, accuracies, steps to the targets."""
     columns = {str(name): data.runs[name].tolist() for name in data.runs}
     targets = [name for name in columns if name.startswith("steps_to_")]
@@ -126,26 +144,38 @@ def _accuracy(values: Sequence[float]) -> str:
     return found.percent()
 
 
+def time_in_words(data: StudyData) -> str:
+    """``48 s a run (median), 17.3 minutes in all``; empty where no time was recorded."""
+    seconds = [value for value in data.runs["seconds"].tolist() if not _missing(value)]
+    if not seconds:
+        return ""
+    minutes, one = sum(seconds) / 60, median(seconds)
+    total = f"{minutes:.1f} minutes" if minutes < 60 else f"{minutes / 60:.1f} hours"
+    each = f"{one:.0f} s" if one < 120 else f"{one / 60:.0f} minutes"
+    return f"{each} a run (median), {total} in all"
+
+
+def recorded(data: StudyData, column: str) -> list[str]:
+    """The distinct values of ``device`` or ``commit``, where they were recorded."""
+    return sorted({str(value) for value in data.runs[column] if value})
+
+
 def _making(data: StudyData, extra: str) -> str:
     runs = data.runs
     missing = len({member.key for member in data.members}) - len(runs)
     seeds = runs.groupby(["experiment", "id"]).size().tolist()
-    devices = sorted({str(device) for device in runs["device"] if device})
-    commits = sorted({str(commit) for commit in runs["commit"] if commit})
-    seconds = [value for value in runs["seconds"].tolist() if not _missing(value)]
     among = f", of {len(runs) + missing} ({missing} had not finished)" if missing else ""
     more = f" to {max(seeds)}" if max(seeds) > min(seeds) else ""
+    time = time_in_words(data)
+    kept = [RUNS, CURVES, *([] if data.traces.empty else [TRACES]), *([extra] if extra else [])]
+    links = ", ".join(f"[`{name}`]({name})" for name in kept)
     lines = [
         f"- Runs: {len(runs)}{among}; seeds per setting: {min(seeds)}{more}; up to "
         f"{max(runs['step'].tolist()):,} steps each.",
-        f"- Hardware: {'; '.join(devices) or 'not recorded'}.",
+        f"- Hardware: {'; '.join(recorded(data, 'device')) or 'not recorded'}.",
+        *([f"- Time: {time}."] if time else []),
+        "- Commit of the code that trained: "
+        f"{', '.join(recorded(data, 'commit')) or 'not recorded'}.",
+        f"- Rows: {links}; verdicts: [`{CLAIMS}`]({CLAIMS}).",
     ]
-    if seconds:
-        minutes = sum(seconds) / 60
-        total = f"{minutes:.1f} minutes" if minutes < 60 else f"{minutes / 60:.1f} hours"
-        lines.append(f"- Time: {median(seconds):.0f} s a run (median), {total} in all.")
-    lines.append(f"- Commit of the code that trained: {', '.join(commits) or 'not recorded'}.")
-    kept = [RUNS, CURVES, *([] if data.traces.empty else [TRACES]), *([extra] if extra else [])]
-    links = ", ".join(f"[`{name}`]({name})" for name in kept)
-    lines.append(f"- Rows: {links}; verdicts: [`{CLAIMS}`]({CLAIMS}).")
     return "\n".join(lines)

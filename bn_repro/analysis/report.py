@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from bn_repro.analysis import claims as claim_files
 from bn_repro.analysis import load, readme, results, style
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.load import Member
+from bn_repro.analysis.studies import module_of
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def write(study_name: str, members: Sequence[Member], out: str | Path) -> Report
     A finished run that is found replaces the row of the same (experiment, id, seed); rows that are
     no members of the study are dropped. Raises ``ValueError`` where there is nothing to report.
     """
-    study = importlib.import_module(f"bn_repro.analysis.studies.{study_name}")
+    study = module_of(study_name)
     folder = Path(out)
     found = load.load(members, name=study_name, traces=study.TRACES)
     finished = load.finished(found)

@@ -11,52 +11,101 @@ import json
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bn_repro.analysis import load, steps_to
 from bn_repro.analysis.load import KEY, RUN_COLUMNS, Member, StudyData
+from bn_repro.analysis.records import BadInput
 
 RUNS, CURVES, TRACES = "runs.csv", "curves.csv.gz", "traces.csv.gz"
 CLAIMS, README = "claims.json", "README.md"
 DIGITS = {TRACES: 4}
 """Significant digits of the numbers in a file; 6 where it is not named."""
+MEND = "restore it from git, or write it anew with scripts/report.py"
 _INTEGERS = {"seed", "step", "best_step", "unit"}
 _WORDS = ("experiment", "id", "state", "commit", "device", "split", "statistics", "metric", "site")
 
 
 def read(folder: str | Path, name: str = "") -> StudyData:
-    """A study's committed rows; empty frames where there are none. Members come from the rows."""
-    path = Path(folder)
-    runs = _read(path / RUNS, RUN_COLUMNS)
-    known = {*RUN_COLUMNS, *(column for column in runs if str(column).startswith("steps_to_"))}
-    varied = [str(column) for column in runs if column not in known]
-    rows = runs.to_dict("records")
+    """A study's committed rows; empty frames where there are none. Members come from the rows.
+
+    A column that only this version writes is left empty, with a line in ``warnings``. Raises
+    ``ValueError`` for a file that cannot be read.
+    """
+    path, warnings = Path(folder), list[str]()
+    runs = _read(path / RUNS, RUN_COLUMNS, KEY, warnings)
+    curves = _read(path / CURVES, load.CURVE_COLUMNS, load.CURVE_COLUMNS, warnings)
+    traces = _read(path / TRACES, load.TRACE_COLUMNS, load.TRACE_COLUMNS[:6], warnings)
     members = [
-        Member(r["experiment"], r["id"], int(r["seed"]), {key: r[key] for key in varied})
-        for r in rows
+        Member(*key, varied=varied)
+        for key, varied in zip(_index(runs), _varied(path / RUNS, runs), strict=True)
     ]
-    curves = _read(path / CURVES, load.CURVE_COLUMNS)
-    traces = _read(path / TRACES, load.TRACE_COLUMNS)
-    return StudyData(name, members, runs, curves, traces)
+    return StudyData(name, members, runs, curves, traces, warnings)
+
+
+def _varied(path: Path, runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """What each run varies, as it was before ``to_csv``: 1 is no 1.0 here, and what is empty was
+    not varied."""
+    known = {*RUN_COLUMNS, *(column for column in runs if str(column).startswith("steps_to_"))}
+    names = [str(column) for column in runs if column not in known]
+    if not names:
+        return [{} for _ in range(len(runs))]
+    texts = pd.read_csv(path, usecols=names, dtype=str, keep_default_na=False)
+    rows = [zip(names, cells, strict=True) for cells in texts[names].to_numpy().tolist()]
+    return [{name: _value(cell) for name, cell in row if cell} for row in rows]
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def read_extra(path: Path) -> pd.DataFrame:
     """What a study's module keeps besides, with at least the columns of KEY; maybe no rows."""
-    return _read(path, KEY)
+    if not path.exists():
+        return pd.DataFrame(columns=KEY)
+    return _table(path, KEY)
 
 
-def _read(path: Path, columns: list[str]) -> pd.DataFrame:
+def _read(
+    path: Path, columns: list[str], needed: Sequence[str], warnings: list[str]
+) -> pd.DataFrame:
+    """A table of runs; ``columns`` that are not needed may be missing."""
     if not path.exists():
         return pd.DataFrame(columns=columns)
+    frame = _table(path, needed)
+    seeds = frame.loc[:, ["seed"]].apply(pd.to_numeric, errors="coerce")
+    without = np.flatnonzero(seeds.isna())
+    if len(without):
+        raise BadInput(f"{path}: line {without[0] + 2} has no seed; {MEND}")
+    missing = [name for name in columns if name not in frame]
+    if missing:
+        names = ", ".join(missing)
+        warnings.append(f"{path}: no column {names}, as of another version; left empty")
+        others = [name for name in frame if name not in columns]
+        frame = frame.reindex(columns=[*columns, *others])
+    return _without_missing_words(frame)
+
+
+def _table(path: Path, needed: Sequence[str]) -> pd.DataFrame:
     try:
+        if path.suffix == ".csv" and not path.read_bytes().endswith(b"\n"):
+            raise ValueError("it ends within a line")
         frame = pd.read_csv(path, dtype={name: str for name in _WORDS})  # an id may be all digits
     except (OSError, ValueError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: not readable ({error}); restore it from git") from None
-    missing = [name for name in KEY if name not in frame]
+        raise BadInput(f"{path}: not readable ({str(error).strip()}); {MEND}") from None
+    missing = [name for name in needed if name not in frame]
     if missing:
-        raise ValueError(f"{path}: no column {', '.join(missing)}; restore it from git")
+        raise BadInput(f"{path}: no column {', '.join(missing)}; {MEND}")
+    return _without_missing_words(frame)
+
+
+def _without_missing_words(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.fillna({name: "" for name in _WORDS if name in frame})
 
 
@@ -79,6 +128,7 @@ def merge(old: StudyData, new: StudyData, members: Sequence[Member]) -> StudyDat
             join(old.runs, new.runs),
             join(old.curves, new.curves),
             join(old.traces, new.traces),
+            [*old.warnings, *new.warnings],
         ),
         members,
     )
@@ -104,11 +154,11 @@ def of_members(data: StudyData, members: Sequence[Member]) -> StudyData:
 def with_steps_to(data: StudyData, targets: Sequence[float]) -> pd.DataFrame:
     """``data.runs`` with the steps to each target, after ``best_step``."""
     evaluated = load.select(data.curves, metric="top1", statistics="moving")
+    followed = load.select(evaluated, split="val")
     tests = load.select(evaluated, split="test")
-    others = load.select(evaluated, split="val")
-    tested = set(_index(tests))
-    untested = [key not in tested for key in _index(others)]
-    evaluated = pd.concat([tests, others.take(np.flatnonzero(untested))])
+    known = set(_index(followed))
+    others = [key not in known for key in _index(tests)]
+    evaluated = pd.concat([followed, tests.take(np.flatnonzero(others))])
     steps = steps_to.table(evaluated, targets)
     old = [name for name in data.runs if str(name).startswith("steps_to_")]
     runs = data.runs.drop(columns=old)

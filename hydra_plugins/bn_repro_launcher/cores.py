@@ -1,17 +1,25 @@
-"""``-m`` sweeps reach the scheduler that studies use: a process a run, one to a core."""
+"""``-m`` sweeps reach the scheduler that studies use; the launcher says where their runs work."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+if TYPE_CHECKING:
+    from bn_repro.scheduler import Crew
+
+COMMON = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", "name")
+"""What submitit calls by one name for every cluster."""
 
 
 class CoresLauncher(Launcher):
-    """Composes the jobs of a sweep and runs them side by side."""
+    """Composes the jobs of a sweep and runs them side by side on this machine."""
 
     def __init__(self, jobs: int | None = None) -> None:
         self.jobs = jobs
@@ -22,34 +30,76 @@ class CoresLauncher(Launcher):
         """Hydra's own hook; the task itself is not called, its runs are."""
         self.context, self.config = hydra_context, config
 
+    def crew(self, jobs: int | None = None) -> Crew:
+        """Where the runs work; ``jobs`` side by side where the launcher itself does not say."""
+        from bn_repro.scheduler import Processes
+
+        return Processes(self.jobs or jobs)
+
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Run the jobs; each one's outcome is its return value."""
+        """Run the jobs; what each returns is its accuracy, for a sweeper that seeks the best."""
         from bn_repro import cli
         from bn_repro.compose import plain
         from bn_repro.study import Planned
 
         loader = self.context.config_loader
-        try:
-            runs = []
-            for overrides in job_overrides:
-                composed = loader.load_sweep_config(self.config, list(overrides))
-                with open_dict(composed):
-                    del composed["hydra"]
-                runs.append(Planned(plain(composed), _varied(overrides)))
-            outcomes = cli.train_sweep(runs, self.jobs)
-        except ValueError as error:
-            cli.exit_code = cli.refuse(error)
-            return []
+        same = set(OmegaConf.to_container(self.config.hydra.overrides.task))  # pyright: ignore[reportArgumentType]
+        runs = []
+        for overrides in job_overrides:
+            composed = loader.load_sweep_config(self.config, list(overrides))
+            with open_dict(composed):
+                del composed["hydra"]
+            runs.append(Planned(plain(composed), _varied(overrides, same)))
+        outcomes, over = cli.train_sweep(runs, self.crew())
+        if over:
+            raise KeyboardInterrupt  # to a sweeper, which else would send its next jobs
         returns = []
         for outcome, overrides in zip(outcomes, job_overrides, strict=True):
             done = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)
-            done.return_value = outcome
+            done.return_value = 0.0 if outcome.state == "diverged" else outcome.top1
             returns.append(done)
         return returns
 
 
-def _varied(overrides: Sequence[str]) -> dict[str, str]:
-    pairs = (word.split("=", 1) for word in overrides if "=" in word)
+class SubmititLauncher(CoresLauncher):
+    """Runs the jobs of a sweep on a cluster, by submitit."""
+
+    def __init__(
+        self,
+        cluster: str,
+        submitit_folder: str,
+        jobs: int | None = None,
+        max_num_timeout: int = 0,
+        **parameters: Any,
+    ) -> None:
+        super().__init__(jobs)
+        self.cluster, self.folder = cluster, submitit_folder
+        self.max_num_timeout, self.parameters = max_num_timeout, parameters
+
+    def crew(self, jobs: int | None = None) -> Crew:
+        """Jobs of the cluster. ValueError where submitit is not installed."""
+        if find_spec("submitit") is None:
+            raise ValueError("hydra/launcher: submitit is not there; pip install -e '.[slurm]'")
+        from bn_repro.cluster import Jobs
+
+        plain = {
+            key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+            for key, value in self.parameters.items()
+            if value is not None
+        }
+        return Jobs(
+            self.cluster,
+            self.folder,
+            self.jobs or jobs,
+            self.max_num_timeout,
+            common={key: value for key, value in plain.items() if key in COMMON},
+            special={key: value for key, value in plain.items() if key not in COMMON},
+        )
+
+
+def _varied(overrides: Sequence[str], same: set[Any]) -> dict[str, str]:
+    """What tells a job from the others: not what was typed for all of them."""
+    pairs = (word.split("=", 1) for word in overrides if "=" in word and word not in same)
     return {key: value for key, value in pairs if key not in ("experiment", "seed", "runs")}

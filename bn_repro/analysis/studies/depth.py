@@ -46,8 +46,8 @@ DEVIATIONS = (
     "- The initial scale is 0.1 throughout. With 100 inputs that is a gain of 1, at which the "
     "inputs of a tanh neither grow nor die from layer to layer: what a careful hand would choose "
     "for tanh without BN. A sigmoid, whose slope is at most 1/4, gets no such care.\n"
-    "- One seed chooses each network's rate, of five, on held-out images; intervals take the choice "
-    "as given.\n"
+    "- One seed chooses each network's rate, of five, on held-out images; intervals take that as "
+    "given.\n"
     "- 10,000 steps of 60 examples, a constant rate; a diverged run counts as chance (0.1) on the "
     "test set, and as 0 where a rate is chosen."
 )

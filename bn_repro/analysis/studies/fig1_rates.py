@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from bn_repro.analysis import claims as c
-from bn_repro.analysis import intervals, load, steps_to, style
+from bn_repro.analysis import grids, intervals, load, steps_to, style
 from bn_repro.analysis.claims import Claim
+from bn_repro.analysis.grids import Grid
 from bn_repro.analysis.intervals import Interval
 from bn_repro.analysis.load import StudyData
 from bn_repro.analysis.studies import fig1
@@ -32,74 +32,32 @@ DEVIATIONS = (
     "- A diverged run counts as chance (0.1).\n"
     "- The rate alone is tuned; the initial scale (0.1) and the schedule (constant) are common."
 )
+IN_SHORT = "The rate alone is tuned; the paper has no such comparison."
+CAPTIONS = {
+    "figure1_rates": "Left: accuracy on held-out images at every rate of the grid, the chosen rate "
+    "ringed, the good rates as bars. Right: test accuracy of fresh seeds, each arm at its own rate."
+}
 TRACES = False  # no figure of this study needs them, and they would be most of its bytes
 
-RATE, HELD_OUT = "optimizer.lr", "data.held_out"
-GOOD = 0.01
-"""A rate is good where the mean accuracy is within this of the arm's best."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """One arm's accuracies on held-out images: ``accuracy`` (rates, seeds), ``rates`` ascending."""
-
-    rates: np.ndarray
-    seeds: tuple[int, ...]
-    accuracy: np.ndarray
-
-    @property
-    def best(self) -> int:
-        """The index of the chosen rate."""
-        return int(self.accuracy.mean(axis=1).argmax())
-
-    def good(self) -> tuple[float, float]:
-        """The lowest and highest rate of the stretch around the best that is good throughout."""
-        low, high = good_range(self.accuracy.mean(axis=1))
-        return float(self.rates[low]), float(self.rates[high])
-
-
-def good_range(means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the ends of the good stretch around the best; means (rates, ...) -> (...)."""
-    good = means >= means.max(axis=0) - GOOD
-    low = high = means.argmax(axis=0)
-    for _ in range(len(means)):
-        below, above = np.maximum(low - 1, 0), np.minimum(high + 1, len(means) - 1)
-        low = np.where(np.take_along_axis(good, below[None], 0)[0], below, low)
-        high = np.where(np.take_along_axis(good, above[None], 0)[0], above, high)
-    return low, high
+RATE = "optimizer.lr"
 
 
 def grid(data: StudyData, experiment: str) -> Grid | None:
-    """The arm's grid over the seeds that every rate has; None where there are no such runs."""
-    runs = _block(data, experiment, held_out=True)
-    rows = load.select(runs.curves, split="val", statistics="moving", metric="top1")
-    last = {
-        (id, seed): value
-        for id, seed, value in zip(
-            *(rows.sort_values("step")[name].tolist() for name in ("id", "seed", "value")),
-            strict=True,
-        )
-    }
-    by_rate: dict[float, dict[int, float]] = {}
-    table = runs.runs
-    columns = (table[name].tolist() for name in (RATE, "id", "seed", "state"))
-    for rate, id, seed, state in zip(*columns, strict=True):
-        value = CHANCE if state == "diverged" else last.get((id, seed), math.nan)
-        by_rate.setdefault(float(rate), {})[int(seed)] = value
-    rates = sorted(by_rate)
-    seeds = sorted(set.intersection(*(set(found) for found in by_rate.values()))) if rates else []
-    if not seeds:
-        return None
-    accuracy = np.array([[by_rate[rate][seed] for seed in seeds] for rate in rates])
-    return Grid(np.array(rates), tuple(seeds), np.where(np.isnan(accuracy), CHANCE, accuracy))
+    """The arm's accuracy on held-out images over (rates, seeds); None where there are no runs."""
+    runs = grids.last(_block(data, experiment, held_out=True), "val", diverged=CHANCE)
+    return grids.grid(runs, [RATE])
+
+
+def good(found: Grid) -> tuple[float, float]:
+    """The lowest and the highest of the rates around the best that are all good."""
+    low, high = grids.good_range(found.means)
+    return found.axes[0][int(low)], found.axes[0][int(high)]
 
 
 def _block(data: StudyData, experiment: str, *, held_out: bool) -> StudyData:
     """One arm's runs of the grid, or its final ones."""
-    runs = load.select(data.runs, experiment=experiment)
-    cells = runs[HELD_OUT].tolist() if HELD_OUT in runs else [None] * len(runs)
-    kept = [(cell is not None and cell > 0) == held_out for cell in cells]
-    return load.subset(data, runs.take(np.flatnonzero(kept)))
+    block = grids.held_out(data, held_out)
+    return load.subset(block, load.select(block.runs, experiment=experiment))
 
 
 def final_rate(data: StudyData, experiment: str) -> float:
@@ -186,12 +144,13 @@ def _wider(without: Grid | None, with_bn: Grid | None) -> Interval:
 
     def compute(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         spans = []
-        for rates, values in ((without.rates, a), (with_bn.rates, b)):
-            low, high = good_range(values.mean(axis=-1))
+        for found, values in ((without, a), (with_bn, b)):
+            low, high = grids.good_range(values.mean(axis=-1))
+            rates = np.array(found.axes[0])
             spans.append(rates[high] / rates[low])
         return spans[1] / spans[0]
 
-    return intervals.bootstrap(compute, without.accuracy, with_bn.accuracy, paired=True)
+    return intervals.bootstrap(compute, without.values, with_bn.values, paired=True)
 
 
 # --- figure ---------------------------------------------------------------------------------------
@@ -207,27 +166,6 @@ def figures(data: StudyData) -> dict[str, Figure]:
         return {"figure1_rates": figure}
 
 
-ERROR_TICKS = (0.1, 0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99)
-
-
-def error_axis(ax: Axes, low: float, high: float) -> Axes:
-    """Accuracy upwards on the logarithmic scale of the error: from chance to 99 % on one axis."""
-    floor = 1e-4
-
-    def forward(y: np.ndarray) -> np.ndarray:
-        return -np.log(np.maximum(1 - np.asarray(y, dtype=float), floor))
-
-    def inverse(y: np.ndarray) -> np.ndarray:
-        return 1 - np.exp(-np.asarray(y, dtype=float))
-
-    ax.set_yscale("function", functions=(forward, inverse))
-    ax.yaxis.set_major_locator(FixedLocator(list(ERROR_TICKS)))
-    ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-    ax.set_ylim(low, high)
-    return ax
-
-
 def draw_rates(ax: Axes, data: StudyData) -> Axes:
     """Held-out accuracy against the learning rate, a point per seed, the chosen rate ringed."""
     highest = 0.9
@@ -235,20 +173,19 @@ def draw_rates(ax: Axes, data: StudyData) -> Axes:
         found = grid(data, experiment)
         if found is None:
             continue
-        means = found.accuracy.mean(axis=1)
-        highest = max(highest, found.accuracy.max())
-        low, high = found.good()
-        ax.plot(found.rates, means, color=arm.color, ls=arm.linestyle, label=arm.label)
+        (rates,), means, (best,) = found.axes, found.means, found.best
+        highest = max(highest, found.values.max())
+        low, high = good(found)
+        ax.plot(rates, means, color=arm.color, ls=arm.linestyle, label=arm.label)
         ax.plot(
-            np.repeat(found.rates, len(found.seeds)),
-            found.accuracy.ravel(),
+            np.repeat(rates, len(found.seeds)),
+            found.values.ravel(),
             **{"ls": "none", "marker": arm.marker, "color": arm.color, "ms": 3.2},
             markeredgecolor="white",
             markeredgewidth=0.3,
         )
-        best = found.best
         ax.plot(
-            [found.rates[best]],
+            [rates[best]],
             [means[best]],
             **{"ls": "none", "marker": "o", "ms": 11, "mfc": "none", "mec": arm.color, "mew": 1.2},
         )
@@ -260,7 +197,7 @@ def draw_rates(ax: Axes, data: StudyData) -> Axes:
             **{"color": arm.color, "lw": 3.0, "marker": "|", "ms": 7, "solid_capstyle": "butt"},
         )
     ax.set_xscale("log")
-    error_axis(ax, 0.0, 1 - 0.6 * (1 - highest))
+    style.error_axis(ax, 0.0, 1 - 0.6 * (1 - highest))
     ax.axhline(CHANCE, color=style.INK, lw=0.7, ls=(0, (1, 2)))
     ax.text(0.01, CHANCE, "chance", transform=ax.get_yaxis_transform(), va="bottom", fontsize=6.5)
     ax.text(
@@ -287,8 +224,8 @@ def draw_finals(ax: Axes, data: StudyData) -> Axes:
     if a.size:
         both = np.concatenate([a.to_numpy(float), b.to_numpy(float)])
         low, high = float(both.min()), float(both.max())
-        error_axis(ax, low, 1 - 0.9 * (1 - high))
-        ticks = [t for t in (*ERROR_TICKS, 0.96, 0.975, 0.985) if low < t < high]
+        style.error_axis(ax, low, 1 - 0.9 * (1 - high))
+        ticks = [t for t in (*style.ERROR_TICKS, 0.96, 0.975, 0.985) if low < t < high]
         ax.yaxis.set_major_locator(FixedLocator(sorted(ticks) or [low, high]))
         target = target_of(a)
         best = f"best of the baseline, {target:.4f}"
@@ -304,12 +241,20 @@ def draw_finals(ax: Axes, data: StudyData) -> Axes:
 # --- findings -------------------------------------------------------------------------------------
 
 
+def summary(data: StudyData) -> str:
+    """What remains of Figure 1(a)'s claim; markdown."""
+    return (
+        "The paper prints no learning rate, and the gap may hang on it: here each arm has its own "
+        f"best rate of one grid, chosen on held-out images, and fresh seeds. {_remains(data)}"
+    )
+
+
 def findings(data: StudyData) -> str:
     """The honest sentence, and the numbers behind it; markdown."""
     a, b = finals(data)
     lines = []
     if a.size:
-        lines += [_what_remains(data, a, b), ""]
+        lines += [f"**What remains of the claim.** {_remains(data)}", ""]
         for arm, wide in ((BASELINE, a), (BN, b)):
             final = intervals.interval(wide.to_numpy(float)[:, -1])
             seeds = style.count(len(wide), "fresh seed")
@@ -331,7 +276,7 @@ def findings(data: StudyData) -> str:
     return "\n".join([*lines, *_grid_in_words(data)])
 
 
-def _what_remains(data: StudyData, a: pd.DataFrame, b: pd.DataFrame) -> str:
+def _remains(data: StudyData) -> str:
     end, ahead, fewer, wider = claims(data)
     gap = f"{c.shown(end.id, end.estimate, end.low, end.high)}"
     if end.verdict == "holds":
@@ -356,7 +301,7 @@ def _what_remains(data: StudyData, a: pd.DataFrame, b: pd.DataFrame) -> str:
         "does not hold": "its range of good rates is not wider",
         "undecided": "whether its range of good rates is wider is undecided",
     }[wider.verdict]
-    return f"**What remains of the claim.** {first}; {second}; {third}; {fourth}."
+    return f"{first}; {second}; {third}; {fourth}."
 
 
 def _grid_in_words(data: StudyData) -> list[str]:
@@ -365,15 +310,15 @@ def _grid_in_words(data: StudyData) -> list[str]:
     for experiment, table in found.items():
         if table is None:
             continue
-        low, high = table.good()
-        ends = (low == table.rates[0], high == table.rates[-1])
+        (rates,), (best,), (low, high) = table.axes, table.best, good(table)
+        ends = (low == rates[0], high == rates[-1])
         edge = " (the range ends where the grid does: it may be wider)" if any(ends) else ""
         lines.append(
             f"- **Good rates, {ARMS[experiment].label}**: {low:g} to {high:g} are within one point "
-            f"of the best, {table.rates[table.best]:g}{edge}."
+            f"of the best, {rates[best]:g}{edge}."
         )
         rate = final_rate(data, experiment)
-        if not math.isnan(rate) and rate != table.rates[table.best]:
+        if not math.isnan(rate) and rate != rates[best]:
             lines.append(
                 f"- The final runs of {ARMS[experiment].label} used {rate:g}, which is not the "
                 "best rate of the grid as it now stands."
@@ -389,8 +334,7 @@ def _grid_in_words(data: StudyData) -> list[str]:
         "| learning rate | without BN | with BN | difference, points |",
         "|---|---|---|---|",
     ]
-    for i, rate in enumerate(without.rates):
-        for j in np.flatnonzero(with_bn.rates == rate):
-            x, y = without.accuracy[i].mean(), with_bn.accuracy[j].mean()
+    for x, rate in zip(without.means, without.axes[0], strict=True):
+        for y in with_bn.means[[other == rate for other in with_bn.axes[0]]]:
             lines.append(f"| {rate:g} | {100 * x:.1f} % | {100 * y:.1f} % | {100 * (y - x):+.2f} |")
     return lines

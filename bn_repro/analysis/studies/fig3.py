@@ -61,6 +61,20 @@ BN-x5 at 224, images streamed from their files and the accuracy taken on all of 
 `experiment=imagenet/bn_x5 scale=paper train.steps=3 train.precision=float32`. All 100 were read, \
 one grey among them; one CPU core, busy with other runs too, trained 9.7 images a second and \
 waited for data 2 % of the time."""
+IN_SHORT = (
+    "Photographs of 100 classes at 64x64 for 1,000 at 224x224; half of the width; 10,000 steps, "
+    "which are 6.4 epochs for up to 774."
+)
+CAPTIONS = {
+    "figure2": "Single-crop validation accuracy of every seed (faint) and their median, with the "
+    "best accuracy of Inception and where each network first reaches it.",
+    "figure3": "Left: how many times fewer steps than Inception each network needs to Inception's "
+    "best accuracy. Right: maximum accuracy, in points above Inception's. Diamonds: the paper.",
+    "figure_failures": "The networks that the paper reports to fail: accuracy and training loss; a "
+    "cross where a loss ceased to be finite.",
+    "figure_signals": "What the nonlinearities see, from the first layer to the last, at the first "
+    "step and at the last: standard deviation, share of large inputs, norm of the gradient.",
+}
 TRACES = True
 
 EPOCHS_HERE, EPOCHS_PAPER = 6.4, 774
@@ -340,6 +354,17 @@ def draw_maximum(ax: Axes, data: StudyData) -> Axes:
 
 
 # --- findings -------------------------------------------------------------------------------------
+
+
+def summary(data: StudyData) -> str:
+    """The best accuracies beside the paper's; markdown."""
+    told = [
+        f"{arm.label} {100 * best.mean():.1f} % "
+        f"({100 * paper.FIGURE3[network.experiment].max_top1:.1f})"
+        for network, arm in NETWORKS.items()
+        if len(best := networks.best(data, network))
+    ]
+    return f"Best validation accuracy, mean over seeds (in the paper): {', '.join(told)}."
 
 
 def findings(data: StudyData) -> str:

@@ -39,6 +39,14 @@ at its last step, so that nothing is chosen on the images that judge it.
 photographs are square, so its three squares are one, and 48 crops have the mean of the 144. The \
 single crop is the whole image.
 - BN normalizes by its moving averages; Algorithm 2's statistics are under *Findings*."""
+IN_SHORT = (
+    "The photographs and networks of `fig3`; networks at their last step, where the paper took "
+    "each at its maximum on the images that judge it."
+)
+CAPTIONS = {
+    "figure4": "(a) Top-1 error of each network by one crop and by 144, and of the ensemble; (b, "
+    "c) top-1 and top-5 error of all ensembles of 1 to 6 of the networks, and their mean.",
+}
 INTERVALS = (
     "Intervals are 95 % bootstrap intervals: for the crops over networks (n of them, each with "
     "itself), for the ensemble over the validation images (n of them), since there is one ensemble "
@@ -224,6 +232,25 @@ def draw_sizes(ax: Axes, data: StudyData, metric: str) -> Axes:
 
 PLAIN = {"BN-Inception single crop": SINGLE, "BN-Inception multicrop": MULTI}
 """The paper's rows that are one network's."""
+
+
+def summary(data: StudyData) -> str:
+    """Top-1 errors beside the paper's; markdown."""
+    plain = [n.errors for n in networks(data) if not n.member.varied]
+    means = [float(np.mean([e[k]["top1"] for e in plain if k in e] or [np.nan])) for k in WAYS]
+    row = whole(data, MULTI)
+    here = [*means, None if row is None else row["top1"]]
+    there = [
+        paper.FIGURE4[f"BN-Inception {way}"].top1
+        for way in ("single crop", "multicrop", "ensemble")
+    ]
+    told = [
+        f"{way} {_percent(ours)} ({_percent(theirs)})"
+        for way, ours, theirs in zip(
+            ("a single crop", "144 crops", "the ensemble of six"), here, there, strict=True
+        )
+    ]
+    return f"Top-1 error (in the paper): {', '.join(told)}."
 
 
 def findings(data: StudyData) -> str:

@@ -225,9 +225,10 @@ def figures(data: StudyData) -> dict[str, Figure]:
         drawn = [(draw_accuracy, axes[0]), (draw_steps, axes[1])]
         for draw, row in drawn:
             for ax, experiment in zip(row, ARMS, strict=True):
-                image = draw(ax, data, experiment)
-            if image is not None:
-                _color_bar(maps, row, image, steps=draw is draw_steps)
+                draw(ax, data, experiment)
+            images = [image for ax in row for image in ax.images]
+            if images:
+                _color_bar(maps, row, images[0], steps=draw is draw_steps)
         for ax in axes.flat:
             ax.label_outer()
 
@@ -243,15 +244,15 @@ COLORS = "cividis"  # equally spaced in grey, and for every kind of colour visio
 LOW, HIGH = 0.1, 0.985
 
 
-def draw_accuracy(ax: Axes, data: StudyData, experiment: str) -> Any:
-    """Mean test accuracy over the grid, in percent, on the scale of the error; the image, or None.
+def draw_accuracy(ax: Axes, data: StudyData, experiment: str) -> Axes:
+    """Mean test accuracy over the grid, in percent, coloured on the scale of the error.
 
     A dot marks cells at chance, a cross those with a diverged run, a line goes around what trains,
     and a ring marks the best cell.
     """
     found = accuracy(data, experiment)
     if found is None:
-        return None
+        return ax
     norm = FuncNorm((style.of_error, style.of_error_inverse), vmin=LOW, vmax=HIGH)
     image = _map(ax, found, np.clip(found.means, LOW, HIGH), experiment, norm)
     lost = _diverged(data, experiment, found)
@@ -265,15 +266,15 @@ def draw_accuracy(ax: Axes, data: StudyData, experiment: str) -> Any:
     place = chosen(data, experiment)
     if place is not None:
         ax.plot(*place, marker="o", ms=13, mfc="none", mec="#d6336c", mew=1.6)
-    ax.set_title(style_title(experiment, "test accuracy, %"))
-    return image
+    ax.set_title(f"{ARMS[experiment].label}: test accuracy, %")
+    return ax
 
 
-def draw_steps(ax: Axes, data: StudyData, experiment: str) -> Any:
-    """Median steps to 90 % over the grid, in thousands; the image, or None."""
+def draw_steps(ax: Axes, data: StudyData, experiment: str) -> Axes:
+    """Median steps to 90 % over the grid, in thousands."""
     found = steps(data, experiment)
     if found is None:
-        return None
+        return ax
     medians = np.median(found.values, axis=-1)
     last = float(np.max(data.runs["step"].to_numpy(float)))
     norm = LogNorm(vmin=min(250.0, last), vmax=last)
@@ -282,16 +283,11 @@ def draw_steps(ax: Axes, data: StudyData, experiment: str) -> Any:
         if np.isfinite(value):
             thousands = f"{value / 1000:.1f}" if value < 9950 else f"{value / 1000:.0f}"
             ax.text(i, j, thousands, color=_on(image, value), **_TEXT)
-    ax.set_title(style_title(experiment, f"thousands of steps to {100 * TRAINS:g} %"))
-    return image
+    ax.set_title(f"{ARMS[experiment].label}: thousands of steps to {100 * TRAINS:g} %")
+    return ax
 
 
 _TEXT: Any = {"ha": "center", "va": "center", "fontsize": 5.8}
-
-
-def style_title(experiment: str, what: str) -> str:
-    """``with BN: test accuracy, %``."""
-    return f"{ARMS[experiment].label}: {what}"
 
 
 def _map(

@@ -1,0 +1,89 @@
+"""What a notebook asks for first: all runs of a directory, or the runs of one study."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bn_repro.analysis import load, readme, results
+from bn_repro.analysis.load import StudyData
+from bn_repro.analysis.records import BadInput
+from bn_repro.analysis.studies import module_of
+
+ROOT = Path(__file__).parents[2]
+"""The checkout that the package is imported from."""
+RESULTS = ROOT / "results"
+
+
+def runs(folder: str | Path = "runs", *, traces: bool = False) -> StudyData:
+    """Every run under a runs directory, finished or not, as tidy frames.
+
+    ``runs`` has a column for each key of the configuration that differs among them. Traces, which
+    are most of what there is to read, come when asked for. A relative folder is looked for here,
+    then in the checkout. Raises ``ValueError`` where there is no run; what is wrong with a single
+    run is a line in ``warnings``, and the others load.
+    """
+    warnings: list[str] = []
+    members = load.discover(_found(folder), warnings)
+    data = load.load(members, name=str(folder), traces=traces)
+    data.warnings[:0] = warnings
+    return data
+
+
+def study(name: str, folder: str | Path | None = None) -> StudyData:
+    """The finished runs of a study: those committed under ``results/<name>``, or those in a folder.
+
+    ``folder`` is what ``scripts/report.py study=<name> out=...`` wrote, or a runs directory; of
+    that the runs count whose configurations are those of the committed rows. Raises ``ValueError``
+    where there are none.
+    """
+    place = RESULTS / name if folder is None else _found(folder)
+    data = results.read(place, name)
+    if data.runs.empty and folder is None:
+        raise BadInput(_nothing_yet(name))
+    module = module_of(name)
+    if data.runs.empty:
+        return _of_runs(name, module, place)
+    if hasattr(module, "EXTRA"):
+        data.extra = results.read_extra(place / module.EXTRA)
+    return data
+
+
+def _of_runs(name: str, module: Any, folder: Path) -> StudyData:
+    warnings: list[str] = []
+    members = load.discover(folder, warnings)
+    varied = {m.key[:2]: m.varied for m in results.read(RESULTS / name).members}
+    own = [replace(m, varied=varied[m.key[:2]]) for m in members if m.key[:2] in varied]
+    found = load.load(own, name=name, traces=module.TRACES)
+    data = load.finished(found)
+    data.warnings[:0] = warnings
+    if data.runs.empty:
+        raise BadInput(
+            f"study {name}: of the {len(members)} runs in {folder.absolute()} none is finished and "
+            f"of the configurations of {RESULTS.name}/{name}; for others (another scale) report "
+            f"first, python scripts/report.py study={name} ... out=FOLDER, and give that folder"
+        )
+    data.runs = results.with_steps_to(data, module.targets(data))
+    if hasattr(module, "EXTRA"):
+        data.extra = module.extra(data.members, results.read_extra(RESULTS / name / module.EXTRA))
+    return data
+
+
+def _nothing_yet(name: str) -> str:
+    if not RESULTS.is_dir():
+        return (
+            f"study {name}: no {RESULTS}, the package is not a checkout's; give the folder of one: "
+            f"study({name!r}, 'CHECKOUT/results/{name}')"
+        )
+    known = sorted(path.stem for path in (ROOT / "configs/study").glob("*.yaml"))
+    if name not in known:
+        return f"study {name}: unknown; there are {', '.join(known)}"
+    steps = "; ".join(readme.commands(module_of(name), name))
+    return f"study {name}: no results in {RESULTS / name} yet; they are made by: {steps}"
+
+
+def _found(folder: str | Path) -> Path:
+    """The folder, which a notebook may name as the commands do, from the top of the checkout."""
+    here, there = Path(folder), ROOT / folder
+    return there if there.is_dir() and not here.is_dir() else here

@@ -1,0 +1,141 @@
+"""A study that has no module of its own: its curves and its table; it claims nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bn_repro.analysis import intervals, load, style
+from bn_repro.analysis.claims import Claim
+from bn_repro.analysis.load import StudyData
+
+TITLE = ""
+WHAT = (
+    "Every arm of the study: an experiment with what was varied in it. Accuracy is by single crop "
+    "and moving averages, on held-out images where there are any, else on the test set."
+)
+DEVIATIONS = "- The study makes no claim of the paper's; its arms are listed above."
+IN_SHORT = "No claim of the paper is judged."
+CAPTIONS = {
+    "figure_curves": "Left: accuracy against training steps, every seed faint, the median bold. "
+    "Right: the final accuracy of every seed, and the mean."
+}
+TRACES = False
+
+AT_MOST = 8
+"""So many arms are told apart in one picture; of more, those with the best final accuracy."""
+LOOKS = [
+    ("#0b4a8f", "-", "o"),
+    ("#e6912e", (0, (4.5, 1.4)), "s"),
+    ("#4a9a5c", (0, (1.2, 1.1)), "v"),
+    ("#8e1652", (0, (6, 1.3, 1.2, 1.3)), "D"),
+    ("#56a3dc", "-", "^"),
+    ("#7a6a53", (0, (4.5, 1.4)), "P"),
+    ("#b8a000", (0, (1.2, 1.1)), "X"),
+    ("#555555", (0, (6, 1.3, 1.2, 1.3)), "*"),
+]
+
+
+def targets(data: StudyData) -> tuple[float, ...]:
+    """None: what accuracy matters is the study's own affair."""
+    return ()
+
+
+def claims(data: StudyData) -> list[Claim]:
+    """None: a module of the study's own makes them (CONTRIBUTING.md)."""
+    return []
+
+
+def arms(data: StudyData) -> dict[str, StudyData]:
+    """The runs of each arm by its name: ``mnist/bn, model.norm=none``."""
+    keys = [
+        str(name)
+        for name in data.runs
+        if name not in load.RUN_COLUMNS and len({str(v) for v in data.runs[name]}) > 1
+    ]
+    found: dict[str, StudyData] = {}
+    for id in dict.fromkeys(data.runs["id"].tolist()):
+        of_id = load.select(data.runs, id=id)
+        for experiment in dict.fromkeys(of_id["experiment"].tolist()):
+            runs = load.select(of_id, experiment=experiment)
+            told = [f"{key}={_plain(runs[key].tolist()[0])}" for key in keys]
+            name = ", ".join([experiment, *told])
+            found[name if name not in found else f"{name} ({id})"] = load.subset(data, runs)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return "-" if value is None or value != value else value
+
+
+def curve(arm: StudyData) -> pd.DataFrame:
+    """An arm's accuracy, seed by step."""
+    split = "val" if "val" in arm.curves["split"].tolist() else "test"
+    return load.curve(arm, arm.runs["experiment"].tolist()[0], split=split)
+
+
+def figures(data: StudyData) -> dict[str, Figure]:
+    """``figure_curves``."""
+    with style.context():
+        figure = Figure(figsize=(style.WIDTH, 3.2), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        drawn = shown(data)
+        draw_curves(left, drawn)
+        draw_finals(right, drawn)
+        handles, labels = left.get_legend_handles_labels()
+        if handles:
+            figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=6.5)
+        return {"figure_curves": figure}
+
+
+def shown(data: StudyData) -> dict[str, StudyData]:
+    """The arms to draw, in the study's order."""
+    found = arms(data)
+    final = {name: np.nan_to_num(arm.runs["final_top1"].mean()) for name, arm in found.items()}
+    best = sorted(found, key=lambda name: -final[name])[:AT_MOST]
+    return {name: arm for name, arm in found.items() if name in best}
+
+
+def draw_curves(ax: Axes, drawn: dict[str, StudyData]) -> Axes:
+    """Accuracy against training steps."""
+    for (name, arm), look in zip(drawn.items(), LOOKS, strict=False):
+        style.plot_curves(ax, curve(arm), style.Arm(name, *look))
+    style.steps_axis(ax)
+    ax.set_ylabel("accuracy")
+    ax.set_title("accuracy against training steps")
+    return ax
+
+
+def draw_finals(ax: Axes, drawn: dict[str, StudyData]) -> Axes:
+    """The final accuracy of every seed, and the mean as a line."""
+    for place, ((_, arm), (color, _, marker)) in enumerate(zip(drawn.items(), LOOKS, strict=False)):
+        final = arm.runs["final_top1"].to_numpy(float)
+        spread = place + np.linspace(-0.15, 0.15, len(final)) * (len(final) > 1)
+        ax.plot(spread, final, ls="none", marker=marker, color=color, alpha=0.7)
+        ax.hlines(
+            np.nanmean(final) if len(final) else np.nan, place - 0.3, place + 0.3, color=color
+        )
+    ax.set_xticks([])
+    ax.set_ylabel("final accuracy")
+    ax.set_title("every seed, and the mean")
+    return ax
+
+
+def findings(data: StudyData) -> str:
+    """The arms by their final accuracy; markdown."""
+    found = {
+        name: intervals.interval(arm.runs["final_top1"].dropna().to_numpy(float))
+        for name, arm in arms(data).items()
+    }
+    order = sorted(found, key=lambda name: -np.nan_to_num(found[name].estimate))
+    lines = [
+        f"{rank}. `{name}`: {found[name].percent()} ({style.count(found[name].n, 'seed')})"
+        for rank, name in enumerate(order, start=1)
+    ]
+    if len(found) > AT_MOST:
+        lines += ["", f"The figure shows the {AT_MOST} best of {len(found)} arms."]
+    return "\n".join(lines)

@@ -1,0 +1,12 @@
+"""The experiments and studies there are: figure, claim, cost, command, and how the verdicts fell.
+
+python scripts/list.py
+"""
+
+import argparse
+
+from bn_repro import catalogue, progress
+
+if __name__ == "__main__":
+    argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args()
+    catalogue.show(progress.console())

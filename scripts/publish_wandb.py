@@ -1,0 +1,12 @@
+"""Send finished runs to Weights & Biases, at any time after; what has been sent is not sent again.
+
+python scripts/publish_wandb.py wandb=online
+python scripts/publish_wandb.py wandb=online study=fig1
+python scripts/publish_wandb.py wandb=offline experiment=mnist/bn seed=0
+"""
+
+from bn_repro import cli
+
+if __name__ == "__main__":
+    cli.refuse_sweeps()
+    cli.main(cli.publish)

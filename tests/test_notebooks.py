@@ -1,0 +1,143 @@
+"""The notebooks run from anywhere, and are committed without what running them leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import matplotlib.font_manager  # noqa: F401  builds its cache here, not in a kernel, which would say so
+import nbformat
+import pytest
+from analysis.conftest import write_run
+from analysis.test_fig4 import CHANGES, evaluate
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
+from support import ROOT
+from traitlets.config import Config
+
+NOTEBOOKS = {
+    "batch_norm_by_hand": ((), 2),
+    "figure1": (("fig1", "fig1_rates"), 3),
+    "figure2_3": (("fig3",), 4),
+    "figure4": (("fig4",), 2),
+    "learning_rate_and_init": (("learning_rate_and_init",), 3),
+}
+"""The studies that each reads, and how many pictures it draws at least."""
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+HERE = "FOLDER = None"
+
+
+def path_of(name: str) -> Path:
+    return ROOT / "notebooks" / f"{name}.ipynb"
+
+
+def test_these_are_all():
+    assert sorted(path.stem for path in (ROOT / "notebooks").glob("*")) == sorted(NOTEBOOKS)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_committed_without_outputs(name: str):
+    """Whatever opened it last: byte for byte what the same cells give in the one form."""
+    text = path_of(name).read_text(encoding="utf-8")
+    notebook = json.loads(text)
+    nbformat.validate(notebook)
+    assert notebook["metadata"] == METADATA
+    for cell in notebook["cells"]:
+        assert cell["metadata"] == {}
+        if cell["cell_type"] == "code":
+            assert (cell["outputs"], cell["execution_count"]) == ([], None)
+    assert text == json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+    assert 5 <= len(notebook["cells"]) <= 12
+
+
+@pytest.fixture
+def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Jupyter's own files in a folder of the test; short, since a socket's path has to be."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as runtime:
+        monkeypatch.setenv("JUPYTER_RUNTIME_DIR", runtime)
+        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR"):
+            monkeypatch.setenv(name, str(tmp_path / name.lower()))
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
+def run(name: str, where: Path, folder: Path | None = None) -> NotebookNode:
+    """The notebook as a kernel started in ``where`` leaves it, up to its first error."""
+    notebook = nbformat.read(path_of(name), 4)
+    if folder is not None:
+        setup = notebook.cells[1]
+        assert setup.source.count(HERE) == 1
+        setup.source = setup.source.replace(HERE, f"FOLDER = {str(folder)!r}")
+    config = Config()
+    config.KernelManager.transport = "ipc"  # sockets with names: no ports, nothing to encrypt
+    config.KernelManager.ip = str(Path(os.environ["JUPYTER_RUNTIME_DIR"]) / "kernel")
+    resources = {"metadata": {"path": str(where)}}
+    client = NotebookClient(notebook, timeout=120, resources=resources, config=config)
+    with suppress(CellExecutionError):  # it is in the outputs
+        client.execute()
+    return notebook
+
+
+def outputs(notebook: NotebookNode, kind: str) -> list[NotebookNode]:
+    found = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [output for output in found if output.output_type == kind]
+
+
+def pictures(notebook: NotebookNode) -> int:
+    shown = [*outputs(notebook, "display_data"), *outputs(notebook, "execute_result")]
+    return sum("image/png" in output.data for output in shown)
+
+
+def ran_through(notebook: NotebookNode) -> bool:
+    assert [output.traceback for output in outputs(notebook, "error")] == []
+    assert [s.text for s in outputs(notebook, "stream") if s.name == "stderr"] == []
+    return all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
+
+
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_runs_from_another_folder(name: str, tmp_path: Path):
+    """Where a study has no results yet, it stops at once, with the line that says what to do."""
+    notebook = run(name, tmp_path)
+    studies, drawn = NOTEBOOKS[name]
+    missing = [s for s in studies if not (ROOT / "results" / s / "runs.csv").exists()]
+    if missing:
+        (error,) = outputs(notebook, "error")
+        (line,) = error.traceback
+        assert f"study {missing[0]}: no results in" in line
+        assert f"python scripts/train.py study={missing[0]}" in line
+        assert "\n" not in line
+        assert pictures(notebook) == 0
+    else:
+        assert ran_through(notebook)
+        assert pictures(notebook) >= drawn
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_notebook_shows_other_runs(tmp_path: Path):
+    """Figure 4's, the pickiest, on what ``report.py`` wrote elsewhere from made-up runs."""
+    from bn_repro.analysis import report
+
+    how = {"steps": 3_000, "split": "val", "traces": False}
+    members = [
+        write_run(tmp_path, "imagenet/bn_x30", seed, id=f"0a00000{seed}", varied=varied, **how)
+        for seed, varied in enumerate([{}, *CHANGES])
+    ]
+    for member in members:
+        evaluate(member, 1, signal=1.8)
+        evaluate(member, 144, signal=2.1)
+    report.write("fig4", members, tmp_path / "report")
+    notebook = run("figure4", tmp_path, tmp_path / "report")
+    assert ran_through(notebook)
+    assert pictures(notebook) == NOTEBOOKS["figure4"][1]
+    shown = json.dumps(notebook)
+    assert "dropout" in shown
+    assert "**holds**" in shown
