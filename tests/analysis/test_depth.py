@@ -96,8 +96,8 @@ def _verdicts(members: list[Member]) -> dict[str, str]:
 
 def test_the_module_and_the_study_agree() -> None:
     config = compose(["study=depth"]).study
-    rates, common, best = config.blocks
-    for block in config.blocks:
+    rates, common, best, scales = config.blocks
+    for block in (rates, common, best):
         assert tuple(block["experiment"]) == tuple(ARMS)
         assert tuple(block[NONLINEARITY]) == NONLINEARITIES
         assert max(block[DEPTH]) == DEEPEST
@@ -106,7 +106,9 @@ def test_the_module_and_the_study_agree() -> None:
     assert grids.HELD_OUT in rates
     assert grids.HELD_OUT not in {**common, **best}
     assert set(rates["seed"]).isdisjoint(best["seed"])
-    assert common["seed"] == best["seed"]
+    assert common["seed"] == best["seed"] == scales["seed"]
+    assert depth.USUAL_STD == compose(["experiment=mnist/bn"]).model.init_std
+    assert depth.USUAL_STD not in scales[depth.STD]
     assert depth.SATURATED == {"sigmoid": trace.SATURATED, "tanh": trace.SATURATED_TANH}
 
 

@@ -113,7 +113,7 @@ class Trained:
 
 def depths(data: StudyData) -> list[int]:
     """The numbers of hidden layers that the study has, ascending."""
-    return sorted({int(m.varied[DEPTH]) for m in data.members})
+    return sorted({int(m.varied[DEPTH]) for m in data.members if DEPTH in m.varied})
 
 
 def best_rates(data: StudyData) -> dict[Network, float]:
