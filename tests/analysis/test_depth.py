@@ -107,7 +107,7 @@ def test_the_module_and_the_study_agree() -> None:
     assert grids.HELD_OUT not in {**common, **best}
     assert set(rates["seed"]).isdisjoint(best["seed"])
     assert common["seed"] == best["seed"] == scales["seed"]
-    assert depth.USUAL_STD == compose(["experiment=mnist/bn"]).model.init_std
+    assert compose(["experiment=mnist/bn"]).model.init_std == depth.USUAL_STD
     assert depth.USUAL_STD not in scales[depth.STD]
     assert depth.SATURATED == {"sigmoid": trace.SATURATED, "tanh": trace.SATURATED_TANH}
 
