@@ -100,7 +100,7 @@ class Told:
     @property
     def arms(self) -> str:
         """A table of its runs by setting, or how many settings there are; markdown."""
-        return readme.arms(self.data).replace(f"({results.RUNS})", f"({self.name}/{results.RUNS})")
+        return readme.arms(self.data).replace(f"[`{results.RUNS}`]({results.RUNS})", "`runs.csv`")
 
 
 class Row(NamedTuple):
