@@ -81,7 +81,7 @@ def evaluated(config: Config, crops: int, seen: Seen = lambda done, of: None) ->
     model, data = build(_with_the_runs_data(config, directory))
     _same_data(directory, data)
     _load(model.to(device), directory, done.step, device)
-    split = "val" if "val" in data.splits else "test"
+    split = rundir.followed(data.splits)
     views = _views(data, split, crops, config, device)
     precision = autocast(device, config.train.precision)
     with _normalizing(model, statistics, config, data, device), precision:

@@ -256,4 +256,4 @@ def last_top1(directory: Path) -> float | None:
             continue
         if row["statistics"] == "moving":
             last[row["split"]] = row["top1"]
-    return last.get("val", last.get("test"))
+    return last.get(rundir.followed(last))

@@ -1,4 +1,4 @@
-"""The names of the files in a run directory, and where a run's directory lies.
+"""The names in a run directory, of files and of the split followed, and where it lies.
 
 A run is ``<runs>/<experiment>-<id>/seed<k>/``; the lock that keeps two processes from one run is a
 sibling of the directory, so that it outlives a directory that is moved aside.
@@ -6,6 +6,7 @@ sibling of the directory, so that it outlives a directory that is moved aside.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 
 CONFIG = "config.yaml"
@@ -20,6 +21,11 @@ EVALUATION = "evaluation.jsonl"
 PREDICTIONS = "predictions"
 PUBLISHED = "published.json"
 """What W&B has been sent of a run; no part of its records."""
+
+
+def followed(splits: Container[str]) -> str:
+    """The split that a run is followed on, and judged by: val where there is one, or else test."""
+    return "val" if "val" in splits else "test"
 
 
 def run_directory(runs: str | Path, experiment: str, run_id: str, seed: int) -> Path:

@@ -59,8 +59,7 @@ def summary_of(directory: Path) -> dict[str, Any]:
     status = json.loads(path.read_text()) if path.exists() else {}
     found: dict[str, Any] = {key: status.get(key) for key in ("state", "step", "seconds")}
     evaluated = [r for r in read(directory / rundir.METRICS) if r["statistics"] == "moving"]
-    splits = {r["split"] for r in evaluated}
-    followed = "val" if "val" in splits else "test"
+    followed = rundir.followed({r["split"] for r in evaluated})
     curve = [(r["step"], r["top1"]) for r in evaluated if r["split"] == followed]
     reached = [(step, top1) for step, top1 in curve if top1 is not None]
     if reached:

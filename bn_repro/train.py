@@ -83,7 +83,7 @@ def train(
     last: dict[str, float] = saved.get("last", {})
     record = recorder_of(saved.get("lengths"))
     clock = time.perf_counter() - saved.get("seconds", 0.0)
-    split = "val" if "val" in data.splits else "test"
+    split = rundir.followed(data.splits)
 
     def save(step: int) -> None:
         replicas = gather_moving_averages(model, world)

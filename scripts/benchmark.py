@@ -89,11 +89,11 @@ def loop(rounds: int) -> list[Row]:
 
 
 PHOTOGRAPH = (456, 394)
-"""Width and height: about the mean of ImageNet's, once its larger ones are scaled to 500."""
+"""Width and height of those drawn here."""
 
 
 def photographs(root: Path, n: int) -> None:
-    """``n`` JPEGs of ImageNet's mean size for training, and one class's worth for validation."""
+    """``n`` JPEGs for training, and one class's worth for validation."""
     rng = np.random.default_rng(0)
     for split, count in (("train", n), ("val", 2)):
         (root / split / "n0").mkdir(parents=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from support import ROOT
+from support import ROOT, WandbServer
 
 torch.set_num_threads(1)
 
@@ -26,3 +26,25 @@ def script() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return call
+
+
+@pytest.fixture
+def apart(tmp_path, monkeypatch) -> None:
+    """W&B keeps what artifacts hold beside the run, and knows no account."""
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+
+
+@pytest.fixture
+def server(apart, monkeypatch) -> Iterator[WandbServer]:
+    """A server of W&B's on this machine, to which what is sent goes."""
+    import wandb
+
+    server = WandbServer()
+    monkeypatch.setenv("WANDB_BASE_URL", server.url)
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    wandb.teardown()  # it reads these once
+    yield server
+    wandb.teardown()
+    server.close()

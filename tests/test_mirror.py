@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from support import OfflineRun, WandbServer
+from support import OfflineRun
 
 from bn_repro import rundir, series
 from bn_repro.analysis import load, steps_to
@@ -17,6 +17,7 @@ from bn_repro.mirror import WandbMirror
 from bn_repro.published import Local, Place
 from bn_repro.record import Recorder, write_status
 
+pytestmark = pytest.mark.usefixtures("apart")
 WORDS = ["experiment=mnist/bn", "scale=smoke", "train.steps=60", "train.eval_every=20"]
 WORDS += ["train.checkpoint_every=20", "train.population_batches=2", "data.limit=2000"]
 
@@ -33,27 +34,6 @@ def preempted(config, step):
         stop.name = "SIGTERM" if at >= step else stop.name
 
     return run(config, say=silent, stop=stop, progress=progress)
-
-
-@pytest.fixture(autouse=True)
-def apart(tmp_path, monkeypatch):
-    """W&B keeps what artifacts hold beside the run, and knows no account."""
-    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-
-
-@pytest.fixture
-def server(monkeypatch):
-    import wandb
-
-    server = WandbServer()
-    monkeypatch.setenv("WANDB_BASE_URL", server.url)
-    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
-    wandb.teardown()  # it reads these once
-    yield server
-    wandb.teardown()
-    server.close()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from filelock import FileLock
 from rich.console import Console
-from support import ROOT, OfflineRun, WandbServer
+from support import ROOT, OfflineRun
 
 from bn_repro import dashboard, publish, rundir, series
 from bn_repro.compose import compose
@@ -19,29 +19,9 @@ from bn_repro.experiment import directory_of, run
 from bn_repro.study import expand
 from bn_repro.variation import USUAL_SCALE, tags_of, variation
 
+pytestmark = pytest.mark.usefixtures("apart")
 SMOKE = ["scale=smoke", "train.steps=20", "train.eval_every=10", "data.limit=500"]
 SMOKE += ["train.population_batches=2"]
-
-
-@pytest.fixture(autouse=True)
-def apart(tmp_path, monkeypatch):
-    """W&B keeps what artifacts hold beside the run, and knows no account."""
-    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-
-
-@pytest.fixture
-def server(monkeypatch):
-    import wandb
-
-    server = WandbServer()
-    monkeypatch.setenv("WANDB_BASE_URL", server.url)
-    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
-    wandb.teardown()  # it reads these once
-    yield server
-    wandb.teardown()
-    server.close()
 
 
 @pytest.fixture(scope="module")

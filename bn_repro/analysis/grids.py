@@ -44,9 +44,10 @@ class Grid:
         return not bool(np.isnan(self.values).any())
 
 
-def held_out(data: StudyData, some: bool) -> StudyData:
-    """The runs that were followed on held-out images (``some``), or those that were not."""
-    runs = data.runs
+def held_out(data: StudyData, some: bool, experiment: str | None = None) -> StudyData:
+    """The runs that were followed on held-out images (``some``), or those that were not; of all
+    experiments, or of one."""
+    runs = data.runs if experiment is None else load.select(data.runs, experiment=experiment)
     cells = runs[HELD_OUT].tolist() if HELD_OUT in runs else [None] * len(runs)
     kept = [(cell is not None and cell > 0) == some for cell in cells]
     return load.subset(data, runs.take(np.flatnonzero(kept)))

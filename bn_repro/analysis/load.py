@@ -175,7 +175,7 @@ def _run(member: Member, status: Row, manifest: Row, metrics: list[Row]) -> Row:
 def _accuracy(metrics: Iterable[dict[str, Any]]) -> dict[str, float]:
     """Final and best top1, by moving averages, on the split followed: val, or else test."""
     evaluated = [row for row in metrics if row.get("statistics") == "moving" and "top1" in row]
-    split = "val" if any(row.get("split") == "val" for row in evaluated) else "test"
+    split = rundir.followed({row.get("split") for row in evaluated})
     points = [(row["step"], _float(row["top1"])) for row in evaluated if row.get("split") == split]
     finite = [(step, top1) for step, top1 in points if np.isfinite(top1)]
     best_step, best = max(finite, key=lambda point: point[1], default=(np.nan, np.nan))

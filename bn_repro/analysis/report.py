@@ -10,7 +10,9 @@ A module may keep a table more: ``EXTRA`` is its file's name, ``extra(members, c
 (with the columns experiment, id, seed), from run directories where there are any and else from the
 ``committed`` ones; the other functions find it as ``data.extra``. ``INTERVALS`` replaces the note
 on what was resampled, ``BETWEEN`` has the commands between training and report. ``keep(data)`` are
-the rows of ``data.traces`` to keep, where that is not all; kept once, they stay.
+the rows of ``data.traces`` to keep, where that is not all; kept once, they stay. ``summary(data)``
+(a sentence or two), ``IN_SHORT`` (of the deviations) and ``CAPTIONS`` (by figure) go into the
+report over all studies. A study without a module has ``studies/default.py``.
 """
 
 from __future__ import annotations

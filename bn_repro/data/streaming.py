@@ -218,7 +218,7 @@ class _Reader(Dataset):
 
 
 def _patches(seed: int, epoch: int, indices: np.ndarray) -> list[Boxes]:
-    drawn = patch_draws(seed, epoch, indices)  # of all at once: a hash is 40 calls of NumPy's
+    drawn = patch_draws(seed, epoch, indices)  # of all at once: NumPy's time is in its calls
     return [partial(_patch, drawn[k : k + 1]) for k in range(len(indices))]
 
 

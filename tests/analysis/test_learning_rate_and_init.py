@@ -12,6 +12,9 @@ from bn_repro import rundir
 from bn_repro.analysis import load, report
 from bn_repro.analysis.load import Member, StudyData
 from bn_repro.analysis.studies import learning_rate_and_init as study
+from bn_repro.compose import compose
+from bn_repro.experiment import run
+from bn_repro.study import accuracy_of, expand
 
 RATES, STDS = (0.01, 0.1, 1.0, 10.0), (0.01, 0.1, 1.0)
 # Rows are rates, columns initial scales.
@@ -133,3 +136,16 @@ def test_half_a_grid_is_told_and_decides_nothing(members: list[Member], tmp_path
     written = report.write("learning_rate_and_init", half, tmp_path)
     assert {claim.verdict for claim in written.claims} == {"undecided"}
     assert "undecided" in (tmp_path / "README.md").read_text()
+
+
+def test_the_study_at_smoke_scale(tmp_path) -> None:
+    words = ["scale=smoke", "train.steps=2", "train.population_batches=2", f"runs={tmp_path}"]
+    config, whole, planned = compose(["study=learning_rate_and_init", *words]), False, []
+    while not whole:
+        planned, whole = expand(config.study, words, accuracy_of)
+        assert {run(p.config, say=lambda line: None).state for p in planned} == {"completed"}
+    assert len(planned) == 10  # the corners of the grid, and a best cell for each arm
+    members = [Member(*p.key, p.varied, p.directory) for p in planned]
+    written = report.write("learning_rate_and_init", members, tmp_path / "out")
+    assert written.warnings == []
+    assert {(claim.n, claim.verdict) for claim in written.claims} == {(1, "undecided")}

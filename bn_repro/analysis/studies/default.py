@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bn_repro import rundir
 from bn_repro.analysis import intervals, load, style
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.load import StudyData
@@ -74,7 +75,7 @@ def _plain(value: Any) -> Any:
 
 def curve(arm: StudyData) -> pd.DataFrame:
     """An arm's accuracy, seed by step."""
-    split = "val" if "val" in arm.curves["split"].tolist() else "test"
+    split = rundir.followed(set(arm.curves["split"]))
     return load.curve(arm, arm.runs["experiment"].tolist()[0], split=split)
 
 

@@ -44,7 +44,7 @@ RATE = "optimizer.lr"
 
 def grid(data: StudyData, experiment: str) -> Grid | None:
     """The arm's accuracy on held-out images over (rates, seeds); None where there are no runs."""
-    runs = grids.last(_block(data, experiment, held_out=True), "val", diverged=CHANCE)
+    runs = grids.last(grids.held_out(data, True, experiment), "val", diverged=CHANCE)
     return grids.grid(runs, [RATE])
 
 
@@ -54,15 +54,9 @@ def good(found: Grid) -> tuple[float, float]:
     return found.axes[0][int(low)], found.axes[0][int(high)]
 
 
-def _block(data: StudyData, experiment: str, *, held_out: bool) -> StudyData:
-    """One arm's runs of the grid, or its final ones."""
-    block = grids.held_out(data, held_out)
-    return load.subset(block, load.select(block.runs, experiment=experiment))
-
-
 def final_rate(data: StudyData, experiment: str) -> float:
     """The rate of the final runs; NaN where there are none."""
-    rates = set(_block(data, experiment, held_out=False).runs[RATE].tolist())
+    rates = set(grids.held_out(data, False, experiment).runs[RATE].tolist())
     if len(rates) > 1:
         raise ValueError(f"fig1_rates: the final runs of {experiment} have several rates: {rates}")
     return float(rates.pop()) if rates else math.nan
@@ -70,7 +64,7 @@ def final_rate(data: StudyData, experiment: str) -> float:
 
 def finals(data: StudyData) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(baseline, BN) test accuracy at their own best rates, over common seeds and steps."""
-    a, b = (load.curve(_block(data, arm, held_out=False), arm, diverged=CHANCE) for arm in ARMS)
+    a, b = (load.curve(grids.held_out(data, False, arm), arm, diverged=CHANCE) for arm in ARMS)
     seeds, steps = a.index.intersection(b.index), a.columns.intersection(b.columns)
     return a.loc[seeds, steps], b.loc[seeds, steps]
 

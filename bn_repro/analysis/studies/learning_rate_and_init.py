@@ -63,23 +63,15 @@ def targets(data: StudyData) -> tuple[float, ...]:
     return TARGETS
 
 
-def of_arm(data: StudyData, experiment: str, *, grid: bool) -> StudyData:
-    """One arm's runs of the grid, or those at its best cell."""
-    return load.subset(
-        grids.held_out(data, grid),
-        load.select(grids.held_out(data, grid).runs, experiment=experiment),
-    )
-
-
 def accuracy(data: StudyData, experiment: str, split: str = "test") -> Grid | None:
     """Accuracy at the last step over (rates, initial scales, seeds)."""
-    runs = grids.last(of_arm(data, experiment, grid=True), split, diverged=CHANCE)
+    runs = grids.last(grids.held_out(data, True, experiment), split, diverged=CHANCE)
     return grids.grid(runs, (RATE, STD))
 
 
 def steps(data: StudyData, experiment: str, target: float = TRAINS) -> Grid | None:
     """Steps to ``target`` on held-out images over the same; infinite where never."""
-    runs = of_arm(data, experiment, grid=True).runs
+    runs = grids.held_out(data, True, experiment).runs
     column = steps_to.column(target)
     if column not in runs:
         return None
@@ -95,7 +87,7 @@ def chosen(data: StudyData, experiment: str) -> tuple[int, int] | None:
 
 def finals(data: StudyData) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(baseline, BN) test accuracy at their best cells, over common fresh seeds and steps."""
-    a, b = (load.curve(of_arm(data, arm, grid=False), arm, diverged=CHANCE) for arm in ARMS)
+    a, b = (load.curve(grids.held_out(data, False, arm), arm, diverged=CHANCE) for arm in ARMS)
     seeds, at = a.index.intersection(b.index), a.columns.intersection(b.columns)
     return a.loc[seeds, at], b.loc[seeds, at]
 
@@ -326,7 +318,7 @@ def _outline(ax: Axes, inside: np.ndarray) -> None:
 
 
 def _diverged(data: StudyData, experiment: str, grid: Grid) -> np.ndarray:
-    lost = load.select(of_arm(data, experiment, grid=True).runs, state="diverged")
+    lost = load.select(grids.held_out(data, True, experiment).runs, state="diverged")
     where = set(zip(lost[RATE].tolist(), lost[STD].tolist(), strict=True))
     rates, scales = grid.axes
     return np.array([[(rate, scale) in where for scale in scales] for rate in rates])
