@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+import hydra
 import pytest
 from support import ROOT
 
-from bn_repro.compose import compose
+from bn_repro.compose import compose, plain
 from bn_repro.config import differences
 from bn_repro.experiment import run
 from bn_repro.study import expand
@@ -26,6 +27,19 @@ DATA = sorted(path.stem for path in (CONFIGS / "data").glob("*.yaml"))
 def test_an_experiment_composes_at_every_scale_under_its_own_name(experiment, scale):
     config = compose([f"experiment={experiment}", f"scale={scale}"])
     assert (config.experiment, config.scale) == (experiment, scale)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["optimizer.lr=0.5", "experiment=mnist/bn", "model.hidden=[7,8]", "scale=smoke"],
+        ["experiment=imagenet/bn_x5", "data=synthetic", "data.root=null", "runs=some/where"],
+        ["study=fig1", "train.steps=3", "wandb.tags=[a,'b c']", "study.seeds=2", "wandb=offline"],
+    ],
+)
+def test_plain_keys_are_set_as_hydra_sets_them(words):
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        assert compose(words) == plain(hydra.compose("config", overrides=words))
 
 
 @pytest.mark.parametrize("data", DATA)

@@ -187,10 +187,11 @@ def test_a_sweep_of_nothing_is_told(monkeypatch, crew, tmp_path, capsys):
 
 
 def test_titles_tell_what_is_swept_alone(monkeypatch, crew, tmp_path, capsys):
-    command(monkeypatch, "-m", *SMOKE, "optimizer.lr=0.1,1.0", f"runs={tmp_path}")
+    command(monkeypatch, "-m", *SMOKE, "optimizer.lr=0.1,1.0", "live=false", f"runs={tmp_path}")
     out = capsys.readouterr().out
     assert "mnist/bn optimizer.lr=0.1 seed 0  completed" in out
     assert "train.steps" not in out
+    assert "live" not in out
 
 
 def test_a_sweep_in_batches_has_one_table_and_one_exit_code(monkeypatch, crew, tmp_path, capsys):

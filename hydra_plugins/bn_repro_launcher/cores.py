@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
@@ -45,7 +46,7 @@ class CoresLauncher(Launcher):
         from bn_repro.study import Planned
 
         loader = self.context.config_loader
-        same = set(OmegaConf.to_container(self.config.hydra.overrides.task))  # pyright: ignore[reportArgumentType]
+        same = _as_sweepers_write(self.config.hydra.overrides.task)
         runs = []
         for overrides in job_overrides:
             composed = loader.load_sweep_config(self.config, list(overrides))
@@ -99,7 +100,14 @@ class SubmititLauncher(CoresLauncher):
         )
 
 
-def _varied(overrides: Sequence[str], same: set[Any]) -> dict[str, str]:
+def _as_sweepers_write(typed: Sequence[str]) -> set[str]:
+    """``live=false`` reaches a job as ``live=False``."""
+    words = OverridesParser.create().parse_overrides(list(typed))
+    plain = (word for word in words if not word.is_sweep_override())
+    return {f"{word.get_key_element()}={word.get_value_element_as_str()}" for word in plain}
+
+
+def _varied(overrides: Sequence[str], same: set[str]) -> dict[str, str]:
     """What tells a job from the others: not what was typed for all of them."""
     pairs = (word.split("=", 1) for word in overrides if "=" in word and word not in same)
     return {key: value for key, value in pairs if key not in ("experiment", "seed", "runs")}

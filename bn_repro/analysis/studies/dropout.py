@@ -38,9 +38,9 @@ hidden layers of 100 units.
 1,000.
 - Rate and dropout are chosen by 2 seeds from 5 rates and 5 dropouts; intervals take the choice as \
 given. The nine verdicts stand each for itself, at 95 %.
-- The grid of rates went to 3 at first. 24 of 30 settings chose 3, and on 1,000 images BN alone was \
-2.9 points worse than the baseline with its best dropout; so the grid was widened, once, by 10 and \
-30 for every setting, and the runs at the rates then chosen took the place of those before.
+- The grid of rates went to 3 at first. 24 of 30 settings chose 3, and on 1,000 images BN alone \
+was 2.9 points worse than the baseline with its best dropout; so the grid was widened, once, by 10 \
+and 30 for every setting, and the runs at the rates then chosen took the place of those before.
 - A diverged run counts as chance (0.1), also on training images. Statistics are moving averages."""
 IN_SHORT = (
     "Section 4.1's network, 10,000 steps, with dropout after each hidden layer; the paper has no "
