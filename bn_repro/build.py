@@ -240,6 +240,11 @@ def device_of(config: Config, world: World) -> torch.device:
         raise ValueError("device: 'cuda' was asked for, but torch sees no GPU; use device=auto")
     if name == "mps" and not torch.backends.mps.is_available():
         raise ValueError("device: 'mps' was asked for, but torch sees none; use device=auto")
+    if config.train.engine == "graphed" and (name != "cuda" or world.size > 1):
+        raise ValueError(
+            f"train.engine: 'graphed' is for a GPU and one rank, here are {name} and {world.size}; "
+            "use train.engine=eager"
+        )
     return torch.device(name, world.local_rank) if name == "cuda" else torch.device(name)
 
 

@@ -154,7 +154,9 @@ class TrainConfig:
     """The step at which the paper stopped; a shorter run decays its rate by as much in all."""
     batch_size: int = 60
     precision: str = "float32"
-    compile: bool = False
+    engine: str = _aside("eager")
+    """``eager``; ``graphed``, on a GPU the same kernels without the waits between their launches;
+    ``compiled`` by torch.compile, which has other kernels, BN's among them."""
     eval_every: int = 1_000
     eval_batch_size: int = _aside(1_000)
     final_splits: list[str] = field(default_factory=list)
@@ -187,6 +189,7 @@ class TrainConfig:
         for split in self.final_splits:
             _one_of("train.final_splits", split, ("train", "val", "test"))
         _one_of("train.precision", self.precision, ("float32", "bfloat16"))
+        _one_of("train.engine", self.engine, ("eager", "graphed", "compiled"))
 
 
 @dataclass

@@ -27,11 +27,12 @@ from bn_repro.config import Config
 from bn_repro.data.batches import Data
 from bn_repro.data.resident import ResidentImages
 from bn_repro.distributed import World, load_moving_averages
+from bn_repro.engine import autocast
 from bn_repro.evaluate import accuracies, scores
 from bn_repro.experiment import directory_of, finished
 from bn_repro.norm import population_statistics
 from bn_repro.record import read_json
-from bn_repro.train import Outcome, autocast, population_batches
+from bn_repro.train import Outcome, population_batches
 
 Row = dict[str, Any]
 """Of ``evaluation.jsonl``: crops, statistics, split, step, loss, top1 and, if it has, top5."""

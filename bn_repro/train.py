@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from bn_repro import checkpoint, rundir
 from bn_repro.config import Config
@@ -28,15 +26,13 @@ from bn_repro.distributed import (
     replicated,
     total,
 )
+from bn_repro.engine import ENGINES, autocast
 from bn_repro.evaluate import evaluate
 from bn_repro.norm import BatchNorm, population_statistics
 from bn_repro.record import Record
 from bn_repro.schedule import learning_rate
 from bn_repro.throughput import Waiting
 from bn_repro.trace import is_trace_step, tap
-
-AUXILIARY_WEIGHT = 0.3
-"""Of the auxiliary classifier's loss (Szegedy 2014, sec. 5)."""
 
 Progress = Callable[[int, Mapping[str, float]], None]
 """Told the step, and what was last measured: at most a few times a second."""
@@ -122,7 +118,8 @@ def train(
         record.status("running", done, saved.get("seconds", 0.0))
         model.train()
         eager = replicated(model, world, device)
-        network: Any = torch.compile(eager) if at.compile else eager
+        eagerly = ENGINES["eager"](eager, optimizer, at.precision)
+        compute = ENGINES[at.engine](eager, optimizer, at.precision)
         sites = sites_of(model, at.trace_sites)
         stochastic = any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules())
         # A GPU, and other ranks, are asked how things stand only now and then: to ask is to wait.
@@ -145,10 +142,10 @@ def train(
                 torch.manual_seed(draw_seed(config.seed, step, world.rank))
             if is_trace_step(step, every=at.trace_every, dense=at.trace_dense):
                 with tap(sites) as taps:
-                    loss, logits = gradients(eager, x, y, optimizer, at.precision)
+                    loss, logits = eagerly(x, y)
                     record.traces(taps.rows(step))
             else:
-                loss, logits = gradients(network, x, y, optimizer, at.precision)
+                loss, logits = compute(x, y)
             optimizer.step()
 
             losses.append(loss)
@@ -203,34 +200,6 @@ def of_mini_batch(
     top1 = (logits.argmax(1) == y).float().mean()
     mean = total(torch.stack([loss, top1]), world) / world.size
     return dict(zip(("loss", "top1"), mean.tolist(), strict=True))
-
-
-def gradients(
-    model: nn.Module,
-    x: torch.Tensor,
-    y: torch.Tensor,
-    optimizer: torch.optim.Optimizer,
-    precision: str = "float32",
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Forward and backward of one mini-batch: its mean cross-entropy and its logits."""
-    optimizer.zero_grad(set_to_none=True)
-    with autocast(x.device, precision):
-        logits = model(x)
-        if isinstance(logits, tuple):
-            logits, auxiliary = logits
-            extra = AUXILIARY_WEIGHT * F.cross_entropy(auxiliary.float(), y)
-        else:
-            extra = None
-        loss = F.cross_entropy(logits.float(), y)
-    (loss if extra is None else loss + extra).backward()
-    return loss.detach(), logits.detach()
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """Products in bfloat16 where asked for; BN takes its statistics in float32 all the same."""
-    if precision == "float32":
-        return nullcontext()  # a disabled autocast costs section 4.1's step 4 %
-    return torch.autocast(device.type, torch.bfloat16)
 
 
 def sites_of(model: nn.Module, names: list[str] | None) -> dict[str, nn.Module]:

@@ -9,11 +9,12 @@ so that a machine whose speed drifts, or that does other things too, misleads le
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,16 @@ import torch
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from bn_repro import rundir
 from bn_repro.compose import compose
 from bn_repro.data import imagenet
 from bn_repro.data.augment import Presentation, patch_boxes
+from bn_repro.engine import ENGINES, gradients
 from bn_repro.experiment import build, directory_of, run
-from bn_repro.train import gradients, sgd
+from bn_repro.train import sgd
 
 Row = tuple[str, str, str, str]
 
@@ -143,41 +147,102 @@ def streaming(rounds: int) -> list[Row]:
     return rows
 
 
-def gpu(rounds: int) -> list[Row]:
-    """Training steps of the full network on a GPU, in bfloat16, at both sizes."""
-    if not torch.cuda.is_available():
+def ceilings(device: torch.device) -> tuple[float, float]:
+    """What the device does at best: FLOP/s of a product in bfloat16, bytes/s of a copy."""
+    n, gigabyte = (8192, 2**30) if device.type == "cuda" else (512, 2**24)
+    a, b = torch.randn(2, n, n, dtype=torch.bfloat16, device=device)
+    source = torch.empty(gigabyte, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    flops = 2 * n**3 / seconds(lambda: a @ b, device)
+    return flops, 2 * gigabyte / seconds(lambda: target.copy_(source), device)
+
+
+def seconds(work: Callable[[], object], device: torch.device, times: int = 20) -> float:
+    """Of one call, many in a row: a GPU works behind the calls."""
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    for _ in range(5):
+        work()
+    wait()
+    begun = time.perf_counter()
+    for _ in range(times):
+        work()
+    wait()
+    return (time.perf_counter() - begun) / times
+
+
+def least_work(model: nn.Module, step: Callable[[], object]) -> tuple[int, int]:
+    """FLOPs and bytes that a training step cannot do without.
+
+    Products are counted as they are called. What the backward pass needs is written once and read
+    once; a weight is read in both passes, its gradient written and read, its momentum and itself
+    read and written.
+    """
+    kept: dict[int, int] = {}
+
+    def keep(saved: torch.Tensor) -> torch.Tensor:
+        storage = saved.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return saved
+
+    with (
+        FlopCounterMode(display=False) as counter,
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved),
+    ):
+        step()
+    weights = {p.untyped_storage().data_ptr(): p.nbytes for p in model.parameters()}
+    activations = sum(size for at, size in kept.items() if at not in weights)
+    return counter.get_total_flops(), 2 * activations + 8 * sum(weights.values())
+
+
+def gpu(
+    rounds: int,
+    device: str = "cuda",
+    sizes: Sequence[int] = (64, 224),
+    batches: Sequence[int] = (32, 256),
+    width: float = 1.0,
+) -> list[Row]:
+    """Training steps of Inception in bfloat16 on resident data: one graph a step, or eager.
+
+    The last column has how many times faster the graph is, and the share of the roofline: the time
+    of the least work at the measured ceilings over the time taken.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
         return [("GPU", "none here", "", "")]
-    rows = []
-    device = torch.device("cuda")
-    for size in (64, 224):
-        for batch in (32, 256):
-            words = ["experiment=imagenet/bn_x5", "data=synthetic", f"data.image_size={size}"]
-            config = compose([*words, "model.width=1.0", "data.train_images=512"])
-            model, data = build(config)
-            model = model.to(device)
-            optimizer = sgd(model, config)
-            x, y = next(
-                iter(
-                    data.train_batches(
-                        seed=0, first_step=1, steps=1, batch_size=batch, device=device
-                    )
-                )
-            )
+    rows, there = [], torch.device(device)
+    flops, bandwidth = ceilings(there)
+    for size, batch in itertools.product(sizes, batches):
+        words = ["experiment=imagenet/bn_x5", "data=synthetic", f"data.image_size={size}"]
+        config = compose([*words, f"model.width={width}", "data.train_images=512"])
+        model, data = build(config)
+        model = model.to(there).train()
+        optimizer = sgd(model, config)
+        first = data.train_batches(seed=0, first_step=1, steps=1, batch_size=batch, device=there)
+        x, y = next(iter(first))
+        pair: dict[str, Callable[[], object]] = {}
+        for engine in ("graphed", "eager") if device == "cuda" else ("eager", "eager"):
+            compute = ENGINES[engine](model, optimizer, "bfloat16")
 
-            def steps(count: int, model=model, x=x, y=y, optimizer=optimizer) -> float:
-                torch.cuda.synchronize()
-                begun = time.perf_counter()
-                for _ in range(count):
-                    gradients(model, x, y, optimizer, "bfloat16")
-                    optimizer.step()
-                torch.cuda.synchronize()
-                return (time.perf_counter() - begun) / count
+            def step(compute=compute, x=x, y=y, optimizer=optimizer) -> None:
+                compute(x, y)
+                optimizer.step()
 
-            steps(20)
-            second = statistics.median(steps(30) for _ in range(rounds))
-            rows.append(
-                (f"GPU, {size}x{size}, batch {batch}", f"{batch / second:.0f} images/s", "", "")
+            pair[engine] = step
+        times = [[seconds(step, there) for step in pair.values()] for _ in range(rounds)]
+        ours, eager = (statistics.median(column[k] for column in times) for k in (0, -1))
+        work, traffic = least_work(model, pair["eager"])
+        share = max(work / flops, traffic / bandwidth) / ours
+        rows.append(
+            (
+                f"Inception on {device} at {size}, batch {batch}",
+                f"{batch / ours:,.0f} images/s",
+                f"eager {batch / eager:,.0f}",
+                f"{eager / ours:.2f}, {100 * share:.1f} % of the roofline",
             )
+        )
     return rows
 
 

@@ -10,7 +10,7 @@ FLOORS = [
     {"norm"},
     {"models", "data", "schedule"},
     {"trace", "record", "mirror", "series", "published", "checkpoint", "distributed"},
-    {"train", "evaluate", "throughput"},
+    {"engine", "train", "evaluate", "throughput"},
     {"compose", "catalogue", "variation", "door", "build", "experiment", "predictions"},
     {"study", "progress", "scheduler", "cluster", "status", "watch", "evaluation", "publish"}
     | {"dashboard", "cli"},

@@ -349,7 +349,7 @@ def test_an_error_in_training_leaves_its_traceback_in_the_run(tmp_path, monkeypa
     def broken(*args, **kwargs):
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr("bn_repro.train.gradients", broken)
+    monkeypatch.setattr("bn_repro.engine.gradients", broken)
     config = config_of(tmp_path)
     outcome = run(config, say=silent)
     assert (outcome.state, outcome.error) == ("failed", "RuntimeError: out of luck")

@@ -1,0 +1,34 @@
+"""The benchmark's own arithmetic, and that its parts run; what they measure is not judged here."""
+
+import re
+import runpy
+
+import pytest
+import torch
+from support import ROOT
+from torch import nn
+
+BENCHMARK = runpy.run_path(str(ROOT / "scripts" / "benchmark.py"))
+
+
+def test_the_least_work_of_a_layer():
+    """Two products of its size, for there is no gradient of its input; x, W and W's gradient."""
+    model, x = nn.Linear(4, 3, bias=False), torch.randn(5, 4)
+    flops, traffic = BENCHMARK["least_work"](model, lambda: model(x).sum().backward())
+    assert flops == 2 * (2 * 5 * 4 * 3)
+    assert traffic == 2 * x.nbytes + 8 * model.weight.nbytes
+
+
+def test_the_part_for_a_gpu_runs_on_what_there_is():
+    (row,) = BENCHMARK["gpu"](1, device="cpu", sizes=(32,), batches=(4,), width=0.125)
+    assert row[0] == "Inception on cpu at 32, batch 4"
+    found = re.fullmatch(r"([\d.]+), ([\d.]+) % of the roofline", row[3])
+    assert found is not None
+    ratio, share = map(float, found.groups())
+    assert ratio == 1.0  # both are eager there
+    assert 0 <= share < 100
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_is_told():
+    assert BENCHMARK["gpu"](1) == [("GPU", "none here", "", "")]
