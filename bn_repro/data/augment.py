@@ -177,7 +177,7 @@ def distort(x: torch.Tensor, distortion: torch.Tensor) -> torch.Tensor:
         red, green, blue = (x[:, c : c + 1] for c in range(3))
         grey = (red * GREY[0]).add_(green, alpha=GREY[1]).add_(blue, alpha=GREY[2])
         mean = grey.mean(dim=(2, 3), keepdim=True)
-        blend = torch.addcmul(contrast * mean, colour, grey)
+        blend = grey.mul_(colour).add_(contrast * mean)  # one of the two is 0
         torch.lerp(blend, x, factor, out=x).clamp_(0.0, 1.0)
     return x.add_(distortion[:, 9:, None, None])
 

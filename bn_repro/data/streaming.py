@@ -100,7 +100,7 @@ class StreamedImages:
         )
         requests = ((epoch, indices[own].numpy()) for epoch, indices in order)
         augmented = self._presentation.augmentation
-        view = partial(_patches, seed) if augmented else partial(_centre_crop, self.shape[1])
+        view = partial(patches, seed) if augmented else partial(_centre_crop, self.shape[1])
         return self._distorted(seed, self._read("train", requests, view, device))
 
     def eval_batches(
@@ -157,7 +157,7 @@ class StreamedImages:
         """Each request with its crops, uint8 (B, K, size, size, 3), and labels, on ``device``."""
         on_gpu = torch.device(device).type == "cuda"
         loader = DataLoader(
-            _Reader(self._listing, split, view, self.shape[1], self.quarantine.limit),
+            Reader(self._listing, split, view, self.shape[1], self.quarantine.limit),
             sampler=requests,
             batch_size=None,
             num_workers=self._workers,
@@ -189,7 +189,7 @@ class StreamedImages:
                 yield presented(images[:, 0], shown.channels_last), y
 
 
-class _Reader(Dataset):
+class Reader(Dataset):
     """What a worker does: reads the whole mini-batch of a request. It draws nothing at random.
 
     A file that cannot be read is reported, never raised: from a worker an error comes as a page.
@@ -203,7 +203,7 @@ class _Reader(Dataset):
         self, request: Request
     ) -> tuple[Request, torch.Tensor, torch.Tensor, list[str]] | str:
         epoch, indices = request
-        images, labels, faults = [], [], []
+        images, labels, faults = np.empty(0), [], []
         for index, boxes in zip(indices.tolist(), self.view(epoch, indices), strict=True):
             try:
                 cut, label, failed = read(
@@ -211,13 +211,16 @@ class _Reader(Dataset):
                 )
             except CorruptImage as error:
                 return str(error)
-            faults += failed
-            images.append(cut)
+            if not labels:
+                images = np.empty((len(indices), *cut.shape), np.uint8)
+            images[len(labels)] = cut  # kept for a stack, cuts would all lie in fresh memory
             labels.append(label)
-        return request, torch.from_numpy(np.stack(images)), torch.tensor(labels), faults
+            faults += failed
+        return request, torch.from_numpy(images), torch.tensor(labels), faults
 
 
-def _patches(seed: int, epoch: int, indices: np.ndarray) -> list[Boxes]:
+def patches(seed: int, epoch: int, indices: np.ndarray) -> list[Boxes]:
+    """The ``View`` of training: a random patch of each image."""
     drawn = patch_draws(seed, epoch, indices)  # of all at once: NumPy's time is in its calls
     return [partial(_patch, drawn[k : k + 1]) for k in range(len(indices))]
 
