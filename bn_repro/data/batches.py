@@ -6,8 +6,8 @@ one would have met, on any number of loader workers.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,9 +15,14 @@ import torch
 SHUFFLINGS = ("full", "within_shard", "fixed")
 SHARD = 1024  # examples to a shard; ImageNet's usual TFRecord shards hold about 1,250
 
+Batches = Iterator[tuple[torch.Tensor, torch.Tensor]]
+"""x (B, *shape) float32 and y (B,) int64, mini-batch by mini-batch."""
+Order = Iterator[tuple[int, torch.Tensor]]
+"""Epoch and indices (B,) of each mini-batch."""
 
-class Data(Protocol):
-    """A data set as the trainer and the evaluation see it."""
+
+class Data(ABC):
+    """A data set as the trainer and the evaluation see it; a subclass makes the examples."""
 
     name: str
     fingerprint: str
@@ -27,6 +32,7 @@ class Data(Protocol):
     """Of one example as the network sees it."""
     splits: dict[str, int]
     """Number of examples of each split: "train" and "test" or "val"."""
+    shuffling: str
 
     def train_batches(
         self,
@@ -38,9 +44,25 @@ class Data(Protocol):
         rank: int = 0,
         world: int = 1,
         device: torch.device | str = "cpu",
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Mini-batches of the steps ``first_step`` to ``steps``: x (B, *shape), y (B,) int64."""
-        ...
+    ) -> Batches:
+        """This rank's ``batch_size`` examples of the mini-batches ``first_step`` to ``steps``.
+
+        A pure function of (seed, step); the ranks' parts, in order, are the global mini-batch.
+        ValueError, at the call, where the training set is smaller than one global mini-batch.
+        """
+        assert 0 <= rank < world
+        n = self.splits["train"]
+        steps_per_epoch(n, batch_size * world)
+        order = batch_indices(
+            n,
+            seed=seed,
+            first_step=first_step,
+            steps=steps,
+            global_batch=batch_size * world,
+            shuffling=self.shuffling,
+        )
+        own = slice(rank * batch_size, (rank + 1) * batch_size)
+        return self._trained_on(((epoch, i[own]) for epoch, i in order), seed, device)
 
     def eval_batches(
         self,
@@ -50,9 +72,31 @@ class Data(Protocol):
         rank: int = 0,
         world: int = 1,
         device: torch.device | str = "cpu",
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Every example of ``split`` once, in a fixed order."""
-        ...
+    ) -> Batches:
+        """Every example of ``split`` once over all ranks, in stored order.
+
+        Each rank has a contiguous part; the last mini-batch of a part may be short.
+        """
+        return self._evaluated_on(split, self._cuts(split, batch_size, rank, world), device)
+
+    def _cuts(self, split: str, batch_size: int, rank: int, world: int) -> Iterator[slice]:
+        """This rank's part of a split, mini-batch by mini-batch."""
+        assert 0 <= rank < world
+        if split not in self.splits:
+            known = ", ".join(self.splits)
+            raise ValueError(f"split {split!r} is unknown; {self.name} has {known}")
+        start, stop = (self.splits[split] * r // world for r in (rank, rank + 1))
+        return (slice(i, min(i + batch_size, stop)) for i in range(start, stop, batch_size))
+
+    @abstractmethod
+    def _trained_on(self, order: Order, seed: int, device: torch.device | str) -> Batches:
+        """The mini-batches of split "train" that ``order`` names."""
+
+    @abstractmethod
+    def _evaluated_on(
+        self, split: str, cuts: Iterator[slice], device: torch.device | str
+    ) -> Batches:
+        """The parts ``cuts`` of a split."""
 
 
 def steps_per_epoch(n: int, global_batch: int) -> int:

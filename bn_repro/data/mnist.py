@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bn_repro.data.batches import SHUFFLINGS, batch_indices, steps_per_epoch
+from bn_repro.data.batches import SHUFFLINGS, Batches, Order
 from bn_repro.data.idx import Digits, downloaded, read_idx_set
+from bn_repro.data.resident import Resident
 
 THRESHOLD = 127
 """A pixel above it is ink: the paper's images are binary, and its threshold is not given."""
@@ -29,13 +30,13 @@ PACKED_SPLITS = {
 """Images of each split in ``PACKED``, in its order, and the SHA-256 of the split's content."""
 
 
-class InMemory:
-    """A data set held whole in memory: ``batches.Data`` on resident tensors.
+class DigitRows(Resident):
+    """A set of small images and digits, each image one row.
 
     x is float32 (B, H*W) in [0, 1], y int64 (B,). The last ``held_out`` training images, by index,
     are the split "val"; of those before them "train" is all, or ``limit`` drawn without replacement
     from ``limit_seed`` (with one seed, a smaller limit draws a part of a larger one). "test" is
-    always whole. Each split goes to a device when first asked for there, and stays.
+    always whole.
     """
 
     def __init__(
@@ -66,18 +67,22 @@ class InMemory:
         if shuffling not in SHUFFLINGS:
             raise ValueError(f"data.shuffling: {shuffling!r} is unknown; one of {SHUFFLINGS}")
         chosen = slice(0, kept) if limit is None else _drawn(kept, limit, limit_seed)
-        self._stored = {"train": (train.images[chosen], train.labels[chosen])}
+        stored = {"train": (train.images[chosen], train.labels[chosen])}
         if held_out:
-            self._stored["val"] = (train.images[kept:], train.labels[kept:])
-        self._stored["test"] = (test.images, test.labels)
-        self._resident: dict[tuple[str, torch.device], tuple[torch.Tensor, torch.Tensor]] = {}
+            stored["val"] = (train.images[kept:], train.labels[kept:])
+        stored["test"] = (test.images, test.labels)
+        super().__init__(
+            {
+                s: (torch.tensor(x).flatten(1), torch.tensor(y).long())
+                for s, (x, y) in stored.items()
+            }
+        )
         self._white = white
-        self._shuffling = shuffling
+        self.shuffling = shuffling
 
         self.name = name
         self.classes = classes
         self.shape = (int(np.prod(train.images.shape[1:])),)
-        self.splits = {split: len(y) for split, (_, y) in self._stored.items()}
         content = {
             "train": train.digest,
             "test": test.digest,
@@ -87,80 +92,29 @@ class InMemory:
         }
         self.fingerprint = _sha256(json.dumps(content, sort_keys=True).encode())
 
-    def train_batches(
-        self,
-        *,
-        seed: int,
-        first_step: int,
-        steps: int,
-        batch_size: int,
-        rank: int = 0,
-        world: int = 1,
-        device: torch.device | str = "cpu",
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """This rank's ``batch_size`` examples of the mini-batches ``first_step`` to ``steps``.
+    def _trained_on(self, order: Order, seed: int, device: torch.device | str) -> Batches:
+        x, y = self.on(device, "train")
+        indices = (i.to(y.device) for _, i in order)
+        return ((self._inputs(x.index_select(0, i)), y.index_select(0, i)) for i in indices)
 
-        A pure function of (seed, step); the ranks' parts, in order, are the global mini-batch.
-        ValueError, at the call, where the training set is smaller than one global mini-batch.
-        """
-        assert 0 <= rank < world
-        x, y = self._on(device, "train")
-        steps_per_epoch(len(y), batch_size * world)
-        own = slice(rank * batch_size, (rank + 1) * batch_size)
-        order = batch_indices(
-            len(y),
-            seed=seed,
-            first_step=first_step,
-            steps=steps,
-            global_batch=batch_size * world,
-            shuffling=self._shuffling,
-        )
-        mine = (indices[own].to(y.device) for _, indices in order)
-        return ((self._inputs(x.index_select(0, i)), y.index_select(0, i)) for i in mine)
-
-    def eval_batches(
-        self,
-        split: str,
-        *,
-        batch_size: int,
-        rank: int = 0,
-        world: int = 1,
-        device: torch.device | str = "cpu",
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Every example of ``split`` once over all ranks, in stored order.
-
-        Each rank has a contiguous part; the last mini-batch of a part may be short.
-        """
-        assert 0 <= rank < world
-        x, y = self._on(device, split)
-        start, stop = (len(y) * r // world for r in (rank, rank + 1))
-        cuts = range(start, stop, batch_size)
-        parts = (slice(i, min(i + batch_size, stop)) for i in cuts)
-        return ((self._inputs(x[part]), y[part]) for part in parts)
+    def _evaluated_on(
+        self, split: str, cuts: Iterator[slice], device: torch.device | str
+    ) -> Batches:
+        x, y = self.on(device, split)
+        return ((self._inputs(x[cut]), y[cut]) for cut in cuts)
 
     def _inputs(self, pixels: torch.Tensor) -> torch.Tensor:
         # Kept as bytes and widened here: gathering 60 rows takes a quarter of the time of floats.
         x = pixels.to(torch.float32)
         return x if self._white == 1 else x.div_(self._white)
 
-    def _on(self, device: torch.device | str, split: str) -> tuple[torch.Tensor, torch.Tensor]:
-        if split not in self._stored:
-            raise ValueError(
-                f"split {split!r} is unknown; {self.name} has {', '.join(self.splits)}"
-            )
-        key = (split, torch.device(device))
-        if key not in self._resident:
-            images, labels = (torch.tensor(a, device=device) for a in self._stored[split])
-            self._resident[key] = (images.flatten(1), labels.long())
-        return self._resident[key]
-
 
 def mnist_binary(
     held_out: int = 0, limit: int | None = None, limit_seed: int = 0, shuffling: str = "full"
-) -> InMemory:
+) -> DigitRows:
     """MNIST's 60,000 + 10,000 digits, each pixel 0 or 1 (> 127), from the file in this package."""
     train, test = _read_packed(PACKED)
-    return InMemory(
+    return DigitRows(
         "mnist_binary",
         train,
         test,
@@ -183,7 +137,7 @@ def mnist_grey(
     limit: int | None = None,
     limit_seed: int = 0,
     shuffling: str = "full",
-) -> InMemory:
+) -> DigitRows:
     """MNIST in grey, in [0, 1], or any other set of that format such as Fashion-MNIST.
 
     ``root`` holds the four IDX files, gzipped or not: directly, in ``raw`` or in ``MNIST/raw``.
@@ -194,7 +148,7 @@ def mnist_grey(
         train, test = read_idx_set(downloaded(), published=True, classes=classes)
     else:
         train, test = read_idx_set(Path(root).expanduser(), classes=classes)
-    return InMemory(
+    return DigitRows(
         name,
         binarized(train) if binarize else train,
         binarized(test) if binarize else test,

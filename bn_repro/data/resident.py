@@ -1,4 +1,4 @@
-"""Images that live in memory, on the device where there is one, augmented there by the batch."""
+"""Data that live in memory, and images that are augmented there by the batch."""
 
 from __future__ import annotations
 
@@ -17,17 +17,34 @@ from bn_repro.data.augment import (
     presented,
     resample,
 )
-from bn_repro.data.batches import batch_indices, steps_per_epoch
-
-Batches = Iterator[tuple[torch.Tensor, torch.Tensor]]
+from bn_repro.data.batches import Batches, Data, Order
 
 
-class ResidentImages:
-    """``batches.Data`` on uint8 images (N, size, size, 3) and labels (N,) of "train" and "val".
+class Resident(Data):
+    """Data held in memory, examples and labels of each split.
 
-    x is float32 (B, 3, size, size), normalized by ``augment.MEAN`` and ``STD``; y is int64 (B,). On
-    the CPU the arrays are used where they are, a memory map included; to a device a split is copied
-    when first asked for there, and stays.
+    On the CPU they are used where they are, a memory map included; to another device a split is
+    copied when first asked for there, and stays.
+    """
+
+    def __init__(self, stored: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
+        self.splits = {split: len(y) for split, (_, y) in stored.items()}
+        here = torch.device("cpu")
+        self._copies = {(split, here): pair for split, pair in stored.items()}
+
+    def on(self, device: torch.device | str, split: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """A split's examples and labels, on ``device``."""
+        key = (split, torch.device(device))
+        if key not in self._copies:
+            examples, labels = self._copies[split, torch.device("cpu")]
+            self._copies[key] = (examples.to(device), labels.to(device))
+        return self._copies[key]
+
+
+class ResidentImages(Resident):
+    """uint8 images (N, size, size, 3) and labels (N,) of "train" and "val".
+
+    x is float32 (B, 3, size, size), normalized by ``augment.MEAN`` and ``STD``; y is int64 (B,).
     """
 
     def __init__(
@@ -45,41 +62,14 @@ class ResidentImages:
         self.class_names = class_names
         self.classes = len(class_names)
         self.shape: tuple[int, ...] = (3, size, size)
-        self.splits = {split: len(y) for split, y in labels.items()}
-        self._stored = {
-            s: (torch.from_numpy(images[s]), torch.from_numpy(labels[s])) for s in labels
-        }
-        self._resident: dict[tuple[str, torch.device], tuple[torch.Tensor, torch.Tensor]] = {}
+        self.shuffling = presentation.shuffling
         self._presentation = presentation
-
-    def train_batches(
-        self,
-        *,
-        seed: int,
-        first_step: int,
-        steps: int,
-        batch_size: int,
-        rank: int = 0,
-        world: int = 1,
-        device: torch.device | str = "cpu",
-    ) -> Batches:
-        """This rank's ``batch_size`` examples of the mini-batches ``first_step`` to ``steps``.
-
-        A pure function of (seed, step); the ranks' parts, in order, are the global mini-batch.
-        ValueError, at the call, where the training set is smaller than one global mini-batch.
-        """
-        assert 0 <= rank < world
-        images, labels = self._on(device, "train")
-        steps_per_epoch(len(labels), batch_size * world)
-        order = batch_indices(
-            len(labels),
-            seed=seed,
-            first_step=first_step,
-            steps=steps,
-            global_batch=batch_size * world,
-            shuffling=self._presentation.shuffling,
+        super().__init__(
+            {s: (torch.from_numpy(images[s]), torch.from_numpy(labels[s])) for s in labels}
         )
-        own = slice(rank * batch_size, (rank + 1) * batch_size)
+
+    def _trained_on(self, order: Order, seed: int, device: torch.device | str) -> Batches:
+        images, labels = self.on(device, "train")
 
         def batch(epoch: int, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             there = index.to(images.device)
@@ -88,7 +78,7 @@ class ResidentImages:
                 return presented(chosen, self._presentation.channels_last), y
             return self._augmented(chosen, seed, epoch, index.numpy()), y
 
-        return (batch(epoch, indices[own]) for epoch, indices in order)
+        return (batch(epoch, index) for epoch, index in order)
 
     def _augmented(
         self, images: torch.Tensor, seed: int, epoch: int, index: np.ndarray
@@ -103,23 +93,13 @@ class ResidentImages:
             x = distort(x, together[:, 5:])
         return normalize(x, self._presentation.channels_last)
 
-    def eval_batches(
-        self,
-        split: str,
-        *,
-        batch_size: int,
-        rank: int = 0,
-        world: int = 1,
-        device: torch.device | str = "cpu",
+    def _evaluated_on(
+        self, split: str, cuts: Iterator[slice], device: torch.device | str
     ) -> Batches:
-        """Every image of ``split`` once over all ranks, whole: the single crop of a small image.
-
-        Each rank has a contiguous part; the last mini-batch of a part may be short.
-        """
-        return (
-            (presented(images, self._presentation.channels_last), y)
-            for images, y in self._parts(split, batch_size, rank, world, device)
-        )
+        """Whole images: the single crop of a small one."""
+        images, labels = self.on(device, split)
+        channels_last = self._presentation.channels_last
+        return ((presented(images[cut], channels_last), labels[cut]) for cut in cuts)
 
     def multi_crop_batches(
         self,
@@ -138,27 +118,9 @@ class ResidentImages:
         """
         size = self.shape[1]
         boxes = crops.multi_crop(size, size, size, crops.SQUARES if repeated else (0.0,))
+        cuts = self._cuts(split, batch_size, rank, world)
+        images, labels = self.on(device, split)
         return (
-            (torch.cat(list(crops.crops(images, boxes, size)), dim=1), y)
-            for images, y in self._parts(split, batch_size, rank, world, device)
+            (torch.cat(list(crops.crops(images[cut], boxes, size)), dim=1), labels[cut])
+            for cut in cuts
         )
-
-    def _parts(
-        self, split: str, batch_size: int, rank: int, world: int, device: torch.device | str
-    ) -> Batches:
-        assert 0 <= rank < world
-        images, labels = self._on(device, split)
-        start, stop = (len(labels) * r // world for r in (rank, rank + 1))
-        cuts = (slice(i, min(i + batch_size, stop)) for i in range(start, stop, batch_size))
-        return ((images[cut], labels[cut]) for cut in cuts)
-
-    def _on(self, device: torch.device | str, split: str) -> tuple[torch.Tensor, torch.Tensor]:
-        if split not in self._stored:
-            raise ValueError(
-                f"split {split!r} is unknown; {self.name} has {', '.join(self.splits)}"
-            )
-        key = (split, torch.device(device))
-        if key not in self._resident:
-            images, labels = self._stored[split]
-            self._resident[key] = (images.to(device), labels.to(device))
-        return self._resident[key]

@@ -28,7 +28,7 @@ from bn_repro.data.augment import (
     pixels,
     presented,
 )
-from bn_repro.data.batches import batch_indices, steps_per_epoch
+from bn_repro.data.batches import Batches, Data, Order
 from bn_repro.data.decode import QUARANTINE_LIMIT, Boxes, CorruptImage, Quarantine, read
 from bn_repro.data.files import SPLITS, Listing
 
@@ -36,11 +36,10 @@ Request = tuple[int, np.ndarray]
 """Epoch, and indices (B,) of a mini-batch."""
 View = Callable[[int, np.ndarray], Sequence[Boxes]]
 """What is cut out of each image of a mini-batch, given its request."""
-Batches = Iterator[tuple[torch.Tensor, torch.Tensor]]
 
 
-class StreamedImages:
-    """``batches.Data`` on the image files of a listing, with splits "train" and "val".
+class StreamedImages(Data):
+    """The image files of a listing, with splits "train" and "val".
 
     x is float32 (B, 3, size, size), normalized; y is int64 (B,). ``workers`` processes read ahead;
     with 0 a mini-batch is read when it is asked for. The fingerprint covers the files' names and
@@ -65,60 +64,23 @@ class StreamedImages:
         self.shape: tuple[int, ...] = (3, size, size)
         self.splits = {split: len(listing.labels[split]) for split in SPLITS}
         self.quarantine = Quarantine(on_error, limit)
+        self.shuffling = presentation.shuffling
         self._listing = listing
         self._presentation = presentation
         self._workers = workers
 
-    def train_batches(
-        self,
-        *,
-        seed: int,
-        first_step: int,
-        steps: int,
-        batch_size: int,
-        rank: int = 0,
-        world: int = 1,
-        device: torch.device | str = "cpu",
-    ) -> Batches:
-        """This rank's ``batch_size`` examples of the mini-batches ``first_step`` to ``steps``.
-
-        A pure function of (seed, step); the ranks' parts, in order, are the global mini-batch.
-        ValueError, at the call, where the training set is smaller than one global mini-batch; while
-        iterating, for a file that cannot be read.
-        """
-        assert 0 <= rank < world
-        n = self.splits["train"]
-        steps_per_epoch(n, batch_size * world)
-        own = slice(rank * batch_size, (rank + 1) * batch_size)
-        order = batch_indices(
-            n,
-            seed=seed,
-            first_step=first_step,
-            steps=steps,
-            global_batch=batch_size * world,
-            shuffling=self._presentation.shuffling,
-        )
-        requests = ((epoch, indices[own].numpy()) for epoch, indices in order)
+    def _trained_on(self, order: Order, seed: int, device: torch.device | str) -> Batches:
+        requests = ((epoch, index.numpy()) for epoch, index in order)
         augmented = self._presentation.augmentation
         view = partial(patches, seed) if augmented else partial(_centre_crop, self.shape[1])
         return self._distorted(seed, self._read("train", requests, view, device))
 
-    def eval_batches(
-        self,
-        split: str,
-        *,
-        batch_size: int,
-        rank: int = 0,
-        world: int = 1,
-        device: torch.device | str = "cpu",
+    def _evaluated_on(
+        self, split: str, cuts: Iterator[slice], device: torch.device | str
     ) -> Batches:
-        """Every image of ``split`` once over all ranks: shorter side 256/224 of size, centre crop.
-
-        Each rank has a contiguous part; the last mini-batch of a part may be short.
-        """
+        """The centre crop, the shorter side scaled to 256/224 of its size."""
         channels_last = self._presentation.channels_last
-        requests = self._parts(split, batch_size, rank, world)
-        read = self._read(split, requests, partial(_centre_crop, self.shape[1]), device)
+        read = self._read(split, _all(cuts), partial(_centre_crop, self.shape[1]), device)
         return ((presented(images[:, 0], channels_last), y) for _, images, y in read)
 
     def multi_crop_batches(
@@ -134,22 +96,12 @@ class StreamedImages:
 
         At 224 the crops of one image take 87 MB: keep the mini-batch small.
         """
-        requests = self._parts(split, batch_size, rank, world)
+        requests = _all(self._cuts(split, batch_size, rank, world))
         read = self._read(split, requests, partial(_multi_crop, self.shape[1]), device)
         return (
             (presented(images.flatten(0, 1)).view(len(y), -1, *self.shape), y)
             for _, images, y in read
         )
-
-    def _parts(self, split: str, batch_size: int, rank: int, world: int) -> Iterator[Request]:
-        assert 0 <= rank < world
-        if split not in self.splits:
-            raise ValueError(
-                f"split {split!r} is unknown; {self.name} has {', '.join(self.splits)}"
-            )
-        start, stop = (self.splits[split] * r // world for r in (rank, rank + 1))
-        cuts = range(start, stop, batch_size)
-        return ((0, np.arange(i, min(i + batch_size, stop))) for i in cuts)
 
     def _read(
         self, split: str, requests: Iterator[Request], view: View, device: torch.device | str
@@ -217,6 +169,10 @@ class Reader(Dataset):
             labels.append(label)
             faults += failed
         return request, torch.from_numpy(images), torch.tensor(labels), faults
+
+
+def _all(cuts: Iterator[slice]) -> Iterator[Request]:
+    return ((0, np.arange(cut.start, cut.stop)) for cut in cuts)
 
 
 def patches(seed: int, epoch: int, indices: np.ndarray) -> list[Boxes]:

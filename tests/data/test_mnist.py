@@ -84,12 +84,12 @@ def write_set(root: Path, train=None, test=None, *, zipped: bool = False) -> Pat
     return root
 
 
-def whole(data: mnist.InMemory, split: str) -> tuple[torch.Tensor, torch.Tensor]:
+def whole(data: mnist.DigitRows, split: str) -> tuple[torch.Tensor, torch.Tensor]:
     x, y = zip(*data.eval_batches(split, batch_size=1000), strict=True)
     return torch.cat(x), torch.cat(y)
 
 
-def stream(data: mnist.InMemory, **wanted):
+def stream(data: mnist.DigitRows, **wanted):
     defaults: dict[str, Any] = {"seed": 3, "first_step": 1, "steps": 40, "batch_size": 8}
     return list(data.train_batches(**(defaults | wanted)))
 
@@ -101,7 +101,7 @@ def equal(a, b) -> bool:
 
 
 @pytest.fixture(scope="module")
-def binary() -> mnist.InMemory:
+def binary() -> mnist.DigitRows:
     return mnist.mnist_binary()
 
 
@@ -419,7 +419,7 @@ def test_unknown_split(binary):
 
 
 @pytest.fixture
-def numbered(tmp_path) -> mnist.InMemory:
+def numbered(tmp_path) -> mnist.DigitRows:
     """70 images of 1x2 pixels, the first of which is the image's number."""
     images = np.stack([np.arange(70), np.zeros(70)], axis=1).astype(np.uint8).reshape(70, 1, 2)
     write_set(tmp_path, (images, (np.arange(70) % 10).astype(np.uint8)), (images, images[:, 0, 0]))
