@@ -113,6 +113,7 @@ def test_each_of_the_seven_changes_is_one_of_bn_x5(key):
         ("bn_x30", "bn_x5", {"optimizer.lr": 0.045}),
         ("bn_x5_sigmoid", "bn_x5", {"model.nonlinearity": "sigmoid"}),
         ("inception_x5", "inception", {"optimizer.lr": 0.0075}),
+        ("bn_baseline_x5", "inception_x5", {"model.norm": "batch"}),
         ("inception_sigmoid", "inception", {"model.nonlinearity": "sigmoid"}),
     ],
 )

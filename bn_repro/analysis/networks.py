@@ -33,6 +33,7 @@ class Setting(NamedTuple):
 
 INCEPTION = Setting("imagenet/inception")
 BN_BASELINE = Setting("imagenet/bn_baseline")
+BN_BASELINE_X5 = Setting("imagenet/bn_baseline_x5")
 BN_X5 = Setting("imagenet/bn_x5")
 BN_X30 = Setting("imagenet/bn_x30")
 BN_SIGMOID = Setting("imagenet/bn_x5_sigmoid")

@@ -13,6 +13,7 @@ from bn_repro.analysis import failures, load, networks, report
 from bn_repro.analysis.load import Member, StudyData
 from bn_repro.analysis.networks import (
     BN_BASELINE,
+    BN_BASELINE_X5,
     BN_SIGMOID,
     BN_X5,
     BN_X30,
@@ -32,6 +33,7 @@ MADE_UP = {
     BN_X30: (0.47, 2_900),
     BN_SIGMOID: (0.21, 3_600),
     X5: (0.34, 5_200),
+    BN_BASELINE_X5: (0.40, 2_200),
     SIGMOID: (0.01, 3_000),
     failures.X5_SMALL: (0.01, 3_000),
     failures.X5_LARGE: (0.01, 3_000),
@@ -153,6 +155,16 @@ def test_a_network_that_never_arrives_is_no_faster(data: StudyData, make_run) ->
     assert found.estimate == 0.0
     words = fig3.findings(data)
     assert "| BN-x5-Sigmoid | > 10,000 (> 10,000, > 10,000, > 10,000) | never | - | - |" in words
+
+
+def test_bn_alone_is_set_beside_none_at_both_rates(data: StudyData) -> None:
+    words = fig3.findings(data)
+    for rate, pair in ("0.0015", (BN_BASELINE, INCEPTION)), ("0.0075", (BN_BASELINE_X5, X5)):
+        bn, none = (100 * networks.best(data, network).mean() for network in pair)
+        said = f"at rate {rate} the maximum is {bn:.1f} % with BN and {none:.1f} % without "
+        assert f"{said}({bn - none:+.2f} [" in words
+    before = load.load([m for m in data.members if m.experiment != BN_BASELINE_X5.experiment])
+    assert "at two rates" not in fig3.findings(before)
 
 
 def test_findings(data: StudyData) -> None:
