@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from bn_repro import catalogue
-from bn_repro.compose import CONFIGS
+from bn_repro.compose import CONFIGS, plain
 from bn_repro.config import Config
 
 COMPLETED, FAILED, BAD_INPUT, PREEMPTED = 0, 1, 2, 75
@@ -39,19 +39,22 @@ last_words: Callable[[], None] | None = None
 OmegaConf.register_new_resolver("catalogue", catalogue.listing)  # for configs/hydra/help
 
 
-def main(task: Callable[[DictConfig], int] | str) -> NoReturn:
-    """Compose the command line's configuration, do ``task`` with it, and exit with its code.
+def main(module: str, *, sweeps: bool = False) -> NoReturn:
+    """Compose the command line's configuration and exit with what ``bn_repro.<module>.main`` makes
+    of it.
 
-    A ``task`` given by name is that function of :mod:`bn_repro.cli`.
+    ``-m`` is for a script that ``sweeps``: Hydra gives the jobs to a launcher, which trains.
     """
     global exit_code, last_words
     exit_code, last_words = COMPLETED, None
+    if not sweeps and {"-m", "--multirun"} & set(sys.argv[1:]):
+        sys.exit(refuse(ValueError("-m: sweeps are for train.py; give study=... to this script")))
 
     def guarded(composed: DictConfig) -> None:
         global exit_code
         try:
-            do = getattr(import_module("bn_repro.cli"), task) if isinstance(task, str) else task
-            exit_code = do(composed)
+            task = import_module(f"bn_repro.{module}").main
+            exit_code = task(plain(composed))
         except (HydraException, OmegaConfBaseException) as error:  # from a study's compositions
             exit_code = refuse(error, FAILED)
         except ValueError as error:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from bn_repro import predictions, rundir
+from bn_repro import door, predictions, progress, rundir
 from bn_repro.analysis import ensembles
 from bn_repro.config import Config, StudyConfig
 from bn_repro.distributed import launched_world
@@ -23,6 +23,18 @@ from bn_repro.study import Planned, accuracy_of, expand
 
 Found = list[tuple[str, Row]]
 """Titles of runs, or of an ensemble, each with a row of its evaluation."""
+
+
+def main(config: Config) -> int:
+    """Evaluate finished runs, those of one experiment or of a study, and their ensemble."""
+    console = progress.console()
+    try:
+        found = evaluate_all(config, door.words(), console)
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on from here")
+        return door.PREEMPTED
+    console.print(table(found))
+    return door.COMPLETED
 
 
 def evaluate_all(config: Config, words: Sequence[str], console: Console) -> Found:

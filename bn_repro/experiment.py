@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 import traceback
@@ -42,7 +43,7 @@ from bn_repro.record import (
     write_status,
 )
 from bn_repro.train import Outcome, Progress, train
-from bn_repro.variation import tags_of
+from bn_repro.variation import arm_of, tags_of
 
 Say = Callable[[str], None]
 
@@ -128,7 +129,7 @@ def run(
         done = None if config.force else already(config, world.size)
         if done is not None:
             say(f"{directory}: already {done.state} at step {done.step} (force=true starts over)")
-            return done
+            return tell_sweep(directory, done, config, world)
         torch.set_num_threads(config.threads)
         model, data = build(config)
         fit(config, model, data, world)
@@ -143,7 +144,8 @@ def run(
                 same_data(directory, data)
             done = finished(directory) if world.main else None
             if anywhere(done is not None, world, device):
-                return done or finished(directory) or _stopped(directory)
+                done = done or finished(directory) or _stopped(directory)
+                return tell_sweep(directory, done, config, world)
             try:
                 if world.main:
                     _begin(directory, config, device, world, data)
@@ -192,7 +194,18 @@ def mirror_of(config: Config, world: World) -> Mirror:
     """Where the run is shown besides its directory."""
     if config.wandb.mode == "disabled" or not world.main:
         return NoMirror()
-    return WandbMirror(place_of(config), tags_of(asdict(config)))
+    words = asdict(config)
+    return WandbMirror(place_of(config), tags_of(words), arm_of(words))
+
+
+def tell_sweep(directory: Path, done: Outcome, config: Config, world: World) -> Outcome:
+    """``done``, the outcome of a run that was finished before; where a W&B agent asks for it, the
+    run is shown under the agent's own id, since its sweep waits for the metric."""
+    if os.environ.get("WANDB_SWEEP_ID"):
+        mirror = mirror_of(config, world)
+        mirror.begin(directory)
+        mirror.finish(done.state)
+    return done
 
 
 def place_of(config: Config) -> Place:

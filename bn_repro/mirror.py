@@ -77,8 +77,9 @@ def written(place: Place, run_id: str) -> list[Path]:
 class Shown:
     """The W&B run of a run directory, open. Its methods raise what W&B raises.
 
-    Raises Refused where an offline file of this run is out of our hands: `wandb sync` would append
-    the new one to it, all rows again. ``force`` lets it.
+    ``arm`` is what it shares with its other seeds: a dashboard draws a line for each. Raises
+    Refused where an offline file of this run is out of our hands: `wandb sync` would append the new
+    one to it, all rows again. ``force`` lets it.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Shown:
         local: Local,
         place: Place,
         tags: Sequence[str],
+        arm: str = "",
         *,
         live: bool = False,
         force: bool = False,
@@ -96,17 +98,18 @@ class Shown:
                 f"cannot go on from there; publish the rest with wandb=online"
             )
         self.local, self.place, self.tags = local, place, list(tags)
-        experiment, varied = local.config["experiment"], [tag for tag in tags if "=" in tag]
+        experiment = local.config["experiment"]
+        arm = arm or experiment
         made = {key: value for key, value in local.manifest.items() if key != "resumed"}
         self.run = begin(
             place,
             local.id,
             live=live,
-            name=" ".join([experiment, *varied, f"seed {local.config['seed']}"]),
+            name=f"{arm} seed {local.config['seed']}",
             group=experiment,
             job_type="train",
             tags=[tag[:TAG_LENGTH] for tag in tags],
-            config={**local.config, "manifest": made},
+            config={**local.config, "arm": arm, "manifest": made},
         )
         self._mark(whole=False)
         self.run.define_metric("step", hidden=True)
@@ -172,15 +175,16 @@ class WandbMirror:
     whole, and can be published later.
     """
 
-    def __init__(self, place: Place, tags: Sequence[str] = ()) -> None:
-        self._place, self._tags = place, tags
+    def __init__(self, place: Place, tags: Sequence[str] = (), arm: str = "") -> None:
+        self._place, self._tags, self._arm = place, tags, arm
         self._shown: Shown | None = None
 
     def begin(self, directory: Path) -> None:
         """Show what the records in ``directory`` hold already."""
 
         def start() -> None:
-            self._shown = Shown(Local.read(directory), self._place, self._tags, live=True)
+            local = Local.read(directory)
+            self._shown = Shown(local, self._place, self._tags, self._arm, live=True)
 
         self._try(start)
 

@@ -14,12 +14,18 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from bn_repro import evaluation, mirror, predictions, rundir
+from bn_repro import door, evaluation, mirror, predictions, progress, rundir
 from bn_repro.analysis import load, results
 from bn_repro.config import Config
 from bn_repro.experiment import finished, place_of
 from bn_repro.published import Local, Place, Refused, line_of
-from bn_repro.variation import tags_of
+from bn_repro.variation import arm_of, at_scale, tags_of
+
+
+def main(config: Config) -> int:
+    """Send finished records to W&B: of an experiment, a study, or all under the runs directory."""
+    whole = publish_all(config, door.words(), progress.console())
+    return door.COMPLETED if whole else door.FAILED
 
 
 def publish_all(config: Config, words: Sequence[str], console: Console) -> bool:
@@ -86,7 +92,8 @@ def published(directory: Path, config: Config, place: Place) -> str:
         tags = list(dict.fromkeys(tags))
         if not config.force and run.is_sent(place, tags):
             return "there already"
-        mirror.Shown(run, place, tags, force=config.force).finish(done.state)
+        shown = mirror.Shown(run, place, tags, arm_of(run.config), force=config.force)
+        shown.finish(done.state)
     return "sent"
 
 
@@ -107,13 +114,13 @@ def show_report(config: Config, study: str, folder: Path) -> None:
     if place.mode == "disabled":
         return
     try:
-        _report(place, study, folder, config.wandb.tags)
+        _report(place, study, at_scale(study, config.scale), folder, config.wandb.tags)
     except Exception as error:
         line = line_of(error)
         print(f"wandb: {line}; the report in {folder} is whole", file=sys.stderr)
 
 
-def _report(place: Place, study: str, folder: Path, tags: Sequence[str]) -> None:
+def _report(place: Place, study: str, group: str, folder: Path, tags: Sequence[str]) -> None:
     files = sorted(path for path in folder.iterdir() if path.is_file())
     digest = hashlib.sha256(b"".join(path.name.encode() + path.read_bytes() for path in files))
     name = f"report-{study}-{digest.hexdigest()[:8]}"
@@ -123,8 +130,8 @@ def _report(place: Place, study: str, folder: Path, tags: Sequence[str]) -> None
     run = mirror.begin(
         place,
         name,
-        name=f"{study}, report",
-        group=study,
+        name=f"{group}, report",
+        group=group,
         job_type="report",
         tags=[study, *tags],
         config={"study": study},

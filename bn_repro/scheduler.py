@@ -200,11 +200,14 @@ def deaf() -> Iterator[None]:
 
 
 def _context() -> Any:
-    """Runs are forked from a server that has imported torch once, where the system can fork."""
+    """Runs are forked from a server that has imported torch once, where the system can fork.
+
+    Its compiler too: the first optimizer imports that, in 1.5 s, however it is going to train.
+    """
     if "forkserver" not in mp.get_all_start_methods():
         return mp.get_context("spawn")
     context = mp.get_context("forkserver")
-    context.set_forkserver_preload(["bn_repro.scheduler"])
+    context.set_forkserver_preload(["bn_repro.scheduler", "torch._dynamo"])
     with deaf():  # Ctrl-C is for the runs: they listen once they are there
         forkserver.ensure_running()
     return context

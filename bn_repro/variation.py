@@ -28,6 +28,18 @@ def tags_of(config: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(tag for tag in tags if tag))
 
 
+def arm_of(config: Mapping[str, Any]) -> str:
+    """What a run shares with its other seeds, in words: ``mnist/bn smoke optimizer.lr=0.5``."""
+    varied = [f"{key}={value}" for key, value in variation(config).items()]
+    return " ".join([at_scale(config["experiment"], config["scale"]), *varied])
+
+
+def at_scale(experiment: str, scale: str) -> str:
+    """``mnist/bn`` at its usual scale, ``mnist/bn smoke`` at another."""
+    usual = scale in ("default", USUAL_SCALE.get(experiment.split("/")[0]))
+    return experiment if usual else f"{experiment} {scale}"
+
+
 def variation(config: Mapping[str, Any]) -> dict[str, Any]:
     """The keys whose values are not those of the experiment's file at the same scale."""
     words = [f"{key}={config[key]}" for key in ("experiment", "scale")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from bn_repro import rundir, status
+from bn_repro import door, progress, rundir, status
 from bn_repro.config import Config
 from bn_repro.progress import duration, percent
 from bn_repro.status import FINISHED, Look, Row
@@ -178,3 +179,10 @@ def show(config: Config, words: Sequence[str], console: Console) -> None:
         return rows
 
     follow(f"study {config.study.name}", read, console, config.live)
+
+
+def main(config: Config) -> int:
+    """Follow until all is over; Ctrl-C ends it, and is no failure."""
+    with suppress(KeyboardInterrupt):
+        show(config, door.words(), progress.console())
+    return door.COMPLETED

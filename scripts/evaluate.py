@@ -5,8 +5,7 @@ python scripts/evaluate.py experiment=imagenet/bn_x30 evaluation.seeds=[0,1,2]
 python scripts/evaluate.py study=fig4
 """
 
-from bn_repro import cli
+from bn_repro import door
 
 if __name__ == "__main__":
-    cli.refuse_sweeps()
-    cli.main(cli.evaluate)
+    door.main("evaluation")

@@ -5,8 +5,7 @@ python scripts/publish_wandb.py wandb=online study=fig1
 python scripts/publish_wandb.py wandb=offline experiment=mnist/bn seed=0
 """
 
-from bn_repro import cli
+from bn_repro import door
 
 if __name__ == "__main__":
-    cli.refuse_sweeps()
-    cli.main(cli.publish)
+    door.main("publish")

@@ -3,7 +3,7 @@
 python scripts/report.py study=fig1
 """
 
-from bn_repro import cli
+from bn_repro import door
 
 if __name__ == "__main__":
-    cli.main(cli.report)
+    door.main("reporting")

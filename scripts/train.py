@@ -6,4 +6,4 @@ python scripts/train.py experiment=mnist/bn seed=0
 from bn_repro import door
 
 if __name__ == "__main__":
-    door.main("train")
+    door.main("training", sweeps=True)

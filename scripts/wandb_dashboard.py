@@ -1,20 +1,11 @@
-"""Save Figures 1 to 4 as a report in the W&B project that the runs are in; it prints its address.
+"""Save a report in the W&B project that the runs are in, and print its address.
 
-python scripts/wandb_dashboard.py wandb.entity=NAME wandb.project=bn-repro
+python scripts/wandb_dashboard.py                          Figures 1 to 4
+python scripts/wandb_dashboard.py study=dropout            a study's runs, a line for each setting
+python scripts/wandb_dashboard.py 'wandb.tags=[mine]'      the runs with that tag
 """
 
-from omegaconf import DictConfig
-
-from bn_repro import cli, dashboard
-from bn_repro.compose import plain
-
-
-def save(composed: DictConfig) -> int:
-    """Save the report."""
-    print(dashboard.save(plain(composed).wandb))
-    return cli.COMPLETED
-
+from bn_repro import door
 
 if __name__ == "__main__":
-    cli.refuse_sweeps()
-    cli.main(save)
+    door.main("dashboard")

@@ -8,10 +8,9 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
-import torch
 from support import ROOT, WandbServer
 
-torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it; pytest-xdist's own process needs no torch
 
 
 @pytest.fixture

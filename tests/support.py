@@ -1,18 +1,103 @@
-"""Where the repository is; and W&B without W&B: its files read back, and a server on loopback."""
+"""Where the repository is; commands without the seconds that a new process takes to import torch;
+and W&B without W&B: its files read back, and a server on loopback."""
 
 from __future__ import annotations
 
 import gzip
 import json
+import os
+import runpy
+import signal
 import struct
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
+
+
+# --- commands -------------------------------------------------------------------------------------
+
+
+def call(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *words: str,
+    script: str = "train.py",
+) -> tuple[int, str, str]:
+    """The exit code of a command and what it prints; in this process."""
+    path = str(ROOT / "scripts" / script)
+    monkeypatch.setattr(sys, "argv", [path, *words])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(path, run_name="__main__")
+    code, printed = end.value.code or 0, capsys.readouterr()
+    assert isinstance(code, int)
+    return code, printed.out, printed.err
+
+
+class Forked:
+    """A function in a process of its own, to be waited for and killed as ``Popen``'s are.
+
+    It is forked from the scheduler's server, which has imported torch.
+    """
+
+    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
+        from bn_repro.scheduler import _context
+
+        context = _context()
+        pipes = [context.Pipe(duplex=False) for _ in range(2)]
+        self._said = [ours for ours, _ in pipes]
+        theirs = [theirs for _, theirs in pipes]
+        self._process = context.Process(
+            target=_piped, args=(*theirs, function, *arguments), daemon=True
+        )
+        self._process.start()
+        for end in theirs:
+            end.close()
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code, once it has one."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        """The same."""
+        return self._process.exitcode
+
+    def kill(self) -> None:
+        """By SIGKILL."""
+        self._process.kill()
+
+    def communicate(self, timeout: float = 120) -> tuple[str, str]:
+        """What it said, once it has ended; a few lines, which the pipes hold until then."""
+        self._process.join(timeout)
+        assert self.returncode is not None, f"not over within {timeout} s"
+        out, err = (os.fdopen(end.fileno(), closefd=False).read() for end in self._said)
+        return out, err
+
+
+def _piped(
+    out: Connection, err: Connection, function: Callable[..., object], *arguments: object
+) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which the server does not hear
+    for end, stream in ((out, 1), (err, 2)):
+        os.dup2(end.fileno(), stream)
+        end.close()
+    function(*arguments)
+
+
+def train(words: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+    """``train.py`` with these words, for :class:`Forked`; ``env`` is besides the server's."""
+    os.environ.update(env or {})
+    sys.argv = [str(ROOT / "scripts" / "train.py"), *words]
+    runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 # --- offline files: W&B 0.31 has no reader of its own any more ------------------------------------
@@ -123,6 +208,8 @@ class WandbServer:
         if "query Viewer" in query:
             viewer = {"id": "U", "entity": "me", "username": "me", "email": "", "flags": "{}"}
             return {"viewer": {**viewer, "teams": {"edges": []}}}
+        if "query GetDefaultEntity" in query:
+            return {"viewer": {"id": "U", "entity": "me"}}
         if "query RunResumeStatus" in query:
             return {"model": {**project, "bucket": self._bucket(asked["name"])}}
         if "mutation UpsertBucket" in query:

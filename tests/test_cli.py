@@ -4,7 +4,6 @@ import gzip
 import operator
 import os
 import re
-import runpy
 import shlex
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from dataclasses import fields
 
 import pytest
 import yaml
-from support import ROOT
+from support import ROOT, call
 
 from bn_repro import catalogue
 from bn_repro.compose import compose
@@ -66,16 +65,6 @@ def test_bad_input_is_told_and_leaves_nothing(tmp_path, words, code, said, monke
     assert out == ""
     assert "HYDRA_FULL_ERROR" not in os.environ
     assert not (tmp_path / "runs").exists()
-
-
-def call(monkeypatch, capsys, *words, script="train.py"):
-    """A command's exit code and what it prints; in this process, a new one takes seconds."""
-    path = str(ROOT / "scripts" / script)
-    monkeypatch.setattr(sys, "argv", [path, *words])
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(path, run_name="__main__")
-    printed = capsys.readouterr()
-    return end.value.code or 0, printed.out, printed.err
 
 
 def answer(monkeypatch, capsys, *words):

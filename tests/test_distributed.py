@@ -1,14 +1,18 @@
-"""Two ranks under torchrun: one network, each sample once, one writer, and exact resume."""
+"""Two ranks: one network, each sample once, one writer, and exact resume.
+
+One run is under torchrun; those of the others are started here with what torchrun tells them.
+"""
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
 
 import pytest
 import torch
-from support import ROOT
+from support import ROOT, Forked, train
 
 from bn_repro import checkpoint, rundir
 from bn_repro.compose import compose
@@ -18,21 +22,29 @@ from bn_repro.experiment import run
 WORDS = ["experiment=mnist/bn", "scale=smoke", "train.steps=40", "train.checkpoint_every=10"]
 
 
-def start(runs, *words):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    call = [*command, "scripts/train.py", *WORDS, f"runs={runs}", *words]
+def directory_of(runs, *words):
     config = compose([*WORDS, *words])
-    pipe = subprocess.PIPE
-    process = subprocess.Popen(call, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True)
-    return process, rundir.run_directory(runs, config.experiment, run_id(config, world=2), 0)
+    return rundir.run_directory(runs, config.experiment, run_id(config, world=2), 0)
 
 
 def torchrun(runs, *words):
-    process, directory = start(runs, *words)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    return out, directory
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    call = [*command, "scripts/train.py", *WORDS, f"runs={runs}", *words]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(call, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True)
+
+
+def ranks(runs, *words):
+    """What two ranks say together, and where their run lies."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    env = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    every = [*WORDS, f"runs={runs}", *words]
+    begun = [Forked(train, every, {"RANK": k, "LOCAL_RANK": k, **env}) for k in "01"]
+    said = [process.communicate() for process in begun]
+    assert [process.returncode for process in begun] == [0, 0], said
+    return "".join(out for out, _ in said), directory_of(runs, *words)
 
 
 def rows(directory):
@@ -48,7 +60,7 @@ def state(directory):
 @pytest.fixture(scope="module")
 def synchronized(tmp_path_factory):
     words = ["train.batch_size=30", "model.norm=sync_batch"]
-    return torchrun(tmp_path_factory.mktemp("ranks"), *words)
+    return ranks(tmp_path_factory.mktemp("ranks"), *words)
 
 
 def test_synchronized_ranks_train_as_one_process_on_the_joined_batch(synchronized, tmp_path):
@@ -83,12 +95,12 @@ def test_rank_0_alone_writes_and_speaks(synchronized):
 
 def test_replicas_keep_their_own_statistics_and_resume_exactly(tmp_path):
     words = ["train.batch_size=30", "train.steps=200", "train.checkpoint_every=20"]
-    _, whole = torchrun(tmp_path / "whole", *words)
+    _, whole = ranks(tmp_path / "whole", *words)
     replicas = state(whole)["replicas"]
     assert len(replicas) == 2
     assert not torch.equal(*replicas)
 
-    process, cut = start(tmp_path / "cut", *words)
+    process, cut = torchrun(tmp_path / "cut", *words), directory_of(tmp_path / "cut", *words)
     status = cut / rundir.STATUS
     while not status.exists() or json.loads(status.read_text())["step"] < 20:
         assert process.poll() is None, process.communicate()
@@ -98,7 +110,7 @@ def test_replicas_keep_their_own_statistics_and_resume_exactly(tmp_path):
     stopped = json.loads(status.read_text())
     assert stopped["state"] == "preempted"
     assert 20 <= stopped["step"] < 200
-    torchrun(tmp_path / "cut", *words)
+    ranks(tmp_path / "cut", *words)
     assert (cut / rundir.METRICS).read_bytes() == (whole / rundir.METRICS).read_bytes()
     again = state(cut)["replicas"]
     assert all(torch.equal(a, b) for a, b in zip(replicas, again, strict=True))

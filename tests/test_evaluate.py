@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from support import call
 from torch import nn
 from torch.nn import functional as F
 
-from bn_repro import checkpoint, cli, evaluation, predictions, rundir
+from bn_repro import checkpoint, door, evaluation, predictions, reporting, rundir
 from bn_repro.analysis import ensembles
 from bn_repro.build import build
 from bn_repro.compose import compose
@@ -321,13 +322,22 @@ def test_values_that_make_no_sense_are_told(words, said):
     [
         (["experiment=mnist/bn", "scale=smoke"], "has not begun"),
         ([], "nothing to evaluate"),
-        (["-m", "experiment=mnist/bn", "seed=0,1"], "-m: sweeps are for train.py"),
     ],
 )
-def test_bad_input_is_a_line_and_an_exit_code(script, tmp_path, words, said):
-    done = script("evaluate.py", *words, f"runs={tmp_path / 'runs'}")
+def test_bad_input_is_a_line_and_an_exit_code(monkeypatch, capsys, tmp_path, words, said):
+    words = [*words, f"runs={tmp_path / 'runs'}"]
+    code, out, err = call(monkeypatch, capsys, *words, script="evaluate.py")
+    assert code == 2
+    assert said in err
+    assert "Traceback" not in out + err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_sweeps_are_for_training(script, tmp_path):
+    words = ["-m", "experiment=mnist/bn", "seed=0,1", f"runs={tmp_path / 'runs'}"]
+    done = script("evaluate.py", *words)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert "-m: sweeps are for train.py" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert not (tmp_path / "runs").exists()
 
@@ -405,28 +415,28 @@ def test_ctrl_c_is_told_and_what_was_evaluated_stays(monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(evaluation, "evaluate_all", interrupted)
-    monkeypatch.setattr(cli, "words", list)
-    monkeypatch.setattr(cli, "plain", lambda composed: composed)
-    assert cli.evaluate(compose(WORDS)) == cli.PREEMPTED  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr(door, "words", list)
+    assert evaluation.main(compose(WORDS)) == door.PREEMPTED
     assert "the same command goes on from here" in capsys.readouterr().out
 
 
-def test_figure_4_goes_from_runs_to_verdicts(script, tmp_path, capsys):
-    words = ["study=fig4", "scale=smoke", "train.steps=4", f"runs={tmp_path}"]
+def test_figure_4_goes_from_runs_to_verdicts(monkeypatch, tmp_path, capsys):
+    words = ["study=fig4", "scale=smoke", "train.steps=4", "data.train_images=64"]
+    words.append(f"runs={tmp_path}")
     config = compose(words)
     runs, _ = expand(config.study, words, lambda run: 0.5)
     for planned in runs:
         assert run(planned.config, say=silent).state == "completed"
-    done = script("evaluate.py", *words)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("144 crops: 64 images") == 7
-    assert done.stdout.count("ensemble of 6") == 1
+    code, told, err = call(monkeypatch, capsys, *words, script="evaluate.py")
+    assert code == 0, err
+    assert told.count("144 crops: 16 images") == 7
+    assert told.count("ensemble of 6") == 1
     out = tmp_path / "fig4"
-    cli.report_study(replace(config, out=str(out)), words)
+    reporting.report_study(replace(config, out=str(out)), words)
     assert "undecided" in capsys.readouterr().out
     names = {path.name for path in out.iterdir()}
     assert {"README.md", "evaluations.csv", "runs.csv", "figure4.svg", "figure4.png"} <= names
-    shown = next(x for x in done.stdout.splitlines() if "ensemble of 6" in x).split()
+    shown = next(x for x in told.splitlines() if "ensemble of 6" in x).split()
     by_report = (out / "evaluations.csv").read_text().splitlines()
     six = next(r for r in by_report if "1+2+3+4+5+6" in r).split(",")
     assert (f"{100 * float(six[-4]):.1f}", f"{float(six[-5]):.3f}") == (shown[-4], shown[-1])

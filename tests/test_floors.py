@@ -13,7 +13,7 @@ FLOORS = [
     {"engine", "train", "evaluate", "throughput"},
     {"compose", "catalogue", "variation", "door", "build", "experiment", "predictions"},
     {"study", "progress", "scheduler", "cluster", "status", "watch", "evaluation", "publish"}
-    | {"dashboard", "cli"},
+    | {"dashboard", "training", "reporting"},
 ]
 PLAIN = ("norm", "models", "data", "schedule")
 """Rooms that take plain arguments and know nothing of the configuration."""
@@ -78,7 +78,7 @@ def test_analysis_needs_no_torch():
 
 
 def test_hydra_stops_at_the_door():
-    door = {"compose", "door", "cli"}
+    door = {"compose", "door", "training"}
     for path in SOURCES:
         if room_of(path) not in door:
             libraries = {n.split(".")[0] for n in imports(path)}

@@ -70,6 +70,11 @@ def test_an_offline_run_holds_what_the_local_records_hold(tmp_path):
     assert (shown.about.run_group, shown.about.job_type) == ("mnist/bn", "train")
     assert {"batch", "mlp", "smoke", "optimizer.lr=0.5", "data.limit=2000"} <= {*shown.about.tags}
     assert shown.config["optimizer"]["lr"] == 0.5
+    arm = shown.config["arm"]
+    assert arm.startswith("mnist/bn smoke ")  # its scale, where it is not the usual one
+    assert "optimizer.lr=0.5" in arm.split()
+    assert "seed" not in arm
+    assert shown.about.display_name == f"{arm} seed 0"
     assert shown.config["manifest"]["data"]
 
     told = load.load([Member("mnist/bn", "", 0, directory=directory)])
@@ -211,6 +216,44 @@ def test_a_sweep_names_its_runs_itself(directory, tmp_path, monkeypatch):
     monkeypatch.undo()
     wandb.teardown()
     assert OfflineRun(tmp_path).about.run_id == "abc123"
+
+
+def told(outcome):
+    return outcome.state, outcome.step, outcome.top1
+
+
+def test_a_sweep_that_asks_for_a_finished_run_sees_it(tmp_path, server, monkeypatch):
+    """Its controller waits for the metric, under the id that it gave the run."""
+    import wandb
+
+    words = [*WORDS, f"runs={tmp_path}"]
+    begun = told(run(compose(words), say=silent))
+    online = compose([*words, "wandb=online"])
+    assert told(run(online, say=silent)) == begun
+    assert server.runs == {}  # it shows itself to none but an agent
+
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
+    monkeypatch.setenv("WANDB_RUN_ID", "abc123")
+    wandb.teardown()
+    assert told(run(online, say=silent)) == begun
+    assert [*server.runs] == ["abc123"]
+    history = server.history("abc123")
+    local = [{"step": s, **values} for s, values in series.history(directory_of(online))]
+    assert [{k: v for k, v in row.items() if k[0] != "_"} for row in history] == local
+    summary = server.summary("abc123")
+    assert summary["state"] == "completed"
+    assert summary["test/top1"] == summary["final_top1"] == begun[2]
+
+
+def test_an_agent_has_no_part_in_a_run_without_wandb(tmp_path, monkeypatch, capsys):
+    words = [*WORDS, f"runs={tmp_path}"]
+    begun = told(run(compose(words), say=silent))
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
+    monkeypatch.setitem(sys.modules, "wandb", None)  # importing it is an error
+    assert told(run(compose(words), say=silent)) == begun
+    assert capsys.readouterr().err == ""
+    assert told(run(compose([*words, "wandb=online"]), say=silent)) == begun
+    assert capsys.readouterr().err.startswith("wandb: ")
 
 
 def test_trouble_over_there_never_ends_a_run(tmp_path, monkeypatch, capsys):

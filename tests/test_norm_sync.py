@@ -1,19 +1,15 @@
-"""Synchronized batch norm: two processes with unequal shares equal one with the joined mini-batch.
-
-Run as a script, this file is one of the two processes.
-"""
+"""Synchronized BN: two processes with unequal shares equal one with the joined mini-batch."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from support import Forked
 from torch import Tensor, nn
 
 from bn_repro import norm
@@ -64,7 +60,9 @@ def one_step(model: nn.Module, share: slice) -> dict[str, Tensor]:
     return results
 
 
-def main(rank: int, directory: Path) -> None:
+def one_of_two(rank: int, directory: Path) -> None:
+    """What each process does; the results are in a file."""
+    warnings.simplefilter("error")
     torch.set_num_threads(1)
     store = f"file://{directory / 'store'}"
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=len(SHARES))
@@ -89,24 +87,9 @@ def main(rank: int, directory: Path) -> None:
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Tensor]]:
     directory = tmp_path_factory.mktemp("ranks")
-    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-W", "error", __file__, str(rank), str(directory)],
-            env=os.environ | {"PYTHONPATH": path},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(len(SHARES))
-    ]
-    try:
-        for process in processes:
-            output, _ = process.communicate(timeout=120)
-            assert process.returncode == 0, output
-    finally:
-        for process in processes:
-            process.kill()
+    processes = [Forked(one_of_two, rank, directory) for rank in range(len(SHARES))]
+    said = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
     return [torch.load(directory / f"{rank}.pt", weights_only=True) for rank in range(len(SHARES))]
 
 
@@ -153,7 +136,3 @@ def test_one_sample_on_each_rank_is_a_mini_batch_of_two(ranks):
     for results, expected in zip(ranks, (-1.0, 1.0), strict=True):
         assert results["one each"].item() == pytest.approx(expected, rel=1e-4)
         assert results["variance of one each"].item() == pytest.approx(0.9 + 0.1 / 2)
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))

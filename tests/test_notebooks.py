@@ -26,6 +26,7 @@ NOTEBOOKS = {
     "figure2_3": (("fig3",), 4),
     "figure4": (("fig4",), 2),
     "learning_rate_and_init": (("learning_rate_and_init",), 3),
+    "your_own": (("fig1",), 2),
 }
 """The studies that each reads, and how many pictures it draws at least."""
 METADATA = {
@@ -69,13 +70,15 @@ def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def run(name: str, where: Path, folder: Path | None = None) -> NotebookNode:
-    """The notebook as a kernel started in ``where`` leaves it, up to its first error."""
+def run(name: str, where: Path, folder: Path | str | None = None, then: str = "") -> NotebookNode:
+    """The notebook as a kernel started in ``where`` leaves it, up to its first error; ``then`` is a
+    cell more at its end."""
     notebook = nbformat.read(path_of(name), 4)
     if folder is not None:
         setup = notebook.cells[1]
         assert setup.source.count(HERE) == 1
         setup.source = setup.source.replace(HERE, f"FOLDER = {str(folder)!r}")
+    notebook.cells += [nbformat.v4.new_code_cell(then)] if then else []
     config = Config()
     config.KernelManager.transport = "ipc"  # sockets with names: no ports, nothing to encrypt
     config.KernelManager.ip = str(Path(os.environ["JUPYTER_RUNTIME_DIR"]) / "kernel")
@@ -141,3 +144,25 @@ def test_a_notebook_shows_other_runs(tmp_path: Path):
     shown = json.dumps(notebook)
     assert "dropout" in shown
     assert "**holds**" in shown
+
+
+@pytest.mark.usefixtures("quiet")
+def test_any_runs_have_a_notebook(tmp_path: Path):
+    """Arms that differ in a key; one that died before its first evaluation, and a run to come."""
+    how = {"steps": 2_000, "traces": False}
+    for seed in (0, 1):
+        write_run(tmp_path / "runs", "mnist/baseline", seed, **how)
+        write_run(tmp_path / "runs", "mnist/bn", seed, top=0.9, **how)
+    write_run(tmp_path / "runs", "mnist/bn", 0, id="dead", dies_at=100, traces=False)
+    write_run(tmp_path / "runs", "mnist/bn", 7, id="running", state="running", **how)
+    notebook = run("your_own", tmp_path, "runs", then="print(left.get_legend_handles_labels()[1])")
+    assert ran_through(notebook)
+    assert pictures(notebook) == NOTEBOOKS["your_own"][1]
+    (table,) = (
+        o.data["text/html"] for o in outputs(notebook, "execute_result") if "text/html" in o.data
+    )
+    for arm in ("mnist/baseline, model.norm=False", "mnist/bn, model.norm=True", "(dead)"):
+        assert arm in table
+    assert "running" not in table
+    (labels,) = (s.text for s in outputs(notebook, "stream"))
+    assert labels.count("mnist/bn, model.norm=True") == 1

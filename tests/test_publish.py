@@ -1,4 +1,4 @@
-"""Local records sent to W&B later: all of them, once; and sweeps, reports and the dashboard."""
+"""Local records sent to W&B later: all of them, once; and sweeps and reports."""
 
 import json
 import re
@@ -12,9 +12,8 @@ from filelock import FileLock
 from rich.console import Console
 from support import ROOT, OfflineRun
 
-from bn_repro import dashboard, publish, rundir, series
+from bn_repro import publish, rundir, series
 from bn_repro.compose import compose
-from bn_repro.config import WandbConfig
 from bn_repro.experiment import directory_of, run
 from bn_repro.study import expand
 from bn_repro.variation import USUAL_SCALE, tags_of, variation
@@ -191,6 +190,10 @@ def test_a_report_shows_figures_tables_and_verdicts(tmp_path, capsys):
     claims = json.loads((folder / "claims.json").read_text())
     assert shown.summary[f"claim/{claims[0]['id']}"] == claims[0]["verdict"]
 
+    other = ["study=fig1", "scale=smoke", "wandb=offline", f"wandb.dir={tmp_path / 'other'}"]
+    publish.show_report(compose(other), "fig1", folder)
+    assert OfflineRun(tmp_path / "other").about.run_group == "fig1 smoke"  # beside no other
+
     publish.show_report(config, "fig1", tmp_path / "nothing")
     assert re.search(r"^wandb: .*the report in .*nothing is whole$", capsys.readouterr().err)
 
@@ -239,35 +242,3 @@ def test_the_sweep_runs_as_the_agent_calls_it(server, tmp_path, monkeypatch):
     assert sweep["metric"]["name"] in server.history("abc123")[-1]
     assert sweep["metric"]["name"] in server.summary("abc123")
     assert {"test/top1", "val/top1"} <= set(server.history("abc123")[-1])
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the library's own, as it is imported
-def test_the_dashboard_names_what_is_logged(runs, server):
-    address = dashboard.save(WandbConfig(entity="me", project="bn"))
-    assert address.startswith(f"{server.url}/me/bn/reports/")
-    (spec,) = server.requests
-    panels = [
-        panel["config"]
-        for block in json.loads(spec)["blocks"]
-        if block["type"] == "panel-grid"
-        for panel in block["metadata"]["panelBankSectionConfig"]["panels"]
-    ]
-    named = {key for config in panels for key in config.get("metrics", [])}
-    on_mnist = compose([*ONE, f"runs={runs}"])
-    logged = {k for _, values in series.history(directory_of(on_mnist)) for k in values}
-    assert "val/top1" in named  # of ImageNet: as values_of names the rows of its held-out split
-    logged |= series.values_of(
-        {"step": 1, "split": "val", "statistics": "moving", "top1": 0.5}
-    ).keys()
-    logged |= {*series.summary_of(directory_of(on_mnist)), *map(series.steps_key, series.TARGETS)}
-    logged |= {series.evaluation_key(n, "moving", k) for n in (1, 144) for k in ("top1", "top5")}
-    assert named <= logged
-    for study, figure in dashboard.REPORTS.items():
-        folder = ROOT / "results" / study
-        assert not folder.exists() or (folder / f"{figure}.png").exists()
-
-
-def test_without_its_library_the_dashboard_says_so(monkeypatch):
-    monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
-    with pytest.raises(ValueError, match="wandb-workspaces, .* is not installed; pip install"):
-        dashboard.save(WandbConfig())

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from support import ROOT
+from support import ROOT, call
 
 WORDS = ["experiment=mnist/bn", "scale=smoke", "train.steps=200000", "train.checkpoint_every=50"]
 
@@ -18,14 +18,14 @@ def start():
     """Begin a sweep as a user would; none outlives its test."""
     begun = []
 
-    def call(runs, *words):
+    def start(runs, *words):
         command = [sys.executable, "scripts/train.py", "-m", *WORDS, "seed=0,1,2", f"runs={runs}"]
         pipe = subprocess.PIPE
         options = {"stdout": pipe, "stderr": pipe, "text": True, "start_new_session": True}
         begun.append(subprocess.Popen([*command, *words], cwd=ROOT, **options))
         return begun[-1]
 
-    yield call
+    yield start
     for process in begun:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -62,8 +62,9 @@ def test_ctrl_c_stops_all_runs_in_order(start, tmp_path, to):
     assert "preempted" in out
 
 
-def test_a_killed_run_harms_no_other(start, tmp_path):
-    process = start(tmp_path, "hydra.launcher.jobs=2", "train.steps=2000", "seed=0,1")
+def test_a_killed_run_harms_no_other(start, tmp_path, monkeypatch, capsys):
+    words = ["hydra.launcher.jobs=2", "train.steps=1000", "seed=0,1"]
+    process = start(tmp_path, *words)
     wait_for_two(tmp_path, process)
     children = subprocess.run(
         ["pgrep", "-g", str(process.pid), "-f", "forkserver"], capture_output=True, text=True
@@ -74,6 +75,5 @@ def test_a_killed_run_harms_no_other(start, tmp_path):
     states = sorted(s["state"] for s in statuses(tmp_path).values())
     assert states == ["completed", "failed"]
     assert "its process ended: SIGKILL" in out
-    again = start(tmp_path, "hydra.launcher.jobs=2", "train.steps=2000", "seed=0,1")
-    out, err = again.communicate(timeout=120)
-    assert again.returncode == 0, out + err
+    again = call(monkeypatch, capsys, "-m", *WORDS, *words, f"runs={tmp_path}")
+    assert again[0] == 0, again

@@ -20,7 +20,7 @@ from rich.console import Console
 from submitit.core.utils import FailedJobError
 from support import ROOT
 
-from bn_repro import cli, cluster, door, rundir
+from bn_repro import cluster, door, rundir, training
 from bn_repro.compose import compose
 from bn_repro.progress import Board
 from bn_repro.record import last_top1, write_status
@@ -92,7 +92,7 @@ def test_a_failure_leaves_the_others_running(tmp_path):
         "completed",
     ]
     assert crew.begun == [0, 1, 2, 3, 4]
-    assert cli.code_of(outcomes) == 1
+    assert training.code_of(outcomes) == 1
 
 
 def test_a_failure_can_stop_all_resumably(tmp_path):
@@ -100,8 +100,8 @@ def test_a_failure_can_stop_all_resumably(tmp_path):
     outcomes = run_all(five(tmp_path), quiet(), crew, on_failure="stop")
     assert [o.state for o in outcomes] == ["preempted", "failed", *["preempted"] * 3]
     assert crew.begun == [0, 1]
-    assert cli.code_of(outcomes, "stop") == 1
-    assert cli.code_of(outcomes) == 75
+    assert training.code_of(outcomes, "stop") == 1
+    assert training.code_of(outcomes) == 75
 
 
 def test_a_run_that_failed_of_itself_waits_for_retry_and_a_killed_one_does_not(tmp_path):
@@ -174,7 +174,8 @@ def test_a_glob_stands_for_experiments(word, expanded):
     found = door.expanded(word)
     if expanded is None:
         names = found.removeprefix("experiment=").split(",")
-        assert names == ["imagenet/bn_x30", "imagenet/bn_x5", "imagenet/inception_x5"]
+        x5 = ["imagenet/bn_x5", "imagenet/inception_x5"]
+        assert names == ["imagenet/bn_baseline_x5", "imagenet/bn_x30", *x5]
     else:
         assert found == expanded
 
@@ -251,7 +252,8 @@ def test_optuna_seeks_the_best_accuracy_and_the_same_command_trains_nothing(
 
 
 def test_submitit_runs_jobs_and_one_that_is_preempted_goes_on(monkeypatch, tmp_path, capsys):
-    words = ["-m", *SMOKE, "train.steps=1500", "train.log_every=10", "seed=0,1"]
+    words = ["-m", *SMOKE, "train.steps=1500", "train.log_every=10", "train.eval_every=500"]
+    words += ["seed=0,1"]
     words += ["hydra/launcher=submitit_local", "hydra.launcher.jobs=2", f"runs={tmp_path}"]
     sent = []
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from support import ROOT
+from support import ROOT, Forked, train
 
 from bn_repro import checkpoint, rundir
 from bn_repro.compose import compose
@@ -107,7 +108,11 @@ def start(runs: Path, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
 
 
-def wait_for_step(directory: Path, step: int, process: subprocess.Popen[str]) -> None:
+def forked(runs: Path, *words: str) -> Forked:
+    return Forked(train, [*SMOKE, f"runs={runs}", *words])
+
+
+def wait_for_step(directory: Path, step: int, process: subprocess.Popen[str] | Forked) -> None:
     for _ in range(3000):
         path = directory / rundir.STATUS
         if path.exists() and json.loads(path.read_text())["step"] >= step:
@@ -146,17 +151,18 @@ def test_a_record_that_was_deleted_is_told(tmp_path, name):
     assert f"{name}: 0 bytes where its checkpoint knew" in str(outcome.error)
 
 
-LONG = ["train.steps=3000", "train.checkpoint_every=100", "train.eval_every=1000"]
+LONG = ["train.steps=2000", "train.checkpoint_every=100", "train.eval_every=1000"]
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_been(tmp_path):
     whole, killed = config_of(tmp_path / "whole", *LONG), config_of(tmp_path / "killed", *LONG)
     run(whole, say=silent)
-    for step in (300, 1100):
-        process = start(tmp_path / "killed", *LONG)
+    for begin, step in ((start, 300), (forked, 700)):
+        process = begin(tmp_path / "killed", *LONG)
         wait_for_step(directory_of(killed), step, process)
         process.kill()
         process.communicate()
+        assert process.returncode == -signal.SIGKILL
     torn = directory_of(killed) / rundir.METRICS
     with open(torn, "ab") as file:
         file.write(b'{"step": 99999, "spl')  # what a kill in the midst of a write leaves behind
@@ -184,29 +190,31 @@ def test_ctrl_c_is_a_preemption(tmp_path):
 
 
 def test_a_second_process_waits_and_mixes_no_lines(tmp_path):
-    words = ["train.steps=2000"]
+    words = ["train.steps=1500"]
     config = config_of(tmp_path, *words)
-    first = start(tmp_path, *words)
+    first = forked(tmp_path, *words)
     wait_for_step(directory_of(config), 1, first)
-    second = start(tmp_path, *words)
+    second = forked(tmp_path, *words)
     outs = [process.communicate(timeout=120) for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), outs
     assert "another process is training this run" in outs[1][0]
     steps = [r["step"] for r in rows(directory_of(config), rundir.METRICS) if r["split"] == "train"]
-    assert steps == list(range(10, 2001, 10))
+    assert steps == list(range(10, 1501, 10))
+
+
+def train_on_disk_of(room: int, words: list[str]) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+    train(words)
 
 
 @pytest.mark.parametrize("room", [0, 60_000])
 def test_a_full_disk_is_one_line_and_a_failed_run(tmp_path, room):
     """A limit on the size of files stands for the disk: the write that passes it fails."""
-    limit = f"resource.setrlimit(resource.RLIMIT_FSIZE, ({room},) * 2)"
-    small = f"import resource, runpy, sys; {limit};"
-    call = f"{small} sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
-    command = [sys.executable, "-c", call, "scripts/train.py", *SMOKE, f"runs={tmp_path}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1
-    assert "File too large" in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
+    process = Forked(train_on_disk_of, room, [*SMOKE, f"runs={tmp_path}"])
+    out, err = process.communicate()
+    assert process.returncode == 1
+    assert "File too large" in out
+    assert "Traceback" not in out + err
     if room:
         status = json.loads((directory_of(config_of(tmp_path)) / rundir.STATUS).read_text())
         assert status["state"] == "failed"

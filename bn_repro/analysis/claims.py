@@ -62,17 +62,31 @@ def claim(
     )
 
 
-def higher_at_the_end(a: pd.DataFrame, b: pd.DataFrame, sentence: str, section: str) -> Claim:
-    """``b`` ends above ``a``: accuracy tables of the same seeds (rows) and steps (columns)."""
+Names = tuple[str, str]
+"""What two arms are called."""
+
+
+def higher_at_the_end(
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    sentence: str,
+    section: str,
+    names: Names = ("baseline", "BN"),
+) -> Claim:
+    """``b`` ends above ``a``: accuracy tables, seeds (rows) by steps (columns).
+
+    Only seeds and steps that both have count; ``names`` are those of ``a`` and ``b`` in the rule.
+    """
+    a, b = _shared(a, b)
     above, below = (wide.to_numpy(float)[:, -1] if wide.size else [] for wide in (b, a))
     found = intervals.difference(above, below, paired=True)
     return claim(
         "final_accuracy_difference",
         sentence,
         section,
-        "Test accuracy at the last step (moving averages), BN minus baseline, paired by seed: mean "
-        "with its 95 % bootstrap interval over seeds. Holds if the interval lies above 0, does not "
-        "hold if below. A diverged run counts as chance.",
+        f"Test accuracy at the last step (moving averages), {names[1]} minus {names[0]}, paired by "
+        "seed: mean with its 95 % bootstrap interval over seeds. Holds if the interval lies above "
+        "0, does not hold if below. A diverged run counts as chance.",
         found,
         verdict(found, above=0.0),
     )
@@ -84,8 +98,15 @@ def differences(a: pd.DataFrame, b: pd.DataFrame, level: float) -> list[Interval
     return [intervals.difference(y, x, paired=True, level=level) for x, y in columns]
 
 
-def ahead_at_each_step(a: pd.DataFrame, b: pd.DataFrame, sentence: str, section: str) -> Claim:
-    """``b`` is above ``a`` at each step: accuracy tables of the same seeds and steps."""
+def ahead_at_each_step(
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    sentence: str,
+    section: str,
+    names: Names = ("baseline", "BN"),
+) -> Claim:
+    """``b`` is above ``a`` at each step; the arguments are those of ``higher_at_the_end``."""
+    a, b = _shared(a, b)
     found = differences(a, b, intervals.LEVEL)
     if not found or any(math.isnan(f.low) for f in found):
         worst = found[0] if found else Interval(math.nan, math.nan, math.nan, len(a))
@@ -101,14 +122,19 @@ def ahead_at_each_step(a: pd.DataFrame, b: pd.DataFrame, sentence: str, section:
         "ahead_at_each_step_difference",
         sentence,
         section,
-        "At each evaluated step the mean of BN minus baseline, paired by seed, with its 95 % "
-        "bootstrap interval; shown is the worst step, whose interval reaches lowest. Holds if the "
-        "interval lies above 0 at every step (all have to pass, so no correction is due); does not "
-        "hold if at some step it lies below 0 at the level corrected for the number of steps "
+        f"At each evaluated step the mean of {names[1]} minus {names[0]}, paired by seed, with its "
+        "95 % bootstrap interval; shown is the worst step, whose interval reaches lowest. Holds if "
+        "the interval lies above 0 at every step (all have to pass, so no correction is due); does "
+        "not hold if at some step it lies below 0 at the level corrected for the number of steps "
         "(Bonferroni). A diverged run counts as chance.",
         worst,
         judged,
     )
+
+
+def _shared(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    seeds, steps = a.index.intersection(b.index), a.columns.intersection(b.columns)
+    return a.loc[seeds, steps], b.loc[seeds, steps]
 
 
 def _rounded(value: object) -> object:

@@ -263,11 +263,12 @@ def select(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
 
 def subset(data: StudyData, runs: pd.DataFrame) -> StudyData:
     """The study cut down to some rows of ``data.runs``."""
-    keys = pd.MultiIndex.from_frame(runs.loc[:, KEY])
+    keys, ids = pd.MultiIndex.from_frame(runs.loc[:, KEY]), set(runs["id"])
 
     def cut(frame: pd.DataFrame) -> pd.DataFrame:
-        kept = pd.MultiIndex.from_frame(frame.loc[:, KEY]).isin(keys)
-        return frame.take(np.flatnonzero(kept))
+        near = np.flatnonzero(frame["id"].isin(ids))  # quick, and leaves few whose keys are not
+        kept = pd.MultiIndex.from_frame(frame.loc[:, KEY].take(near)).isin(keys)
+        return frame.take(near[kept])
 
     members = [member for member in data.members if member.key in keys]
     curves, traces = cut(data.curves), cut(data.traces)

@@ -19,7 +19,7 @@ import pandas as pd
 
 from bn_repro import paper
 from bn_repro.analysis import claims as claim_files
-from bn_repro.analysis import load, readme, results, studies
+from bn_repro.analysis import load, readme, results, studies, style
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.load import Member, StudyData
 
@@ -187,8 +187,9 @@ def count_verdicts(told: Sequence[Told]) -> dict[str, int]:
 def verdicts_in_words(told: Sequence[Told]) -> str:
     """``Of 19 claims 7 hold, 0 do not, 12 are undecided.``"""
     holds, fails, open_ = count_verdicts(told).values()
+    claims = style.count(holds + fails + open_, "claim")
     return (
-        f"Of {holds + fails + open_} claims {holds} hold{'s' * (holds == 1)}, {fails} "
+        f"Of {claims} {holds} hold{'s' * (holds == 1)}, {fails} "
         f"do{'es' * (fails == 1)} not, {open_} {'is' if open_ == 1 else 'are'} undecided."
     )
 

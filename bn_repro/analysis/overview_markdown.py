@@ -82,7 +82,8 @@ def _study(told: Told) -> str:
         f"## {told.title}",
         told.study.WHAT,
         *([f"**The paper** ({said.section}): {said.words}"] if said else []),
-        f"**Here** ({told.runs}): {told.summary} [Findings]({name}/{results.README}#findings).",
+        f"**Here** ({told.runs}): {told.summary} ".rstrip()
+        + f" [Findings]({name}/{results.README}#findings).",
     ]
     for figure in overview.shown(told):
         parts += [

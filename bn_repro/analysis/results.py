@@ -79,10 +79,8 @@ def _read(
     if not path.exists():
         return pd.DataFrame(columns=columns)
     frame = _table(path, needed)
-    seeds = frame.loc[:, ["seed"]].apply(pd.to_numeric, errors="coerce")
-    without = np.flatnonzero(seeds.isna())
-    if len(without):
-        raise BadInput(f"{path}: line {without[0] + 2} has no seed; {MEND}")
+    for name in ("seed", "step"):
+        _whole(path, frame, name)
     missing = [name for name in columns if name not in frame]
     if missing:
         names = ", ".join(missing)
@@ -90,6 +88,19 @@ def _read(
         others = [name for name in frame if name not in columns]
         frame = frame.reindex(columns=[*columns, *others])
     return _without_missing_words(frame)
+
+
+def _whole(path: Path, frame: pd.DataFrame, name: str) -> None:
+    """A column that is there holds whole numbers; ``ValueError`` names the first line that lacks
+    one, before anything is computed with it."""
+    if name not in frame:
+        return
+    numbers = frame.loc[:, [name]].apply(pd.to_numeric, errors="coerce").to_numpy(float)[:, 0]
+    off = np.flatnonzero(~np.isfinite(numbers) | (np.floor(numbers) != numbers))
+    if len(off):
+        cell = frame[name].tolist()[off[0]]
+        told = f"no {name}" if cell != cell else f"{cell} for a {name}"
+        raise BadInput(f"{path}: line {off[0] + 2} has {told}; {MEND}")
 
 
 def _table(path: Path, needed: Sequence[str]) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import lzma
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -174,10 +175,7 @@ def packed_bits(ink: np.ndarray) -> bytes:
 
 def _read_packed(path: Path) -> tuple[Digits, Digits]:
     """The packed set: xz over, for each split, the images' packed bits and a byte to each label."""
-    try:
-        content = lzma.decompress(path.read_bytes())
-    except (OSError, lzma.LZMAError) as error:
-        raise _damaged(path, str(error)) from error
+    content = _decompressed(path)
     read, start = [], 0
     for split, (n, sha256) in PACKED_SPLITS.items():
         part = content[start : start + n * (28 * 4 + 1)]
@@ -188,6 +186,15 @@ def _read_packed(path: Path) -> tuple[Digits, Digits]:
         read.append(Digits(np.unpackbits(rows, axis=2, count=28), stored[n * 28 * 4 :], sha256))
         start += len(part)
     return read[0], read[1]
+
+
+@lru_cache(maxsize=1)
+def _decompressed(path: Path) -> bytes:
+    """What the packed file holds, 8 MB: xz takes half the time that it takes to have the set."""
+    try:
+        return lzma.decompress(path.read_bytes())
+    except (OSError, lzma.LZMAError) as error:
+        raise _damaged(path, str(error)) from error
 
 
 def _damaged(path: Path, reason: str) -> ValueError:

@@ -41,7 +41,7 @@ class CoresLauncher(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Run the jobs; what each returns is its accuracy, for a sweeper that seeks the best."""
-        from bn_repro import cli
+        from bn_repro import training
         from bn_repro.compose import plain
         from bn_repro.study import Planned
 
@@ -53,7 +53,7 @@ class CoresLauncher(Launcher):
             with open_dict(composed):
                 del composed["hydra"]
             runs.append(Planned(plain(composed), _varied(overrides, same)))
-        outcomes, over = cli.train_sweep(runs, self.crew())
+        outcomes, over = training.train_sweep(runs, self.crew())
         if over:
             raise KeyboardInterrupt  # to a sweeper, which else would send its next jobs
         returns = []

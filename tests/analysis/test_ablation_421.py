@@ -172,6 +172,7 @@ def test_the_table_has_both_directions(data: StudyData) -> None:
     assert "each made alone in BN-Baseline" in words
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_partial_results_say_what_is_missing(members: list[Member], tmp_path) -> None:
     kept = [
         m if m.experiment == "imagenet/bn_x5" and m.id != "3" else Member(*m.key, m.varied)
@@ -204,4 +205,4 @@ def test_a_diverged_run_counts_as_chance(make_run) -> None:
     assert found.item() < -0.1
     assert np.isfinite(found.item())
     for figure in ablation.figures(data).values():
-        figure.canvas.draw()
+        figure.draw_without_rendering()

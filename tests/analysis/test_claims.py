@@ -99,6 +99,16 @@ def test_higher_at_the_end_looks_at_the_end() -> None:
     assert found.estimate == pytest.approx(0.01, abs=0.002)
 
 
+def test_arms_are_paired_by_the_seeds_that_both_have() -> None:
+    a, b = _tables([0.05, 0.02])
+    for rule in (claims.higher_at_the_end, claims.ahead_at_each_step):
+        found = rule(a.iloc[:5], b.iloc[2:], "s", "4.1", ("rest", "work"))
+        assert found.n == 3
+        assert "work minus rest" in found.rule
+        assert found == rule(a.iloc[2:5], b.iloc[2:5], "s", "4.1", ("rest", "work"))
+        assert rule(a.iloc[:5], b.iloc[:0], "s", "4.1").verdict == "undecided"
+
+
 def test_without_runs_nothing_is_decided() -> None:
     empty = pd.DataFrame()
     for rule in (claims.higher_at_the_end, claims.ahead_at_each_step):

@@ -112,6 +112,7 @@ def test_the_module_and_the_study_agree() -> None:
     assert depth.SATURATED == {"sigmoid": trace.SATURATED, "tanh": trace.SATURATED_TANH}
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_the_study_at_smoke_scale(tmp_path: Path) -> None:
     words = ["scale=smoke", "train.steps=2", "train.population_batches=2"]
     words.append(f"runs={tmp_path / 'runs'}")
@@ -224,6 +225,7 @@ def test_where_no_depth_trains_the_ratio_has_no_bound(make: Make) -> None:
     assert (ratio.estimate, ratio.verdict) == (math.inf, "holds")
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_a_study_half_done_reports(make: Make, tmp_path: Path) -> None:
     members = [m if m.seed < 10 else Member(*m.key, m.varied) for m in make()]  # no fresh seeds
     found = report.write("depth", members, tmp_path / "out")
@@ -307,7 +309,7 @@ def test_a_map_has_the_median_over_seeds_and_bears_gaps(make_run) -> None:
     assert len(first) == 2
     assert shown.reshape(DEEPEST, -1)[2, 0] == pytest.approx(first.median())
     assert np.isnan(shown.reshape(DEEPEST, -1)[6]).all()
-    drawn.canvas.draw()
+    drawn.draw_without_rendering()
 
 
 def test_every_seed_is_drawn(make: Make) -> None:

@@ -174,6 +174,17 @@ def test_findings_answer_first(data: StudyData) -> None:
     assert "Of 18 settings 0 chose the lowest rate of the grid and 0 the highest" in words
 
 
+def test_a_rate_that_loses_fresh_seeds_is_said(data: StudyData, monkeypatch) -> None:
+    assert "ended below" not in dropout.findings(data)
+    found = dropout.read(data)
+    found[5_000][dropout.BASELINE].test.loc[[10, 11], 0.1] = 0.1, 0.3
+    monkeypatch.setattr(dropout, "read", lambda data: found)
+    words = dropout.findings(data)
+    assert words.endswith(
+        "ended below 50 %: without BN, dropout 0.1 at rate 1 on 5,000 images, 2 of 5."
+    )
+
+
 def test_a_rate_at_an_end_of_the_grid_or_not_the_best_is_said(make: Make) -> None:
     members = [m for m in make() if m.varied["optimizer.lr"] != 0.3]
     words = dropout.findings(load.load(members))
@@ -206,6 +217,7 @@ def test_the_figure_has_a_column_for_each_number_of_images(data: StudyData) -> N
     assert {text.get_text() for text in figure.axes[2].texts} == {"without\nBN", "with\nBN"}
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_a_study_half_done_is_reported(make: Make, tmp_path: Path) -> None:
     members = make()
     tuned = [m for m in members if "data.held_out" in m.varied]
@@ -236,8 +248,10 @@ def test_two_final_runs_of_a_setting_are_refused(make: Make) -> None:
         dropout.read(load.load([*members, members[-1]]))
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_the_study_at_smoke_scale(tmp_path: Path) -> None:
-    words = ["scale=smoke", "train.steps=20", f"runs={tmp_path / 'runs'}"]
+    words = ["scale=smoke", "train.steps=2", "train.population_batches=2"]
+    words.append(f"runs={tmp_path / 'runs'}")
     config = compose(["study=dropout", *words])
     whole, planned = False, []
     while not whole:

@@ -46,7 +46,7 @@ def test_figures_at_any_length(make_run, steps: int) -> None:
     figures = fig1.figures(load.load(members))
     assert list(figures) == ["figure1", "figure1_units", "figure1_layers"]
     for figure in figures.values():
-        figure.canvas.draw()
+        figure.draw_without_rendering()
     accuracy = figures["figure1"].axes[0]
     if steps == 50_000:
         assert accuracy.get_xlim() == (10_000, 50_000)
@@ -73,7 +73,7 @@ def test_one_scale_for_both_arms_and_it_holds_the_data(fig1_members) -> None:
 def test_one_arm_or_one_seed_still_draws(make_run) -> None:
     data = load.load([make_run("mnist/bn", 0, steps=12_000)])
     for figure in fig1.figures(data).values():
-        figure.canvas.draw()
+        figure.draw_without_rendering()
     assert {c.verdict for c in fig1.claims(data)} == {"undecided"}
     assert "1 seed" in fig1.findings(
         load.load([make_run("mnist/bn", 1), make_run("mnist/baseline", 1)])

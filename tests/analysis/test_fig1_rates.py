@@ -90,6 +90,7 @@ def test_a_final_rate_that_is_not_the_best_is_said(members: list[Member], make_r
     assert "with BN used 0.1, which is not the best rate" in words
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_the_report_before_the_final_runs(members: list[Member], tmp_path) -> None:
     grid = [m for m in members if m.seed < 10]
     found = report.write("fig1_rates", grid, tmp_path / "out")

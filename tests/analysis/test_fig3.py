@@ -188,6 +188,7 @@ def test_findings(data: StudyData) -> None:
         assert row in words
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_partial_results_say_what_is_missing(members: list[Member], tmp_path) -> None:
     kept = [
         m
@@ -211,6 +212,7 @@ def test_partial_results_say_what_is_missing(members: list[Member], tmp_path) ->
     assert verdicts["bn_x5_speed_up_ratio"][1] == 3
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.parametrize("left", [INCEPTION, BN_X30, failures.X5_LARGE])
 def test_one_run_alone_still_draws(make_run, tmp_path, left: Setting) -> None:
     members = _runs(make_run, [left], [0], traces=True, steps=3_000)
@@ -225,7 +227,7 @@ def test_the_smallest_scale_draws(make_run) -> None:
     drawn = fig3.figures(load.load(members))
     assert list(drawn) == ["figure2", "figure3", "figure_failures", "figure_signals"]
     for figure in drawn.values():
-        figure.canvas.draw()
+        figure.draw_without_rendering()
 
 
 def test_large_markers_stand_where_the_median_arrives(data: StudyData) -> None:

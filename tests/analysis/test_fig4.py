@@ -202,7 +202,7 @@ def test_the_figure_shows_every_network_and_every_ensemble(members, tmp_path):
     data = results.of_members(results.read(out, "fig4"), members)
     data.extra = results.read_extra(out / fig4.EXTRA)
     figure = fig4.figures(data)["figure4"]
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     left, middle, right = figure.axes
     labels = [label.get_text() for label in left.get_yticklabels()]
     assert labels[0] == "BN-x30, seed 0"

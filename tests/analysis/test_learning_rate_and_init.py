@@ -130,6 +130,7 @@ def test_it_is_written_and_drawn(members: list[Member], tmp_path) -> None:
     assert again.claims == written.claims
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_half_a_grid_is_told_and_decides_nothing(members: list[Member], tmp_path) -> None:
     some = [m for m in members if m.varied.get("data.held_out")]
     half = [m for k, m in enumerate(some) if k % 5]
@@ -138,6 +139,7 @@ def test_half_a_grid_is_told_and_decides_nothing(members: list[Member], tmp_path
     assert "undecided" in (tmp_path / "README.md").read_text()
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_the_study_at_smoke_scale(tmp_path) -> None:
     words = ["scale=smoke", "train.steps=2", "train.population_batches=2", f"runs={tmp_path}"]
     config, whole, planned = compose(["study=learning_rate_and_init", *words]), False, []

@@ -232,6 +232,13 @@ def test_a_column_that_another_version_does_not_have_is_left_empty(table: Path) 
     [
         (lambda text: text[:-10], "it ends within a line"),
         (lambda text: text + "<<<<<<< HEAD\n", "line 3 has no seed"),
+        (lambda text: text.replace(",0,completed", ",0.5,completed"), "line 2 has 0.5 for a seed"),
+        (
+            lambda text: text.replace("completed,3000", "completed,30x0"),
+            "line 2 has 30x0 for a step",
+        ),
+        (lambda text: text.replace("completed,3000", "completed,"), "line 2 has no step"),
+        (lambda text: text.replace("completed,3000", "completed,inf"), "line 2 has inf for a step"),
         (lambda text: text + "a,b,c,d" * 20 + "\n", "not readable"),
         (lambda text: text.replace("seed", "seeds", 1), "no column seed"),
         (lambda text: "", "not readable"),

@@ -16,7 +16,7 @@ import pytest
 from matplotlib.figure import Figure
 from support import ROOT
 
-from bn_repro import cli, paper
+from bn_repro import paper, reporting
 from bn_repro.analysis import (
     claims,
     overview,
@@ -288,20 +288,19 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the README's marks and one study's results, as the commands see it."""
     shutil.copytree(ROOT / "results" / "fig1_rates", tmp_path / "results" / "fig1_rates")
     (tmp_path / "README.md").write_text(MARKS)
-    monkeypatch.setattr(cli, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(cli, "words", lambda: [f"runs={tmp_path / 'runs'}"])
-    monkeypatch.setattr(cli, "plain", lambda composed: composed)
+    monkeypatch.setattr(reporting, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(reporting, "words", lambda: [f"runs={tmp_path / 'runs'}"])
     return tmp_path
 
 
 def _report(**changes: str) -> int:
-    return cli.report(replace(compose([]), **changes))  # pyright: ignore[reportArgumentType]
+    return reporting.main(replace(compose([]), **changes))
 
 
 def test_make_report_changes_no_byte_of_a_clean_checkout(checkout: Path, capsys) -> None:
     folder = checkout / "results" / "fig1_rates"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert _report() == cli.COMPLETED
+    assert _report() == reporting.COMPLETED
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before, "make report"
     said = capsys.readouterr()
     assert "results/REPORT.md, README.md, results/report.html" in said.out
@@ -319,7 +318,7 @@ def test_a_report_mends_what_can_be_mended_and_says_so(checkout: Path, capsys) -
     )
     (folder / "runs.csv").write_text(f"{before[0]}{stranger}\n")
     (folder / "claims.json").write_text("[{")
-    cli.report_study(compose(["study=fig1_rates"]), cli.words())
+    reporting.report_study(compose(["study=fig1_rates"]), reporting.words())
     assert [(folder / name).read_text() for name in names] == before
     said = capsys.readouterr().err
     assert f"warning: {folder}/runs.csv: 1 of its rows are of no run that study fig1_rates" in said

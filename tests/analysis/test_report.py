@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from analysis.conftest import write_run
 from matplotlib.figure import Figure
 
 from bn_repro.analysis import load, report, results
@@ -34,9 +35,20 @@ def _short(make_run, seeds=range(3), **how) -> list[Member]:
     return [make_run(arm, s, **how) for arm in ("mnist/baseline", "mnist/bn") for s in seeds]
 
 
-def test_what_is_written(fig1_members: list[Member], tmp_path: Path) -> None:
-    out = tmp_path / "results/fig1"
-    found = report.write("fig1", fig1_members, out)
+Whole = tuple[list[Member], Path, report.Report]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """Figure 1's runs, its results as they were written beside them, and what was said."""
+    root = tmp_path_factory.mktemp("whole")
+    arms = ("mnist/baseline", "mnist/bn")
+    members = [write_run(root / "runs", arm, seed) for arm in arms for seed in range(5)]
+    return members, root / "out", report.write("fig1", members, root / "out")
+
+
+def test_what_is_written(whole: Whole) -> None:
+    _, out, found = whole
     assert found.warnings == []
     assert sorted(path.name for path in found.files) == sorted(_bytes(out))
     assert set(_bytes(out)) == {
@@ -63,18 +75,17 @@ def test_what_is_written(fig1_members: list[Member], tmp_path: Path) -> None:
         assert word in readme
 
 
-def test_a_clean_checkout_rewrites_no_byte(fig1_members: list[Member], tmp_path: Path) -> None:
-    out = tmp_path / "results/fig1"
-    report.write("fig1", fig1_members, out)
+def test_a_clean_checkout_rewrites_no_byte(whole: Whole, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(whole[1], out)
     before = _bytes(out)
-    shutil.rmtree(tmp_path / "runs")
-    report.write("fig1", fig1_members, out)
+    report.write("fig1", [replace(m, directory=tmp_path / "gone") for m in whole[0]], out)
     assert _bytes(out) == before
     # Not because files were left alone: drawn and written anew they are the same.
     for path in out.iterdir():
         if path.suffix in (".svg", ".png", ".json", ".md"):
             path.unlink()
-    report.write("fig1", [replace(m, directory=None) for m in fig1_members], out)
+    report.write("fig1", [replace(m, directory=None) for m in whole[0]], out)
     assert _bytes(out) == before
 
 
@@ -172,11 +183,9 @@ def test_varied_keys_keep_their_types(make_run, tmp_path: Path) -> None:
     assert data.runs["data.held_out"].tolist() == [10_000, None]
 
 
-@pytest.mark.usefixtures("light")
-def test_verdicts_are_printed(fig1_members: list[Member], tmp_path: Path) -> None:
-    found = report.write("fig1", fig1_members, tmp_path / "out")
+def test_verdicts_are_printed(whole: Whole) -> None:
     shown = io.StringIO()
     with redirect_stdout(shown):
-        report.print_verdicts(found.claims, "Figure 1")
+        report.print_verdicts(whole[2].claims, "Figure 1")
     assert shown.getvalue().count("holds") == 4
     assert "[+" in shown.getvalue()  # an interval, not markup

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import shutil
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support import Forked
 
 from bn_repro.data import image_cache
 from bn_repro.data.crops import square
@@ -196,12 +196,8 @@ def test_concurrent_runs_build_once(tiny: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_concurrent_processes_share_one(tiny: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    runs = [context.Process(target=opened, args=(tiny,)) for _ in range(2)]
-    for run in runs:
-        run.start()
-    for run in runs:
-        run.join(60)
-    assert [run.exitcode for run in runs] == [0, 0]
+    runs = [Forked(opened, tiny) for _ in range(2)]
+    said = [run.communicate() for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], said
     assert len(folders(tiny)) == 1
     opened(tiny).verify()

@@ -8,8 +8,6 @@ import importlib.util
 import itertools
 import lzma
 import shutil
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -20,6 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from support import call
 
 from bn_repro.data import idx, mnist
 from bn_repro.data.batches import batch_indices
@@ -214,15 +213,15 @@ def test_packed_equals_thresholded(tmp_path, monkeypatch, packer, zipped):
     assert mnist.mnist_grey(root, binarize=True).fingerprint == data.fingerprint
 
 
-def test_packer_refuses_files_that_are_not_mnist(tmp_path):
+def test_packer_refuses_files_that_are_not_mnist(monkeypatch, capsys, tmp_path):
     out = tmp_path / "out.xz"
     root = write_set(tmp_path / "idx")
-    command = [sys.executable, str(SCRIPT), str(root), "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith("pack_mnist: ")
-    assert done.stderr.count("\n") == 1
-    assert idx.MNIST_MD5[TRAIN_IMAGES] in done.stderr
+    words = [str(root), "--out", str(out)]
+    code, _, err = call(monkeypatch, capsys, *words, script=SCRIPT.name)
+    assert code == 2
+    assert err.startswith("pack_mnist: ")
+    assert err.count("\n") == 1
+    assert idx.MNIST_MD5[TRAIN_IMAGES] in err
     assert not out.exists()
 
 

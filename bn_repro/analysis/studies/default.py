@@ -29,9 +29,10 @@ TRACES = False
 
 AT_MOST = 8
 """So many arms are told apart in one picture; of more, those with the best final accuracy."""
+BASELINE: tuple[str, Any, str] = ("#e6912e", (0, (4.5, 1.4)), "s")
 LOOKS = [
     ("#0b4a8f", "-", "o"),
-    ("#e6912e", (0, (4.5, 1.4)), "s"),
+    BASELINE,
     ("#4a9a5c", (0, (1.2, 1.1)), "v"),
     ("#8e1652", (0, (6, 1.3, 1.2, 1.3)), "D"),
     ("#56a3dc", "-", "^"),
@@ -39,6 +40,7 @@ LOOKS = [
     ("#b8a000", (0, (1.2, 1.1)), "X"),
     ("#555555", (0, (6, 1.3, 1.2, 1.3)), "*"),
 ]
+WITHOUT_BN = ("mnist/baseline", "imagenet/inception")
 
 
 def targets(data: StudyData) -> tuple[float, ...]:
@@ -56,7 +58,9 @@ def arms(data: StudyData) -> dict[str, StudyData]:
     keys = [
         str(name)
         for name in data.runs
-        if name not in load.RUN_COLUMNS and len({str(v) for v in data.runs[name]}) > 1
+        if name not in load.RUN_COLUMNS
+        and not str(name).startswith("steps_to_")
+        and len({str(v) for v in data.runs[name]}) > 1
     ]
     found: dict[str, StudyData] = {}
     for id in dict.fromkeys(data.runs["id"].tolist()):
@@ -101,10 +105,24 @@ def shown(data: StudyData) -> dict[str, StudyData]:
     return {name: arm for name, arm in found.items() if name in best}
 
 
+def looks(drawn: dict[str, StudyData]) -> dict[str, style.Arm]:
+    """How each arm is drawn, up to ``AT_MOST``; the first without BN as elsewhere."""
+    names = list(drawn)[:AT_MOST]
+    without = next((name for name in names if _without_bn(drawn[name])), None)
+    others = iter(look for look in LOOKS if without is None or look != BASELINE)
+    return {n: style.Arm(n, *(BASELINE if n == without else next(others))) for n in names}
+
+
+def _without_bn(arm: StudyData) -> bool:
+    first = arm.runs.iloc[0].to_dict()
+    norm = _plain(first.get("model.norm"))
+    return norm == "none" or (norm == "-" and first["experiment"] in WITHOUT_BN)
+
+
 def draw_curves(ax: Axes, drawn: dict[str, StudyData]) -> Axes:
     """Accuracy against training steps."""
-    for (name, arm), look in zip(drawn.items(), LOOKS, strict=False):
-        style.plot_curves(ax, curve(arm), style.Arm(name, *look))
+    for name, look in looks(drawn).items():
+        style.plot_curves(ax, curve(drawn[name]), look)
     style.steps_axis(ax)
     ax.set_ylabel("accuracy")
     ax.set_title("accuracy against training steps")
@@ -113,13 +131,12 @@ def draw_curves(ax: Axes, drawn: dict[str, StudyData]) -> Axes:
 
 def draw_finals(ax: Axes, drawn: dict[str, StudyData]) -> Axes:
     """The final accuracy of every seed, and the mean as a line."""
-    for place, ((_, arm), (color, _, marker)) in enumerate(zip(drawn.items(), LOOKS, strict=False)):
-        final = arm.runs["final_top1"].to_numpy(float)
+    for place, (name, look) in enumerate(looks(drawn).items()):
+        final = drawn[name].runs["final_top1"].dropna().to_numpy(float)
         spread = place + np.linspace(-0.15, 0.15, len(final)) * (len(final) > 1)
-        ax.plot(spread, final, ls="none", marker=marker, color=color, alpha=0.7)
-        ax.hlines(
-            np.nanmean(final) if len(final) else np.nan, place - 0.3, place + 0.3, color=color
-        )
+        ax.plot(spread, final, ls="none", marker=look.marker, color=look.color, alpha=0.7)
+        if len(final):
+            ax.hlines(final.mean(), place - 0.3, place + 0.3, color=look.color)
     ax.set_xticks([])
     ax.set_ylabel("final accuracy")
     ax.set_title("every seed, and the mean")

@@ -56,6 +56,8 @@ TRACES = False  # no figure of this study needs them, and they would be most of 
 LIMIT, DROPOUT, RATE = "data.limit", "model.dropout", "optimizer.lr"
 ALL = 60_000
 """The training images where ``data.limit`` is null."""
+TRAINS = 0.5
+"""A run that ends below this is lost, not merely worse: no setting's typical run is near it."""
 MARGIN = 0.002
 """How much less accuracy counts as just as good; fixed before the runs."""
 
@@ -372,7 +374,7 @@ def findings(data: StudyData) -> str:
     lines = [f"**{first}** {' '.join(others)}", ""]
     for size, both in found.items():
         lines += [_in_words(size, both), "", _table(both), ""]
-    return "\n".join([*lines, _ends_in_words(found)]).strip()
+    return "\n\n".join(["\n".join(lines).strip(), *_caveats(found)])
 
 
 QUESTIONS = (
@@ -506,6 +508,32 @@ def _rate(results: Results, dropout: float) -> str:
     end = {tried[0]: " (lowest)", tried[-1]: " (highest)"}.get(rate, "")
     other = "" if tuned is None or tuned[0] == rate else f", not the best, {tuned[0]:g}"
     return f"{rate:g}{end}{other}"
+
+
+def _caveats(found: Mapping[int, Both]) -> list[str]:
+    """What two seeds on a grid of rates cannot know."""
+    return [words for words in (_ends_in_words(found), _lost_in_words(found)) if words]
+
+
+def _lost_in_words(found: Mapping[int, Both]) -> str:
+    """The settings at whose chosen rate not every fresh seed trains."""
+    told = []
+    for size, both in found.items():
+        for experiment, results in both.items():
+            for dropout in results.test:
+                seeds = results.test[dropout].dropna().to_numpy(float)
+                lost = np.count_nonzero(seeds < TRAINS)
+                if lost:
+                    told.append(
+                        f"{ARMS[experiment].label}, dropout {dropout:g} at rate "
+                        f"{results.rates[dropout]:g} on {size:,} images, {lost} of {len(seeds)}"
+                    )
+    if not told:
+        return ""
+    return (
+        f"Two seeds can choose a rate at the edge of what trains. Fresh seeds that ended below "
+        f"{100 * TRAINS:g} %: {'; '.join(told)}."
+    )
 
 
 def _ends_in_words(found: Mapping[int, Both]) -> str:
