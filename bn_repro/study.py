@@ -13,7 +13,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -34,12 +34,12 @@ class Planned:
     common: frozenset[str] = frozenset()
     """The keys varied that all runs of its block share."""
 
-    @property
+    @cached_property
     def key(self) -> tuple[str, str, int]:
         """(experiment, id, seed)."""
         return self.config.experiment, run_id(self.config), self.config.seed
 
-    @property
+    @cached_property
     def directory(self) -> Path:
         """Its run directory."""
         return directory_of(self.config)
@@ -77,6 +77,14 @@ def expand(
         )
     own = {word.lstrip("+~").split("=", 1)[0] for word in words}
     blocks: dict[str, list[Planned]] = {}
+    known: dict[tuple[str, str, int], float | None] = {}
+
+    def once(run: Planned) -> float | None:
+        """Its accuracy: a rate is chosen for each seed anew, from the same runs."""
+        if run.key not in known:
+            known[run.key] = accuracy(run)
+        return known[run.key]
+
     for number, block in enumerate(study.blocks):
         if not isinstance(block, dict) or "experiment" not in block:
             raise ValueError(f"study {study.name}: block {number + 1} needs an experiment: [...]")
@@ -93,7 +101,7 @@ def expand(
         if "scale=smoke" in words:
             swept = {key: _ends(key, values) for key, values in swept.items()}
         try:
-            blocks[name] = list(_grid(study.name, swept, blocks, words, accuracy))
+            blocks[name] = list(_grid(study.name, swept, blocks, words, once))
         except NotYet:
             return _union(blocks), False
     return _union(blocks), True
