@@ -11,6 +11,7 @@ import pytest
 from support import ROOT, call
 
 WORDS = ["experiment=mnist/bn", "scale=smoke", "train.steps=200000", "train.checkpoint_every=50"]
+WORDS += ["train.eval_every=100000"]
 
 
 @pytest.fixture

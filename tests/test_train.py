@@ -190,7 +190,7 @@ def test_ctrl_c_is_a_preemption(tmp_path):
 
 
 def test_a_second_process_waits_and_mixes_no_lines(tmp_path):
-    words = ["train.steps=1500"]
+    words = ["train.steps=1500", "train.eval_every=500"]
     config = config_of(tmp_path, *words)
     first = forked(tmp_path, *words)
     wait_for_step(directory_of(config), 1, first)
