@@ -64,7 +64,7 @@ def test_ctrl_c_stops_all_runs_in_order(start, tmp_path, to):
 
 
 def test_a_killed_run_harms_no_other(start, tmp_path, monkeypatch, capsys):
-    words = ["hydra.launcher.jobs=2", "train.steps=1000", "seed=0,1"]
+    words = ["hydra.launcher.jobs=2", "train.steps=3000", "seed=0,1"]
     process = start(tmp_path, *words)
     wait_for_two(tmp_path, process)
     children = subprocess.run(
