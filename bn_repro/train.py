@@ -16,7 +16,7 @@ from torch import nn
 
 from bn_repro import checkpoint, rundir
 from bn_repro.config import Config
-from bn_repro.data.batches import Data
+from bn_repro.data.batches import Batches, Data
 from bn_repro.distributed import (
     StopFlag,
     World,
@@ -69,73 +69,20 @@ def train(
     ``preempted``; errors pass through, with the records closed.
     """
     at = config.train
-    optimizer = sgd(model, config)
-    saved = checkpoint.load_latest(directory / rundir.CHECKPOINTS, device, say) or {}
-    if saved:
-        checkpoint.load_weights(model, saved["model"], directory / rundir.CHECKPOINTS)
-        optimizer.load_state_dict(saved["optimizer"])
-        load_moving_averages(model, saved["replicas"], world)
-    done: int = saved.get("step", 0)
-    last: dict[str, float] = saved.get("last", {})
-    record = recorder_of(saved.get("lengths"))
-    clock = time.perf_counter() - saved.get("seconds", 0.0)
-    split = rundir.followed(data.splits)
-
-    def save(step: int) -> None:
-        replicas = gather_moving_averages(model, world)
-        if world.main:
-            state = {
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "replicas": replicas,
-                "step": step,
-                "seconds": time.perf_counter() - clock,
-                "last": last,
-                "lengths": record.lengths(),
-            }
-            checkpoint.save(directory / rundir.CHECKPOINTS, step, state)
-            record.status("running", step, state["seconds"])
-
-    def measure(step: int, statistics: str, of: str = split) -> dict[str, float]:
-        batches = data.eval_batches(
-            of,
-            batch_size=at.eval_batch_size,
-            rank=world.rank,
-            world=world.size,
-            device=device,
-        )
-        with autocast(device, at.precision), mean_of_replicas(model, world):
-            found = evaluate(model, batches, world)
-        record.metrics(step, of, statistics, found)
-        return found
-
-    def end(state: str, step: int) -> Outcome:
-        seconds = time.perf_counter() - clock
-        record.status(state, step, seconds)
-        return Outcome(state, step, seconds, last.get("top1"))
-
+    run = Run(config, model, data, directory, device, world, recorder_of, say)
+    optimizer, record = run.optimizer, run.record
     try:
-        record.status("running", done, saved.get("seconds", 0.0))
-        model.train()
-        eager = replicated(model, world, device)
-        eagerly = ENGINES["eager"](eager, optimizer, at.precision)
-        compute = ENGINES[at.engine](eager, optimizer, at.precision)
+        run.begin()
+        replica = replicated(model, world, device)
+        eagerly = ENGINES["eager"](replica, optimizer, at.precision)
+        compute = ENGINES[at.engine](replica, optimizer, at.precision)
         sites = sites_of(model, at.trace_sites)
         stochastic = any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules())
         # A GPU, and other ranks, are asked how things stand only now and then: to ask is to wait.
         glance = 1 if device.type == "cpu" and world.size == 1 else at.log_every
         losses: list[torch.Tensor] = []
         waiting = Waiting()
-        batches = data.train_batches(
-            seed=config.seed,
-            first_step=done + 1,
-            steps=at.steps,
-            batch_size=at.batch_size,
-            rank=world.rank,
-            world=world.size,
-            device=device,
-        )
-        for step, (x, y) in enumerate(waiting.on(batches), start=done + 1):
+        for step, (x, y) in enumerate(waiting.on(run.batches()), start=run.step + 1):
             for group in optimizer.param_groups:
                 group["lr"] = rate(step, config)
             if stochastic:
@@ -147,42 +94,149 @@ def train(
             else:
                 loss, logits = compute(x, y)
             optimizer.step()
+            run.step = step
 
             losses.append(loss)
             evaluated = step % at.eval_every == 0 or step == at.steps
-            saved_now = step % at.checkpoint_every == 0 or step == at.steps
-            if step % glance == 0 or evaluated or saved_now:
+            saved = step % at.checkpoint_every == 0 or step == at.steps
+            if step % glance == 0 or evaluated or saved:
                 bad = first_non_finite(losses, world)
                 if bad is not None:
-                    at_step = step - len(losses) + 1 + bad
-                    record.metrics(at_step, "train", "batch", {"loss": math.nan, "top1": math.nan})
-                    return end("diverged", at_step)
+                    return run.diverged(step - len(losses) + 1 + bad)
                 losses.clear()
             if step % at.log_every == 0 or step == at.steps:
                 record.metrics(step, "train", "batch", of_mini_batch(loss, logits, y, world))
-                progress(step, last)
+                progress(step, run.last)
             if evaluated:
                 record.timing({"step": step, **waiting.throughput(at.batch_size * world.size)})
-                last = measure(step, "moving")
-                progress(step, last)
-            if step % glance == 0 and step < at.steps and stop.agreed(world, device):
-                save(step)
-                return end("preempted", step)
-            if saved_now:
-                save(step)
+                run.follow()
+                progress(step, run.last)
+            stopped = step % glance == 0 and step < at.steps and stop.agreed(world, device)
+            if saved or stopped:
+                run.save()
+            if stopped:
+                return run.end("preempted")
             waiting.rest()
-
-        for other in dict.fromkeys(at.final_splits):
-            if other != split:
-                measure(at.steps, "moving", other)
-        if at.population_batches and any(isinstance(m, BatchNorm) for m in model.modules()):
-            with population_statistics(model, population_batches(config, data, device)):
-                measure(at.steps, "population")
-        if world.main:
-            checkpoint.trim(directory / rundir.CHECKPOINTS, keep=1)
-        return end("completed", at.steps)
+        return run.complete()
     finally:
         record.close()
+
+
+class Run:
+    """A run between two steps: what it goes on from, saved, measured and ended.
+
+    ``step`` is the last that was done, ``last`` what was then last measured on the split that the
+    run is followed on.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        model: nn.Module,
+        data: Data,
+        directory: Path,
+        device: torch.device,
+        world: World,
+        recorder_of: Callable[[Mapping[str, int] | None], Record],
+        say: Callable[[str], None],
+    ) -> None:
+        """From the last checkpoint in ``directory``, or from the start."""
+        self.config, self.model, self.data = config, model, data
+        self.device, self.world = device, world
+        self.optimizer = sgd(model, config)
+        self._checkpoints = directory / rundir.CHECKPOINTS
+        saved = checkpoint.load_latest(self._checkpoints, device, say) or {}
+        if saved:
+            checkpoint.load_weights(model, saved["model"], self._checkpoints)
+            self.optimizer.load_state_dict(saved["optimizer"])
+            load_moving_averages(model, saved["replicas"], world)
+        self.step: int = saved.get("step", 0)
+        self.last: dict[str, float] = saved.get("last", {})
+        self.record = recorder_of(saved.get("lengths"))
+        self._split = rundir.followed(data.splits)
+        self._clock = time.perf_counter() - saved.get("seconds", 0.0)
+
+    def begin(self) -> None:
+        """Say that it runs, and put the model in training mode."""
+        self.record.status("running", self.step, self._seconds())
+        self.model.train()
+
+    def batches(self) -> Batches:
+        """The mini-batches of the steps to come, this rank's part of them."""
+        at = self.config.train
+        return self.data.train_batches(
+            seed=self.config.seed,
+            first_step=self.step + 1,
+            steps=at.steps,
+            batch_size=at.batch_size,
+            rank=self.world.rank,
+            world=self.world.size,
+            device=self.device,
+        )
+
+    def save(self) -> None:
+        """Save all that a resume needs, the records' lengths with it."""
+        replicas = gather_moving_averages(self.model, self.world)
+        if self.world.main:
+            state = {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "replicas": replicas,
+                "step": self.step,
+                "seconds": self._seconds(),
+                "last": self.last,
+                "lengths": self.record.lengths(),
+            }
+            checkpoint.save(self._checkpoints, self.step, state)
+            self.record.status("running", self.step, state["seconds"])
+
+    def follow(self) -> None:
+        """Measure on the split that the run is followed on, by the moving averages."""
+        self.last = self._measure("moving", self._split)
+
+    def complete(self) -> Outcome:
+        """Measure what is measured once, at the end."""
+        at = self.config.train
+        for other in dict.fromkeys(at.final_splits):
+            if other != self._split:
+                self._measure("moving", other)
+        if at.population_batches and any(isinstance(m, BatchNorm) for m in self.model.modules()):
+            batches = population_batches(self.config, self.data, self.device)
+            with population_statistics(self.model, batches):
+                self._measure("population", self._split)
+        if self.world.main:
+            checkpoint.trim(self._checkpoints, keep=1)
+        return self.end("completed")
+
+    def diverged(self, step: int) -> Outcome:
+        """End at ``step``, the first whose loss was not finite."""
+        self.step = step
+        self.record.metrics(step, "train", "batch", {"loss": math.nan, "top1": math.nan})
+        return self.end("diverged")
+
+    def end(self, state: str) -> Outcome:
+        """Say how it ended."""
+        seconds = self._seconds()
+        self.record.status(state, self.step, seconds)
+        return Outcome(state, self.step, seconds, self.last.get("top1"))
+
+    def _measure(self, statistics: str, split: str) -> dict[str, float]:
+        at, world = self.config.train, self.world
+        batches = self.data.eval_batches(
+            split,
+            batch_size=at.eval_batch_size,
+            rank=world.rank,
+            world=world.size,
+            device=self.device,
+        )
+        with autocast(self.device, at.precision), mean_of_replicas(self.model, world):
+            found = evaluate(self.model, batches, world)
+        self.record.metrics(self.step, split, statistics, found)
+        return found
+
+    def _seconds(self) -> float:
+        """Of this run in all, the times before it was resumed included."""
+        return time.perf_counter() - self._clock
 
 
 def first_non_finite(losses: list[torch.Tensor], world: World) -> int | None:
