@@ -11,6 +11,7 @@ import json
 import lzma
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,10 @@ PACKED_SPLITS = {
     "test": (10_000, "34abda6bcbb954438b776fb93d7b27a8d5aa66791f14055a8791becc3c6cbe81"),
 }
 """Images of each split in ``PACKED``, in its order, and the SHA-256 of the split's content."""
+
+
+AHEAD = 32
+"""Mini-batches whose rows are fetched at once: one by one takes 2 % of section 4.1's step more."""
 
 
 class DigitRows(Resident):
@@ -95,8 +100,10 @@ class DigitRows(Resident):
 
     def _trained_on(self, order: Order, seed: int, device: torch.device | str) -> Batches:
         x, y = self.on(device, "train")
-        indices = (i.to(y.device) for _, i in order)
-        return ((self._inputs(x.index_select(0, i)), y.index_select(0, i)) for i in indices)
+        while ahead := [index for _, index in islice(order, AHEAD)]:
+            index, size = torch.cat(ahead).to(y.device), len(ahead[0])
+            pixels, labels = (of.index_select(0, index).split(size) for of in (x, y))
+            yield from zip(map(self._inputs, pixels), labels, strict=True)
 
     def _evaluated_on(
         self, split: str, cuts: Iterator[slice], device: torch.device | str
