@@ -37,6 +37,7 @@ MADE_UP = {
     SIGMOID: (0.01, 3_000),
     failures.X5_SMALL: (0.01, 3_000),
     failures.X5_LARGE: (0.01, 3_000),
+    **dict.fromkeys(failures.CONTROLS, (0.01, 3_000)),
 }
 
 
@@ -157,6 +158,12 @@ def test_a_network_that_never_arrives_is_no_faster(data: StudyData, make_run) ->
     assert "| BN-x5-Sigmoid | > 10,000 (> 10,000, > 10,000, > 10,000) | never | - | - |" in words
 
 
+def test_one_run_against_one_that_never_arrives(make_run, monkeypatch) -> None:
+    monkeypatch.setitem(MADE_UP, BN_BASELINE, (0.2, 2_800))
+    words = fig3.findings(load.load(_runs(make_run, [INCEPTION, BN_BASELINE, BN_X5])))
+    assert "as the target: BN-Baseline never arrives; BN-x5 13.0, " in words
+
+
 def test_bn_alone_is_set_beside_none_at_both_rates(data: StudyData) -> None:
     words = fig3.findings(data)
     for rate, pair in ("0.0015", (BN_BASELINE, INCEPTION)), ("0.0075", (BN_BASELINE_X5, X5)):
@@ -179,7 +186,8 @@ def test_findings(data: StudyData) -> None:
         "| Inception-x5, std 0.01 | 3 of 3 stayed at chance |",
         "| Inception-x5, std 0.1 | 3 of 3 diverged (at step 4, 5, 6) | 1.0, 1.0, 1.0 % |",
         "rate does not fail here",
-        "need not fail because of the rate",
+        "deviation 0.1, at 5 times the rate 3 of 3 diverged (at step 4, 5, 6); at Inception's own "
+        "rate, added after a first look, 3 of 3 stayed at chance. So it is not the rate alone",
         "evaluations 250 steps apart",
         "6.4 epochs end",
         "over 12 runs with BN",
@@ -203,9 +211,9 @@ def test_partial_results_say_what_is_missing(members: list[Member], tmp_path) ->
     assert (
         "**Not finished, and missing from all below:** BN-Baseline (0 of 3 seeds), "
         "BN-x30 (2 of 3 seeds), Inception-x5, std 0.01 (0 of 3 seeds), "
-        "Inception-Sigmoid (0 of 3 seeds)." in readme
+        "Inception-Sigmoid (0 of 3 seeds), Inception, std 0.01 (0 of 3 seeds)." in readme
     )
-    assert "(10 had not finished)" in readme
+    assert "(13 had not finished)" in readme
     verdicts = {c.id: (c.verdict, c.n) for c in found.claims}
     assert verdicts["bn_baseline_speed_up_ratio"] == ("undecided", 0)
     assert verdicts["bn_x30_over_bn_x5_maximum_difference"] == ("undecided", 2)

@@ -374,7 +374,8 @@ def summary(data: StudyData) -> str:
 def findings(data: StudyData) -> str:
     """Figure 3's table beside the paper's, and what became of the failures; markdown."""
     lines = []
-    gone = networks.missing(data, NETWORKS | failures.FAILURES | SAME_RATE)
+    arms = NETWORKS | failures.FAILURES | failures.CONTROLS | SAME_RATE
+    gone = networks.missing(data, arms)
     if gone:
         lines += [f"**Not finished, and missing from all below:** {', '.join(gone)}.", ""]
     lines += [*_figure3_table(data), "", *_reading(data), "", *failures.findings(data)]
@@ -500,7 +501,9 @@ def _seed_by_seed(data: StudyData) -> str:
             target = float(inception.loc[seed].max())
             slow, fast = (float(steps_to.at(w.loc[[seed]], target)[0]) for w in (inception, wide))
             factors.append(f"{slow / fast:.1f}" if math.isfinite(fast) else "never")
-        if factors:
+        if set(factors) == {"never"}:
+            told.append(f"{NETWORKS[network].label} never arrives")
+        elif factors:
             told.append(f"{NETWORKS[network].label} {', '.join(factors)} times fewer steps")
     return "; ".join(told)
 
