@@ -140,23 +140,32 @@ def _shared(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFram
 def _rounded(value: object) -> object:
     if not isinstance(value, float):
         return value
-    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    if math.isinf(value):
+        return str(value)  # JSON has no number for it
+    return None if math.isnan(value) else float(f"{value:.{DIGITS}g}")
 
 
 def to_json(claims: Sequence[Claim]) -> str:
-    """The text of ``claims.json``: rounded, and null for what is not a finite number."""
+    """The text of ``claims.json``: rounded; null for NaN, "inf" or "-inf" for what is infinite."""
     rows = [{key: _rounded(value) for key, value in asdict(c).items()} for c in claims]
     return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
 
 
 def from_json(path: Path) -> list[Claim]:
-    """Claims from ``claims.json``; null becomes NaN."""
+    """Claims from ``claims.json``: what ``to_json`` wrote."""
     rows = json.loads(path.read_text(encoding="utf-8"))
     numbers = ("estimate", "low", "high")
     return [
-        Claim(**row | {key: math.nan if row[key] is None else row[key] for key in numbers})
+        Claim(**row | {key: math.nan if row[key] is None else float(row[key]) for key in numbers})
         for row in rows
     ]
+
+
+LEGEND = (
+    "`?`: nothing is measured yet; `inf` or `0.00 x`: one of the two did not get there within its "
+    "steps."
+)
+"""What a reader of numbers as :func:`shown` has them may ask."""
 
 
 def _number(value: float, kind: str) -> str:

@@ -256,7 +256,7 @@ def what_happened(data: StudyData, setting: Setting) -> str:
     bad = failed(data, setting)
     died = [f"{int(step):,}" for step, gone in zip(runs["step"], lost, strict=True) if gone]
     counts = {
-        f"diverged (at step {', '.join(died)})": len(died),
+        f"diverged (at step{'s' * (len(died) > 1)} {', '.join(died)})": len(died),
         "stayed at chance": sum(b and not d for b, d in zip(bad, lost, strict=True)),
         "trained": sum(not b for b in bad),
     }
@@ -276,7 +276,7 @@ def _on_the_rate(data: StudyData) -> list[str]:
             word = "fails in some runs and not in others"
         lines.append(
             f"- From He's initial weights Inception at 5 times its rate {word}: its maximum "
-            f"differs from that at its own rate by {number}."
+            f"differs from that at its own rate by {number} ({style.count(len(fast), 'run')})."
         )
     for own in CONTROLS:
         fast = X5._replace(std=own.std)
@@ -284,8 +284,8 @@ def _on_the_rate(data: StudyData) -> list[str]:
             told = [what_happened(data, setting) for setting in (fast, own)]
             lines.append(
                 "- **Rate or weights?** From Gaussian weights of standard deviation "
-                f"{own.std:g}, at 5 times the rate {told[0]}; at Inception's own rate, added after "
-                f"a first look, {told[1]}."
+                f"{own.std:g}, at 5 times the rate: {told[0]}; at Inception's own rate (added "
+                f"after a first look): {told[1]}."
             )
             if all(failed(data, fast)) and all(failed(data, own)):
                 lines[-1] += " So it is not the rate alone that fails there."

@@ -25,8 +25,8 @@ from bn_repro.analysis.load import Member, StudyData
 
 NOTE = (
     "Ours are estimates with 95 % bootstrap intervals, over n seeds where the study does not say "
-    "otherwise; fewer than 3 seeds decide nothing. `-`: the paper gives no number; `?`: nothing is "
-    "measured yet; `inf` or `0.00 x`: one of the two did not get there within its steps."
+    "otherwise; fewer than 3 seeds decide nothing. `-`: the paper gives no number; "
+    f"{claim_files.LEGEND}"
 )
 
 

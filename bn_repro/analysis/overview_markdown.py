@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from bn_repro.analysis import claims as claim_files
 from bn_repro.analysis import overview, readme, results
 from bn_repro.analysis.overview import Told
 
@@ -108,7 +109,9 @@ def section(told: Sequence[Told]) -> str:
     parts = [
         _filled(
             f"{overview.verdicts_in_words(told)} [{REPORT}]({REPORT}) has them "
-            "beside the paper's numbers, with every figure."
+            "beside the paper's numbers, with every figure. Intervals are 95 % bootstrap "
+            "intervals, over n seeds where the study does not say otherwise; fewer than 3 seeds "
+            f"decide nothing. {claim_files.LEGEND}"
         )
     ]
     for t in told:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import median
 from typing import Any
@@ -16,7 +17,7 @@ from bn_repro.analysis.results import CLAIMS, CURVES, RUNS, TRACES
 def write(study: Any, data: StudyData, claims: Sequence[Claim], figures: Sequence[str]) -> str:
     """The study's README; every number in it comes from the frames."""
     first, *others = [f"![{figure}]({figure}.svg)" for figure in figures] or [""]
-    note = getattr(study, "INTERVALS", "") or _interval_note(claims)
+    note = getattr(study, "INTERVALS", "") or _interval_note(claims, data)
     computed = "\n".join(f"- `{c.id}`: {c.rule}" for c in claims)
     parts = [
         f"# {title(study, data.name)}",
@@ -65,16 +66,20 @@ def claims_table(claims: Sequence[Claim]) -> str:
     )
 
 
-def _interval_note(claims: Sequence[Claim]) -> str:
+def _interval_note(claims: Sequence[Claim], data: StudyData) -> str:
     fewest = min((c.n for c in claims), default=0)
     note = "Intervals are 95 % bootstrap intervals over seeds; n is the number of seeds."
     if fewest < 5:
         note += (
             " With fewer than 5 seeds an interval is the range of what resampling them can give, "
-            "and covers less than 95 %: every point is shown in the figures and in the table below."
+            f"and covers less than 95 %: every point is in [`{RUNS}`]({RUNS})"
+            f"{' and in the table below' * (settings(data) <= MOST_ARMS)}."
         )
     if fewest < claim_files.ENOUGH_SEEDS:
         note += f" Fewer than {claim_files.ENOUGH_SEEDS} seeds decide nothing."
+    ends = {x for c in claims if c.id.endswith("_ratio") for x in (c.estimate, c.low, c.high)}
+    if 0.0 in ends or math.inf in ends or any(math.isnan(c.estimate) for c in claims):
+        note += f" {claim_files.LEGEND}"
     return note
 
 
@@ -92,10 +97,14 @@ MOST_ARMS = 24
 
 def arms(data: StudyData) -> str:
     """A table of the runs by setting, or how many settings there are; markdown."""
-    count = data.runs.groupby(["experiment", "id"]).ngroups
-    if count <= MOST_ARMS:
+    if settings(data) <= MOST_ARMS:
         return arms_table(data)
-    return f"{count} settings; [`{RUNS}`]({RUNS}) has a row for each run."
+    return f"{settings(data)} settings; [`{RUNS}`]({RUNS}) has a row for each run."
+
+
+def settings(data: StudyData) -> int:
+    """How many different runs there are but for their seeds."""
+    return data.runs.groupby(["experiment", "id"]).ngroups
 
 
 def arms_table(data: StudyData) -> str:

@@ -37,7 +37,7 @@ def test_a_verdict_looks_one_way() -> None:
         claims.verdict(Interval(0, 0, 0, 5))
 
 
-def test_json_is_rounded_and_has_null_for_what_is_no_number(tmp_path: Path) -> None:
+def test_json_is_rounded_and_says_what_is_no_number(tmp_path: Path) -> None:
     claim = Claim("x_ratio", "s", "4.1", "r", 1.23456789, math.nan, math.inf, 5, "undecided")
     text = claims.to_json([claim])
     (row,) = json.loads(text)
@@ -52,12 +52,13 @@ def test_json_is_rounded_and_has_null_for_what_is_no_number(tmp_path: Path) -> N
         "n",
         "verdict",
     ]
-    assert (row["estimate"], row["low"], row["high"]) == (1.235, None, None)
+    assert (row["estimate"], row["low"], row["high"]) == (1.235, None, "inf")
     path = tmp_path / "claims.json"
     path.write_text(text, encoding="utf-8")
     (back,) = claims.from_json(path)
     assert back.estimate == 1.235
     assert math.isnan(back.low)
+    assert back.high == math.inf
     assert claims.to_json([back]) == text
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bn_repro import paper
-from bn_repro.analysis import failures, load, networks, report
+from bn_repro.analysis import failures, load, networks, report, style
 from bn_repro.analysis.load import Member, StudyData
 from bn_repro.analysis.networks import (
     BN_BASELINE,
@@ -184,12 +184,12 @@ def test_findings(data: StudyData) -> None:
         "| 14.8 | ",
         "| Inception-x5, He | 3 of 3 trained |",
         "| Inception-x5, std 0.01 | 3 of 3 stayed at chance |",
-        "| Inception-x5, std 0.1 | 3 of 3 diverged (at step 4, 5, 6) | 1.0, 1.0, 1.0 % |",
+        "| Inception-x5, std 0.1 | 3 of 3 diverged (at steps 4, 5, 6) | 1.0, 1.0, 1.0 % |",
         "rate does not fail here",
-        "deviation 0.1, at 5 times the rate 3 of 3 diverged (at step 4, 5, 6); at Inception's own "
-        "rate, added after a first look, 3 of 3 stayed at chance. So it is not the rate alone",
+        "deviation 0.1, at 5 times the rate: 3 of 3 diverged (at steps 4, 5, 6); at Inception's "
+        "own rate (added after a first look): 3 of 3 stayed at chance. So it is not the rate alone",
         "evaluations 250 steps apart",
-        "6.4 epochs end",
+        "late in its 6.4 epochs",
         "over 12 runs with BN",
         "the median of BN-x30 is ahead from",
     ):
@@ -209,9 +209,10 @@ def test_partial_results_say_what_is_missing(members: list[Member], tmp_path) ->
     found = report.write("fig3", kept, tmp_path / "out")
     readme = (tmp_path / "out/README.md").read_text()
     assert (
-        "**Not finished, and missing from all below:** BN-Baseline (0 of 3 seeds), "
+        "**Not finished:** BN-Baseline (0 of 3 seeds), "
         "BN-x30 (2 of 3 seeds), Inception-x5, std 0.01 (0 of 3 seeds), "
-        "Inception-Sigmoid (0 of 3 seeds), Inception, std 0.01 (0 of 3 seeds)." in readme
+        "Inception-Sigmoid (0 of 3 seeds), Inception, std 0.01 (0 of 3 seeds). "
+        "What follows is from the runs so far." in readme
     )
     assert "(13 had not finished)" in readme
     verdicts = {c.id: (c.verdict, c.n) for c in found.claims}
@@ -243,11 +244,13 @@ def test_large_markers_stand_where_the_median_arrives(data: StudyData) -> None:
     (target,) = fig3.targets(data)
     for setting, arm in NETWORKS.items():
         large = [
-            np.asarray(line.get_xdata(), float).tolist()
+            (np.asarray(line.get_xdata(), float).tolist(), line.get_markersize())
             for line in ax.lines
-            if line.get_markersize() == 8 and line.get_markerfacecolor() == arm.color
+            if line.get_marker() == arm.marker and line.get_markeredgecolor() == style.INK
         ]
-        assert large == ([] if setting == BN_SIGMOID else [[_median_steps(data, setting, target)]])
+        size = 14 if setting == BN_X5 else 8  # BN-x30, which arrives with it, lies upon it
+        at = [_median_steps(data, setting, target)]
+        assert large == ([] if setting == BN_SIGMOID else [(at, size)])
     names = {text.get_text(): text.get_position()[1] for text in ax.texts}
     heights = np.sort([names[arm.label] for arm in NETWORKS.values()])
     assert np.diff(heights).min() >= 0.05  # names do not touch

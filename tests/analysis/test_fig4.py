@@ -207,7 +207,7 @@ def test_the_figure_shows_every_network_and_every_ensemble(members, tmp_path):
     labels = [label.get_text() for label in left.get_yticklabels()]
     assert labels[0] == "BN-x30, seed 0"
     assert "weights x2, dropout 10 %" in labels
-    assert "dropout 5 %, BN per\nactivation in 2" in labels
+    assert "dropout 5 %, BN per\nactivation in 5a, 5b" in labels
     assert labels[-1] == "ensemble of 6"
     assert len(labels) == 10
     for axes in (middle, right):

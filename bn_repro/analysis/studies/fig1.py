@@ -21,12 +21,13 @@ from bn_repro.analysis.load import StudyData
 TITLE = "Figure 1: MNIST, with and without Batch Normalization"
 WHAT = (
     "Section 4.1 of the paper: three hidden layers of 100 sigmoid units on binary 28x28 digits, "
-    "plain SGD on mini-batches of 60. The two arms differ in the norm alone: a seed gives both the "
+    "mini-batches of 60. The two arms differ in the norm alone: a seed gives both the "
     "same initial weights and the same mini-batches, so differences are paired by seed."
 )
 DEVIATIONS = (
     "- The paper prints neither the learning rate nor the initial scale: 0.1 and 0.1 here "
-    "(`fig1_rates` compares each arm at its own best rate).\n"
+    "(`fig1_rates` compares each arm at its own best rate). Nor does it say whether there was "
+    "momentum: none here.\n"
     '- The paper shows one run of each arm; every seed is shown here. Its "typical activation" is '
     "unit 0 of the last hidden layer here, in every seed, whatever that unit does.\n"
     "- Pixels are binary by a threshold at > 127; eps is 1e-5, moving averages keep 0.9 of the old."

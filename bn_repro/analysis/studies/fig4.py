@@ -125,7 +125,9 @@ def _label(member: Member) -> str:
     words = {
         "model.init_gain": lambda v: f"weights x{v:g}",
         "model.dropout": lambda v: f"dropout {100 * v:g} %",
-        "model.per_activation_modules": lambda v: f"BN per activation in {v}",
+        "model.per_activation_modules": lambda v: (
+            "BN per activation in " + {1: "5b", 2: "5a, 5b"}.get(v, f"the last {v} modules")
+        ),
     }
     changes = [words[k](v) if k in words else f"{k}={v}" for k, v in member.varied.items()]
     return ", ".join(changes) or f"BN-x30, seed {member.seed}"
@@ -236,6 +238,8 @@ PLAIN = {"BN-Inception single crop": SINGLE, "BN-Inception multicrop": MULTI}
 
 def summary(data: StudyData) -> str:
     """Top-1 errors beside the paper's; markdown."""
+    if not networks(data):
+        return ""
     plain = [n.errors for n in networks(data) if not n.member.varied]
     means = [float(np.mean([e[k]["top1"] for e in plain if k in e] or [np.nan])) for k in WAYS]
     row = whole(data, MULTI)
@@ -301,11 +305,11 @@ def _crops(data: StudyData) -> list[str]:
     if not len(top1):
         return []
     single, multi = (paper.FIGURE4[name].top1 or np.nan for name in PLAIN)
-    also = "" if np.isnan(top5).any() else f", and the top-5 error by {top5.mean():.2f}"
+    also = "" if np.isnan(top5).any() else f", and the top-5 error by {-top5.mean():+.2f}"
     return [
-        f"- **144 crops** lower the top-1 error by {top1.mean():.2f} points on average over "
-        f"{style.count(len(top1), 'network')} (from {top1.min():+.2f} to {top1.max():+.2f}){also}; "
-        f"the paper's top-1 error by {100 * (single - multi):.2f}."
+        f"- **144 crops** change the top-1 error by {-top1.mean():+.2f} points on average over "
+        f"{style.count(len(top1), 'network')} (from {(-top1).min():+.2f} to {(-top1).max():+.2f})"
+        f"{also}; the paper's top-1 error by {100 * (multi - single):+.2f}."
     ]
 
 
@@ -344,7 +348,7 @@ def _algorithm_2(data: StudyData) -> list[str]:
 
 
 def _networks_table(data: StudyData) -> str:
-    head = ["network (the last 1 or 2 modules' BN per activation)", "seed"]
+    head = ["network", "seed"]
     head += [f"top-{k} error, {arm.label}" for arm in WAYS.values() for k in (1, 5)]
     rows = []
     for n in networks(data):

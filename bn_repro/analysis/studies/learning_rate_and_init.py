@@ -151,7 +151,8 @@ def claims(data: StudyData) -> list[Claim]:
     found += [
         _ratio(
             "good_rates_ratio",
-            "BN trains well over a wider range of learning rates.",
+            "BN trains well over a wider range of learning rates, each at the initial scale of its "
+            "best cell.",
             "abstract; 3.3",
             "At the initial scale of each arm's best cell on held-out images: the highest good "
             f"rate over the lowest. {how}",
@@ -352,7 +353,7 @@ def draw_through(ax: Axes, data: StudyData, key: str) -> Axes:
             values.mean(axis=-1),
             color=arm.color,
             ls=arm.linestyle,
-            label=f"{arm.label}, {told}",
+            label=told,  # the panel at the right names the arms
         )
         ax.plot(
             np.repeat(along, values.shape[-1]),
@@ -368,7 +369,7 @@ def draw_through(ax: Axes, data: StudyData, key: str) -> Axes:
     ax.set_ylabel("test accuracy")
     ax.set_title("along the rate" if key == RATE else "along the initial scale")
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(loc="upper left", fontsize=6)
+        ax.legend(loc="lower center", fontsize=6)
     return ax
 
 
@@ -402,14 +403,22 @@ def summary(data: StudyData) -> str:
     for id, what in words.items():
         found = verdicts[id]
         number = c.shown(id, found.estimate, found.low, found.high)
-        parts.append(f"{_TOLD[found.verdict]} that it {what} ({number})")
-    return f"On the whole grid, with BN against without: {'; '.join(parts)}."
+        parts.append(f"{_TOLD[found.verdict]} it {what} ({number})")
+    shares = [(verdicts[f"trains_to_{100 * t:g}_difference"], f"{100 * t:g} %") for t in TARGETS]
+    more = " and ".join(
+        f"{c.shown(s.id, s.estimate, s.low, s.high)} of the runs to {target}"
+        for s, target in shares
+    )
+    return (
+        f"Over the whole grid, BN minus baseline: {more}. Through each arm's best cell (the "
+        f"highest rate: at std {USUAL_STD:g}), BN against baseline: {'; '.join(parts)}."
+    )
 
 
 _TOLD: dict[Verdict, str] = {
-    "holds": "it holds",
-    "does not hold": "it does not hold",
-    "undecided": "it is undecided",
+    "holds": "it holds that",
+    "does not hold": "it does not hold that",
+    "undecided": "it is undecided whether",
 }
 
 
