@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -250,8 +251,22 @@ def device_of(config: Config, world: World) -> torch.device:
 
 def build(config: Config) -> tuple[nn.Module, Data]:
     """The network, its weights drawn from the seed alone, and the data; both on the CPU."""
-    data = known("data.name", config.data.name, DATASETS)(config)
+    with _in_memory("data"):
+        data = known("data.name", config.data.name, DATASETS)(config)
     return network(config, data), data
+
+
+@contextmanager
+def _in_memory(what: str) -> Iterator[None]:
+    """ValueError where memory does not suffice for what is made within."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+            raise
+        raise ValueError(
+            f"{what}: too large for the memory of this machine; make it smaller"
+        ) from error
 
 
 def network(config: Config, data: Data) -> nn.Module:
@@ -265,7 +280,9 @@ def network(config: Config, data: Data) -> nn.Module:
             f"data.name: {data.name} has examples of shape {data.shape}, which model.name="
             f"{config.model.name} does not take; flat images are for mlp, (3, H, W) for inception"
         )
-    return known("model.name", config.model.name, MODELS)(config, data, normalization, generator)
+    make = known("model.name", config.model.name, MODELS)
+    with _in_memory("model"):
+        return make(config, data, normalization, generator)
 
 
 def fit(config: Config, model: nn.Module, data: Data, world: World) -> None:

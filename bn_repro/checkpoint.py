@@ -36,13 +36,19 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def save(directory: Path, step: int, state: dict[str, Any]) -> Path:
-    """Save ``state`` (tensors, plain values) as the checkpoint of ``step``; keep the last two."""
+    """Save ``state`` (tensors, plain values) as the checkpoint of ``step``; keep the last two.
+
+    One that is there of this step or a later one was damaged, or this step were not trained again.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
     path = directory / f"step{step:09d}-{_digest(content)}.pt"
     write_atomically(path, content)
+    for other in _checkpoints(directory):
+        if other != path and _step(other) >= step:
+            other.unlink(missing_ok=True)
     trim(directory, KEEP)
     return path
 
@@ -85,6 +91,10 @@ def trim(directory: Path, keep: int) -> None:
 
 def _checkpoints(directory: Path) -> list[Path]:
     return sorted(directory.glob("step*-*.pt"))
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step").partition("-")[0])
 
 
 def _digest(content: bytes) -> str:

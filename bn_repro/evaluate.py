@@ -52,15 +52,16 @@ def accuracies(scored: Pairs, world: World | None = None) -> dict[str, float]:
     sums, classes = None, 0
     for of_batch, y in scored:
         classes = of_batch.shape[1]
+        exact = torch.float32 if of_batch.device.type == "mps" else torch.float64  # MPS has no such
         if sums is None:
-            sums = torch.zeros(4, dtype=torch.float64, device=of_batch.device)
+            sums = torch.zeros(4, dtype=exact, device=of_batch.device)
         found = of_batch.topk(min(5, classes), dim=1).indices == y[:, None]
         sums += torch.stack(
             [
-                F.cross_entropy(of_batch, y, reduction="sum").double(),
-                found[:, 0].sum().double(),
-                found.sum().double(),
-                torch.tensor(len(y), dtype=torch.float64, device=of_batch.device),
+                F.cross_entropy(of_batch, y, reduction="sum").to(exact),
+                found[:, 0].sum().to(exact),
+                found.sum().to(exact),
+                torch.tensor(len(y), dtype=exact, device=of_batch.device),
             ]
         )
     if sums is None:

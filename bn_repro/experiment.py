@@ -93,9 +93,10 @@ def same_data(directory: Path, data: Data) -> None:
 
 
 def preflight(configs: Sequence[Config]) -> None:
-    """ValueError for the first of ``configs`` that could not train; nothing is written but locks.
+    """ValueError for the first of ``configs`` that could not train.
 
-    Data sets and networks are built once each, however many runs share them.
+    Nothing is written but locks, and what data sets keep for all runs (caches, downloads). Data
+    sets and networks are built once each, however many runs share them.
     """
     data: dict[str, Data] = {}
     for config in configs:
@@ -136,11 +137,12 @@ def run(
         if world.main:
             writable(directory)
         with _alone(directory, world, flag, say) as alone, process_group(world, device):
-            if not alone:
+            if anywhere(not alone, world, device):
                 return _stopped(directory)
-            if world.main:
-                if config.force:
+            if config.force:
+                if world.main:
                     set_aside(directory, say)
+            else:
                 same_data(directory, data)
             done = finished(directory) if world.main else None
             if anywhere(done is not None, world, device):
@@ -169,12 +171,14 @@ def run(
                     say=say,
                 )
             except (Exception, KeyboardInterrupt) as error:
-                return _failed(directory, error)
+                return _failed(directory, error, world)
 
 
 def _begin(directory: Path, config: Config, device: torch.device, world: World, data: Data) -> None:
     """The directory's first files; a manifest that is there gets a line for each resume."""
     directory.mkdir(exist_ok=True)
+    before = _stopped(directory)
+    write_status(directory, "running", before.step, before.seconds)
     content = yaml.safe_dump(asdict(config), sort_keys=False)
     write_atomically(directory / rundir.CONFIG, content.encode())
     facts = manifest(
@@ -184,9 +188,9 @@ def _begin(directory: Path, config: Config, device: torch.device, world: World, 
         world=world.size,
         data=data.fingerprint,
     )
-    before = read_json(directory / rundir.MANIFEST)
-    if before is not None:
-        facts = before | {"resumed": [*before.get("resumed", []), facts]}
+    first = read_json(directory / rundir.MANIFEST)
+    if first is not None:
+        facts = first | {"resumed": [*first.get("resumed", []), facts]}
     write_json(directory / rundir.MANIFEST, facts)
 
 
@@ -219,10 +223,19 @@ def _stopped(directory: Path) -> Outcome:
     return Outcome("preempted", status.get("step", 0), status.get("seconds", 0.0))
 
 
-def _failed(directory: Path, error: BaseException) -> Outcome:
-    """Leave the reason in the run's own directory, as far as the disk still takes it."""
+def _failed(directory: Path, error: BaseException, world: World) -> Outcome:
+    """Leave the reason in the run's own directory, as far as the disk still takes it.
+
+    A run that had come to its end has not failed. Of several ranks the first to fail tells why: the
+    others fail after it, since it is gone.
+    """
+    done = finished(directory)
+    if done is not None:
+        return done
     line = f"{type(error).__name__}: {error}".splitlines()[0]
     before = _stopped(directory)
+    if world.size > 1 and (read_json(directory / rundir.STATUS) or {}).get("state") == "failed":
+        return Outcome("failed", before.step, before.seconds, error=line)
     if isinstance(error, KeyboardInterrupt):
         state, error_line = "preempted", None
     else:
@@ -270,8 +283,27 @@ def _alone(directory: Path, world: World, stop: StopFlag, say: Say) -> Iterator[
         lock.release()
 
 
+@contextmanager
+def idle(directory: Path) -> Iterator[None]:
+    """Hold the lock of the run in ``directory``; ValueError where another process trains it."""
+    lock = FileLock(rundir.lock_file(directory))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(
+            f"{directory}: another process is training this run; stop it, or wait for its end"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def set_aside(directory: Path, say: Say = print) -> None:
-    """Move a run out of the way, under a name that tells when; nothing is ever deleted."""
+    """Move a run out of the way, under a name that tells when; nothing is ever deleted.
+
+    The caller holds the run's lock.
+    """
     if not directory.exists():
         return
     name = aside = directory.with_name(f"{directory.name}.{time.strftime('%Y%m%d-%H%M%S')}")
@@ -290,6 +322,9 @@ def lost(config: Config, reason: str) -> Outcome:
     lock = FileLock(rundir.lock_file(directory))
     try:
         with lock.acquire(timeout=0):
+            done = finished(directory)
+            if done is not None:  # it had ended, and died before it could tell
+                return done
             if directory.is_dir():
                 write_status(directory, "failed", before.step, before.seconds, reason)
     except (Timeout, OSError):

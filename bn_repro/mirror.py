@@ -101,6 +101,8 @@ class Shown:
         experiment = local.config["experiment"]
         arm = arm or experiment
         made = {key: value for key, value in local.manifest.items() if key != "resumed"}
+        if place.mode == "offline":  # its file goes; a kill until there is a new one is no loss
+            local.mark(place, tags, None, whole=False)
         self.run = begin(
             place,
             local.id,

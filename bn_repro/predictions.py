@@ -111,7 +111,10 @@ def _normalizing(
         return nullcontext()
     if not config.train.population_batches:
         raise ValueError("evaluation.statistics: population needs train.population_batches > 0")
-    return population_statistics(model, population_batches(config, data, device))
+    if config.model.norm == "sync_batch":  # the ranks of the run had one mini-batch together
+        size = config.train.batch_size * config.evaluation.world
+        config = replace(config, train=replace(config.train, batch_size=size))
+    return population_statistics(model, population_batches(config, data, device, World()))
 
 
 def _telling(
@@ -151,8 +154,8 @@ def _keep(directory: Path, row: Row, **arrays: np.ndarray) -> None:
     np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
     try:
         path.parent.mkdir(exist_ok=True)
-        checkpoint.write_atomically(path, buffer.getvalue())
         with FileLock(directory / rundir.PREDICTIONS / "lock"):
+            checkpoint.write_atomically(path, buffer.getvalue())
             name = row["crops"], row["statistics"]
             others = [r for r in rows(directory) if (r["crops"], r["statistics"]) != name]
             lines = "".join(json.dumps(r) + "\n" for r in [*others, row])

@@ -80,8 +80,8 @@ class Local:
         """The tags that the run was shown with before."""
         return self.marks().get(place.mode, {}).get("tags", [])
 
-    def mark(self, place: Place, tags: Sequence[str], where: str, *, whole: bool) -> None:
-        """Remember that sending was begun, or that all has been sent."""
+    def mark(self, place: Place, tags: Sequence[str], where: str | None, *, whole: bool) -> None:
+        """Remember that sending was begun (``where``, once that is known), or that all is sent."""
         mark = {
             "project": place.project,
             "entity": place.entity,

@@ -35,7 +35,7 @@ from bn_repro.throughput import Waiting
 from bn_repro.trace import is_trace_step, tap
 
 Progress = Callable[[int, Mapping[str, float]], None]
-"""Told the step, and what was last measured: at most a few times a second."""
+"""Told the step, and what was last measured."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ def train(
 ) -> Outcome:
     """Train ``model`` from its last checkpoint, or from the start, to the end or to a stop.
 
-    ``model`` and ``data`` are on ``device``; ``recorder_of`` opens the records, cut back to the
-    lengths that a checkpoint remembers. Ends ``completed``, ``diverged`` (a non-finite loss) or
+    ``model`` is on ``device``, where ``data`` go; ``recorder_of`` opens the records, cut back to
+    the lengths that a checkpoint remembers. Ends ``completed``, ``diverged`` (a non-finite loss) or
     ``preempted``; errors pass through, with the records closed.
     """
     at = config.train
@@ -87,10 +87,11 @@ def train(
                 group["lr"] = rate(step, config)
             if stochastic:
                 torch.manual_seed(draw_seed(config.seed, step, world.rank))
-            if is_trace_step(step, every=at.trace_every, dense=at.trace_dense):
+            traced = is_trace_step(step, every=at.trace_every, dense=at.trace_dense)
+            if traced:
                 with tap(sites) as taps:
                     loss, logits = eagerly(x, y)
-                    record.traces(taps.rows(step))
+                    rows = taps.rows(step)
             else:
                 loss, logits = compute(x, y)
             optimizer.step()
@@ -99,10 +100,13 @@ def train(
             losses.append(loss)
             evaluated = step % at.eval_every == 0 or step == at.steps
             saved = step % at.checkpoint_every == 0 or step == at.steps
-            if step % glance == 0 or evaluated or saved:
+            if step % glance == 0 or traced or evaluated or saved:
                 bad = first_non_finite(losses, world)
+                end = step if bad is None else step - len(losses) + 1 + bad
+                if traced and end == step:
+                    record.traces(rows)
                 if bad is not None:
-                    return run.diverged(step - len(losses) + 1 + bad)
+                    return run.diverged(end)
                 losses.clear()
             if step % at.log_every == 0 or step == at.steps:
                 record.metrics(step, "train", "batch", of_mini_batch(loss, logits, y, world))
@@ -201,7 +205,7 @@ class Run:
             if other != self._split:
                 self._measure("moving", other)
         if at.population_batches and any(isinstance(m, BatchNorm) for m in self.model.modules()):
-            batches = population_batches(self.config, self.data, self.device)
+            batches = population_batches(self.config, self.data, self.device, self.world)
             with population_statistics(self.model, batches):
                 self._measure("population", self._split)
         if self.world.main:
@@ -298,14 +302,20 @@ def draw_seed(seed: int, step: int, rank: int) -> int:
     return int(np.random.SeedSequence((seed, 3, step, rank)).generate_state(1, np.uint64)[0] >> 1)
 
 
-def population_batches(config: Config, data: Data, device: torch.device) -> Any:
-    """Training mini-batches for Algorithm 2, of the run's own size, from an order of their own."""
+def population_batches(config: Config, data: Data, device: torch.device, world: World) -> Any:
+    """Training mini-batches for Algorithm 2, of the run's own size, from an order of their own.
+
+    Where the ranks' statistics are joint each rank has its share; else each sees the same ones.
+    """
     n = config.train.population_batches
+    ranks = world if config.model.norm == "sync_batch" else World()
     batches = data.train_batches(
         seed=config.seed + 1_000_003,
         first_step=1,
         steps=n,
         batch_size=config.train.batch_size,
+        rank=ranks.rank,
+        world=ranks.size,
         device=device,
     )
     return (x for x, _ in islice(batches, n))

@@ -16,7 +16,7 @@ from bn_repro.build import check
 from bn_repro.config import Config
 from bn_repro.distributed import launched_world
 from bn_repro.door import COMPLETED, FAILED, PREEMPTED, words
-from bn_repro.experiment import run, set_aside
+from bn_repro.experiment import idle, run, set_aside
 from bn_repro.scheduler import Crew, failed_before, run_all
 from bn_repro.study import Planned, accuracy_of, expand
 from bn_repro.train import Outcome
@@ -58,6 +58,7 @@ def train_one(config: Config) -> int:
 
 def train_study(config: Config, own: Sequence[str], crew: Crew) -> int:
     """The runs of a study, block after block where one depends on another."""
+    one_process()
     console = progress.console()
     fresh: set[Path] = set()
     left: dict[Path, Outcome] = {}
@@ -70,7 +71,7 @@ def train_study(config: Config, own: Sequence[str], crew: Crew) -> int:
         if not whole and len(runs) == before:
             break  # runs that the next block needs did not finish
         if config.force:
-            renew(runs, fresh, console)
+            renew(runs, fresh, crew, console)
         if not config.retry:
             left |= failed_before(runs)
         outcomes = run_many(runs, crew, console, config.on_failure, left)
@@ -85,16 +86,31 @@ def train_study(config: Config, own: Sequence[str], crew: Crew) -> int:
     return code
 
 
-def renew(runs: Sequence[Planned], fresh: set[Path], console: Console) -> None:
-    """Move the runs that lie there out of the way, each once for one command."""
-    for planned in runs:
-        if planned.directory not in fresh:
+def one_process() -> None:
+    """ValueError under torchrun."""
+    if launched_world().size > 1:
+        raise ValueError("torchrun: give one experiment; a study or a sweep starts its own runs")
+
+
+def renew(runs: Sequence[Planned], fresh: set[Path], crew: Crew, console: Console) -> None:
+    """Move the runs that lie there out of the way, each once for one command.
+
+    ValueError, and nothing is moved, where one could not train or is being trained.
+    """
+    anew = [planned for planned in runs if planned.directory not in fresh]
+    crew.preflight([planned.config for planned in anew])
+    for planned in anew:
+        with idle(planned.directory):
+            pass
+    for planned in anew:
+        with idle(planned.directory):
             set_aside(planned.directory, partial(console.print, highlight=False, markup=False))
-            fresh.add(planned.directory)
+        fresh.add(planned.directory)
 
 
 def train_sweep(runs: Sequence[Planned], crew: Crew) -> tuple[list[Outcome], bool]:
     """The runs of a ``-m`` sweep, or of a batch of it; and whether no other batch may follow."""
+    one_process()
     console = progress.console()
     if not runs:
         raise ValueError("-m: nothing to run; what was given stands for no value at all")
@@ -104,7 +120,7 @@ def train_sweep(runs: Sequence[Planned], crew: Crew) -> tuple[list[Outcome], boo
     plain = {"force": False, "retry": False, "on_failure": "continue"}
     runs = [replace(planned, config=replace(planned.config, **plain)) for planned in runs]
     if asked.force:
-        renew(runs, set(), console)
+        renew(runs, set(), crew, console)
     left = {} if asked.retry else failed_before(runs)
     outcomes = run_many(runs, crew, console, asked.on_failure, left)
     if door.last_words is None:
@@ -124,8 +140,6 @@ def run_many(
     left: Mapping[Path, Outcome],
 ) -> list[Outcome]:
     """The runs, each by itself, but those that are finished or ``left`` alone."""
-    if launched_world().size > 1:
-        raise ValueError("torchrun: give one experiment; a study or a sweep starts its own runs")
     return run_all(runs, progress.Board(console), crew, on_failure=on_failure, left=left)
 
 

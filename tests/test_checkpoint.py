@@ -30,6 +30,17 @@ def test_a_damaged_file_is_passed_over_for_the_one_before(tmp_path, damage):
     assert state["step"] == 5
 
 
+def test_damaged_files_are_not_counted_among_those_kept(tmp_path):
+    for path in saved(tmp_path, 50, 100):
+        path.write_bytes(b"")
+    again = saved(tmp_path, 30)  # as the run begins anew, from its start
+    assert list(tmp_path.iterdir()) == again
+    again[0].write_bytes(b"")
+    for other in range(8):  # the same step once more, with other seconds in it
+        path = checkpoint.save(tmp_path, 30, {"step": 30, "w": torch.tensor(other)})
+        assert list(tmp_path.iterdir()) == [path]
+
+
 def test_none_without_any(tmp_path):
     assert checkpoint.load_latest(tmp_path) is None
     assert checkpoint.load_latest(tmp_path / "missing") is None

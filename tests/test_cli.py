@@ -11,9 +11,10 @@ from dataclasses import fields
 
 import pytest
 import yaml
+from filelock import FileLock
 from support import ROOT, call
 
-from bn_repro import catalogue
+from bn_repro import catalogue, rundir
 from bn_repro.compose import compose
 from bn_repro.config import Config
 
@@ -54,6 +55,7 @@ SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=20"]
         (["study=fig1", "study.seeds=12"], 2, "study.seeds: 12 of the 10"),
         (["study=fig1", "data=mnist", "data.root=nowhere"], 2, "data.root: no train-im"),
         (["study=fig1", "device=cuda"], 2, "device: 'cuda' was asked for"),
+        (["experiment=mnist/bn", "model.hidden=[100000000,100000000]"], 2, "model: too large for"),
     ],
 )
 def test_bad_input_is_told_and_leaves_nothing(tmp_path, words, code, said, monkeypatch, capsys):
@@ -181,6 +183,24 @@ def test_a_study_done_by_force_does_each_run_once(monkeypatch, capsys, tmp_path)
     runs = {p.parent for p in tmp_path.glob("mnist/*/seed*/status.json")}
     now = {p for p in runs if "." not in p.name}
     assert (len(now), len(runs - now)) == (3, 3)
+
+
+@pytest.mark.parametrize("ask", [["study=fig1"], ["-m", "experiment=mnist/bn,mnist/baseline"]])
+def test_force_moves_nothing_before_the_input_is_good(monkeypatch, capsys, tmp_path, ask):
+    words = [*ask, "scale=smoke", f"runs={tmp_path}", "train.steps=4"]
+    assert call(monkeypatch, capsys, *words)[0] == 0
+    before = sorted(tmp_path.glob("mnist/*/seed*"))
+    assert len([p for p in before if p.is_dir()]) == 2
+
+    code, _, err = call(monkeypatch, capsys, *words, "force=true", "data=mnist", "data.root=/no")
+    assert code == 2
+    assert "/no" in err
+    busy = max(p for p in before if p.is_dir())
+    with FileLock(rundir.lock_file(busy)):
+        code, _, err = call(monkeypatch, capsys, *words, "force=true")
+    assert code == 2
+    assert f"{busy}: another process is training this run" in err
+    assert sorted(tmp_path.glob("mnist/*/seed*")) == before
 
 
 def test_a_study_goes_from_runs_to_verdicts(monkeypatch, capsys, tmp_path):

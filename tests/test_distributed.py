@@ -9,15 +9,19 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
+import torch.distributed as dist
 from support import ROOT, Forked, train
 
-from bn_repro import checkpoint, rundir
+from bn_repro import checkpoint, distributed, experiment, predictions, rundir
 from bn_repro.compose import compose
 from bn_repro.config import run_id
+from bn_repro.distributed import World
 from bn_repro.experiment import run
+from bn_repro.record import write_status
 
 WORDS = ["experiment=mnist/bn", "scale=smoke", "train.steps=40", "train.checkpoint_every=10"]
 
@@ -35,7 +39,7 @@ def torchrun(runs, *words):
     return subprocess.Popen(call, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True)
 
 
-def ranks(runs, *words):
+def ranks(runs, *words, code=0):
     """What two ranks say together, and where their run lies."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
@@ -43,8 +47,8 @@ def ranks(runs, *words):
     every = [*WORDS, f"runs={runs}", *words]
     begun = [Forked(train, every, {"RANK": k, "LOCAL_RANK": k, **env}) for k in "01"]
     said = [process.communicate() for process in begun]
-    assert [process.returncode for process in begun] == [0, 0], said
-    return "".join(out for out, _ in said), directory_of(runs, *words)
+    assert [process.returncode for process in begun] == [code] * 2, said
+    return "".join(out + err for out, err in said), directory_of(runs, *words)
 
 
 def rows(directory):
@@ -114,3 +118,55 @@ def test_replicas_keep_their_own_statistics_and_resume_exactly(tmp_path):
     assert (cut / rundir.METRICS).read_bytes() == (whole / rundir.METRICS).read_bytes()
     again = state(cut)["replicas"]
     assert all(torch.equal(a, b) for a, b in zip(replicas, again, strict=True))
+
+
+def test_algorithm_2_sees_the_joined_batches_where_statistics_are_joint(tmp_path):
+    words = ["train.batch_size=30", "train.steps=2", "train.population_batches=3"]
+    _, directory = ranks(tmp_path, *words, "model.norm=sync_batch")
+    own = next(r for r in rows(directory) if r["statistics"] == "population")
+    config = compose([*WORDS, *words, "model.norm=sync_batch", f"runs={tmp_path}"])
+    asked = replace(config.evaluation, world=2, statistics="population")
+    row = predictions.evaluated(replace(config, evaluation=asked), 1)
+    assert row["loss"] == pytest.approx(own["loss"], rel=1e-6)
+    assert row["top1"] == own["top1"]
+
+
+def test_a_diverged_run_has_no_trace_beyond_its_end(tmp_path):
+    words = ["experiment=mnist/baseline", "optimizer.lr=1e36", "train.log_every=20"]
+    _, directory = ranks(tmp_path, *words, "train.trace_dense=40")
+    status = json.loads((directory / rundir.STATUS).read_text())
+    assert status["state"] == "diverged"
+    traced = [json.loads(x)["step"] for x in (directory / rundir.TRACES).read_text().splitlines()]
+    assert 0 < max(traced) <= status["step"] < 20
+
+
+def test_other_data_are_told_by_every_rank_in_a_line(tmp_path):
+    _, directory = ranks(tmp_path)
+    write_status(directory, "preempted", 20, 1.0)
+    manifest = json.loads((directory / rundir.MANIFEST).read_text())
+    (directory / rundir.MANIFEST).write_text(json.dumps(manifest | {"data": "0" * 64}))
+    said, _ = ranks(tmp_path, code=2)
+    assert "the run was begun on data 0000000000000000" in said
+    assert "Traceback" not in said
+
+
+def test_the_first_rank_to_fail_tells_why(tmp_path):
+    write_status(tmp_path, "running", 3, 1.0)
+    experiment._failed(tmp_path, ValueError("n01/bad.JPEG: not an image"), World(1, 2))
+    experiment._failed(tmp_path, RuntimeError("Connection closed by peer"), World(0, 2))
+    status = json.loads((tmp_path / rundir.STATUS).read_text())
+    assert (status["state"], status["error"]) == (
+        "failed",
+        "ValueError: n01/bad.JPEG: not an image",
+    )
+    assert "bad.JPEG" in (tmp_path / rundir.TRACEBACK).read_text()
+
+
+def test_each_rank_has_a_gpu_of_its_own_before_they_meet(monkeypatch):
+    met = []
+    monkeypatch.setattr("torch.cuda.set_device", met.append)
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, **how: met.append(how))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    gpu = torch.device("cuda", 1)
+    with distributed.process_group(World(1, 2, 1), gpu):
+        assert met == [gpu, {"device_id": gpu}]

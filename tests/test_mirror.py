@@ -128,6 +128,28 @@ def test_what_has_been_synced_is_left_alone(tmp_path, capsys):
     assert OfflineRun(tmp_path).path.read_bytes() == content
 
 
+def test_a_run_killed_between_its_offline_files_is_shown_all_the_same(
+    directory, tmp_path, monkeypatch
+):
+    place = Place("offline", "bn", None, tmp_path)
+    record = Recorder(directory, None, WandbMirror(place))
+    write_steps(record, 1, 4)
+    lengths = record.lengths()
+    record.close()
+    with monkeypatch.context() as at:
+        at.setattr("wandb.init", killed)  # the file before is gone by then
+        with pytest.raises(KeyboardInterrupt):
+            WandbMirror(place).begin(directory)
+    record = Recorder(directory, lengths, WandbMirror(place))
+    write_steps(record, 5, 6)
+    record.close()
+    assert [row["step"] for row in OfflineRun(tmp_path).history] == [1, 2, 3, 4, 5, 6]
+
+
+def killed(**how):
+    raise KeyboardInterrupt
+
+
 @pytest.fixture
 def directory(tmp_path):
     """A run directory whose run has begun."""

@@ -22,6 +22,8 @@ from support import ROOT
 
 from bn_repro import cluster, door, rundir, training
 from bn_repro.compose import compose
+from bn_repro.distributed import World
+from bn_repro.experiment import _failed, directory_of, lost
 from bn_repro.progress import Board
 from bn_repro.record import last_top1, write_status
 from bn_repro.scheduler import LOST, failed_before, run_all
@@ -204,6 +206,19 @@ def test_a_sweep_in_batches_has_one_table_and_one_exit_code(monkeypatch, crew, t
     crew.begun = []
     assert command(monkeypatch, *words, "on_failure=stop") == 1
     assert crew.begun == [0]
+
+
+@pytest.mark.parametrize("died", [lost, lambda config, reason: interrupted(config)])
+def test_a_run_that_ended_and_died_before_it_could_tell_has_ended(tmp_path, died):
+    run = five(tmp_path)[0]
+    run.directory.mkdir(parents=True)
+    write_status(run.directory, "completed", 4, 0.5)
+    assert died(run.config, f"{LOST}: SIGKILL").state == "completed"
+    assert json.loads((run.directory / rundir.STATUS).read_text())["state"] == "completed"
+
+
+def interrupted(config):
+    return _failed(directory_of(config), KeyboardInterrupt(), World())
 
 
 def test_a_failed_run_has_its_traceback_and_is_tried_again_on_request(
