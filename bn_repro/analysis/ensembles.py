@@ -105,10 +105,15 @@ def over_images(gained: float, lost: float, images: float) -> Interval:
     return Interval((gained - lost) / n, float(values[cut]), float(values[-1 - cut]), n)
 
 
+def name_of(ensemble: Sequence[Member]) -> str:
+    """What stands for the id in the rows of this ensemble."""
+    return hashlib.sha256(repr([m.key for m in ensemble]).encode()).hexdigest()[:8]
+
+
 def table(
-    members: Sequence[Member], ensemble: Sequence[Member], committed: pd.DataFrame
+    members: Sequence[Member], together: Sequence[Sequence[Member]], committed: pd.DataFrame
 ) -> pd.DataFrame:
-    """A row per member and evaluation of it, and per subset of ``ensemble``: see COLUMNS.
+    """A row per member and evaluation of it, and per subset of each ensemble: see COLUMNS.
 
     From the members' run directories; where there is none, or no evaluation in it, the rows that
     are ``committed`` stay, those of the ensemble only as long as they agree with its members'.
@@ -118,8 +123,8 @@ def table(
     for member in members:
         kept = [r for r in before if _key(r) == member.key]
         rows += _of_member(member) or kept
-    name = hashlib.sha256(repr([m.key for m in ensemble]).encode()).hexdigest()[:8]
-    for way in WAYS:
+    for ensemble, way in product(together, WAYS):
+        name = name_of(ensemble)
         kept = [r for r in before if _key(r)[:2] == (NAME, name) and _way(r) == way]
         rows += _of_subsets(ensemble, name, *way) or _still_true(kept, ensemble, rows)
     return pd.DataFrame(rows, columns=COLUMNS)

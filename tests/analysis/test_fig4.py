@@ -78,9 +78,14 @@ def test_the_claims_hold_where_crops_and_networks_help(members, tmp_path):
     assert crops.estimate == pytest.approx((multi - single).mean(), rel=1e-4)
     assert (ensemble.verdict, ensemble.n) == ("holds", IMAGES)
     of_six = load.select(rows, experiment="ensemble", crops=144, models=6)
-    alone = load.select(rows, experiment="ensemble", crops=144, models=1)["top1"]
+    name = of_six["id"].iloc[0]
+    alone = load.select(rows, experiment="ensemble", id=name, crops=144, models=1)["top1"]
     assert ensemble.estimate == pytest.approx(of_six["top1"].iloc[0] - alone.max(), rel=1e-4)
-    assert len(rows) == 9 * 2 + 2 * 63
+    assert len(rows) == 9 * 2 + 2 * 63 + 2 * 7
+    (equals,) = load.select(rows, experiment="ensemble", crops=144, models=3, members="1+2+3")[
+        ["id", "top1"]
+    ].query(f"id != {name!r}")["top1"]
+    assert f"the 3 plain BN-x30 by 144 crops: {100 * (1 - equals):.1f} % top-1 error" in readme
     assert "| BN-Inception ensemble | 144 | 6 | 20.1 % |" in readme
     assert "python scripts/evaluate.py study=fig4" in readme
     assert "(evaluations.csv)" in readme
@@ -159,7 +164,8 @@ def test_an_ensemble_is_forgotten_when_a_network_of_it_is_another(members, tmp_p
         (member.directory / rundir.EVALUATION).unlink()
     evaluate(members[5], 144, signal=1.0)
     claims, rows, _ = written(members, out)
-    assert load.select(rows, experiment="ensemble", crops=144).empty
+    of_six = ensembles.name_of(fig4.six(members))
+    assert load.select(rows, experiment="ensemble", id=of_six, crops=144).empty
     assert claims[1].verdict == "undecided"
     assert claims[1].n == 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,9 +74,14 @@ def six(members: Sequence[Member]) -> list[Member]:
     return [member for member in members if member.varied]
 
 
+def equals(members: Sequence[Member]) -> list[Member]:
+    """BN-x30 itself, from several seeds: networks that are equally good."""
+    return [member for member in members if not member.varied]
+
+
 def extra(members: Sequence[Member], committed: pd.DataFrame) -> pd.DataFrame:
     """A row per network and evaluation of it, and per subset of the ensemble's networks."""
-    return ensembles.table(members, six(members), committed)
+    return ensembles.table(members, [six(members), equals(members)], committed)
 
 
 class Network(NamedTuple):
@@ -98,9 +103,12 @@ def networks(data: StudyData) -> list[Network]:
     return found
 
 
-def subsets(data: StudyData, crops: int) -> list[dict[str, Any]]:
+def subsets(
+    data: StudyData, crops: int, of: Callable[[Sequence[Member]], list[Member]] = six
+) -> list[dict[str, Any]]:
     """The rows of the ensembles of 1, 2, ... of the six, with errors for accuracies."""
-    return _rows(data, experiment=ensembles.NAME, crops=crops)
+    name = ensembles.name_of(of(data.members))
+    return _rows(data, experiment=ensembles.NAME, id=name, crops=crops)
 
 
 def whole(data: StudyData, crops: int) -> dict[str, Any] | None:
@@ -254,6 +262,9 @@ def summary(data: StudyData) -> str:
             ("a single crop", "144 crops", "the ensemble of six"), here, there, strict=True
         )
     ]
+    equal = max(subsets(data, MULTI, equals), key=lambda row: row["models"], default=None)
+    if equal is not None:
+        told.append(f"an ensemble of {int(equal['models'])} plain BN-x30 {_percent(equal['top1'])}")
     return f"Top-1 error (in the paper): {', '.join(told)}."
 
 
@@ -261,7 +272,8 @@ def findings(data: StudyData) -> str:
     """Figure 4's table beside the paper's, and what the numbers say; markdown."""
     if not networks(data):
         return f"No evaluations yet: `{BETWEEN[0]}`."
-    lines = [_beside_the_paper(data), "", *_crops(data), *_sizes(data), *_algorithm_2(data), ""]
+    lines = [_beside_the_paper(data), "", *_crops(data), *_sizes(data), *_of_equals(data)]
+    lines += [*_algorithm_2(data), ""]
     return "\n".join([*lines, "**The networks**:", "", _networks_table(data)])
 
 
@@ -330,6 +342,28 @@ def _sizes(data: StudyData) -> list[str]:
             f"{int(row['gained'])} right that its best member has wrong, and {int(row['lost'])} "
             f"the other way round. By its number of networks (means over all subsets): {means}."
         )
+    return lines
+
+
+def _of_equals(data: StudyData) -> list[str]:
+    """An ensemble of the plain networks: averaging alone, where no member is worse for a change."""
+    rows, others = subsets(data, MULTI, equals), subsets(data, MULTI)
+    models = max((int(row["models"]) for row in rows), default=0)
+    if models < 2:
+        return []
+    alone = [row["top1"] for row in rows if row["models"] == 1]
+    row = next(row for row in rows if row["models"] == models)
+    gain = ensembles.over_images(row["gained"], row["lost"], row["images"])
+    lines = [
+        f"- **An ensemble of equals** (added after a first look at the six), the {models} plain "
+        f"BN-x30 by 144 crops: {_percent(row['top1'])} top-1 error, its members alone "
+        f"{_of_many(alone)}. It is better than the best of them by "
+        f"{c.shown('_difference', gain.estimate, gain.low, gain.high)}."
+    ]
+    six_alone = [other["top1"] for other in others if other["models"] == 1]
+    if six_alone:
+        apart = 100 * (max(six_alone) - min(six_alone))
+        lines[0] += f" The members of the six lie up to {apart:.1f} points apart."
     return lines
 
 
