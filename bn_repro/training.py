@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -74,7 +74,8 @@ def train_study(config: Config, own: Sequence[str], crew: Crew) -> int:
             renew(runs, fresh, crew, console)
         if not config.retry:
             left |= failed_before(runs)
-        outcomes = run_many(runs, crew, console, config.on_failure, left)
+        board = progress.Board(console)
+        outcomes = run_all(runs, board, crew, on_failure=config.on_failure, left=left)
         left |= {r.directory: o for r, o in zip(runs, outcomes, strict=True) if o.state == "failed"}
         over = is_over(outcomes, config.on_failure)
     tell(runs, outcomes, console)
@@ -99,13 +100,14 @@ def renew(runs: Sequence[Planned], fresh: set[Path], crew: Crew, console: Consol
     """
     anew = [planned for planned in runs if planned.directory not in fresh]
     crew.preflight([planned.config for planned in anew])
-    for planned in anew:
-        with idle(planned.directory):
+    there = [planned.directory for planned in anew if planned.directory.exists()]
+    for directory in there:
+        with idle(directory):
             pass
-    for planned in anew:
-        with idle(planned.directory):
-            set_aside(planned.directory, partial(console.print, highlight=False, markup=False))
-        fresh.add(planned.directory)
+    for directory in there:
+        with idle(directory):
+            set_aside(directory, partial(console.print, highlight=False, markup=False))
+    fresh.update(planned.directory for planned in anew)
 
 
 def train_sweep(runs: Sequence[Planned], crew: Crew) -> tuple[list[Outcome], bool]:
@@ -122,7 +124,8 @@ def train_sweep(runs: Sequence[Planned], crew: Crew) -> tuple[list[Outcome], boo
     if asked.force:
         renew(runs, set(), crew, console)
     left = {} if asked.retry else failed_before(runs)
-    outcomes = run_many(runs, crew, console, asked.on_failure, left)
+    board = progress.Board(console)
+    outcomes = run_all(runs, board, crew, on_failure=asked.on_failure, left=left)
     if door.last_words is None:
         swept.clear()
     swept.extend(zip(runs, outcomes, strict=True))
@@ -130,17 +133,6 @@ def train_sweep(runs: Sequence[Planned], crew: Crew) -> tuple[list[Outcome], boo
     door.exit_code = code_of(all_outcomes, asked.on_failure)
     door.last_words = partial(tell, all_runs, all_outcomes, console)
     return outcomes, is_over(outcomes, asked.on_failure)
-
-
-def run_many(
-    runs: Sequence[Planned],
-    crew: Crew,
-    console: Console,
-    on_failure: str,
-    left: Mapping[Path, Outcome],
-) -> list[Outcome]:
-    """The runs, each by itself, but those that are finished or ``left`` alone."""
-    return run_all(runs, progress.Board(console), crew, on_failure=on_failure, left=left)
 
 
 def tell(runs: Sequence[Planned], outcomes: Sequence[Outcome], console: Console) -> None:
