@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import itertools
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -32,7 +33,7 @@ class Planned:
     config: Config
     varied: dict[str, Any]
     common: frozenset[str] = frozenset()
-    """The keys varied that all runs of its block share."""
+    """The keys varied that all runs of its block share, and that no title needs."""
 
     @cached_property
     def key(self) -> tuple[str, str, int]:
@@ -186,7 +187,9 @@ def _word(value: Any) -> str:
 
 
 def _union(blocks: dict[str, list[Planned]]) -> list[Planned]:
-    return list({run.key: run for runs in blocks.values() for run in runs}.values())
+    runs = list({run.key: run for runs in blocks.values() for run in runs}.values())
+    count = Counter(run.title for run in runs)
+    return [replace(run, common=frozenset()) if count[run.title] > 1 else run for run in runs]
 
 
 def accuracy_of(run: Planned) -> float | None:

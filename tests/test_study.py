@@ -108,6 +108,17 @@ def test_a_title_leaves_out_what_all_runs_share():
     assert runs[0].varied == {"optimizer.lr": 0.1, "data.held_out": 10}
 
 
+def test_a_title_tells_a_run_from_those_of_other_blocks():
+    same = {"experiment": ["mnist/bn"], "seed": [0]}
+    blocks = [same, same | {"optimizer.lr": [0.3]}, same | {"model.depth": [5]}]
+    runs, _ = expand(study(*blocks), [], half)
+    assert [run.title for run in runs] == [
+        "mnist/bn seed 0",
+        "mnist/bn optimizer.lr=0.3 seed 0",
+        "mnist/bn model.depth=5 seed 0",
+    ]
+
+
 def test_a_block_waits_for_the_runs_it_is_chosen_from():
     found, whole = chosen([GRID, FINAL], lambda run: None if run.config.seed == 1 else 0.5)
     assert not whole
