@@ -7,7 +7,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -62,12 +62,12 @@ def finished(directory: Path) -> Outcome | None:
     return Outcome(status["state"], step, seconds, last_top1(directory))
 
 
-def already(config: Config, world: int = 1) -> Outcome | None:
+def already(config: Config) -> Outcome | None:
     """The outcome of this configuration's run if it is finished, and was on the same data.
 
     Data that lie where the run found them are taken for the same; others are read and compared.
     """
-    directory = directory_of(config, world)
+    directory = directory_of(config)
     done = finished(directory)
     if done is not None and _root_before(directory) != config.data.root:
         same_data(directory, build(config)[1])
@@ -127,17 +127,16 @@ def run(
     device = device_of(config, world)
     directory = directory_of(config, world.size)
     with (StopFlag() if stop is None else stop).listening() as flag:
-        done = None if config.force else already(config, world.size)
+        done = None if config.force or world.size > 1 else already(config)
         if done is not None:
-            say(f"{directory}: already {done.state} at step {done.step} (force=true starts over)")
-            return tell_sweep(directory, done, config, world)
+            return _found(directory, done, config, world, say)
         torch.set_num_threads(config.threads)
         model, data = build(config)
         fit(config, model, data, world)
         if world.main:
             writable(directory)
-        with _alone(directory, world, flag, say) as alone, process_group(world, device):
-            if anywhere(not alone, world, device):
+        with process_group(world, device), _alone(directory, world, device, flag, say) as alone:
+            if not alone:
                 return _stopped(directory)
             if config.force:
                 if world.main:
@@ -147,7 +146,7 @@ def run(
             done = finished(directory) if world.main else None
             if anywhere(done is not None, world, device):
                 done = done or finished(directory) or _stopped(directory)
-                return tell_sweep(directory, done, config, world)
+                return _found(directory, done, config, world, say)
             try:
                 if world.main:
                     _begin(directory, config, device, world, data)
@@ -202,9 +201,11 @@ def mirror_of(config: Config, world: World) -> Mirror:
     return WandbMirror(place_of(config), tags_of(words), arm_of(words))
 
 
-def tell_sweep(directory: Path, done: Outcome, config: Config, world: World) -> Outcome:
+def _found(directory: Path, done: Outcome, config: Config, world: World, say: Say) -> Outcome:
     """``done``, the outcome of a run that was finished before; where a W&B agent asks for it, the
     run is shown under the agent's own id, since its sweep waits for the metric."""
+    if world.main:
+        say(f"{directory}: already {done.state} at step {done.step} (force=true starts over)")
     if os.environ.get("WANDB_SWEEP_ID"):
         mirror = mirror_of(config, world)
         mirror.begin(directory)
@@ -264,23 +265,32 @@ def writable(directory: Path) -> None:
 
 
 @contextmanager
-def _alone(directory: Path, world: World, stop: StopFlag, say: Say) -> Iterator[bool]:
-    """Hold the run's lock, waiting for it if need be; False if asked to stop before it is had."""
-    if not world.main:
-        yield True
-        return
+def _alone(
+    directory: Path, world: World, device: torch.device, stop: StopFlag, say: Say
+) -> Iterator[bool]:
+    """Hold the run's lock, waiting for it if need be; False if asked to stop before it is had.
+
+    The first rank takes it, and all wait together: a rank that hears nothing of the others for
+    longer than torch.distributed's time limit would give up.
+    """
     lock, told = FileLock(rundir.lock_file(directory)), False
-    while not lock.is_locked and not stop:
-        try:
-            lock.acquire(timeout=0.2)
-        except Timeout:
-            if not told:
+    try:
+        while not stop.agreed(world, device):
+            if anywhere(world.main and _taken(lock), world, device):
+                yield True
+                return
+            if world.main and not told:
                 say(f"{directory}: another process is training this run; waiting for it")
             told = True
-    try:
-        yield lock.is_locked
+        yield False
     finally:
         lock.release()
+
+
+def _taken(lock: FileLock) -> bool:
+    with suppress(Timeout):
+        lock.acquire(timeout=0.2)
+    return lock.is_locked
 
 
 @contextmanager

@@ -53,7 +53,8 @@ class Forked:
 
         context = _context()
         pipes = [context.Pipe(duplex=False) for _ in range(2)]
-        self._said = [ours for ours, _ in pipes]
+        self._pipes = [ours for ours, _ in pipes]
+        self.stdout, self.stderr = (os.fdopen(p.fileno(), closefd=False) for p in self._pipes)
         theirs = [theirs for _, theirs in pipes]
         self._process = context.Process(
             target=_piped, args=(*theirs, function, *arguments), daemon=True
@@ -75,12 +76,15 @@ class Forked:
         """By SIGKILL."""
         self._process.kill()
 
+    def terminate(self) -> None:
+        """By SIGTERM."""
+        self._process.terminate()
+
     def communicate(self, timeout: float = 120) -> tuple[str, str]:
         """What it said, once it has ended; a few lines, which the pipes hold until then."""
         self._process.join(timeout)
         assert self.returncode is not None, f"not over within {timeout} s"
-        out, err = (os.fdopen(end.fileno(), closefd=False).read() for end in self._said)
-        return out, err
+        return self.stdout.read(), self.stderr.read()
 
 
 def _piped(

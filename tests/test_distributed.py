@@ -14,9 +14,10 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.distributed as dist
+from filelock import FileLock
 from support import ROOT, Forked, train
 
-from bn_repro import checkpoint, distributed, experiment, predictions, rundir
+from bn_repro import checkpoint, distributed, door, experiment, predictions, rundir
 from bn_repro.compose import compose
 from bn_repro.config import run_id
 from bn_repro.distributed import World
@@ -39,16 +40,25 @@ def torchrun(runs, *words):
     return subprocess.Popen(call, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True)
 
 
-def ranks(runs, *words, code=0):
-    """What two ranks say together, and where their run lies."""
+def begun(runs, *words):
+    """Two ranks, at work."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     env = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     every = [*WORDS, f"runs={runs}", *words]
-    begun = [Forked(train, every, {"RANK": k, "LOCAL_RANK": k, **env}) for k in "01"]
-    said = [process.communicate() for process in begun]
-    assert [process.returncode for process in begun] == [code] * 2, said
-    return "".join(out + err for out, err in said), directory_of(runs, *words)
+    return [Forked(train, every, {"RANK": k, "LOCAL_RANK": k, **env}) for k in "01"]
+
+
+def ended(processes, code=0):
+    """What they said together."""
+    said = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [code] * 2, said
+    return "".join(out + err for out, err in said)
+
+
+def ranks(runs, *words, code=0):
+    """What two ranks say together, and where their run lies."""
+    return ended(begun(runs, *words), code), directory_of(runs, *words)
 
 
 def rows(directory):
@@ -148,6 +158,25 @@ def test_other_data_are_told_by_every_rank_in_a_line(tmp_path):
     said, _ = ranks(tmp_path, code=2)
     assert "the run was begun on data 0000000000000000" in said
     assert "Traceback" not in said
+
+
+def test_ranks_wait_together_for_another_process_and_any_of_them_can_end_it(tmp_path):
+    directory = directory_of(tmp_path)
+    directory.parent.mkdir(parents=True)
+    with FileLock(rundir.lock_file(directory)):
+        first, second = begun(tmp_path)
+        assert "another process is training this run; waiting" in first.stdout.readline()
+        second.terminate()
+        ended([first, second], door.PREEMPTED)
+    assert not directory.exists()
+
+
+def test_a_finished_run_is_found_by_its_ranks(tmp_path):
+    _, directory = ranks(tmp_path)
+    before = (directory / rundir.STATUS).read_bytes()
+    said, _ = ranks(tmp_path)
+    assert said.count(f"{directory}: already completed at step 40") == 1
+    assert (directory / rundir.STATUS).read_bytes() == before
 
 
 def test_the_first_rank_to_fail_tells_why(tmp_path):
