@@ -170,6 +170,9 @@ def test_bn_alone_is_set_beside_none_at_both_rates(data: StudyData) -> None:
         bn, none = (100 * networks.best(data, network).mean() for network in pair)
         said = f"at rate {rate} the maximum is {bn:.1f} % with BN and {none:.1f} % without "
         assert f"{said}({bn - none:+.2f} [" in words
+        target = networks.target_of(data, pair[1])
+        steps = [f"{_median_steps(data, network, target):,.0f}" for network in pair]
+        assert f" %, takes {steps[0]} steps with BN and {steps[1]} without (" in words
     before = load.load([m for m in data.members if m.experiment != BN_BASELINE_X5.experiment])
     assert "at two rates" not in fig3.findings(before)
 
@@ -234,7 +237,10 @@ def test_one_run_alone_still_draws(make_run, tmp_path, left: Setting) -> None:
 def test_the_smallest_scale_draws(make_run) -> None:
     members = _runs(make_run, seeds=[0], steps=12, eval_every=4, traces=True)
     drawn = fig3.figures(load.load(members))
-    assert list(drawn) == ["figure2", "figure3", "figure_failures", "figure_signals"]
+    assert list(drawn) == [
+        *("figure2", "figure3"),
+        *("figure_rates", "figure_failures", "figure_signals"),
+    ]
     for figure in drawn.values():
         figure.draw_without_rendering()
 

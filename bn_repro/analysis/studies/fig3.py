@@ -11,19 +11,17 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from bn_repro import paper
 from bn_repro.analysis import claims as c
-from bn_repro.analysis import failures, intervals, load, networks, steps_to, style
+from bn_repro.analysis import failures, intervals, load, networks, rates, steps_to, style
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.intervals import Interval
 from bn_repro.analysis.load import StudyData
 from bn_repro.analysis.networks import (
     BN_BASELINE,
-    BN_BASELINE_X5,
     BN_SIGMOID,
     BN_X5,
     BN_X30,
     INCEPTION,
     NETWORKS,
-    X5,
 )
 from bn_repro.analysis.readme import table
 
@@ -73,6 +71,8 @@ CAPTIONS = {
     "best accuracy of Inception and where each network first reaches it.",
     "figure3": "Left: how many times fewer steps than Inception each network needs to Inception's "
     "best accuracy. Right: maximum accuracy, in points above Inception's. Diamonds: the paper.",
+    "figure_rates": "BN and nothing else, against none, at Inception's rate and at 5 times that: "
+    "accuracy of every seed (faint) and their median. Dotted: the best without BN at that rate.",
     "figure_failures": "The networks that the paper reports to fail: accuracy and training loss; a "
     "cross where a loss ceased to be finite. Beside them, thin: Inception and BN-x5-Sigmoid.",
     "figure_signals": "What the nonlinearities see, from the first layer to the last, at the first "
@@ -81,8 +81,6 @@ CAPTIONS = {
 TRACES = True
 
 EPOCHS_HERE, EPOCHS_PAPER = 6.4, 774
-SAME_RATE = {BN_BASELINE_X5: style.Arm("BN-Baseline-x5", "#56a3dc", "-", "^")}
-"""Beside Inception-x5, in the findings."""
 
 
 def targets(data: StudyData) -> tuple[float, ...]:
@@ -172,9 +170,11 @@ def _maximum_claims(data: StudyData) -> list[Claim]:
 
 
 def figures(data: StudyData) -> dict[str, Figure]:
-    """``figure2``, ``figure3`` as in the paper, ``figure_failures``, and ``figure_signals``."""
+    """``figure2`` and ``figure3`` as in the paper; ``figure_rates``, ``figure_failures`` and
+    ``figure_signals`` to explain them."""
     with style.context():
         drawn = {"figure2": _figure2(data), "figure3": _figure3(data)}
+        drawn["figure_rates"] = rates.figure(data)
         drawn["figure_failures"] = failures.figure(data)
         if not data.traces.empty:
             drawn["figure_signals"] = failures.figure_signals(data)
@@ -378,7 +378,7 @@ def summary(data: StudyData) -> str:
 def findings(data: StudyData) -> str:
     """Figure 3's table beside the paper's, and what became of the failures; markdown."""
     lines = []
-    arms = NETWORKS | failures.FAILURES | failures.CONTROLS | SAME_RATE
+    arms = NETWORKS | failures.FAILURES | failures.CONTROLS | rates.SAME_RATE
     gone = networks.missing(data, arms)
     if gone:
         lines += [f"**Not finished:** {', '.join(gone)}. What follows is from the runs so far.", ""]
@@ -444,11 +444,11 @@ def _reading(data: StudyData) -> list[str]:
         "only where every seed of the one is on that side of every seed of the other, which chance "
         "alone does 1 time in 20.",
     ]
-    rates = _seed_by_seed(data)
-    if rates:
+    factors = _seed_by_seed(data)
+    if factors:
         lines.append(
             "- **One run against one run**, as in the paper, each seed with the best of its own "
-            f"Inception as the target: {rates}."
+            f"Inception as the target: {factors}."
         )
     at_best = networks.part(data, INCEPTION).runs["best_step"].dropna().to_numpy(float)
     if len(at_best) and np.median(at_best) >= 0.75 * last:
@@ -459,7 +459,9 @@ def _reading(data: StudyData) -> list[str]:
             f"{EPOCHS_PAPER} epochs have approached. No estimate of a factor above "
             f"{slow / grid:,.0f} could be seen on this grid."
         )
-    lines += [line for line in (_overtaking(data), _same_rate(data), _population(data)) if line]
+    lines += [
+        line for line in (_overtaking(data), *rates.findings(data), _population(data)) if line
+    ]
     return lines
 
 
@@ -475,26 +477,6 @@ def _overtaking(data: StudyData) -> str | None:
     if behind.any():
         since = f"from step {fast.index[np.flatnonzero(behind)[-1] + 1]:,} on"
     return f"- **BN-x30 against BN-x5**: the median of BN-x30 is ahead {since}."
-
-
-def _same_rate(data: StudyData) -> str | None:
-    """BN alone against none at the rate of both, and at 5 times that rate."""
-    told = []
-    for rate, bn, plain in (("0.0015", BN_BASELINE, INCEPTION), ("0.0075", BN_BASELINE_X5, X5)):
-        with_bn, without = networks.best(data, bn), networks.best(data, plain)
-        gap = intervals.difference(with_bn, without, paired=False)
-        if not gap.n:
-            return None
-        points = c.shown("_difference", gap.estimate, gap.low, gap.high)
-        told.append(
-            f"at rate {rate} the maximum is {100 * with_bn.mean():.1f} % with BN and "
-            f"{100 * without.mean():.1f} % without ({points})"
-        )
-    return (
-        f"- **BN and nothing else, at two rates**: {'; '.join(told)}. BN-Baseline at the higher "
-        "rate was added after a first look, to see whether it is its rate that holds it back; the "
-        "paper has Inception there (it fails), and no BN-Baseline."
-    )
 
 
 def _seed_by_seed(data: StudyData) -> str:
