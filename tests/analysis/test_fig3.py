@@ -164,6 +164,12 @@ def test_one_run_against_one_that_never_arrives(make_run, monkeypatch) -> None:
     assert "as the target: BN-Baseline never arrives; BN-x5 13.0, " in words
 
 
+def test_the_rate_is_to_blame_where_bn_alone_is_ahead_at_the_higher_one_only(make_run, monkeypatch):
+    monkeypatch.setitem(MADE_UP, BN_BASELINE, (0.2, 2_800))
+    data = load.load(_runs(make_run, [INCEPTION, BN_BASELINE, X5, BN_BASELINE_X5]))
+    assert "So it is the rate: at the higher one BN alone is ahead." in fig3.findings(data)
+
+
 def test_bn_alone_is_set_beside_none_at_both_rates(data: StudyData) -> None:
     words = fig3.findings(data)
     for rate, pair in ("0.0015", (BN_BASELINE, INCEPTION)), ("0.0075", (BN_BASELINE_X5, X5)):
@@ -173,6 +179,7 @@ def test_bn_alone_is_set_beside_none_at_both_rates(data: StudyData) -> None:
         target = networks.target_of(data, pair[1])
         steps = [f"{_median_steps(data, network, target):,.0f}" for network in pair]
         assert f" %, takes {steps[0]} steps with BN and {steps[1]} without (" in words
+    assert "So it is the rate" not in words
     before = load.load([m for m in data.members if m.experiment != BN_BASELINE_X5.experiment])
     assert "at two rates" not in fig3.findings(before)
 
