@@ -32,7 +32,7 @@ FAILURES = {
     X5: style.Arm("Inception-x5, He", "#b3261e", "-", "o"),
     X5_SMALL: style.Arm("Inception-x5, std 0.01", "#e58a7f", (0, (4.5, 1.4)), "<"),
     X5_LARGE: style.Arm("Inception-x5, std 0.1", "#6b0f0a", (0, (1.2, 1.1)), "s"),
-    SIGMOID: style.Arm("Inception-Sigmoid", "#777777", (0, (6, 1.3, 1.2, 1.3)), "X"),
+    SIGMOID: style.Arm("Inception-Sigmoid", "#777777", (0, (6, 1.3, 1.2, 1.3)), "P"),
 }
 """The networks without BN that the paper reports to fail."""
 CONTROLS = {
@@ -91,12 +91,21 @@ def claims(data: StudyData) -> list[Claim]:
                 where,
                 "Share of the runs that fail: that end with a loss that is not finite, or whose "
                 f"accuracy never exceeds {100 * TRAINED:g} %. Holds if the 95 % bootstrap interval "
-                "over seeds lies above 1/2, does not hold if below.",
+                "over seeds lies above 1/2 (of three seeds: if all fail, as at a share of 1/2 they "
+                "would 1 time in 8), and the same weights train at Inception's own rate: where "
+                "they fail there too, the rate is not to blame, and the claim stays undecided "
+                "(this was added after a first look). Does not hold if below.",
                 share,
-                c.verdict(share, above=0.5),
+                _blamed(data, setting, c.verdict(share, above=0.5)),
             )
         )
     return found
+
+
+def _blamed(data: StudyData, fast: Setting, judged: c.Verdict) -> c.Verdict:
+    """``judged``, but undecided where the same weights are not seen to train at the usual rate."""
+    own = failed(data, INCEPTION._replace(std=fast.std))
+    return "undecided" if judged == "holds" and (not own or any(own)) else judged
 
 
 def failed(data: StudyData, setting: Setting) -> list[bool]:
@@ -113,6 +122,8 @@ def figure(data: StudyData) -> Figure:
     draw_failures(left, data, "accuracy")
     draw_failures(right, data, "loss")
     handles, labels = left.get_legend_handles_labels()
+    handles += left.plot([], [], "x", ms=6, mew=1.6, color=style.INK)
+    labels.append("loss not finite")
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return figure
 
@@ -234,10 +245,10 @@ def findings(data: StudyData) -> list[str]:
     """What happened to each of them; lines of markdown."""
     rows = []
     for setting, arm in FAILURES.items():
-        values = networks.best(data, setting)
-        if len(values):
-            points = ", ".join(f"{100 * v:.1f}" for v in values)
-            rows.append([arm.label, what_happened(data, setting), f"{points} %"])
+        if len(networks.best(data, setting)):
+            measured = networks.part(data, setting).runs["best_top1"].dropna()
+            points = ", ".join(f"{100 * v:.1f}" for v in measured)
+            rows.append([arm.label, what_happened(data, setting), f"{points} %" if points else "-"])
     if not rows:
         return []
     lines = [

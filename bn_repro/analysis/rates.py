@@ -63,7 +63,8 @@ def findings(data: StudyData) -> list[str]:
         return []
     gaps = [intervals.difference(*_best(data, rate), paired=False) for rate in PAIRS]
     told = "; ".join(_gain(data, rate, gap) for rate, gap in zip(PAIRS, gaps, strict=True))
-    only_higher = [c.verdict(gap, above=0.0) == "holds" for gap in gaps] == [False, True]
+    judged = [c.verdict(gap, above=0.0) for gap in gaps]
+    only_higher = judged == ["does not hold", "holds"]
     so = " So it is the rate: at the higher one BN alone is ahead." * only_higher
     return [
         f"- **BN and nothing else, at two rates**: {told}.{so} BN-Baseline at the higher rate was "

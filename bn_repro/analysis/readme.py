@@ -134,7 +134,7 @@ def arms_table(data: StudyData) -> str:
                 f"{len(runs)}" + (f" ({lost} diverged)" if lost else ""),
                 _accuracy([run["final_top1"] for run in runs]),
                 _accuracy([run["best_top1"] for run in runs]),
-                *(steps_to.shown(m, last) for m in steps),
+                *("never" if lost == len(runs) else steps_to.shown(m, last) for m in steps),
             ]
         )
     return table(head, rows)
