@@ -6,13 +6,15 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
 
-from bn_repro import norm
-from bn_repro.config import Config
+from bn_repro import norm, rundir
+from bn_repro.compose import compose
+from bn_repro.config import Config, DataConfig, ModelConfig
 from bn_repro.data import imagenet, mnist, synthetic
 from bn_repro.data.augment import Presentation
 from bn_repro.data.batches import Data, steps_per_epoch
@@ -196,6 +198,13 @@ DATA_KEYS = {
 """What each takes of its section: a setting that would be ignored is refused, not believed."""
 OF_A_SCALE = {"classes", "train_images", "image_size"}
 """What a scale sets for a data set that another choice of ``data=`` may not need."""
+IDLE = {
+    "init_std": ("init", "he"),
+    "norm_eps": ("norm", "none"),
+    "norm_momentum": ("norm", "none"),
+    "per_activation_modules": ("norm", "none"),
+}
+"""Settings of a model that have no effect where another has this value."""
 
 
 def known(key: str, name: str, table: Mapping[str, Any]) -> Any:
@@ -217,19 +226,36 @@ def check(config: Config) -> None:
     known("data.name", config.data.name, DATASETS)
     for section, used in (
         ("model", MODEL_KEYS[config.model.name]),
-        ("data", DATA_KEYS[config.data.name] | OF_A_SCALE | {"root", "cache", "workers"}),
+        ("data", DATA_KEYS[config.data.name] | {"root", "cache", "workers"}),
     ):
         part = getattr(config, section)
         default = type(part)()
         for f in fields(part):
-            value = getattr(part, f.name)
-            if f.name not in used and value != getattr(default, f.name):
+            value, usual = getattr(part, f.name), getattr(default, f.name)
+            if f.name in used or value == usual:
+                continue
+            if section == "data" and f.name in OF_A_SCALE:
+                usual = getattr(_usual(config.experiment, config.scale), f.name)
+            if value != usual:
                 raise ValueError(
                     f"{section}.{f.name}: {part.name} has no such setting; "
-                    f"leave it at {getattr(default, f.name)!r}, not {value!r}"
+                    f"leave it at {usual!r}, not {value!r}"
                 )
+    for key, (other, idle) in IDLE.items():
+        value, usual = getattr(config.model, key), getattr(ModelConfig(), key)
+        if getattr(config.model, other) == idle and value != usual:
+            raise ValueError(
+                f"model.{key}: has no effect where model.{other} is {idle!r}; "
+                f"leave it at {usual!r}, not {value!r}"
+            )
     if config.model.name == "mlp" and config.model.init != "gaussian":
         raise ValueError(f"model.init: {config.model.init!r} is not for mlp; it draws a gaussian")
+
+
+@cache
+def _usual(experiment: str, scale: str) -> DataConfig:
+    """The data that an experiment has at a scale."""
+    return compose([f"experiment={experiment}", f"scale={scale}"]).data
 
 
 def device_of(config: Config, world: World) -> torch.device:
@@ -246,23 +272,31 @@ def device_of(config: Config, world: World) -> torch.device:
             f"train.engine: 'graphed' is for a GPU and one rank, here are {name} and {world.size}; "
             "use train.engine=eager"
         )
-    return torch.device(name, world.local_rank) if name == "cuda" else torch.device(name)
+    if name != "cuda":
+        return torch.device(name)
+    if world.local_rank >= torch.cuda.device_count():
+        raise ValueError(
+            f"device: rank {world.local_rank} of this machine finds {torch.cuda.device_count()} "
+            "GPU(s); start no more ranks than there are GPUs to be seen, or give device=cpu"
+        )
+    return torch.device(name, world.local_rank)
 
 
 def build(config: Config) -> tuple[nn.Module, Data]:
     """The network, its weights drawn from the seed alone, and the data; both on the CPU."""
-    with _in_memory("data"):
+    with in_memory("data"):
         data = known("data.name", config.data.name, DATASETS)(config)
     return network(config, data), data
 
 
 @contextmanager
-def _in_memory(what: str) -> Iterator[None]:
+def in_memory(what: str) -> Iterator[None]:
     """ValueError where memory does not suffice for what is made within."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not known and "allocate memory" not in str(error):
             raise
         raise ValueError(
             f"{what}: too large for the memory of this machine; make it smaller"
@@ -281,7 +315,7 @@ def network(config: Config, data: Data) -> nn.Module:
             f"{config.model.name} does not take; flat images are for mlp, (3, H, W) for inception"
         )
     make = known("model.name", config.model.name, MODELS)
-    with _in_memory("model"):
+    with in_memory("model"):
         return make(config, data, normalization, generator)
 
 
@@ -295,6 +329,12 @@ def fit(config: Config, model: nn.Module, data: Data, world: World) -> None:
             f"it has {', '.join(data.splits)}"
         )
     steps_per_epoch(data.splits["train"], config.train.batch_size * world.size)
+    split = rundir.followed(data.splits)
+    if data.splits[split] < world.size:
+        raise ValueError(
+            f"data: {data.name} has {data.splits[split]} examples in {split}, by which a run is "
+            f"followed; each of {world.size} rank(s) needs one"
+        )
     if config.train.batch_size == 1:
         try:
             copy.deepcopy(model).train()(torch.zeros(1, *data.shape))

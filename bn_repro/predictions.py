@@ -22,7 +22,7 @@ from filelock import FileLock
 from torch import nn
 
 from bn_repro import checkpoint, rundir
-from bn_repro.build import build, check, device_of
+from bn_repro.build import build, check, device_of, in_memory
 from bn_repro.config import Config
 from bn_repro.data.batches import Data
 from bn_repro.data.resident import ResidentImages
@@ -87,7 +87,8 @@ def evaluated(config: Config, crops: int, seen: Seen = lambda done, of: None) ->
     precision = autocast(device, config.train.precision)
     with _normalizing(model, statistics, config, data, device), precision:
         told = _telling(scores(model, views, several=crops > 1), data.splits[split], seen)
-        scored = list(told)
+        with in_memory("evaluation.batch_size"):
+            scored = list(told)
     measured = {k: v if math.isfinite(v) else None for k, v in accuracies(scored).items()}
     row = {"crops": crops, "statistics": statistics, "split": split, "step": done.step, **measured}
     _keep(

@@ -49,6 +49,21 @@ SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=20"]
         (["-m", "study=fig1"], 2, "-m: a study is a sweep of its own"),
         (["experiment=mnist/bn", "+optimizer.lrr=1"], 2, "optimizer.lrr: no such key"),
         (["experiment=mnist/bn", "model.width=0.5"], 2, "model.width: mlp has no such setting"),
+        (
+            ["experiment=imagenet/bn_x5", "model.init_std=0.01"],
+            2,
+            "model.init_std: has no effect where model.init is 'he'; leave it at 0.1, not 0.01",
+        ),
+        (["experiment=mnist/baseline", "model.norm_eps=0.1"], 2, "where model.norm is 'none'"),
+        (["experiment=mnist/bn", "data.classes=5"], 2, "data.classes: mnist_binary has no such"),
+        (
+            [
+                *("experiment=imagenet/bn_x5", "scale=smoke"),
+                *("data.train_images=3", "train.batch_size=3"),
+            ],
+            2,
+            "data: synthetic has 0 examples in val",
+        ),
         (["experiment=mnist/bn", "data=synthetic"], 2, "data.name: synthetic has examples of"),
         (["experiment=mnist/bn", "train.batch_size=1"], 2, "train.batch_size: BatchNorm"),
         (["experiment=mnist/bn", "train.trace_sites=[hidden9]"], 2, "no hidden9"),

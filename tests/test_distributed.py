@@ -17,7 +17,7 @@ import torch.distributed as dist
 from filelock import FileLock
 from support import ROOT, Forked, train
 
-from bn_repro import checkpoint, distributed, door, experiment, predictions, rundir
+from bn_repro import build, checkpoint, distributed, door, experiment, predictions, rundir
 from bn_repro.compose import compose
 from bn_repro.config import run_id
 from bn_repro.distributed import World
@@ -199,3 +199,12 @@ def test_each_rank_has_a_gpu_of_its_own_before_they_meet(monkeypatch):
     gpu = torch.device("cuda", 1)
     with distributed.process_group(World(1, 2, 1), gpu):
         assert met == [gpu, {"device_id": gpu}]
+
+
+def test_a_rank_without_a_gpu_of_its_own_is_told(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    config = compose([*WORDS, "device=cuda"])
+    assert build.device_of(config, World(1, 3, 1)) == torch.device("cuda", 1)
+    with pytest.raises(ValueError, match="rank 2 of this machine finds 2 GPU"):
+        build.device_of(config, World(2, 3, 2))

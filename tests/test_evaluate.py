@@ -130,8 +130,22 @@ def test_a_single_crop_measures_what_the_run_measured_at_its_last_step(finished_
     assert set(row) == {"crops", "statistics", "split", "step", "loss", "top1", "top5"}
 
 
+def test_too_little_memory_is_told_in_a_line(finished_run, monkeypatch):
+    def out_of_memory(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        yield
+
+    monkeypatch.setattr(predictions, "scores", out_of_memory)
+    with pytest.raises(ValueError, match=r"^evaluation.batch_size: too large for the memory"):
+        predictions.evaluated(replace(finished_run, force=True), 1)
+
+
 @pytest.mark.parametrize(
-    "words", [["train.precision=bfloat16"], ["experiment=mnist/bn", "data=mnist_binary"]]
+    "words",
+    [
+        ["train.precision=bfloat16"],
+        ["experiment=mnist/bn", "data=mnist_binary", "data.classes=10"],
+    ],
 )
 def test_so_it_does_in_bfloat16_and_on_mnist(words, tmp_path):
     config = trained(tmp_path, *words)
