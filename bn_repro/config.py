@@ -104,7 +104,9 @@ class DataConfig:
     shuffling: str = "full"
     augmentation: bool = True
     photometric: str = "none"
-    on_error: str = "raise"
+    on_error: str = _aside("raise")
+    """What a file that cannot be read does: ``raise`` ends the run; under ``quarantine`` the next
+    stands in for it in training, evaluation leaves it out, and the manifest lists it."""
     root: str | None = _aside(None)
     cache: str | None = _aside(None)
     workers: int = _aside(2)

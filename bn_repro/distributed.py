@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -68,6 +68,14 @@ def total(values: torch.Tensor, world: World) -> torch.Tensor:
     if world.size > 1:
         dist.all_reduce(values)
     return values
+
+
+def union(lines: Sequence[str], world: World) -> list[str]:
+    """The lines of all ranks, each once; all ranks must ask together."""
+    of_ranks: list[Sequence[str]] = [lines] * world.size
+    if world.size > 1:
+        dist.all_gather_object(of_ranks, list(lines))
+    return list(dict.fromkeys(line for of_rank in of_ranks for line in of_rank))
 
 
 def barrier(world: World) -> None:

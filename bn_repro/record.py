@@ -70,6 +70,8 @@ class Record(Protocol):
 
     def lengths(self) -> dict[str, int]: ...
 
+    def quarantined(self, lines: Sequence[str]) -> list[str]: ...
+
     def status(self, state: str, step: int, seconds: float, error: str | None = None) -> None: ...
 
     def close(self) -> None: ...
@@ -90,6 +92,10 @@ class NoRecord:
     def lengths(self) -> dict[str, int]:
         """Nothing is on the disk."""
         return {}
+
+    def quarantined(self, lines: Sequence[str]) -> list[str]:
+        """Write nothing, and so have nothing to tell."""
+        return []
 
     def status(self, state: str, step: int, seconds: float, error: str | None = None) -> None:
         """Write nothing."""
@@ -150,6 +156,20 @@ class Recorder:
         for file in self._files.values():
             os.fsync(file.fileno())
         return {name: file.tell() for name, file in self._files.items()}
+
+    def quarantined(self, lines: Sequence[str]) -> list[str]:
+        """Add files that could not be read to ``manifest.json``; those that it did not have yet.
+
+        It has their ``count`` and their lines (``files``), of all times that the run was resumed.
+        """
+        path = self.directory / rundir.MANIFEST
+        facts = read_json(path) or {}
+        known = facts.get("quarantined", {}).get("files", [])
+        new = [line for line in lines if line not in known]
+        if new:
+            found = {"count": len(known) + len(new), "files": known + new}
+            write_json(path, facts | {"quarantined": found})
+        return new
 
     def status(self, state: str, step: int, seconds: float, error: str | None = None) -> None:
         """Replace ``status.json``."""

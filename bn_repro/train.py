@@ -25,6 +25,7 @@ from bn_repro.distributed import (
     mean_of_replicas,
     replicated,
     total,
+    union,
 )
 from bn_repro.engine import ENGINES, autocast
 from bn_repro.evaluate import evaluate
@@ -158,11 +159,13 @@ class Run:
         self.last: dict[str, float] = saved.get("last", {})
         self.record = recorder_of(saved.get("lengths"))
         self._split = rundir.followed(data.splits)
+        self._say, self._told = say, 0
         self._clock = time.perf_counter() - saved.get("seconds", 0.0)
 
     def begin(self) -> None:
         """Say that it runs, and put the model in training mode."""
         self.record.status("running", self.step, self._seconds())
+        self._tell_quarantined()
         self.model.train()
 
     def batches(self) -> Batches:
@@ -180,6 +183,7 @@ class Run:
 
     def save(self) -> None:
         """Save all that a resume needs, the records' lengths with it."""
+        self._tell_quarantined()
         replicas = gather_moving_averages(self.model, self.world)
         if self.world.main:
             state = {
@@ -197,6 +201,7 @@ class Run:
     def follow(self) -> None:
         """Measure on the split that the run is followed on, by the moving averages."""
         self.last = self._measure("moving", self._split)
+        self._tell_quarantined()
 
     def complete(self) -> Outcome:
         """Measure what is measured once, at the end."""
@@ -220,6 +225,7 @@ class Run:
 
     def end(self, state: str) -> Outcome:
         """Say how it ended."""
+        self._tell_quarantined()
         seconds = self._seconds()
         self.record.status(state, self.step, seconds)
         return Outcome(state, self.step, seconds, self.last.get("top1"))
@@ -237,6 +243,17 @@ class Run:
             found = evaluate(self.model, batches, world)
         self.record.metrics(self.step, split, statistics, found)
         return found
+
+    def _tell_quarantined(self) -> None:
+        """Say and record which files could not be read, of all ranks, each once for the run.
+
+        Asked where the run is measured, saved or ended: a step has nothing to do with it.
+        """
+        met = union(self.data.quarantined, self.world)
+        if len(met) > self._told:
+            self._told = len(met)
+            for line in self.record.quarantined(met):
+                self._say(f"quarantined: {line}")
 
     def _seconds(self) -> float:
         """Of this run in all, the times before it was resumed included."""

@@ -28,6 +28,7 @@ def test_an_integer_and_its_float_are_the_same_run():
         "device=cpu",
         "data.root=/data",
         "data.workers=0",
+        "data.on_error=quarantine",
         "wandb=offline",
         "wandb.dir=/tmp",
         "force=true",

@@ -7,7 +7,7 @@ one would have met, on any number of loader workers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ class Data(ABC):
     splits: dict[str, int]
     """Number of examples of each split: "train" and "test" or "val"."""
     shuffling: str
+    quarantined: Sequence[str] = ()
+    """A line for each file that this process met and could not read (data.on_error=quarantine)."""
 
     def train_batches(
         self,
@@ -75,7 +77,8 @@ class Data(ABC):
     ) -> Batches:
         """Every example of ``split`` once over all ranks, in stored order.
 
-        Each rank has a contiguous part; the last mini-batch of a part may be short.
+        Each rank has a contiguous part; the last mini-batch of a part may be short, and so is one
+        with a file that is in quarantine: such an example is left out.
         """
         return self._evaluated_on(split, self._cuts(split, batch_size, rank, world), device)
 
@@ -99,6 +102,17 @@ class Data(ABC):
         """The parts ``cuts`` of a split."""
 
 
+def to_device(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    """``tensor``, of this machine's memory, on ``device``; a GPU gets it without the host's wait.
+
+    From memory that can be paged out a copy waits for all that the GPU has yet to do. From pinned
+    memory it is one more thing to do, and PyTorch keeps that memory until it is done.
+    """
+    if torch.device(device).type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def steps_per_epoch(n: int, global_batch: int) -> int:
     """Whole mini-batches in one pass; the examples left over wait for another epoch's order."""
     if n < global_batch:
@@ -120,9 +134,17 @@ def epoch_order(
     """The order of ``n`` examples in ``epoch``: a permutation, int64 (n,).
 
     ``full``: a fresh permutation each epoch. ``fixed``: one permutation for the whole run, cut once
-    into shards whose order alone changes each epoch, so examples keep meeting the same companions.
+    into shards whose order alone changes each epoch, so examples meet many companions again.
     ``within_shard``: the same, and each shard is shuffled within (sec. 4.2.1, "more thorough
     shuffling"). The first permutation mixes the classes, so no mini-batch is of one class.
+
+    With ``fixed`` companions are not all the same from epoch to epoch. Mini-batches of B are cut
+    from the shards laid end to end, and where the last shard is short those after it are cut
+    (n % shard) % B further on. Measured on 50,000 examples at B = 32 (cut 16 further on), seeds 0
+    to 2: 28 to 63 % of epoch 0's mini-batches recur whole in each of epochs 1 to 3, the others keep
+    half of their companions. Where B does not divide ``shard`` every shard moves the cuts.
+
+    Of each order the last n % B examples are left out of their epoch (``steps_per_epoch``).
     """
     if shuffling not in SHUFFLINGS:
         raise ValueError(f"data.shuffling: {shuffling!r} is unknown; one of {SHUFFLINGS}")

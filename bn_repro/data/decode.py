@@ -51,7 +51,7 @@ class Quarantine:
         """Take note of ``faults``; ValueError where they are not tolerated, or too many."""
         for fault in faults:
             if self.on_error == "raise":
-                raise ValueError(f"{fault}; data.on_error=quarantine replaces such files")
+                raise ValueError(f"{fault}; data.on_error=quarantine goes on without such files")
             if fault not in self.reasons:
                 self.reasons.append(fault)
             if len(self.reasons) > self.limit:
@@ -59,12 +59,19 @@ class Quarantine:
 
 
 def read(
-    listing: Listing, split: str, index: int, boxes: Boxes, size: int, limit: int = QUARANTINE_LIMIT
-) -> tuple[np.ndarray, int, list[str]]:
+    listing: Listing,
+    split: str,
+    index: int,
+    boxes: Boxes,
+    size: int,
+    limit: int = QUARANTINE_LIMIT,
+    replace: bool = True,
+) -> tuple[np.ndarray | None, int, list[str]]:
     """The boxes of image ``index``, its label, and a line for each file that could not be read.
 
     In place of such a file comes the next of the listing that can be read, with its own label: a
     function of ``index`` alone. CorruptImage where all images, or over ``limit`` in a row, cannot.
+    Not to ``replace`` is for evaluation, where the next would count twice: the boxes are None.
     """
     faults: list[str] = []
     n = len(listing.labels[split])
@@ -75,6 +82,8 @@ def read(
             return pixels, int(listing.labels[split][i % n]), faults
         except CorruptImage as error:
             faults.append(str(error))
+            if not replace:
+                return None, int(listing.labels[split][index]), faults
     raise CorruptImage(f"{faults[0]}; nor can the {tries - 1} after it")
 
 

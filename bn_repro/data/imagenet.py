@@ -90,5 +90,11 @@ def _resident(
         listing, name=name, size=size, cache_dir=cache_dir, on_error=on_error, progress=progress
     )
     return ResidentImages(
-        name, cache.fingerprint, cache.classes, cache.images, cache.labels, presentation
+        name,
+        cache.fingerprint,
+        cache.classes,
+        cache.images,
+        cache.labels,
+        presentation,
+        cache.quarantined,
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bn_repro.data.batches import SHUFFLINGS, Batches, Order
+from bn_repro.data.batches import SHUFFLINGS, Batches, Order, to_device
 from bn_repro.data.idx import Digits, downloaded, read_idx_set
 from bn_repro.data.resident import Resident
 
@@ -101,7 +101,7 @@ class DigitRows(Resident):
     def _trained_on(self, order: Order, seed: int, device: torch.device | str) -> Batches:
         x, y = self.on(device, "train")
         while ahead := [index for _, index in islice(order, AHEAD)]:
-            index, size = torch.cat(ahead).to(y.device), len(ahead[0])
+            index, size = to_device(torch.cat(ahead), y.device), len(ahead[0])
             pixels, labels = (of.index_select(0, index).split(size) for of in (x, y))
             yield from zip(map(self._inputs, pixels), labels, strict=True)
 

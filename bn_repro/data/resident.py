@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from bn_repro.data.augment import (
     presented,
     resample,
 )
-from bn_repro.data.batches import Batches, Data, Order
+from bn_repro.data.batches import Batches, Data, Order, to_device
 
 
 class Resident(Data):
@@ -55,6 +55,7 @@ class ResidentImages(Resident):
         images: Mapping[str, np.ndarray],
         labels: Mapping[str, np.ndarray],
         presentation: Presentation,
+        quarantined: Sequence[str] = (),
     ) -> None:
         size = images["train"].shape[1]
         self.name = name
@@ -63,6 +64,7 @@ class ResidentImages(Resident):
         self.classes = len(class_names)
         self.shape: tuple[int, ...] = (3, size, size)
         self.shuffling = presentation.shuffling
+        self.quarantined = quarantined
         self._presentation = presentation
         super().__init__(
             {s: (torch.from_numpy(images[s]), torch.from_numpy(labels[s])) for s in labels}
@@ -72,7 +74,7 @@ class ResidentImages(Resident):
         images, labels = self.on(device, "train")
 
         def batch(epoch: int, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            there = index.to(images.device)
+            there = to_device(index, images.device)
             chosen, y = images.index_select(0, there), labels.index_select(0, there)
             if not self._presentation.augmentation:
                 return presented(chosen, self._presentation.channels_last), y
@@ -87,7 +89,7 @@ class ResidentImages(Resident):
         if self._presentation.distorted:
             drawn.append(distortions(seed, epoch, index, self._presentation.photometric))
         together = torch.from_numpy(np.concatenate(drawn, axis=1).astype(np.float32))
-        together = together.to(images.device)  # one copy, however much is drawn
+        together = to_device(together, images.device)  # one copy, however much is drawn
         x = resample(images, together[:, :5], self.shape[1])
         if len(drawn) > 1:
             x = distort(x, together[:, 5:])

@@ -28,7 +28,7 @@ from bn_repro.data.augment import (
     pixels,
     presented,
 )
-from bn_repro.data.batches import Batches, Data, Order
+from bn_repro.data.batches import Batches, Data, Order, to_device
 from bn_repro.data.decode import QUARANTINE_LIMIT, Boxes, CorruptImage, Quarantine, read
 from bn_repro.data.files import SPLITS, Listing
 
@@ -43,7 +43,8 @@ class StreamedImages(Data):
 
     x is float32 (B, 3, size, size), normalized; y is int64 (B,). ``workers`` processes read ahead;
     with 0 a mini-batch is read when it is asked for. The fingerprint covers the files' names and
-    classes, not their content. ``quarantine.reasons`` has a line for each that could not be read.
+    classes and the sizes of some, not their content. With ``on_error`` "quarantine" up to ``limit``
+    files may be unreadable: in training the next stands in for one, in evaluation it is left out.
     """
 
     def __init__(
@@ -58,12 +59,13 @@ class StreamedImages(Data):
         limit: int = QUARANTINE_LIMIT,
     ) -> None:
         self.name = name
-        self.fingerprint = listing.digest()
+        self.fingerprint = listing.fingerprint()
         self.class_names = listing.classes
         self.classes = len(listing.classes)
         self.shape: tuple[int, ...] = (3, size, size)
         self.splits = {split: len(listing.labels[split]) for split in SPLITS}
-        self.quarantine = Quarantine(on_error, limit)
+        self._bad = Quarantine(on_error, limit)
+        self.quarantined = self._bad.reasons  # which grows
         self.shuffling = presentation.shuffling
         self._listing = listing
         self._presentation = presentation
@@ -73,7 +75,7 @@ class StreamedImages(Data):
         requests = ((epoch, index.numpy()) for epoch, index in order)
         augmented = self._presentation.augmentation
         view = partial(patches, seed) if augmented else partial(_centre_crop, self.shape[1])
-        return self._distorted(seed, self._read("train", requests, view, device))
+        return self._distorted(seed, self._read("train", requests, view, device, replace=True))
 
     def _evaluated_on(
         self, split: str, cuts: Iterator[slice], device: torch.device | str
@@ -104,12 +106,21 @@ class StreamedImages(Data):
         )
 
     def _read(
-        self, split: str, requests: Iterator[Request], view: View, device: torch.device | str
+        self,
+        split: str,
+        requests: Iterator[Request],
+        view: View,
+        device: torch.device | str,
+        replace: bool = False,
     ) -> Iterator[tuple[Request, torch.Tensor, torch.Tensor]]:
-        """Each request with its crops, uint8 (B, K, size, size, 3), and labels, on ``device``."""
+        """Each request with its crops, uint8 (B, K, size, size, 3), and labels, on ``device``.
+
+        Unless files that cannot be read are to be replaced, a request has fewer crops for each, and
+        is passed over where none is left; CorruptImage where none is left of all.
+        """
         on_gpu = torch.device(device).type == "cuda"
         loader = DataLoader(
-            Reader(self._listing, split, view, self.shape[1], self.quarantine.limit),
+            Reader(self._listing, split, view, self.shape[1], self._bad.limit, replace),
             sampler=requests,
             batch_size=None,
             num_workers=self._workers,
@@ -117,16 +128,21 @@ class StreamedImages(Data):
             worker_init_fn=_leave_signals_to_the_trainer,
             generator=torch.Generator(),  # the loader draws from it: not from the global one
         )
+        shown, faults = 0, []
         for found in loader:
             if isinstance(found, str):
                 raise CorruptImage(found)
             request, images, labels, faults = found
-            self.quarantine.admit(faults)
-            yield (
-                request,
-                images.to(device, non_blocking=on_gpu),
-                labels.to(device, non_blocking=on_gpu),
-            )
+            self._bad.admit(faults)
+            shown += len(labels)
+            if len(labels):
+                yield (
+                    request,
+                    images.to(device, non_blocking=on_gpu),
+                    labels.to(device, non_blocking=on_gpu),
+                )
+        if faults and not shown:
+            raise CorruptImage(f"{faults[-1]}; nor can any before it")
 
     def _distorted(
         self, seed: int, read: Iterator[tuple[Request, torch.Tensor, torch.Tensor]]
@@ -135,7 +151,8 @@ class StreamedImages(Data):
         for (epoch, index), images, y in read:
             if shown.distorted:
                 drawn = distortions(seed, epoch, index, shown.photometric).astype(np.float32)
-                x = distort(pixels(images[:, 0]), torch.from_numpy(drawn).to(images.device))
+                drawn = to_device(torch.from_numpy(drawn), images.device)
+                x = distort(pixels(images[:, 0]), drawn)
                 yield normalize(x, shown.channels_last), y
             else:
                 yield presented(images[:, 0], shown.channels_last), y
@@ -147,9 +164,11 @@ class Reader(Dataset):
     A file that cannot be read is reported, never raised: from a worker an error comes as a page.
     """
 
-    def __init__(self, listing: Listing, split: str, view: View, size: int, limit: int) -> None:
+    def __init__(
+        self, listing: Listing, split: str, view: View, size: int, limit: int, replace: bool
+    ) -> None:
         self.listing, self.split, self.view = listing, split, view
-        self.size, self.limit = size, limit
+        self.size, self.limit, self.replace = size, limit, replace
 
     def __getitem__(
         self, request: Request
@@ -159,16 +178,18 @@ class Reader(Dataset):
         for index, boxes in zip(indices.tolist(), self.view(epoch, indices), strict=True):
             try:
                 cut, label, failed = read(
-                    self.listing, self.split, index, boxes, self.size, self.limit
+                    self.listing, self.split, index, boxes, self.size, self.limit, self.replace
                 )
             except CorruptImage as error:
                 return str(error)
+            faults += failed
+            if cut is None:
+                continue
             if not labels:
                 images = np.empty((len(indices), *cut.shape), np.uint8)
             images[len(labels)] = cut  # kept for a stack, cuts would all lie in fresh memory
             labels.append(label)
-            faults += failed
-        return request, torch.from_numpy(images), torch.tensor(labels), faults
+        return request, torch.from_numpy(images[: len(labels)]), torch.tensor(labels), faults
 
 
 def _all(cuts: Iterator[slice]) -> Iterator[Request]:

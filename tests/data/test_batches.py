@@ -1,10 +1,12 @@
 """Order as a function of seed and step: no state, no class alone, the paper's three shufflings."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
-from bn_repro.data.batches import SHUFFLINGS, batch_indices, epoch_of, epoch_order
+from bn_repro.data.batches import SHUFFLINGS, batch_indices, epoch_of, epoch_order, to_device
 
 
 def steps(first, last, **options):
@@ -48,6 +50,29 @@ def test_fixed_keeps_companions_and_within_shard_mixes_them():
     assert companions("within_shard", 0) != companions("within_shard", 5)
 
 
+def test_a_short_shard_moves_the_cuts_of_fixed_after_it():
+    """100 examples: six shards of 16 and one of 4, which is half of a mini-batch."""
+
+    def batches(epoch):
+        found = batch_indices(
+            100,
+            seed=7,
+            first_step=12 * epoch + 1,
+            steps=12 * epoch + 12,
+            global_batch=8,
+            shuffling="fixed",
+            shard=16,
+        )
+        return [frozenset(indices.tolist()) for _, indices in found]
+
+    recurring = [batch in batches(1) for batch in batches(0)]
+    assert any(recurring)
+    assert not all(recurring)
+    kept = [max(len(batch & other) for other in batches(1)) for batch in batches(0)]
+    assert all(k == 8 or k == 4 for k in kept)
+    assert len(set().union(*batches(0))) == 96  # 100 % 8 are left out
+
+
 def test_within_shard_stays_within_its_shard():
     def shards(epoch):
         order = epoch_order(96, 7, epoch, "within_shard", shard=16).numpy().reshape(-1, 16)
@@ -72,3 +97,30 @@ def test_too_few_examples_are_told():
 def test_an_unknown_shuffling_is_told():
     with pytest.raises(ValueError, match="data.shuffling: 'random' is unknown"):
         epoch_order(10, 0, 0, "random")
+
+
+class Watched:
+    """A tensor of which it is noted how it is copied."""
+
+    def __init__(self):
+        self.done = []
+
+    def pin_memory(self):
+        self.done.append("pinned")
+        return self
+
+    def to(self, device, **how):
+        self.done.append((str(device), how))
+        return self
+
+
+def test_a_gpu_is_sent_pinned_memory_and_not_waited_for():
+    sent: Any = Watched()
+    assert to_device(sent, torch.device("cuda", 1)) is sent
+    assert sent.done == ["pinned", ("cuda:1", {"non_blocking": True})]
+
+
+def test_nothing_is_copied_on_the_cpu():
+    here = torch.arange(3)
+    assert to_device(here, "cpu") is here
+    assert to_device(here, torch.device("cpu")) is here

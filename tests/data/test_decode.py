@@ -131,10 +131,23 @@ class TestRead:
             listing.path("train", k).write_bytes(b"no image")
         pixels, label, faults = read(listing, "train", 6, crops.square, 32)
         expected, _, none = read(listing, "train", 8, crops.square, 32)
+        assert pixels is not None
+        assert expected is not None
         assert np.array_equal(pixels, expected)
         assert label == 1
-        assert [str(listing.path("train", k)) in f for k, f in zip((6, 7), faults, strict=True)]
+        assert all(str(listing.path("train", k)) in f for k, f in zip((6, 7), faults, strict=True))
         assert none == []
+
+    def test_takes_no_other_where_none_is_to_replace_it(self, folder: Path) -> None:
+        listing = list_images(folder)
+        listing.path("val", 2).write_bytes(b"no image")
+        pixels, label, faults = read(listing, "val", 2, crops.square, 32, replace=False)
+        assert pixels is None
+        assert label == 0
+        assert [str(listing.path("val", 2)) in fault for fault in faults] == [True]
+        whole, label, none = read(listing, "val", 3, crops.square, 32, replace=False)
+        assert whole is not None
+        assert (whole.shape, label, none) == ((1, 32, 32, 3), 1, [])
 
     def test_after_the_last_goes_on_from_the_first(self, folder: Path) -> None:
         listing = list_images(folder)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bn_repro.data import files
 from bn_repro.data.files import list_images
 
 
@@ -91,3 +92,45 @@ class TestBadRoot:
         annotations = tiny / "val" / "val_annotations.txt"
         annotations.write_text(annotations.read_text().replace("n20", "n10"))
         refused(tiny, "only in train/: n20")
+
+
+class TestFingerprint:
+    def test_changes_with_a_name_a_class_or_a_size(self, folder: Path, draw) -> None:
+        found = [list_images(folder).fingerprint()]
+        (folder / "val" / "n1" / "val_1.JPEG").rename(folder / "val" / "n1" / "val_9.JPEG")
+        found.append(list_images(folder).fingerprint())
+        (folder / "val" / "n1" / "val_9.JPEG").rename(folder / "val" / "n2" / "val_9.JPEG")
+        found.append(list_images(folder).fingerprint())
+        digest = list_images(folder).digest()
+        draw(1, 32, 32).save(folder / "val" / "n2" / "val_9.JPEG")  # resized, under the same name
+        found.append(list_images(folder).fingerprint())
+        assert list_images(folder).digest() == digest
+        assert len(set(found)) == len(found)
+
+    def test_is_of_a_copy_too(self, folder: Path, tmp_path: Path) -> None:
+        shutil.copytree(folder, tmp_path / "copy")
+        assert list_images(tmp_path / "copy").fingerprint() == list_images(folder).fingerprint()
+
+    def test_asks_for_a_few_sizes_spread_over_all_files(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = []
+        monkeypatch.setattr(files, "bytes_of", lambda path: asked.append(path) or 0)
+        monkeypatch.setattr(files, "SIZED", 5)
+        listing = list_images(folder)
+        listing.fingerprint()
+        whole = [
+            listing.path(split, i) for split, n in (("train", 24), ("val", 9)) for i in range(n)
+        ]
+        assert asked == [whole[i] for i in (0, 6, 13, 19, 26)]
+        monkeypatch.setattr(files, "SIZED", 1000)
+        asked.clear()
+        listing.fingerprint()
+        assert asked == whole
+
+    def test_of_a_link_that_leads_nowhere_is_one_too(self, folder: Path) -> None:
+        before = list_images(folder).fingerprint()
+        path = folder / "train" / "n0" / "train_0.JPEG"
+        path.unlink()
+        path.symlink_to(folder / "nowhere.JPEG")
+        assert list_images(folder).fingerprint() != before

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -99,15 +100,31 @@ class TestDamage:
         (folders(tiny)[0] / "val-images.npy").unlink()
         opened(tiny).verify()
 
-    def test_of_the_content_is_seen_when_asked_for(self, tiny: Path) -> None:
-        opened(tiny).verify()
-        with open(folders(tiny)[0] / "train-images.npy", "r+b") as f:
-            f.seek(-1, 2)
-            last = f.read(1)[0]
-            f.seek(-1, 2)
-            f.write(bytes([last ^ 1]))
-        with pytest.raises(ValueError, match="the content has changed since it was built"):
-            opened(tiny).verify()
+    @pytest.mark.parametrize("file", ["train-images.npy", "val-images.npy", "val-labels.npy"])
+    def test_of_the_content_is_seen_by_the_next_process(self, tiny: Path, file: str) -> None:
+        cache = opened(tiny)
+        path = folders(tiny)[0] / file
+        content = bytearray(path.read_bytes())
+        content[-8] ^= 1
+        path.write_bytes(content)
+        image_cache._verified.clear()  # what a process knows
+        with pytest.raises(ValueError, match="the content has changed since it was") as caught:
+            opened(tiny)
+        assert "remove this folder" in str(caught.value)
+        assert str(cache.path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+        shutil.rmtree(cache.path)
+        assert opened(tiny).fingerprint == cache.fingerprint
+
+    def test_is_looked_for_once_a_process_and_folder(
+        self, tiny: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read = []
+        monkeypatch.setattr(ImageCache, "verify", lambda cache: read.append(cache.path))
+        first, again = opened(tiny), opened(tiny)
+        other = opened(tiny, cache_dir=tiny.parent / "other")
+        assert first.path == again.path != other.path
+        assert read == [first.path, other.path]
 
     def test_what_a_killed_build_left_is_cleared(self, tiny: Path) -> None:
         opened(tiny)
@@ -133,6 +150,7 @@ class TestBadImages:
         assert len(cache.quarantined) == 1
         assert str(bad) in cache.quarantined[0]
         assert np.array_equal(cache.images["train"][11], cache.images["train"][12])
+        assert len(cache.images["val"]) == 6
         assert cache.labels["train"][11] == 2
         assert json.loads((cache.path / "meta.json").read_text())["quarantined"]
         # Whoever does not tolerate them is not given that cache.
@@ -149,8 +167,44 @@ class TestBadImages:
     def test_alone_are_an_error(self, tiny: Path) -> None:
         for path in (tiny / "val" / "images").iterdir():
             path.write_bytes(b"")
-        with pytest.raises(ValueError, match="nor can the 5 after it"):
+        with pytest.raises(ValueError, match=r"val_5\.JPEG: .*; nor can any before it"):
             opened(tiny, on_error="quarantine")
+        assert folders(tiny) == []
+
+    def test_are_left_out_of_what_is_evaluated(
+        self, tiny: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(image_cache, "CHUNK", 2)
+        whole = opened(tiny)
+        for k in (1, 4):
+            (tiny / "val" / "images" / f"val_{k}.JPEG").write_bytes(b"no image")
+        cache = opened(tiny, on_error="quarantine")
+        assert len(cache.quarantined) == 2
+        left = [0, 2, 3, 5]
+        assert np.array_equal(cache.images["val"], whole.images["val"][left])
+        assert np.array_equal(cache.labels["val"], whole.labels["val"][left])
+        assert np.array_equal(cache.images["train"], whole.images["train"])
+        assert cache.fingerprint != whole.fingerprint
+        assert opened(tiny, on_error="quarantine").fingerprint == cache.fingerprint
+
+    @pytest.mark.parametrize("bad", [False, True])
+    def test_counted_twice_by_an_older_cache_are_no_more(
+        self, tiny: Path, bad: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if bad:
+            (tiny / "val" / "images" / "val_1.JPEG").write_bytes(b"no image")
+        opened(tiny, on_error="quarantine")
+        path = folders(tiny)[0] / "meta.json"
+        meta = json.loads(path.read_text())
+        del meta["left_out"]
+        path.write_text(json.dumps(meta))
+        built = []
+        build = image_cache._build
+        monkeypatch.setattr(
+            image_cache, "_build", lambda *arguments: built.append(1) or build(*arguments)
+        )
+        opened(tiny, on_error="quarantine")
+        assert len(built) == bad  # one of a set that could be read whole is as good as ever
 
 
 def test_folder_that_cannot_be_written_is_one_line(tiny: Path, tmp_path: Path) -> None:
@@ -170,6 +224,65 @@ def test_full_disk_is_one_line_and_leaves_nothing(
     with pytest.raises(ValueError, match=r"data.cache: .*No space left on device"):
         opened(tiny)
     assert folders(tiny) == []
+
+
+class TestAnothersCache:
+    """A cache that is there is used without writing anything."""
+
+    def test_is_used_without_its_lock(self, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        first = opened(tiny)
+        for lock in (tiny.parent / "cache").glob("*.lock"):
+            lock.unlink()
+
+        def refused(*arguments: object, **options: object) -> None:
+            raise OSError(30, "Read-only file system")
+
+        monkeypatch.setattr(image_cache, "FileLock", refused)
+        monkeypatch.setattr(Path, "mkdir", refused)
+        assert opened(tiny).fingerprint == first.fingerprint
+        assert [p.name for p in (tiny.parent / "cache").iterdir()] == [first.path.name]
+        with pytest.raises(ValueError, match="data.cache: cannot write to .*Read-only file system"):
+            opened(tiny, size=12)
+
+    def test_that_may_not_be_read_is_one_line(
+        self, tiny: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = opened(tiny)
+
+        def refused(*arguments: object, **options: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(image_cache.np, "load", refused)
+        with pytest.raises(ValueError, match="data.cache: cannot read .*Permission den") as caught:
+            opened(tiny)
+        assert str(first.path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_all_of_it_is_on_the_disk_before_it_has_its_name(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def synced(opened: int) -> None:
+        done.append(os.path.realpath(f"/proc/self/fd/{opened}"))
+        fsync(opened)
+
+    def renamed(old: Path, new: Path) -> None:
+        done.append("renamed")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", renamed)
+    cache = opened(tiny)
+    before, after = done[: done.index("renamed")], done[done.index("renamed") + 1 :]
+    scratch = Path(before[-1])
+    assert scratch.name.startswith(f".{cache.path.name}.")
+    names = {p.name for p in cache.path.iterdir()}
+    assert len(names) == 5
+    assert {Path(p).name for p in before[:-1] if Path(p).parent == scratch} == names
+    assert after == [str(cache.path.parent)]
 
 
 def test_default_folder_is_in_the_users_cache(tiny: Path, tmp_path: Path) -> None:

@@ -18,10 +18,14 @@ SMALL = [
 ]
 
 
-@pytest.mark.parametrize("experiment", ["imagenet/inception", "imagenet/bn_x5"])
-def test_a_dry_run_at_224_through_the_real_loader(experiment, folder, tmp_path):
-    words = [f"experiment={experiment}", *SMALL, f"data.root={folder}", f"runs={tmp_path / 'runs'}"]
-    config = compose(words)
+# From Python 3.12 on, forking a process that has threads warns; torch's loader forks.
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("experiment", "workers"), [("imagenet/inception", 0), ("imagenet/bn_x5", 1)]
+)
+def test_a_dry_run_at_224_through_the_real_loader(experiment, workers, folder, tmp_path):
+    words = [f"experiment={experiment}", *SMALL, f"data.root={folder}", f"data.workers={workers}"]
+    config = compose([*words, f"runs={tmp_path / 'runs'}"])
     assert config.data.image_size == 224
     assert config.model.width == 1.0
     outcome = run(config, say=lambda line: None)

@@ -135,6 +135,14 @@ class TestTrainBatches:
             assert next(batches)[0].is_contiguous(memory_format=torch.channels_last)
         assert torch.equal(trained_on(data)[0], trained_on(make())[0])
 
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+    def test_on_a_gpu_are_those_of_the_cpu(self, make) -> None:
+        x, y = trained_on(make(photometric="full"))
+        there_x, there_y = trained_on(make(photometric="full"), device="cuda")
+        assert there_x.device.type == "cuda"
+        assert torch.equal(there_y.cpu(), y)
+        assert torch.allclose(there_x.cpu(), x, atol=1e-3)
+
     def test_too_few_images_are_refused_at_the_call(self, make) -> None:
         with pytest.raises(ValueError, match="a mini-batch of 32 needs as many training examples"):
             make().train_batches(seed=0, first_step=1, steps=1, batch_size=16, world=2)

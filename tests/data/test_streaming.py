@@ -187,8 +187,8 @@ class TestBadImages:
     def test_are_replaced_counted_and_listed(self, folder: Path, bad: Path, workers: int) -> None:
         data = streamed(folder, workers=workers, on_error="quarantine")
         x, _ = trained_on(data)  # two epochs: met twice, counted once
-        assert len(data.quarantine.reasons) == 1
-        assert str(bad) in data.quarantine.reasons[0]
+        assert len(data.quarantined) == 1
+        assert str(bad) in data.quarantined[0]
         again, _ = trained_on(streamed(folder, on_error="quarantine"))
         assert torch.equal(x, again)
 
@@ -203,9 +203,44 @@ class TestBadImages:
         for path in (folder / "val").glob("*/*.JPEG"):
             path.write_bytes(b"")
         data = streamed(folder, on_error="quarantine", workers=workers)
-        with pytest.raises(ValueError, match="nor can the 8 after it") as caught:
+        with pytest.raises(ValueError, match=r"val_2\.JPEG: .*; nor can any before it") as caught:
             list(data.eval_batches("val", batch_size=4))
         assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_are_left_out_where_images_are_counted(self, folder: Path, workers: int) -> None:
+        whole = [
+            torch.cat([x for x, _ in batches])
+            for batches in (
+                streamed(folder).eval_batches("val", batch_size=9),
+                streamed(folder).multi_crop_batches("val", batch_size=9),
+            )
+        ]
+        for k in (1, 4, 5):  # one of the first two, and both of the third two
+            (folder / "val" / f"n{k // 3}" / f"val_{k % 3}.JPEG").write_bytes(b"no image")
+        left = [0, 2, 3, 6, 7, 8]
+        data = streamed(folder, workers=workers, on_error="quarantine")
+        for batches, expected in zip(
+            (
+                data.eval_batches("val", batch_size=2),
+                data.multi_crop_batches("val", batch_size=2),
+            ),
+            whole,
+            strict=True,
+        ):
+            x, y = zip(*batches, strict=True)
+            assert [len(labels) for labels in y] == [1, 2, 2, 1]
+            assert torch.cat(y).tolist() == [0, 0, 1, 2, 2, 2]
+            assert torch.equal(torch.cat(x), expected[left])
+        assert len(data.quarantined) == 3
+
+    def test_are_left_out_of_the_training_images_too_where_these_are_counted(
+        self, folder: Path, bad: Path
+    ) -> None:
+        data = streamed(folder, on_error="quarantine")
+        y = torch.cat([y for _, y in data.eval_batches("train", batch_size=8)])
+        assert y.tolist() == [0] * 8 + [1] * 7 + [2] * 8
+        assert trained_on(data, steps=3)[1].bincount().tolist() == [8, 8, 8]  # train_4 for train_3
 
 
 def test_imagenet_at_224_reads_what_imagenet_holds(folder: Path) -> None:

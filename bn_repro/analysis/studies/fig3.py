@@ -50,6 +50,10 @@ every network |
 BN-x30 | the same stairs, compressed with the length: 31e6 steps (the paper's of Inception, \
 taken for BN-Baseline too) become stairs of 103, 6e6 (BN-x30's, taken for BN-x5 and BN-x5-Sigmoid \
 too) of 89, so that a network ends at 2 % or 1 % of its first rate |
+| shuffling | within shards for BN-x5 and what is made of it; before it, not said | theirs: \
+shards of 1,024 images in a new order each epoch, shuffled within. Inception and BN-Baseline: \
+shards as they were cut once, in a new order; the last one is short, so the mini-batches after it \
+have half of their companions from another |
 | training | distributed (asynchronous, by the ICML version) | \
 one worker, synchronous, mini-batches of 32, float32 |
 | evaluations | how often is not said | every 250 steps: the resolution of every number of steps |
