@@ -328,6 +328,11 @@ def fit(config: Config, model: nn.Module, data: Data, world: World) -> None:
             f"train.final_splits: {data.name} has no split {', '.join(sorted(missing))}; "
             f"it has {', '.join(data.splits)}"
         )
+    if config.train.polyak and world.size > 1:
+        raise ValueError(
+            "train.polyak: an average of one rank's network, here are "
+            f"{world.size} ranks; leave it at 0.0"
+        )
     steps_per_epoch(data.splits["train"], config.train.batch_size * world.size)
     split = rundir.followed(data.splits)
     if data.splits[split] < world.size:

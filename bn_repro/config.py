@@ -166,6 +166,9 @@ class TrainConfig:
     ``val``, or ``train`` for the gap to it (whole images, no dropout)."""
     population_batches: int = 100
     """Mini-batches of training images behind Algorithm 2's statistics, at the last step."""
+    polyak: float = 0.0
+    """Of each step's weights and moving averages so much is new in an average of them all (Polyak
+    averaging, exponentially weighted), which is measured beside the network; 0: none."""
     log_every: int = _aside(100)
     trace_every: int = _aside(250)
     trace_dense: int = _aside(1_000)
@@ -188,6 +191,7 @@ class TrainConfig:
             self.paper_steps,
             "positive, or null",
         )
+        _check(0 <= self.polyak < 1, "train.polyak", self.polyak, "in [0, 1)")
         for split in self.final_splits:
             _one_of("train.final_splits", split, ("train", "val", "test"))
         _one_of("train.precision", self.precision, ("float32", "bfloat16"))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bn_repro import checkpoint, rundir
 from bn_repro.config import Config
@@ -96,6 +97,8 @@ def train(
             else:
                 loss, logits = compute(x, y)
             optimizer.step()
+            if run.average is not None:
+                run.average.update_parameters(model)
             run.step = step
 
             losses.append(loss)
@@ -149,12 +152,15 @@ class Run:
         self.config, self.model, self.data = config, model, data
         self.device, self.world = device, world
         self.optimizer = sgd(model, config)
+        self.average = polyak_average(model, config.train.polyak)
         self._checkpoints = directory / rundir.CHECKPOINTS
         saved = checkpoint.load_latest(self._checkpoints, device, say) or {}
         if saved:
             checkpoint.load_weights(model, saved["model"], self._checkpoints)
             self.optimizer.load_state_dict(saved["optimizer"])
             load_moving_averages(model, saved["replicas"], world)
+            if self.average is not None:
+                self.average.load_state_dict(saved["average"])
         self.step: int = saved.get("step", 0)
         self.last: dict[str, float] = saved.get("last", {})
         self.record = recorder_of(saved.get("lengths"))
@@ -190,6 +196,7 @@ class Run:
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "replicas": replicas,
+                "average": None if self.average is None else self.average.state_dict(),
                 "step": self.step,
                 "seconds": self._seconds(),
                 "last": self.last,
@@ -201,6 +208,8 @@ class Run:
     def follow(self) -> None:
         """Measure on the split that the run is followed on, by the moving averages."""
         self.last = self._measure("moving", self._split)
+        if self.average is not None:
+            self._measure("polyak", self._split, self.average.module)
         self._tell_quarantined()
 
     def complete(self) -> Outcome:
@@ -230,8 +239,10 @@ class Run:
         self.record.status(state, self.step, seconds)
         return Outcome(state, self.step, seconds, self.last.get("top1"))
 
-    def _measure(self, statistics: str, split: str) -> dict[str, float]:
-        at, world = self.config.train, self.world
+    def _measure(
+        self, statistics: str, split: str, model: nn.Module | None = None
+    ) -> dict[str, float]:
+        at, world, model = self.config.train, self.world, model or self.model
         batches = self.data.eval_batches(
             split,
             batch_size=at.eval_batch_size,
@@ -239,8 +250,8 @@ class Run:
             world=world.size,
             device=self.device,
         )
-        with autocast(self.device, at.precision), mean_of_replicas(self.model, world):
-            found = evaluate(self.model, batches, world)
+        with autocast(self.device, at.precision), mean_of_replicas(model, world):
+            found = evaluate(model, batches, world)
         self.record.metrics(self.step, split, statistics, found)
         return found
 
@@ -303,6 +314,13 @@ def sgd(model: nn.Module, config: Config) -> torch.optim.SGD:
         lr=config.optimizer.lr,
         momentum=config.optimizer.momentum,
     )
+
+
+def polyak_average(model: nn.Module, new: float) -> AveragedModel | None:
+    """The exponential average of the weights and moving averages of ``model`` from now on."""
+    if not new:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(1 - new), use_buffers=True)
 
 
 def rate(step: int, config: Config) -> float:

@@ -179,6 +179,11 @@ def test_a_finished_run_is_found_by_its_ranks(tmp_path):
     assert (directory / rundir.STATUS).read_bytes() == before
 
 
+def test_an_average_of_weights_is_for_one_rank(tmp_path):
+    said, _ = ranks(tmp_path, "train.polyak=0.1", code=2)
+    assert "train.polyak: an average of one rank's network, here are 2 ranks" in said
+
+
 def test_the_first_rank_to_fail_tells_why(tmp_path):
     write_status(tmp_path, "running", 3, 1.0)
     experiment._failed(tmp_path, ValueError("n01/bad.JPEG: not an image"), World(1, 2))

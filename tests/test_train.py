@@ -75,8 +75,9 @@ def settings(request, tmp_path_factory):
 
 
 def test_inception_resumes_exactly(tmp_path):
-    """With all that could be lost: momentum, dropout, augmentation, moving averages, layout."""
+    """With all that could be lost: momentum, dropout, augmentation, averages, layout."""
     words = ["experiment=imagenet/bn_baseline", "scale=smoke", "train.checkpoint_every=100"]
+    words.append("train.polyak=0.3")
     whole = compose([*words, f"runs={tmp_path / 'whole'}"])
     run(whole, say=silent)
     cut = compose([*words, f"runs={tmp_path / 'cut'}"])
@@ -86,6 +87,28 @@ def test_inception_resumes_exactly(tmp_path):
         assert (outcome.state, outcome.step) == ("preempted", step)
     assert run(cut, say=silent).state == "completed"
     assert_same_run(directory_of(cut), directory_of(whole))
+
+
+def test_polyaks_average_is_that_of_every_steps_weights_and_moving_averages(tmp_path):
+    after = []
+    for steps in (1, 2, 3):
+        config = config_of(tmp_path, f"train.steps={steps}", "train.polyak=0.2")
+        run(config, say=silent)
+        after.append(checkpoint.load_latest(directory_of(config) / rundir.CHECKPOINTS))
+    average = after[2]["average"]
+    one, two, three = (saved["model"] for saved in after)
+    for key, value in three.items():
+        if not value.is_floating_point():  # mini-batches counted, for others' code
+            continue
+        by_hand = 0.8 * (0.8 * one[key] + 0.2 * two[key]) + 0.2 * value
+        torch.testing.assert_close(average[f"module.{key}"], by_hand)
+    measured = {r["statistics"]: r for r in rows(directory_of(config), rundir.METRICS)}
+    assert measured["polyak"]["step"] == 3
+    assert measured["polyak"]["loss"] != measured["moving"]["loss"]
+    plain = config_of(tmp_path, "train.steps=3")
+    run(plain, say=silent)
+    kept = [r for r in rows(directory_of(config), rundir.METRICS) if r["statistics"] != "polyak"]
+    assert rows(directory_of(plain), rundir.METRICS) == kept  # it changes nothing else
 
 
 @pytest.mark.parametrize("cuts", [[10], [40, 70, 90]])

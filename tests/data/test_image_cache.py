@@ -262,27 +262,24 @@ class TestAnothersCache:
 def test_all_of_it_is_on_the_disk_before_it_has_its_name(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done: list[str] = []
+    done: list[int] = []  # the files and folders synced, by their numbers; -1: renamed
     fsync, rename = os.fsync, os.rename
 
     def synced(opened: int) -> None:
-        done.append(os.path.realpath(f"/proc/self/fd/{opened}"))
+        done.append(os.fstat(opened).st_ino)
         fsync(opened)
 
     def renamed(old: Path, new: Path) -> None:
-        done.append("renamed")
+        done.append(-1)
         rename(old, new)
 
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(os, "rename", renamed)
-    cache = opened(tiny)
-    before, after = done[: done.index("renamed")], done[done.index("renamed") + 1 :]
-    scratch = Path(before[-1])
-    assert scratch.name.startswith(f".{cache.path.name}.")
-    names = {p.name for p in cache.path.iterdir()}
-    assert len(names) == 5
-    assert {Path(p).name for p in before[:-1] if Path(p).parent == scratch} == names
-    assert after == [str(cache.path.parent)]
+    folder = opened(tiny).path
+    files = {path.stat().st_ino for path in folder.iterdir()}
+    assert len(files) == 5
+    assert set(done[:5]) == files
+    assert done[5:] == [folder.stat().st_ino, -1, folder.parent.stat().st_ino]
 
 
 def test_default_folder_is_in_the_users_cache(tiny: Path, tmp_path: Path) -> None:

@@ -135,6 +135,17 @@ class TestTrainBatches:
             assert next(batches)[0].is_contiguous(memory_format=torch.channels_last)
         assert torch.equal(trained_on(data)[0], trained_on(make())[0])
 
+    def test_send_what_is_drawn_for_them_as_a_gpu_needs_it(
+        self, make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sent = []
+        send = resident.to_device
+        monkeypatch.setattr(
+            resident, "to_device", lambda x, device: sent.append(x.shape) or send(x, device)
+        )
+        trained_on(make(photometric="full"), steps=1)
+        assert sent == [(8,), (8, 5 + 12)]
+
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
     def test_on_a_gpu_are_those_of_the_cpu(self, make) -> None:
         x, y = trained_on(make(photometric="full"))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,17 @@ class TestTrainBatches:
             os.kill(worker.pid or 0, number)
         assert len(list(batches)) == 11
 
+    def test_send_what_is_drawn_for_them_as_a_gpu_needs_it(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sent = []
+        send = streaming.to_device
+        monkeypatch.setattr(
+            streaming, "to_device", lambda x, device: sent.append(x.shape) or send(x, device)
+        )
+        trained_on(streamed(folder), steps=1)
+        assert sent == [(8, 12)]
+
     def test_put_channels_last_where_asked(self, folder: Path) -> None:
         x, _ = next(
             streamed(folder, channels_last=True).train_batches(
@@ -129,6 +141,15 @@ class TestTrainBatches:
             )
         )
         assert x.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_resized_copy_is_another_set(folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    assert streamed(copy).fingerprint == streamed(folder).fingerprint
+    for path in copy.glob("*/*/*.JPEG"):
+        with Image.open(path) as image:
+            image.convert("RGB").resize((64, 64)).save(path)
+    assert streamed(copy).fingerprint != streamed(folder).fingerprint
 
 
 class TestEvaluation:
