@@ -23,7 +23,7 @@ from torch import nn
 
 from bn_repro import checkpoint, rundir
 from bn_repro.build import build, check, device_of, in_memory
-from bn_repro.config import Config
+from bn_repro.config import Config, DataConfig
 from bn_repro.data.batches import Data
 from bn_repro.data.resident import ResidentImages
 from bn_repro.distributed import World, load_moving_averages
@@ -182,7 +182,8 @@ def _views(data: Data, split: str, crops: int, config: Config, device: torch.dev
 
 
 def _with_the_runs_data(config: Config, directory: Path) -> Config:
-    """``config``; where it does not say where the data lie, they lie where the run found them."""
+    """``config``; where it does not say where the data lie, they lie where the run found them, and
+    what the run bore with it bears with too."""
     path = directory / rundir.CONFIG
     try:
         before = yaml.safe_load(path.read_text())["data"]
@@ -190,6 +191,8 @@ def _with_the_runs_data(config: Config, directory: Path) -> Config:
         return config
     d = config.data
     found = {"root": d.root or before.get("root"), "cache": d.cache or before.get("cache")}
+    if d.on_error == DataConfig().on_error:
+        found["on_error"] = before.get("on_error", d.on_error)
     return replace(config, data=replace(d, **found))
 
 

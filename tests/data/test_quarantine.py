@@ -74,6 +74,7 @@ def test_are_left_out_of_a_later_evaluation_too(folder, bad, tmp_path, crops):
     config = config_of(folder, tmp_path / "runs", TOLERANT)
     run(config, say=lambda line: None)
     seen: list[tuple[int, int]] = []
+    config = config_of(folder, tmp_path / "runs")  # it need not be said again
     row = predictions.evaluated(config, crops, seen=lambda done, of: seen.append((done, of)))
     assert seen[-1] == (8, 9)
     if crops == 1:
