@@ -120,7 +120,8 @@ def streaming(rounds: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         root, size, n = Path(folder), 224, 256
         photographs(root, n)
-        reader = Reader(list_images(root), "train", partial(patches, 0), size, limit=0)
+        view = partial(patches, 0)
+        reader = Reader(list_images(root), "train", view, size, limit=0, replace=True)
 
         def worker() -> None:
             for batch in np.arange(n).reshape(-1, 32):
