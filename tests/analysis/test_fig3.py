@@ -223,7 +223,7 @@ def test_findings(data: StudyData) -> None:
         "deviation 0.1, at 5 times the rate: 3 of 3 diverged (at steps 4, 5, 6); at Inception's "
         "own rate (added after a first look): 3 of 3 trained.",
         "evaluations 250 steps apart",
-        "still improving when its 6.4 epochs ended",
+        "late in its 6.4 epochs",
         "over 12 runs with BN",
         "the median of BN-x30 is ahead from",
     ):

@@ -461,9 +461,9 @@ def _reading(data: StudyData) -> list[str]:
         slow = float(np.median(steps_to.at(networks.curves(data, INCEPTION), target)))
         lines.append(
             f"- Inception is at its best at step {', '.join(f'{s:,.0f}' for s in at_best)} of "
-            f"{last:,.0f}: it was still improving when its {EPOCHS_HERE} epochs ended (the paper's "
-            f"ran for {EPOCHS_PAPER}), so the target, and every factor with it, hangs on the "
-            f"length of the runs. No factor above {slow / grid:,.0f} could be seen on this grid."
+            f"{last:,.0f}: late in its {EPOCHS_HERE} epochs (the paper's ran for {EPOCHS_PAPER}), "
+            "so the target, and every factor with it, hangs on the length of the runs. No factor "
+            f"above {slow / grid:,.0f} could be seen on this grid."
         )
     more = [_never(data), _overtaking(data), _sigmoid(data), *rates.findings(data)]
     return [*lines, *(line for line in (*more, _population(data)) if line)]
