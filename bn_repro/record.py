@@ -162,13 +162,12 @@ class Recorder:
 
         It has their ``count`` and their lines (``files``), of all times that the run was resumed.
         """
-        path = self.directory / rundir.MANIFEST
-        facts = read_json(path) or {}
-        known = facts.get("quarantined", {}).get("files", [])
+        known = quarantined(self.directory)
         new = [line for line in lines if line not in known]
         if new:
+            path = self.directory / rundir.MANIFEST
             found = {"count": len(known) + len(new), "files": known + new}
-            write_json(path, facts | {"quarantined": found})
+            write_json(path, (read_json(path) or {}) | {"quarantined": found})
         return new
 
     def status(self, state: str, step: int, seconds: float, error: str | None = None) -> None:
@@ -213,6 +212,12 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise ValueError(f"{path}: not an object; start over with force=true")
     return value
+
+
+def quarantined(directory: Path) -> list[str]:
+    """A line for each file that a run could not read, of all times that it was resumed."""
+    facts = read_json(directory / rundir.MANIFEST) or {}
+    return facts.get("quarantined", {}).get("files", [])
 
 
 def manifest(

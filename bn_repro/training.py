@@ -17,6 +17,7 @@ from bn_repro.config import Config
 from bn_repro.distributed import launched_world
 from bn_repro.door import COMPLETED, FAILED, PREEMPTED, words
 from bn_repro.experiment import idle, run, set_aside
+from bn_repro.record import quarantined
 from bn_repro.scheduler import Crew, failed_before, run_all
 from bn_repro.study import Planned, accuracy_of, expand
 from bn_repro.train import Outcome
@@ -136,16 +137,23 @@ def train_sweep(runs: Sequence[Planned], crew: Crew) -> tuple[list[Outcome], boo
 
 
 def tell(runs: Sequence[Planned], outcomes: Sequence[Outcome], console: Console) -> None:
-    """The table of the runs, and what can be done about those that failed."""
+    """The table of the runs, the files that they could not read, and what to do of failures."""
+    say = partial(console.print, soft_wrap=True, highlight=False, markup=False)
     console.print(progress.table([r.title for r in runs], outcomes))
+    read = [r.directory for r, o in zip(runs, outcomes, strict=True) if o.state != "failed"]
+    unread = {directory: quarantined(directory) for directory in read}
+    files = {line for lines in unread.values() for line in lines}
+    if files:
+        most = max(unread, key=lambda directory: len(unread[directory]))
+        say(
+            f"{len(files)} image file{'s' * (len(files) > 1)} could not be read; the manifests of "
+            f"the runs tell which, {most}/{rundir.MANIFEST} for one"
+        )
     failed = failed_before(runs)
     if failed:
-        console.print(
+        say(
             f"{len(failed)} failed; {next(iter(failed))}/{rundir.TRACEBACK} tells why; "
-            "retry=true tries again",
-            soft_wrap=True,
-            highlight=False,
-            markup=False,
+            "retry=true tries again"
         )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Forked, train
+from support import Forked, call, train
 
 from bn_repro import predictions, rundir
 from bn_repro.compose import compose
@@ -160,6 +160,24 @@ def test_of_a_cache_are_told_too(tiny, tmp_path):
         found = manifest(directory_of(config))["quarantined"]
         assert found["count"] == 2
         assert all(str(path) in line for path, line in zip(paths, found["files"], strict=True))
+
+
+@pytest.mark.parametrize("broken", [["train", "val"], ["val"], []])
+def test_of_a_sweep_are_told_beneath_its_table(folder, tmp_path, monkeypatch, capsys, broken):
+    for split in broken:
+        (folder / split / "n1" / f"{split}_1.JPEG").write_bytes(b"no image")
+    words = ["-m", "seed=0,1", *SMALL, TOLERANT, "train.steps=3"]  # all 24 training images
+    words += [f"data.root={folder}", f"runs={tmp_path / 'runs'}"]
+    code, said, _ = call(monkeypatch, capsys, *words)
+    assert code == 0, said
+    told = [line for line in said.splitlines() if "could not be read" in line]
+    if not broken:
+        assert told == []
+        return
+    (line,) = told
+    assert line.startswith(f"{len(broken)} image file{'s' * (len(broken) > 1)} could not be read; ")
+    (path,) = (Path(word) for word in line.split() if word.endswith(rundir.MANIFEST))
+    assert json.loads(path.read_text())["quarantined"]["count"] == len(broken)
 
 
 def test_there_are_none_in_a_whole_set(folder, tmp_path):
