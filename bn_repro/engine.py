@@ -62,7 +62,9 @@ how to do it."""
 def cuda_graph(work: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
     """``work`` as a CUDA graph: recorded, not done, in memory that stays its own."""
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # By default whatever another thread asks of the GPU ends the recording, and one of a
+    # DataLoader's pins memory all the time.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         result = work()
     return result, graph.replay
 

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import threading
+import time
 
 import pytest
 import torch
@@ -134,6 +136,35 @@ def test_a_cuda_graph_is_recorded_without_being_done():
     again()
     again()
     assert total == 2
+
+
+@ON_A_GPU
+def test_a_cuda_graph_is_recorded_while_another_thread_pins_memory():
+    """As a DataLoader's does, at any time."""
+    over, pinned = threading.Event(), []
+
+    def pin():
+        while not over.is_set():
+            pinned.append(torch.empty(len(pinned) % 64 + 1, 2**12).pin_memory().is_pinned())
+
+    def work():
+        before = len(pinned)
+        total.add_(1)
+        while len(pinned) < before + 64 and thread.is_alive():
+            time.sleep(0.001)
+
+    total = torch.zeros((), device="cuda")
+    thread = threading.Thread(target=pin)
+    thread.start()
+    try:
+        _, again = cuda_graph(work)
+        again()
+    finally:
+        over.set()
+        thread.join()
+    assert total == 1
+    assert len(pinned) >= 64
+    assert all(pinned)
 
 
 SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=8", "train.eval_every=4"]
