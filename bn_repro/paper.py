@@ -162,6 +162,13 @@ STUDIES = {
         "too. Without BN five times the rate ends in machine infinity, and sigmoids never leave "
         "chance.",
     ),
+    "fig3_longer": Said(
+        "4.2.2",
+        "BN-Baseline is Inception with BN before each nonlinearity and nothing else changed; both "
+        f"were trained for tens of millions of steps ({_steps('inception')} are 774 epochs). It "
+        f"reaches {_percent(FIGURE3['imagenet/bn_baseline'].max_top1)}, Inception "
+        f"{_percent(FIGURE3['imagenet/inception'].max_top1)}.",
+    ),
     "fig4": Said(
         "4.2.3",
         "Six networks based on BN-x30, each with some of: larger initial weights, 5 or 10 % "
@@ -203,6 +210,10 @@ CLAIMS = {
             f"{_percent(FIGURE3['imagenet/bn_x5_sigmoid'].max_top1)}, where chance is 0.1 %"
         ),
         "sigmoid_without_bn_over_chance_ratio": "never above chance, 0.1 %",
+    },
+    "fig3_longer": {
+        "bn_baseline_speed_up_ratio": _fewer("inception", "bn_baseline"),
+        "bn_baseline_over_inception_maximum_difference": _higher("bn_baseline", "inception"),
     },
     "fig4": {
         "multi_crop_difference": _lower_error("multicrop", "single crop"),

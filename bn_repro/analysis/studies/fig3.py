@@ -110,15 +110,17 @@ def claims(data: StudyData) -> list[Claim]:
     return [*_speed_claims(data), *_maximum_claims(data), *failures.claims(data)]
 
 
+BN_ALONE = (
+    "bn_baseline_speed_up_ratio",
+    "BN alone (BN-Baseline) reaches Inception's best accuracy in fewer than half of the steps "
+    "(paper: 2.3 times fewer).",
+    *(INCEPTION, BN_BASELINE, 2.0),
+)
+
+
 def _speed_claims(data: StudyData) -> list[Claim]:
-    where = "4.2.2, Figures 2 and 3"
     told = (
-        (
-            "bn_baseline_speed_up_ratio",
-            "BN alone (BN-Baseline) reaches Inception's best accuracy in fewer than half of the "
-            "steps (paper: 2.3 times fewer).",
-            *(INCEPTION, BN_BASELINE, 2.0),
-        ),
+        BN_ALONE,
         (
             "bn_x5_further_speed_up_ratio",
             "BN-x5 needs fewer steps than BN-Baseline by a further factor (paper: 6.3).",
@@ -135,41 +137,54 @@ def _speed_claims(data: StudyData) -> list[Claim]:
             *(BN_X30, BN_X5, 1.0),
         ),
     )
-    found = []
-    for id, sentence, slow, fast, bound in told:
-        ratio = networks.speed_up(data, slow, fast, to_best_of=INCEPTION)
-        rule = (
-            f"{STEPS_RULE}. Median steps of {NETWORKS[slow].label} over median steps of "
-            f"{NETWORKS[fast].label}; {SEPARATE_RULE}, the target with Inception's, and widened by "
-            f"the grid of evaluations. Holds if the interval lies above {bound:g}, does not hold "
-            "if below."
-        )
-        found.append(c.claim(id, sentence, where, rule, ratio, c.verdict(ratio, above=bound)))
-    return found
+    return [speed_claim(data, *each) for each in told]
+
+
+def speed_claim(
+    data: StudyData,
+    id: str,
+    sentence: str,
+    slow: networks.Setting,
+    fast: networks.Setting,
+    bound: float,
+) -> Claim:
+    """``fast`` needs ``bound`` times fewer steps than ``slow`` to Inception's best, or fewer."""
+    ratio = networks.speed_up(data, slow, fast, to_best_of=INCEPTION)
+    rule = (
+        f"{STEPS_RULE}. Median steps of {NETWORKS[slow].label} over median steps of "
+        f"{NETWORKS[fast].label}; {SEPARATE_RULE}, the target with Inception's, and widened by "
+        f"the grid of evaluations. Holds if the interval lies above {bound:g}, does not hold if "
+        "below."
+    )
+    where = "4.2.2, Figures 2 and 3"
+    return c.claim(id, sentence, where, rule, ratio, c.verdict(ratio, above=bound))
 
 
 def _maximum_claims(data: StudyData) -> list[Claim]:
-    found = []
-    for name, other, numbers in (
-        ("bn_x5", BN_X5, "74.8 and 73.0 %"),
-        ("inception", INCEPTION, "74.8 and 72.2 %"),
-    ):
-        values = networks.best(data, BN_X30), networks.best(data, other)
-        gap = intervals.difference(*values, paired=False)
-        found.append(
-            c.claim(
-                f"bn_x30_over_{name}_maximum_difference",
-                f"BN-x30 reaches a higher accuracy than {NETWORKS[other].label} (paper: "
-                f"{numbers}).",
-                "4.2.2, Figure 3",
-                "Maximum single-crop validation accuracy of BN-x30 minus that of "
-                f"{NETWORKS[other].label}: difference of means; {SEPARATE_RULE}. Holds if the "
-                "interval lies above 0, does not hold if below.",
-                gap,
-                c.verdict(gap, above=0.0),
-            )
+    told = (("bn_x5", BN_X5, "74.8 and 73.0 %"), ("inception", INCEPTION, "74.8 and 72.2 %"))
+    return [
+        maximum_claim(
+            data,
+            f"bn_x30_over_{name}_maximum_difference",
+            f"BN-x30 reaches a higher accuracy than {NETWORKS[other].label} (paper: {numbers}).",
+            *(BN_X30, other),
         )
-    return found
+        for name, other, numbers in told
+    ]
+
+
+def maximum_claim(
+    data: StudyData, id: str, sentence: str, higher: networks.Setting, lower: networks.Setting
+) -> Claim:
+    """The best accuracy of ``higher`` lies above that of ``lower``."""
+    values = networks.best(data, higher), networks.best(data, lower)
+    gap = intervals.difference(*values, paired=False)
+    rule = (
+        f"Maximum single-crop validation accuracy of {NETWORKS[higher].label} minus that of "
+        f"{NETWORKS[lower].label}: difference of means; {SEPARATE_RULE}. Holds if the interval "
+        "lies above 0, does not hold if below."
+    )
+    return c.claim(id, sentence, "4.2.2, Figure 3", rule, gap, c.verdict(gap, above=0.0))
 
 
 # --- figures --------------------------------------------------------------------------------------
