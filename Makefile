@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SEEDS ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce test lint report bench clean
+.PHONY: help install reproduce test gpu lint report bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -27,6 +27,9 @@ reproduce: install ## Figure 1 from a fresh clone: train, draw, judge (SEEDS=5)
 
 test: install ## the whole suite
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+gpu: install ## the tests that need a GPU, where there is one
+	@BN_REPRO_GPU=1 $(BIN)/python -m pytest -m gpu
 
 lint: install ## ruff and pyright
 	@$(BIN)/ruff check .

@@ -282,6 +282,16 @@ def device_of(config: Config, world: World) -> torch.device:
     return torch.device(name, world.local_rank)
 
 
+def settle(config: Config) -> None:
+    """The cores that this process has, and what float32 means in it: all of its digits.
+
+    By itself cuDNN rounds what a convolution takes to 10 bits of the 23 (TF32), and a run would be
+    another one on a GPU.
+    """
+    torch.set_num_threads(config.threads)
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def build(config: Config) -> tuple[nn.Module, Data]:
     """The network, its weights drawn from the seed alone, and the data; both on the CPU."""
     with in_memory("data"):

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bn_repro import status
@@ -50,8 +50,15 @@ class Jobs:
             writable(directory_of(config))
 
     def room(self, run: Planned, busy: int) -> bool:
-        """A cluster queues what it has no room for; here ``jobs`` run at a time, one to a core."""
-        return self.cluster != "local" or busy < (self.jobs or side_by_side(run.config))
+        """A cluster queues what it has no room for; here ``jobs`` run at a time, one to a core.
+
+        submitit shows a local job the first ``gpus_per_node`` GPUs, each job the same ones.
+        """
+        if self.cluster != "local":
+            return True
+        on_gpus = self.common.get("gpus_per_node", 0) > 0
+        here = 1 if on_gpus else side_by_side(replace(run.config, device="cpu"))
+        return busy < (self.jobs or here)
 
     def start(self, runs: Sequence[Planned], busy: Sequence[Worker]) -> Sequence[Worker]:
         """Submit the runs together: on SLURM one array. ValueError for what submitit refuses."""

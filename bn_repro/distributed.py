@@ -46,11 +46,23 @@ def launched_world() -> World:
     return World(int(env["RANK"]), int(env["WORLD_SIZE"]), int(env.get("LOCAL_RANK", 0)))
 
 
+@dataclass
+class Group:
+    """A process group in use: ``failed`` once this rank has met an error."""
+
+    failed: bool = False
+
+
 @contextmanager
-def process_group(world: World, device: torch.device) -> Iterator[None]:
-    """The default group of torch.distributed while several ranks work: NCCL on GPUs, else gloo."""
+def process_group(world: World, device: torch.device) -> Iterator[Group]:
+    """The default group of torch.distributed while several ranks work: NCCL on GPUs, else gloo.
+
+    A rank that failed does not take leave of NCCL: that is to wait for the others, who may be
+    waiting for it in the midst of a step. They learn of it when its process ends.
+    """
+    group = Group()
     if world.size == 1:
-        yield
+        yield group
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)  # where NCCL gathers objects; else all ranks take the first
@@ -58,9 +70,13 @@ def process_group(world: World, device: torch.device) -> Iterator[None]:
     else:
         dist.init_process_group("gloo")
     try:
-        yield
+        yield group
+    except BaseException:
+        group.failed = True
+        raise
     finally:
-        dist.destroy_process_group()
+        if not (group.failed and device.type == "cuda"):
+            dist.destroy_process_group()
 
 
 def total(values: torch.Tensor, world: World) -> torch.Tensor:

@@ -61,7 +61,7 @@ def accuracies(scored: Pairs, world: World | None = None) -> dict[str, float]:
                 F.cross_entropy(of_batch, y, reduction="sum").to(exact),
                 found[:, 0].sum().to(exact),
                 found.sum().to(exact),
-                torch.tensor(len(y), dtype=exact, device=of_batch.device),
+                sums.new_full((), len(y)),  # made there: a copy from here would be waited for
             ]
         )
     if sums is None:

@@ -16,7 +16,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from bn_repro import rundir
-from bn_repro.build import build, check, device_of, fit, network
+from bn_repro.build import build, check, device_of, fit, network, settle
 from bn_repro.checkpoint import write_atomically
 from bn_repro.config import Config, run_id
 from bn_repro.data.batches import Data
@@ -130,12 +130,15 @@ def run(
         done = None if config.force or world.size > 1 else already(config)
         if done is not None:
             return _found(directory, done, config, world, say)
-        torch.set_num_threads(config.threads)
+        settle(config)
         model, data = build(config)
         fit(config, model, data, world)
         if world.main:
             writable(directory)
-        with process_group(world, device), _alone(directory, world, device, flag, say) as alone:
+        with (
+            process_group(world, device) as group,
+            _alone(directory, world, device, flag, say) as alone,
+        ):
             if not alone:
                 return _stopped(directory)
             if config.force:
@@ -170,6 +173,7 @@ def run(
                     say=say,
                 )
             except (Exception, KeyboardInterrupt) as error:
+                group.failed = True
                 return _failed(directory, error, world)
 
 

@@ -22,7 +22,7 @@ from filelock import FileLock
 from torch import nn
 
 from bn_repro import checkpoint, rundir
-from bn_repro.build import build, check, device_of, in_memory
+from bn_repro.build import build, check, device_of, in_memory, settle
 from bn_repro.config import Config, DataConfig
 from bn_repro.data.batches import Data
 from bn_repro.data.resident import ResidentImages
@@ -77,7 +77,7 @@ def evaluated(config: Config, crops: int, seen: Seen = lambda done, of: None) ->
     known = kept(directory, crops, statistics)
     if known is not None and not config.force:
         return known
-    torch.set_num_threads(config.threads)
+    settle(config)
     device = device_of(config, World())
     model, data = build(_with_the_runs_data(config, directory))
     _same_data(directory, data)
@@ -85,7 +85,7 @@ def evaluated(config: Config, crops: int, seen: Seen = lambda done, of: None) ->
     split = rundir.followed(data.splits)
     views = _views(data, split, crops, config, device)
     precision = autocast(device, config.train.precision)
-    with _normalizing(model, statistics, config, data, device), precision:
+    with precision, _normalizing(model, statistics, config, data, device):
         told = _telling(scores(model, views, several=crops > 1), data, split, seen)
         with in_memory("evaluation.batch_size"):
             scored = list(told)

@@ -2,7 +2,8 @@
 
 Local records are the truth. Rows are appended whole and never depend on a clock, except those of
 ``timing.jsonl``. A resumed run first cuts its files back to its checkpoint, so that it writes the
-rows an uninterrupted run would have written, byte for byte.
+rows an uninterrupted run would have written, byte for byte where a step computes the same each time
+(a GPU's kernels may sum in another order).
 """
 
 from __future__ import annotations

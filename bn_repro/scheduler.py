@@ -223,7 +223,7 @@ class Process:
         self.pipe: Connection
         self.pipe, theirs = context.Pipe(duplex=False)
         self.process: BaseProcess = context.Process(
-            target=_work, args=(run, theirs, slot), name=run.title
+            target=_work, args=(run, theirs, slot, torch.cuda.device_count()), name=run.title
         )
         self.process.start()
         theirs.close()
@@ -261,13 +261,12 @@ class Process:
         return lost(self.run.config, f"{LOST}: {reason}")
 
 
-def _work(run: Planned, pipe: Connection, slot: int) -> None:
+def _work(run: Planned, pipe: Connection, slot: int, gpus: int) -> None:
     """The child: one run, its progress and its outcome told through ``pipe``.
 
     The runs in progress are spread over the GPUs; a process sees its own alone.
     """
-    gpus = torch.cuda.device_count()
-    if gpus > 1:
+    if gpus > 1:  # counted by the parent: here CUDA may begin by it, and see them all for good
         seen = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
         os.environ["CUDA_VISIBLE_DEVICES"] = seen.split(",")[slot % gpus]
     last = 0.0

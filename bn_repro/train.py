@@ -88,7 +88,7 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = rate(step, config)
             if stochastic:
-                torch.manual_seed(draw_seed(config.seed, step, world.rank))
+                seed_draws(draw_seed(config.seed, step, world.rank), device)
             traced = is_trace_step(step, every=at.trace_every, dense=at.trace_dense)
             if traced:
                 with tap(sites) as taps:
@@ -220,7 +220,8 @@ class Run:
                 self._measure("moving", other)
         if at.population_batches and any(isinstance(m, BatchNorm) for m in self.model.modules()):
             batches = population_batches(self.config, self.data, self.device, self.world)
-            with population_statistics(self.model, batches):
+            precise = autocast(self.device, at.precision)
+            with precise, population_statistics(self.model, batches):
                 self._measure("population", self._split)
         if self.world.main:
             checkpoint.trim(self._checkpoints, keep=1)
@@ -335,6 +336,14 @@ def rate(step: int, config: Config) -> float:
 def draw_seed(seed: int, step: int, rank: int) -> int:
     """The seed of what a step draws at random (dropout), a function of these three alone."""
     return int(np.random.SeedSequence((seed, 3, step, rank)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def seed_draws(seed: int, device: torch.device) -> None:
+    """Seed what a step draws on ``device``."""
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)  # of all devices it takes 0.08 ms
+    else:
+        torch.manual_seed(seed)
 
 
 def population_batches(config: Config, data: Data, device: torch.device, world: World) -> Any:

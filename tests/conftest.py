@@ -11,6 +11,17 @@ import pytest
 from support import ROOT, WandbServer
 
 os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it; pytest-xdist's own process needs no torch
+if "BN_REPRO_GPU" not in os.environ:  # device=auto is the CPU, whose numbers are the same each time
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what is marked ``gpu`` where none is to be seen."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("no GPU; make gpu, where there is one")
 
 
 @pytest.fixture

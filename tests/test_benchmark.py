@@ -3,7 +3,6 @@
 import re
 import runpy
 
-import pytest
 import torch
 from support import ROOT
 from torch import nn
@@ -29,6 +28,5 @@ def test_the_part_for_a_gpu_runs_on_what_there_is():
     assert 0 <= share < 100
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_it_is_told():
     assert BENCHMARK["gpu"](1) == [("GPU", "none here", "", "")]

@@ -206,6 +206,30 @@ def test_each_rank_has_a_gpu_of_its_own_before_they_meet(monkeypatch):
         assert met == [gpu, {"device_id": gpu}]
 
 
+@pytest.mark.parametrize(
+    ("device", "failed", "left"),
+    [("cpu", False, 1), ("cpu", True, 1), ("cuda:0", False, 1), ("cuda:0", True, 0)],
+)
+def test_a_rank_that_failed_does_not_wait_for_the_others(monkeypatch, device, failed, left):
+    """Which is what taking leave of NCCL is."""
+    times = []
+    monkeypatch.setattr("torch.cuda.set_device", lambda device: None)
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, **how: None)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: times.append(1))
+    with distributed.process_group(World(0, 2), torch.device(device)) as group:
+        group.failed = failed
+    assert len(times) == left
+    times.clear()
+
+    def interrupted():
+        with distributed.process_group(World(0, 2), torch.device(device)):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert len(times) == (device == "cpu")
+
+
 def test_a_rank_without_a_gpu_of_its_own_is_told(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)

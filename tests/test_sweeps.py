@@ -356,3 +356,19 @@ def test_a_job_takes_parameters_of_slurm_and_refuses_others(tmp_path, monkeypatc
     jobs = cluster.Jobs("local", str(tmp_path / "%j"), special={"partition": "gpu"})
     with pytest.raises(ValueError, match="hydra/launcher: submitit: Unknown argument 'partition'"):
         jobs.start(planned, [])
+
+
+def test_local_jobs_have_room_on_what_they_see(tmp_path, monkeypatch):
+    """GPUs are hidden from them; or all see the same ones."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: range(3))
+    run = five(tmp_path)[0]
+
+    def jobs(**how):
+        crew = cluster.Jobs("local", str(tmp_path), **how)
+        return next(busy for busy in range(99) if not crew.room(run, busy))
+
+    assert jobs(common={"gpus_per_node": 0}) == jobs() == 3
+    assert jobs(common={"gpus_per_node": 2}) == 1
+    assert jobs(common={"gpus_per_node": 2}, jobs=4) == jobs(jobs=4) == 4

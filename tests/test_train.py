@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import yaml
 from support import ROOT, Forked, train
 
 from bn_repro import checkpoint, rundir
+from bn_repro import train as train_module
 from bn_repro.compose import compose
 from bn_repro.distributed import StopFlag
 from bn_repro.experiment import build, directory_of, run
@@ -410,3 +412,33 @@ def test_nothing_is_written_in_the_working_directory(tmp_path, script):
     before = set(os.listdir(ROOT))
     assert script("train.py", *SMOKE, "train.steps=2", f"runs={tmp_path}").returncode == 0
     assert set(os.listdir(ROOT)) - before <= {".pytest_cache"}
+
+
+def test_float32_is_not_rounded_on_a_gpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # as it is by itself
+    run(config_of(tmp_path, "train.steps=1"), say=silent)
+    assert torch.backends.cudnn.allow_tf32 is False
+
+
+@pytest.mark.parametrize(("precision", "lower"), [("float32", False), ("bfloat16", True)])
+def test_algorithm_2_sees_the_network_in_its_own_precision(tmp_path, monkeypatch, precision, lower):
+    seen = []
+
+    def estimated(model, batches):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return nullcontext()
+
+    monkeypatch.setattr(train_module, "population_statistics", estimated)
+    run(config_of(tmp_path, "train.steps=1", f"train.precision={precision}"), say=silent)
+    assert seen == [lower]
+
+
+def test_what_a_step_draws_is_a_function_of_its_seed():
+    drawn = []
+    for seed in (5, 6, 5):
+        train_module.seed_draws(seed, torch.device("cpu"))
+        drawn.append(torch.rand(4))
+    torch.manual_seed(5)
+    assert torch.equal(drawn[0], torch.rand(4))
+    assert torch.equal(drawn[0], drawn[2])
+    assert not torch.equal(drawn[0], drawn[1])

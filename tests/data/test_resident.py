@@ -146,7 +146,7 @@ class TestTrainBatches:
         trained_on(make(photometric="full"), steps=1)
         assert sent == [(8,), (8, 5 + 12)]
 
-    @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+    @pytest.mark.gpu
     def test_on_a_gpu_are_those_of_the_cpu(self, make) -> None:
         x, y = trained_on(make(photometric="full"))
         there_x, there_y = trained_on(make(photometric="full"), device="cuda")
