@@ -52,7 +52,17 @@ def test_the_page(members: list[Member], tmp_path, drawn_once) -> None:
     report.write("fig3_longer", members, tmp_path)
     page = (tmp_path / "README.md").read_text()
     assert "- After 30,000 steps the maximum is " in page
+    assert "- So, of 1 run each, BN alone comes ahead at this rate, " in page
     assert "Not finished" not in page
+
+
+def test_the_page_where_bn_is_behind(make_run, tmp_path, drawn_once) -> None:
+    how = {"steps": 30_000, "eval_every": 500, "split": "val", "chance": 0.01, "traces": False}
+    runs = [make_run(n.experiment, 0, top=0.2 if n == BN_BASELINE else 0.3, **how) for n in MADE_UP]
+    report.write("fig3_longer", runs, tmp_path / "out")
+    page = (tmp_path / "out" / "README.md").read_text()
+    assert "of 1 run each, length alone does not bring BN ahead at this rate" in page
+    assert "takes > 30,000 steps with BN" in page
 
 
 def test_the_page_with_one_network_to_come(members: list[Member], tmp_path, drawn_once) -> None:

@@ -69,8 +69,19 @@ def summary(data: StudyData) -> str:
 
 
 def findings(data: StudyData) -> str:
-    """What BN alone gains, and what is missing; markdown."""
+    """What BN alone gains, whether length was what it lacked, and what is missing; markdown."""
     arms = {network: NETWORKS[network] for network in (INCEPTION, BN_BASELINE)}
     gone, said = networks.missing(data, arms), summary(data)
     lines = [f"**Not finished:** {', '.join(gone)}.", ""] if gone else []
-    return "\n".join([*lines, f"- {said}" if said else "- Nothing to compare yet."])
+    if not said:
+        return "\n".join([*lines, "- Nothing to compare yet."])
+    runs = min(len(networks.part(data, network).runs) for network in arms)
+    ahead = rates.gap(data, BN_BASELINE, INCEPTION).estimate > 0
+    so = "BN alone comes ahead" if ahead else "length alone does not bring BN ahead"
+    lines += [
+        f"- {said}",
+        f"- So, of {style.count(runs, 'run')} each, {so} at this rate, up to this "
+        "length. What a higher rate does stands in [`fig3`](../fig3/README.md#findings), under "
+        "*BN and nothing else, at two rates*.",
+    ]
+    return "\n".join(lines)
