@@ -69,7 +69,7 @@ def findings(data: StudyData) -> list[str]:
         f"- **BN and nothing else, at two rates**: {told}.{so} BN-Baseline at the higher rate was "
         "added after a first look, to see whether it is its rate that holds it back; the paper has "
         "Inception there (it fails), and no BN-Baseline. Both networks at the lower rate in longer "
-        "runs: [`fig3_longer`](../fig3_longer/README.md)."
+        "runs: `fig3_longer`."
     ]
 
 

@@ -15,12 +15,12 @@ __all__ = ["targets"]
 
 TITLE = "BN alone, in runs three times as long as Figure 3's"
 WHAT = (
-    "In [`fig3`](../fig3/README.md) BN-Baseline, which is Inception with BN and nothing else, ends "
+    "In `fig3` BN-Baseline, which is Inception with BN and nothing else, ends "
     "behind Inception after 10,000 steps. Here both have 30,000, and the decay of the rate is "
     "stretched with them: whether it was length that BN-Baseline lacked."
 )
 DEVIATIONS = """\
-- Those of [`fig3`](../fig3/README.md#deviations-from-the-paper), but for the length: 30,000 \
+- Those of `fig3`, but for the length: 30,000 \
 steps, which are 19 epochs where the paper's Inception ran for 774, with stairs of 310 steps in \
 the rate; evaluated every 500 steps.
 - One run of each network, as in the paper: by the rule of all studies it decides nothing.
@@ -81,7 +81,7 @@ def findings(data: StudyData) -> str:
     lines += [
         f"- {said}",
         f"- So, of {style.count(runs, 'run')} each, {so} at this rate, up to this "
-        "length. What a higher rate does stands in [`fig3`](../fig3/README.md#findings), under "
+        "length. What a higher rate does stands in `fig3`, under "
         "*BN and nothing else, at two rates*.",
     ]
     return "\n".join(lines)
