@@ -5,9 +5,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SEEDS ?= 5
+BASE ?= HEAD
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce test gpu lint report bench clean
+.PHONY: help install reproduce test gpu lint report same bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -38,6 +39,9 @@ lint: install ## ruff and pyright
 
 report: install ## every study under results/, drawn and judged anew
 	@$(BIN)/python scripts/report.py
+
+same: install ## compare smoke runs with those of another commit (BASE=<commit>)
+	@$(BIN)/python scripts/same.py $(BASE)
 
 bench: install ## what costs what, as ratios
 	@$(BIN)/python scripts/benchmark.py
