@@ -26,15 +26,16 @@ from rich.table import Table
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bn_repro import rundir
-from bn_repro.compose import compose
+from bn_repro.config.compose import compose
+from bn_repro.config.identity import directory_of
 from bn_repro.data import imagenet
-from bn_repro.data.augment import Presentation, patch_boxes
-from bn_repro.data.files import list_images
+from bn_repro.data.augment import Preprocessing, patch_boxes
+from bn_repro.data.listing import list_images
 from bn_repro.data.streaming import Reader, patches
-from bn_repro.engine import ENGINES, gradients
-from bn_repro.experiment import build, directory_of, run
-from bn_repro.train import sgd
+from bn_repro.records import paths
+from bn_repro.training.optimizer import sgd
+from bn_repro.training.run import build, run
+from bn_repro.training.step import ENGINES, gradients
 
 Row = tuple[str, str, str, str]
 
@@ -63,7 +64,7 @@ def whole_loop(words: list[str], steps: int) -> float:
         )
         outcome = run(config, say=lambda line: None)
         assert outcome.state == "completed", outcome.error
-        lines = (directory_of(config) / rundir.TIMING).read_text().splitlines()
+        lines = (directory_of(config) / paths.TIMING).read_text().splitlines()
         return config.train.batch_size / json.loads(lines[-1])["examples_per_second"]
 
 
@@ -120,7 +121,7 @@ def streaming(rounds: int) -> list[Row]:
                 reader[0, batch]
 
         def whole(photometric: str) -> Callable[[], None]:
-            presentation = Presentation(photometric=photometric, channels_last=True)
+            presentation = Preprocessing(photometric=photometric, channels_last=True)
             data = imagenet.imagenet(root, presentation, size=size, workers=0)
 
             def work() -> None:
@@ -130,10 +131,10 @@ def streaming(rounds: int) -> list[Row]:
             return work
 
         def pillow() -> None:
-            paths = sorted((root / "train" / "n0").iterdir())
+            files = sorted((root / "train" / "n0").iterdir())
             width, height = PHOTOGRAPH
             boxes = patch_boxes(0, 0, range(n), width / height)[:, :4] * (2 * PHOTOGRAPH)
-            for path, box in zip(paths, boxes.tolist(), strict=True):
+            for path, box in zip(files, boxes.tolist(), strict=True):
                 with Image.open(path) as image:
                     image.resize((size, size), Image.Resampling.BILINEAR, box).tobytes()
 

@@ -5,7 +5,7 @@ python scripts/publish_wandb.py wandb=online study=fig1
 python scripts/publish_wandb.py wandb=offline experiment=mnist/bn seed=0
 """
 
-from bn_repro import door
+from bn_repro.cli.main import main
 
 if __name__ == "__main__":
-    door.main("publish")
+    main("publish")

@@ -3,7 +3,7 @@
 python scripts/report.py study=fig1
 """
 
-from bn_repro import door
+from bn_repro.cli.main import main
 
 if __name__ == "__main__":
-    door.main("reporting")
+    main("report")

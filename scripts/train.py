@@ -3,7 +3,7 @@
 python scripts/train.py experiment=mnist/bn seed=0
 """
 
-from bn_repro import door
+from bn_repro.cli.main import main
 
 if __name__ == "__main__":
-    door.main("training", sweeps=True)
+    main("train", sweeps=True)

@@ -49,7 +49,7 @@ class Forked:
     """
 
     def __init__(self, function: Callable[..., object], *arguments: object) -> None:
-        from bn_repro.scheduler import _context
+        from bn_repro.sweep.local import _context
 
         context = _context()
         pipes = [context.Pipe(duplex=False) for _ in range(2)]

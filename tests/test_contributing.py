@@ -10,10 +10,10 @@ import sys
 
 import pytest
 from support import ROOT
-from test_dashboard import panels_of
 from test_notebooks import outputs, pictures, quiet, ran_through, run  # noqa: F401
+from tracking.test_dashboard import panels_of
 
-from bn_repro import catalogue
+from bn_repro.config import catalogue
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 BLOCK = re.compile(

@@ -15,14 +15,14 @@
 What draws is imported by itself, as above: the rest does not need matplotlib.
 """
 
-from bn_repro.analysis import claims, intervals, load, results, steps_to
+from bn_repro.analysis import claims, intervals, results, steps_to, tables
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.intervals import Interval, bootstrap, difference, interval, ratio
 from bn_repro.analysis.library import runs, study
-from bn_repro.analysis.load import Member, StudyData, curve, finished, select, subset
 from bn_repro.analysis.readme import claims_table
-from bn_repro.analysis.records import BadInput
 from bn_repro.analysis.results import with_steps_to
+from bn_repro.analysis.tables import Member, StudyData, curve, finished, select, subset
+from bn_repro.records.reader import BadInput
 
 __all__ = [
     "BadInput",
@@ -38,7 +38,6 @@ __all__ = [
     "finished",
     "interval",
     "intervals",
-    "load",
     "ratio",
     "results",
     "runs",
@@ -46,5 +45,6 @@ __all__ = [
     "steps_to",
     "study",
     "subset",
+    "tables",
     "with_steps_to",
 ]

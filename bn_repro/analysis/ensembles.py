@@ -17,10 +17,10 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from bn_repro import rundir
 from bn_repro.analysis import intervals
 from bn_repro.analysis.intervals import Interval
-from bn_repro.analysis.load import KEY, Member
+from bn_repro.analysis.tables import KEY, Member
+from bn_repro.records import paths
 
 COLUMNS = [
     *KEY,
@@ -40,7 +40,7 @@ Rows = list[dict[str, Any]]
 
 def evaluations(directory: Path) -> list[dict[str, Any]]:
     """The rows of a run's ``evaluation.jsonl``; none where there is no such file."""
-    path = directory / rundir.EVALUATION
+    path = directory / paths.EVALUATION
     try:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (FileNotFoundError, NotADirectoryError):
@@ -49,20 +49,20 @@ def evaluations(directory: Path) -> list[dict[str, Any]]:
         raise ValueError(f"{path}: not JSON ({error}); remove it and evaluate again") from None
 
 
-def read(paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
+def read(files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities (members, n, classes) and the labels (n,) that all members were asked about.
 
     ValueError for a file that cannot be read, and for members that saw different examples.
     """
     probabilities, labels = [], None
-    for path in paths:
+    for path in files:
         try:
             with open(path, "rb") as content, np.load(content) as file:
                 of_member, asked = file["probabilities"], file["labels"]
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise ValueError(f"{path}: not readable ({error}); evaluate with force=true") from None
         if labels is not None and not np.array_equal(asked, labels):
-            raise ValueError(f"{path}: other examples than those of {paths[0]}: no ensemble")
+            raise ValueError(f"{path}: other examples than those of {files[0]}: no ensemble")
         labels = asked
         probabilities.append(of_member)
     assert labels is not None, "at least one member"
@@ -147,7 +147,7 @@ def _of_member(member: Member) -> Rows:
 def _of_subsets(members: Sequence[Member], name: str, crops: int, statistics: str) -> Rows:
     """A row per subset, the single networks among them; none unless all members have files."""
     folders = [m.directory for m in members if m.directory is not None]
-    files = [rundir.predictions_file(folder, crops, statistics) for folder in folders]
+    files = [paths.predictions_file(folder, crops, statistics) for folder in folders]
     if len(files) < max(1, len(members)) or not all(file.exists() for file in files):
         return []
     like = [row for row in evaluations(folders[0]) if _way(row) == (crops, statistics)]

@@ -13,19 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from bn_repro.analysis import claims as c
-from bn_repro.analysis import intervals, load, networks, style
+from bn_repro.analysis import intervals, networks, style, tables
 from bn_repro.analysis.claims import Claim
-from bn_repro.analysis.load import StudyData
-from bn_repro.analysis.networks import (
-    BN_SIGMOID,
-    CHANCE,
-    INCEPTION,
-    NETWORKS,
-    SIGMOID,
-    X5,
-    Setting,
-)
+from bn_repro.analysis.networks import BN_SIGMOID, CHANCE, INCEPTION, NETWORKS, SIGMOID, X5, Setting
 from bn_repro.analysis.readme import table
+from bn_repro.analysis.tables import StudyData
 
 X5_SMALL, X5_LARGE = (X5._replace(std=std) for std in (0.01, 0.1))
 FAILURES = {
@@ -143,7 +135,7 @@ def draw_failures(ax: Axes, data: StudyData, what: str) -> Axes:
         if what == "accuracy":
             wide = networks.curves(data, setting)
         else:
-            wide = load.curve(
+            wide = tables.curve(
                 runs, setting.experiment, split="train", statistics="batch", metric="loss"
             ).dropna(axis=1, how="all")
         look: dict[str, Any] = {"color": arm.color, "ls": arm.linestyle, "label": arm.label}
@@ -155,7 +147,7 @@ def draw_failures(ax: Axes, data: StudyData, what: str) -> Axes:
             style.plot_curves(ax, wide, arm)
             every = max(1, wide.shape[1] // 6)  # shifted, since those at chance coincide
             ax.lines[-1].set_markevery((list(FAILURES).index(setting) * every // 4, every))
-        died = load.select(runs.runs, state="diverged")["step"].to_numpy(float)
+        died = tables.select(runs.runs, state="diverged")["step"].to_numpy(float)
         if len(died):
             ax.plot(
                 died,
@@ -189,8 +181,8 @@ SIGNALS = {
 
 def figure_signals(data: StudyData) -> Figure:
     """What each network's nonlinearities see, by depth: at the first step and at the last."""
-    pooled = load.subset(data, data.runs)
-    pooled.traces = load.select(data.traces, unit=None)
+    pooled = tables.subset(data, data.runs)
+    pooled.traces = tables.select(data.traces, unit=None)
     sites = list(dict.fromkeys(pooled.traces["site"].tolist()))
     figure = Figure(figsize=(style.WIDTH, 4.6), layout="constrained")
     axes = figure.subplots(2, len(SIGNALS), sharex=True, sharey="col")
@@ -232,9 +224,9 @@ def _profile(traces: pd.DataFrame, name: str, when: str, sites: list[str]) -> np
     """A row per seed, a column per site, at the run's first or last recorded step."""
     rows = []
     for seed in sorted(set(traces["seed"])):
-        part = load.select(traces, seed=seed)
+        part = tables.select(traces, seed=seed)
         step = part["step"].min() if when == "first" else part["step"].max()
-        at = load.select(part, step=step)
+        at = tables.select(part, step=step)
         known = dict(zip(at["site"].tolist(), at[name].tolist(), strict=True))
         rows.append([known.get(site, math.nan) for site in sites])
     values = np.array(rows).reshape(len(rows), len(sites))

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bn_repro.analysis import load
-from bn_repro.analysis.load import StudyData
+from bn_repro.analysis import tables
+from bn_repro.analysis.tables import StudyData
 
 HELD_OUT = "data.held_out"
 GOOD = 0.01
@@ -47,10 +47,10 @@ class Grid:
 def held_out(data: StudyData, some: bool, experiment: str | None = None) -> StudyData:
     """The runs that were followed on held-out images (``some``), or those that were not; of all
     experiments, or of one."""
-    runs = data.runs if experiment is None else load.select(data.runs, experiment=experiment)
+    runs = data.runs if experiment is None else tables.select(data.runs, experiment=experiment)
     cells = runs[HELD_OUT].tolist() if HELD_OUT in runs else [None] * len(runs)
     kept = [(cell is not None and cell > 0) == some for cell in cells]
-    return load.subset(data, runs.take(np.flatnonzero(kept)))
+    return tables.subset(data, runs.take(np.flatnonzero(kept)))
 
 
 def last(data: StudyData, split: str, *, metric: str = "top1", diverged: float) -> pd.DataFrame:
@@ -58,8 +58,8 @@ def last(data: StudyData, split: str, *, metric: str = "top1", diverged: float) 
 
     ``diverged`` stands in for it where a run left the real numbers; NaN where it has none.
     """
-    rows = load.select(data.curves, split=split, statistics="moving", metric=metric)
-    keys = (rows[name].tolist() for name in (*load.KEY, "step", "value"))
+    rows = tables.select(data.curves, split=split, statistics="moving", metric=metric)
+    keys = (rows[name].tolist() for name in (*tables.KEY, "step", "value"))
     found: dict[tuple[str, str, int], tuple[int, float]] = {}
     for experiment, id, seed, step, value in zip(*keys, strict=True):
         key = (experiment, id, int(seed))
@@ -70,7 +70,7 @@ def last(data: StudyData, split: str, *, metric: str = "top1", diverged: float) 
         if state == "diverged"
         else found.get((experiment, id, int(seed)), (0, math.nan))[1]
         for experiment, id, seed, state in zip(
-            *(runs[name].tolist() for name in (*load.KEY, "state")), strict=True
+            *(runs[name].tolist() for name in (*tables.KEY, "state")), strict=True
         )
     ]
     return runs

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bn_repro.analysis import load, readme, results
-from bn_repro.analysis.load import StudyData
-from bn_repro.analysis.records import BadInput
+from bn_repro.analysis import readme, results, tables
 from bn_repro.analysis.studies import module_of
+from bn_repro.analysis.tables import StudyData
+from bn_repro.records.reader import BadInput
 
 ROOT = Path(__file__).parents[2]
 """The checkout that the package is imported from."""
@@ -25,8 +25,8 @@ def runs(folder: str | Path = "runs", *, traces: bool = False) -> StudyData:
     run is a line in ``warnings``, and the others load.
     """
     warnings: list[str] = []
-    members = load.discover(_found(folder), warnings)
-    data = load.load(members, name=str(folder), traces=traces)
+    members = tables.discover(_found(folder), warnings)
+    data = tables.load(members, name=str(folder), traces=traces)
     data.warnings[:0] = warnings
     return data
 
@@ -52,11 +52,11 @@ def study(name: str, folder: str | Path | None = None) -> StudyData:
 
 def _of_runs(name: str, module: Any, folder: Path) -> StudyData:
     warnings: list[str] = []
-    members = load.discover(folder, warnings)
+    members = tables.discover(folder, warnings)
     varied = {m.key[:2]: m.varied for m in results.read(RESULTS / name).members}
     own = [replace(m, varied=varied[m.key[:2]]) for m in members if m.key[:2] in varied]
-    found = load.load(own, name=name, traces=module.TRACES)
-    data = load.finished(found)
+    found = tables.load(own, name=name, traces=module.TRACES)
+    data = tables.finished(found)
     data.warnings[:0] = warnings
     if data.runs.empty:
         raise BadInput(

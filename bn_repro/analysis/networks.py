@@ -15,9 +15,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from bn_repro.analysis import intervals, load, steps_to, style
+from bn_repro.analysis import intervals, steps_to, style, tables
 from bn_repro.analysis.intervals import Interval
-from bn_repro.analysis.load import StudyData
+from bn_repro.analysis.tables import StudyData
 
 CHANCE = 0.01
 """Of Tiny ImageNet's 100 classes at hand."""
@@ -52,7 +52,7 @@ NETWORKS = {
 
 def part(data: StudyData, setting: Setting) -> StudyData:
     """One arm's runs."""
-    runs = load.select(data.runs, experiment=setting.experiment)
+    runs = tables.select(data.runs, experiment=setting.experiment)
     blank = [None] * len(runs)
     keys = "model.init", "model.init_std"
     inits, stds = (runs[key].tolist() if key in runs else blank for key in keys)
@@ -60,12 +60,12 @@ def part(data: StudyData, setting: Setting) -> StudyData:
         (std if init == "gaussian" else None) == setting.std
         for init, std in zip(inits, stds, strict=True)
     ]
-    return load.subset(data, runs.take(np.flatnonzero(mine)))
+    return tables.subset(data, runs.take(np.flatnonzero(mine)))
 
 
 def curves(data: StudyData, setting: Setting) -> pd.DataFrame:
     """Single-crop validation accuracy, seed by step; a diverged run counts as chance."""
-    return load.curve(part(data, setting), setting.experiment, split="val", diverged=CHANCE)
+    return tables.curve(part(data, setting), setting.experiment, split="val", diverged=CHANCE)
 
 
 def best(data: StudyData, setting: Setting) -> np.ndarray:
@@ -84,7 +84,7 @@ def target_of(data: StudyData, setting: Setting) -> float:
 
 def grid_of(data: StudyData) -> float:
     """The distance of evaluations, in steps: the resolution of any number of steps."""
-    steps = sorted(set(load.select(data.curves, split="val")["step"].tolist()))
+    steps = sorted(set(tables.select(data.curves, split="val")["step"].tolist()))
     return float(np.median(np.diff([0, *steps]))) if steps else math.nan
 
 

@@ -19,9 +19,9 @@ import pandas as pd
 
 from bn_repro import paper
 from bn_repro.analysis import claims as claim_files
-from bn_repro.analysis import load, readme, results, studies, style
+from bn_repro.analysis import readme, results, studies, style, tables
 from bn_repro.analysis.claims import Claim
-from bn_repro.analysis.load import Member, StudyData
+from bn_repro.analysis.tables import Member, StudyData
 
 NOTE = (
     "Ours are estimates with 95 % bootstrap intervals, over n seeds where the study does not say "
@@ -197,7 +197,7 @@ def verdicts_in_words(told: Sequence[Told]) -> str:
 def behind(told: Sequence[Told]) -> str:
     """``Behind them are 86 runs of 3 studies, 2.8 hours of training.`` A run that two studies have
     counts once."""
-    runs = pd.concat([t.data.runs for t in told]).drop_duplicates(load.KEY)
+    runs = pd.concat([t.data.runs for t in told]).drop_duplicates(tables.KEY)
     studies = f"{len(told)} stud{'y' if len(told) == 1 else 'ies'}"
     hours = runs["seconds"].sum() / 3600
     return f"Behind them are {len(runs)} runs of {studies}, {hours:.1f} hours of training."

@@ -12,15 +12,8 @@ from matplotlib.figure import Figure
 from bn_repro.analysis import claims as c
 from bn_repro.analysis import intervals, networks, steps_to, style
 from bn_repro.analysis.intervals import Interval
-from bn_repro.analysis.load import StudyData
-from bn_repro.analysis.networks import (
-    BN_BASELINE,
-    BN_BASELINE_X5,
-    INCEPTION,
-    NETWORKS,
-    X5,
-    Setting,
-)
+from bn_repro.analysis.networks import BN_BASELINE, BN_BASELINE_X5, INCEPTION, NETWORKS, X5, Setting
+from bn_repro.analysis.tables import StudyData
 
 SAME_RATE = {BN_BASELINE_X5: replace(NETWORKS[BN_BASELINE], label="BN-Baseline-x5")}
 """The paper has Inception at this rate, and no BN-Baseline."""

@@ -10,8 +10,8 @@ from typing import Any
 from bn_repro.analysis import claims as claim_files
 from bn_repro.analysis import intervals, steps_to
 from bn_repro.analysis.claims import Claim
-from bn_repro.analysis.load import RUN_COLUMNS, StudyData
 from bn_repro.analysis.results import CLAIMS, CURVES, RUNS, TRACES
+from bn_repro.analysis.tables import RUN_COLUMNS, StudyData
 
 
 def write(study: Any, data: StudyData, claims: Sequence[Claim], figures: Sequence[str]) -> str:

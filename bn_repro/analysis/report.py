@@ -26,10 +26,10 @@ from types import ModuleType
 from typing import Any
 
 from bn_repro.analysis import claims as claim_files
-from bn_repro.analysis import load, readme, results, style
+from bn_repro.analysis import readme, results, style, tables
 from bn_repro.analysis.claims import Claim
-from bn_repro.analysis.load import Member
 from bn_repro.analysis.studies import module_of
+from bn_repro.analysis.tables import Member
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ def write(study_name: str, members: Sequence[Member], out: str | Path) -> Report
     """
     study = module_of(study_name)
     folder = Path(out)
-    found = load.load(members, name=study_name, traces=study.TRACES)
-    finished = load.finished(found)
+    found = tables.load(members, name=study_name, traces=study.TRACES)
+    finished = tables.finished(found)
     data = results.merge(results.read(folder, study_name), finished, members)
     if data.runs.empty:
         raise ValueError(
@@ -97,7 +97,7 @@ def _digest(folder: Path, study: Any) -> str:
         if path.is_file():
             content = path.read_bytes()
             digest.update(gzip.decompress(content) if path.suffix == ".gz" else content)
-    modules = {m for m in vars(study).values() if isinstance(m, ModuleType)} - {load, claim_files}
+    modules = {m for m in vars(study).values() if isinstance(m, ModuleType)} - {tables, claim_files}
     drawing = [m for m in modules if m.__name__.startswith("bn_repro.analysis.")]
     for module in (study, *sorted(drawing, key=lambda m: m.__name__)):
         lines = Path(module.__file__ or "").read_text(encoding="utf-8").splitlines()

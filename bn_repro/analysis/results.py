@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bn_repro.analysis import load, steps_to
-from bn_repro.analysis.load import KEY, RUN_COLUMNS, Member, StudyData
-from bn_repro.analysis.records import BadInput
+from bn_repro.analysis import steps_to, tables
+from bn_repro.analysis.tables import KEY, RUN_COLUMNS, Member, StudyData
+from bn_repro.records.reader import BadInput
 
 RUNS, CURVES, TRACES = "runs.csv", "curves.csv.gz", "traces.csv.gz"
 CLAIMS, README = "claims.json", "README.md"
@@ -37,8 +37,8 @@ def read(folder: str | Path, name: str = "") -> StudyData:
     """
     path, warnings = Path(folder), list[str]()
     runs = _read(path / RUNS, RUN_COLUMNS, KEY, warnings)
-    curves = _read(path / CURVES, load.CURVE_COLUMNS, load.CURVE_COLUMNS, warnings)
-    traces = _read(path / TRACES, load.TRACE_COLUMNS, load.TRACE_COLUMNS[:6], warnings)
+    curves = _read(path / CURVES, tables.CURVE_COLUMNS, tables.CURVE_COLUMNS, warnings)
+    traces = _read(path / TRACES, tables.TRACE_COLUMNS, tables.TRACE_COLUMNS[:6], warnings)
     members = [
         Member(*key, varied=varied)
         for key, varied in zip(_index(runs), _varied(path / RUNS, runs), strict=True)
@@ -164,9 +164,9 @@ def of_members(data: StudyData, members: Sequence[Member]) -> StudyData:
 
 def with_steps_to(data: StudyData, targets: Sequence[float]) -> pd.DataFrame:
     """``data.runs`` with the steps to each target, after ``best_step``."""
-    evaluated = load.select(data.curves, metric="top1", statistics="moving")
-    followed = load.select(evaluated, split="val")
-    tests = load.select(evaluated, split="test")
+    evaluated = tables.select(data.curves, metric="top1", statistics="moving")
+    followed = tables.select(evaluated, split="val")
+    tests = tables.select(evaluated, split="test")
     known = set(_index(followed))
     others = [key not in known for key in _index(tests)]
     evaluated = pd.concat([followed, tests.take(np.flatnonzero(others))])

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from bn_repro.data.files import SPLITS
+from bn_repro.data.listing import SPLITS
 
 
 def extract_archives(root: Path) -> None:

@@ -59,7 +59,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
-class Presentation:
+class Preprocessing:
     """How images come to the network. Without ``augmentation``: whole or centred, undistorted."""
 
     shuffling: str = "full"

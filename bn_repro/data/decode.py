@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from bn_repro.data.files import Listing
+from bn_repro.data.listing import Listing
 
 ON_ERROR = ("raise", "quarantine")
 QUARANTINE_LIMIT = 100

@@ -28,7 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bn_repro.data import crops
 from bn_repro.data.decode import QUARANTINE_LIMIT, CorruptImage, Quarantine, read
-from bn_repro.data.files import SPLITS, Listing, bytes_of
+from bn_repro.data.listing import SPLITS, Listing, bytes_of
 
 FORMAT = 1
 """Raised when the same images give other files or pixels, so that no older cache is taken."""

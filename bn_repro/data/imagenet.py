@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from bn_repro.data.archives import extract_archives
-from bn_repro.data.augment import Presentation
-from bn_repro.data.files import SPLITS, Listing, list_images
+from bn_repro.data.augment import Preprocessing
 from bn_repro.data.image_cache import open_cache
+from bn_repro.data.listing import SPLITS, Listing, list_images
 from bn_repro.data.resident import ResidentImages
 from bn_repro.data.streaming import StreamedImages
 
@@ -17,7 +17,7 @@ RESIDENT_BYTES = 4 * 2**30
 
 def imagenet(
     root: str | Path,
-    presentation: Presentation,
+    presentation: Preprocessing,
     *,
     size: int = 224,
     workers: int = 2,
@@ -37,7 +37,7 @@ def imagenet(
 
 def tiny_imagenet(
     root: str | Path,
-    presentation: Presentation,
+    presentation: Preprocessing,
     *,
     size: int = 64,
     cache_dir: str | Path | None = None,
@@ -51,7 +51,7 @@ def tiny_imagenet(
 
 def image_folder(
     root: str | Path,
-    presentation: Presentation,
+    presentation: Preprocessing,
     *,
     size: int = 64,
     resident: bool | None = None,
@@ -80,7 +80,7 @@ def image_folder(
 def _resident(
     name: str,
     listing: Listing,
-    presentation: Presentation,
+    presentation: Preprocessing,
     size: int,
     cache_dir: str | Path | None,
     on_error: str,

@@ -9,7 +9,7 @@ import torch
 
 from bn_repro.data import crops
 from bn_repro.data.augment import (
-    Presentation,
+    Preprocessing,
     distort,
     distortions,
     normalize,
@@ -54,7 +54,7 @@ class ResidentImages(Resident):
         class_names: tuple[str, ...],
         images: Mapping[str, np.ndarray],
         labels: Mapping[str, np.ndarray],
-        presentation: Presentation,
+        presentation: Preprocessing,
         quarantined: Sequence[str] = (),
     ) -> None:
         size = images["train"].shape[1]

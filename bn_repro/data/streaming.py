@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bn_repro.data import crops
 from bn_repro.data.augment import (
-    Presentation,
+    Preprocessing,
     distort,
     distortions,
     fitted,
@@ -30,7 +30,7 @@ from bn_repro.data.augment import (
 )
 from bn_repro.data.batches import Batches, Data, Order, to_device
 from bn_repro.data.decode import QUARANTINE_LIMIT, Boxes, CorruptImage, Quarantine, read
-from bn_repro.data.files import SPLITS, Listing
+from bn_repro.data.listing import SPLITS, Listing
 
 Request = tuple[int, np.ndarray]
 """Epoch, and indices (B,) of a mini-batch."""
@@ -51,7 +51,7 @@ class StreamedImages(Data):
         self,
         name: str,
         listing: Listing,
-        presentation: Presentation,
+        presentation: Preprocessing,
         *,
         size: int = 224,
         workers: int = 2,

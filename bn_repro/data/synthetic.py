@@ -11,8 +11,8 @@ import hashlib
 
 import numpy as np
 
-from bn_repro.data.augment import Presentation, uniforms
-from bn_repro.data.files import SPLITS
+from bn_repro.data.augment import Preprocessing, uniforms
+from bn_repro.data.listing import SPLITS
 from bn_repro.data.resident import ResidentImages
 
 NOISE = 60.0
@@ -36,7 +36,7 @@ def draw(seed: int, split: str, index: int, classes: int, size: int) -> np.ndarr
 
 
 def synthetic(
-    presentation: Presentation,
+    presentation: Preprocessing,
     *,
     classes: int = 10,
     size: int = 64,

@@ -13,7 +13,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 if TYPE_CHECKING:
-    from bn_repro.scheduler import Crew
+    from bn_repro.sweep.scheduler import Executor
 
 COMMON = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", "name")
 """What submitit calls by one name for every cluster."""
@@ -31,19 +31,19 @@ class CoresLauncher(Launcher):
         """Hydra's own hook; the task itself is not called, its runs are."""
         self.context, self.config = hydra_context, config
 
-    def crew(self, jobs: int | None = None) -> Crew:
+    def crew(self, jobs: int | None = None) -> Executor:
         """Where the runs work; ``jobs`` side by side where the launcher itself does not say."""
-        from bn_repro.scheduler import Processes
+        from bn_repro.sweep.local import LocalExecutor
 
-        return Processes(self.jobs or jobs)
+        return LocalExecutor(self.jobs or jobs)
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Run the jobs; what each returns is its accuracy, for a sweeper that seeks the best."""
-        from bn_repro import training
-        from bn_repro.compose import plain
-        from bn_repro.study import Planned
+        from bn_repro.cli import train
+        from bn_repro.config.compose import plain
+        from bn_repro.sweep.study import PlannedRun
 
         loader = self.context.config_loader
         same = _as_sweepers_write(self.config.hydra.overrides.task)
@@ -52,8 +52,8 @@ class CoresLauncher(Launcher):
             composed = loader.load_sweep_config(self.config, list(overrides))
             with open_dict(composed):
                 del composed["hydra"]
-            runs.append(Planned(plain(composed), _varied(overrides, same)))
-        outcomes, over = training.train_sweep(runs, self.crew())
+            runs.append(PlannedRun(plain(composed), _varied(overrides, same)))
+        outcomes, over = train.train_sweep(runs, self.crew())
         if over:
             raise KeyboardInterrupt  # to a sweeper, which else would send its next jobs
         returns = []
@@ -79,18 +79,18 @@ class SubmititLauncher(CoresLauncher):
         self.cluster, self.folder = cluster, submitit_folder
         self.max_num_timeout, self.parameters = max_num_timeout, parameters
 
-    def crew(self, jobs: int | None = None) -> Crew:
-        """Jobs of the cluster. ValueError where submitit is not installed."""
+    def crew(self, jobs: int | None = None) -> Executor:
+        """SlurmExecutor of the cluster. ValueError where submitit is not installed."""
         if find_spec("submitit") is None:
             raise ValueError("hydra/launcher: submitit is not there; pip install -e '.[slurm]'")
-        from bn_repro.cluster import Jobs
+        from bn_repro.sweep.slurm import SlurmExecutor
 
         plain = {
             key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
             for key, value in self.parameters.items()
             if value is not None
         }
-        return Jobs(
+        return SlurmExecutor(
             self.cluster,
             self.folder,
             self.jobs or jobs,

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from bn_repro import rundir
 from bn_repro.analysis import style
-from bn_repro.analysis.load import Member
+from bn_repro.analysis.tables import Member
+from bn_repro.records import paths
 
 MakeRun = Callable[..., Member]
 
@@ -49,7 +49,7 @@ def write_run(
     bn = "bn" in experiment
     noise = np.random.default_rng([seed, bn, int(1e6 * (top or 0))])
     id = id or ("1e234567" if bn else "00012345")  # ids that look like numbers
-    directory = rundir.run_directory(runs, experiment, id, seed)
+    directory = paths.run_directory(runs, experiment, id, seed)
     directory.mkdir(parents=True)
     top = (0.978 if bn else 0.965) if top is None else top
     pace = (700 if bn else 3_500) if pace is None else pace
@@ -71,8 +71,8 @@ def write_run(
             better = {"step": step, "loss": loss, "top1": round(top1 + 0.0003, 4)}
             rows.append({**better, "split": split, "statistics": "population"})
     files = {
-        rundir.CONFIG: f"experiment: {experiment}\nseed: {seed}\nmodel:\n  norm: {bn}\n",
-        rundir.MANIFEST: json.dumps(
+        paths.CONFIG: f"experiment: {experiment}\nseed: {seed}\nmodel:\n  norm: {bn}\n",
+        paths.MANIFEST: json.dumps(
             {
                 "commit": "0123456789abcdef0123456789abcdef01234567",
                 "dirty": False,
@@ -81,11 +81,11 @@ def write_run(
                 "versions": {"torch": "2.10"},
             }
         ),
-        rundir.STATUS: json.dumps(
+        paths.STATUS: json.dumps(
             {"state": state, "step": steps, "seconds": 25.125 + seed, "error": None}
         ),
-        rundir.METRICS: "".join(json.dumps(row) + "\n" for row in rows),
-        rundir.TRACES: "".join(
+        paths.METRICS: "".join(json.dumps(row) + "\n" for row in rows),
+        paths.TRACES: "".join(
             json.dumps(row) + "\n" for row in (_traces(steps, bn, noise, sites) if traces else ())
         ),
     }

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from bn_repro.analysis import load, report
-from bn_repro.analysis.load import Member, StudyData
+from bn_repro.analysis import report, tables
 from bn_repro.analysis.networks import BN_BASELINE, BN_X5
 from bn_repro.analysis.studies import ablation_421 as ablation
 from bn_repro.analysis.studies.ablation_421 import CHANGES
-from bn_repro.compose import compose
+from bn_repro.analysis.tables import Member, StudyData
+from bn_repro.config.compose import compose
 
 WORTH = dict(zip(CHANGES, (0.06, 0.02, 0.0, -0.06, 0.0, 0.015, 0.0), strict=True))
 
@@ -50,7 +50,7 @@ def members(make_run) -> list[Member]:
 
 @pytest.fixture
 def data(members: list[Member]) -> StudyData:
-    return load.load(members, name="ablation_421")
+    return tables.load(members, name="ablation_421")
 
 
 def test_the_changes_are_those_of_the_study() -> None:
@@ -81,7 +81,7 @@ def test_effects_are_signed_for_the_change_and_paired(data: StudyData) -> None:
     together = ablation.effects(data, None, BN_X5)
     plain = {
         seed: [
-            load.select(data.runs, experiment=e, id="0", seed=seed)["final_top1"].item()
+            tables.select(data.runs, experiment=e, id="0", seed=seed)["final_top1"].item()
             for e in ("imagenet/bn_baseline", "imagenet/bn_x5")
         ]
         for seed in (0, 1)
@@ -95,7 +95,7 @@ def test_all_keys_spelled_out_are_the_same_arms(members: list[Member]) -> None:
     for m in members:
         own = {k.key: k.after if m.experiment == "imagenet/bn_x5" else k.before for k in CHANGES}
         spelled.append(Member(m.experiment, m.id, m.seed, own | m.varied, m.directory))
-    data = load.load(spelled)
+    data = tables.load(spelled)
     for number, change in enumerate((None, *CHANGES)):
         for base in (BN_X5, BN_BASELINE):
             runs = ablation.runs_of(data, (base, change)).runs
@@ -107,7 +107,7 @@ def test_two_seeds_decide_nothing_and_three_may(data: StudyData, make_run, tmp_p
     assert [c.verdict for c in two] == ["undecided"] * 8
     assert {c.n for c in two} == {2}
     assert len({c.id for c in two}) == 8
-    more = load.load([*data.members, *_runs(make_run, seeds=[2])])
+    more = tables.load([*data.members, *_runs(make_run, seeds=[2])])
     three = {c.id: c for c in ablation.claims(more)}
     verdicts = {id: c.verdict for id, c in three.items()}
     assert verdicts["all_seven_difference"] == "holds"
@@ -135,7 +135,7 @@ def test_directions_that_disagree_decide_nothing(make_run) -> None:
         for seed in range(3)
     ]
     kept = [m for m in members if (m.experiment, m.id) != ("imagenet/bn_x5", "1")]
-    found = {c.id: c for c in ablation.claims(load.load([*kept, *turned]))}
+    found = {c.id: c for c in ablation.claims(tables.load([*kept, *turned]))}
     assert found["higher_learning_rate_difference"].verdict == "undecided"
 
 
@@ -144,7 +144,7 @@ def test_a_change_may_lose_a_tenth_where_its_sentence_says_so(
     make_run, monkeypatch, worth: float, verdict: str
 ) -> None:
     monkeypatch.setitem(WORTH, CHANGES[4], worth)
-    data = load.load(_runs(make_run, seeds=range(3)))
+    data = tables.load(_runs(make_run, seeds=range(3)))
     found = {c.id: c for c in ablation.claims(data)}["no_local_response_normalization_difference"]
     assert found.estimate < 0
     assert found.verdict == verdict
@@ -154,7 +154,7 @@ def test_the_noise_is_pooled_over_the_arms_of_a_direction(data: StudyData) -> No
     for base in (BN_X5, BN_BASELINE):
         spread, freedom = ablation.noise(data, base)
         assert freedom == 8
-        top1 = load.select(data.runs, experiment=base.experiment)["final_top1"].to_numpy(float)
+        top1 = tables.select(data.runs, experiment=base.experiment)["final_top1"].to_numpy(float)
         arms = top1.reshape(8, 2)
         assert spread == pytest.approx(math.sqrt(np.mean(arms.var(axis=1, ddof=1))))
         assert ablation.noise_limit(data, base) == pytest.approx(2.306 * spread, rel=0.01)
@@ -212,7 +212,7 @@ def test_a_diverged_run_counts_as_chance(make_run) -> None:
     kept = [m for m in members if (m.experiment, m.id) != ("imagenet/bn_baseline", "1")]
     how = {"split": "val", "eval_every": 250, "traces": False, "varied": {"optimizer.lr": 0.0075}}
     lost = make_run("imagenet/bn_baseline", 0, id="1x", dies_at=300, **how)
-    data = load.load([*kept, lost])
+    data = tables.load([*kept, lost])
     found = ablation.effects(data, CHANGES[0], BN_BASELINE)
     assert found.item() < -0.1
     assert np.isfinite(found.item())

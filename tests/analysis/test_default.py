@@ -2,7 +2,7 @@
 
 import pytest
 
-from bn_repro.analysis import load
+from bn_repro.analysis import tables
 from bn_repro.analysis.studies import default
 
 
@@ -11,7 +11,7 @@ def data(make_run):
     made = [make_run("mnist/bn", seed, id="a", varied={"model.norm": "batch"}) for seed in (0, 1)]
     made += [make_run("mnist/bn", 0, id="b", varied={"model.norm": "layer_norm"}, dies_at=1)]
     made += [make_run("mnist/bn", 0, id="c", varied={"model.norm": "none"})]
-    data = load.load(made, name="norms")
+    data = tables.load(made, name="norms")
     data.runs["steps_to_0.5"] = [1000.0, 2000.0, None, 3000.0]
     return data
 
@@ -27,7 +27,7 @@ def test_without_bn_is_drawn_as_elsewhere(data, make_run):
     blue, orange = default.LOOKS[0][0], default.BASELINE[0]
     assert (colors[0], colors[2]) == (blue, orange)
     assert len({*colors}) == 3
-    pair = load.load([make_run("mnist/baseline", 5, id="d"), make_run("mnist/bn", 5, id="e")])
+    pair = tables.load([make_run("mnist/baseline", 5, id="d"), make_run("mnist/bn", 5, id="e")])
     assert [look.color for look in default.looks(default.arms(pair)).values()] == [orange, blue]
 
 

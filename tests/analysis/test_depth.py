@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bn_repro import trace
-from bn_repro.analysis import grids, load, report, results
-from bn_repro.analysis.load import Member, StudyData
+from bn_repro.analysis import grids, report, results, tables
 from bn_repro.analysis.studies import depth
 from bn_repro.analysis.studies.depth import (
     COMMON,
@@ -25,9 +23,11 @@ from bn_repro.analysis.studies.depth import (
     TRAINS,
 )
 from bn_repro.analysis.studies.fig1 import ARMS, BASELINE, BN
-from bn_repro.compose import compose
-from bn_repro.experiment import run
-from bn_repro.study import accuracy_of, expand
+from bn_repro.analysis.tables import Member, StudyData
+from bn_repro.config.compose import compose
+from bn_repro.sweep.study import accuracy_of, expand
+from bn_repro.training import activations
+from bn_repro.training.run import run
 
 DEPTHS, RATES = (3, 20), (0.1, 1.0)
 FRESH = (10, 11, 12)
@@ -84,7 +84,7 @@ def make(make_run) -> Make:
 
 
 def _data(members: list[Member]) -> StudyData:
-    return load.load(members, name="depth")
+    return tables.load(members, name="depth")
 
 
 def _verdicts(members: list[Member]) -> dict[str, str]:
@@ -109,7 +109,7 @@ def test_the_module_and_the_study_agree() -> None:
     assert common["seed"] == best["seed"] == scales["seed"]
     assert compose(["experiment=mnist/bn"]).model.init_std == depth.USUAL_STD
     assert depth.USUAL_STD not in scales[depth.STD]
-    assert depth.SATURATED == {"sigmoid": trace.SATURATED, "tanh": trace.SATURATED_TANH}
+    assert depth.SATURATED == {"sigmoid": activations.SATURATED, "tanh": activations.SATURATED_TANH}
 
 
 @pytest.mark.usefixtures("drawn_once")
@@ -304,7 +304,7 @@ def test_a_map_has_the_median_over_seeds_and_bears_gaps(make_run) -> None:
     drawn = depth.figures(data)["figure_depth_layers"]
     key = (BN, "tanh", DEEPEST)
     rows = depth.layer_rows(data, key, depth.trained(data, best=False)[key])
-    first = load.select(rows, step=1, layer=3)["saturated"]
+    first = tables.select(rows, step=1, layer=3)["saturated"]
     shown = np.ma.filled(np.ma.asarray(drawn.axes[3].collections[0].get_array()), np.nan)
     assert len(first) == 2
     assert shown.reshape(DEEPEST, -1)[2, 0] == pytest.approx(first.median())
@@ -411,14 +411,14 @@ def test_the_report_is_whole_and_repeats(make: Make, tmp_path: Path) -> None:
 
 def test_other_initial_scales_are_told_and_change_no_verdict(make: Make, make_run) -> None:
     members = make()
-    before = depth.claims(load.load(members))
+    before = depth.claims(tables.load(members))
     for std, arm in product((0.01, 0.3), ARMS):
         varied = {NONLINEARITY: "tanh", DEPTH: DEEPEST, RATE: 1.0, depth.STD: std}
         top = 0.93 if arm == BN else 0.2
         for seed in FRESH:
             how = {"steps": 500, "eval_every": 250, "pace": 1, "top": top, "traces": False}
             members.append(make_run(arm, seed, **how, varied=varied, id=f"s{100 * std:g}"))
-    data = load.load(members)
+    data = tables.load(members)
     assert depth.claims(data) == before
     lines = [line for line in depth.findings(data).splitlines() if line.startswith("| tanh | 0.")]
     assert [line.split(" | ")[1:3] for line in lines] == [

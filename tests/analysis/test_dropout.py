@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bn_repro import rundir
-from bn_repro.analysis import load, report
-from bn_repro.analysis.load import Member, StudyData
+from bn_repro.analysis import report, tables
 from bn_repro.analysis.studies import dropout
-from bn_repro.compose import compose
-from bn_repro.experiment import run
-from bn_repro.study import accuracy_of, expand
+from bn_repro.analysis.tables import Member, StudyData
+from bn_repro.config.compose import compose
+from bn_repro.records import paths
+from bn_repro.sweep.study import accuracy_of, expand
+from bn_repro.training.run import run
 
 BASELINE, BN = "mnist/baseline", "mnist/bn"
 DROPOUTS, RATES = (0.0, 0.1, 0.5), (0.3, 1.0, 3.0)
@@ -49,7 +49,7 @@ def make(make_run) -> Make:
         ]
         assert member.directory is not None
         text = "".join(json.dumps(row) + "\n" for row in rows)
-        (member.directory / rundir.METRICS).write_text(text)
+        (member.directory / paths.METRICS).write_text(text)
         return member
 
     def members(tops: Tops = TOPS, finals: Sequence[int] = FINAL_SEEDS) -> list[Member]:
@@ -76,7 +76,7 @@ def make(make_run) -> Make:
 
 @pytest.fixture
 def data(make: Make) -> StudyData:
-    return load.load(make())
+    return tables.load(make())
 
 
 def judged(data: StudyData) -> dict[str, tuple[float, str]]:
@@ -105,7 +105,7 @@ def test_claims_are_judged_for_each_number_of_images(data: StudyData) -> None:
 
 def test_bn_may_add_to_what_dropout_gains(make: Make) -> None:
     tops = {(BASELINE, None): (0.97, 0.96, 0.9), (BN, None): (0.97, 0.98, 0.9)}
-    found = judged(load.load(make(tops)))
+    found = judged(tables.load(make(tops)))
     assert found["dropout_gain_60000"] == (-1.0, "does not hold")
 
 
@@ -117,12 +117,12 @@ def test_just_as_good_has_a_margin(make: Make, short: float, verdict: str) -> No
     members = make(tops)
     for member in members:  # BN's seeds differ from the baseline's, so that there is an interval
         assert member.directory is not None
-        path = member.directory / rundir.METRICS
+        path = member.directory / paths.METRICS
         if member.experiment == BN and member.seed in (10, 11):
             rows = [json.loads(line) for line in path.read_text().splitlines()]
             shifted = [row | {"top1": row["top1"] - 0.0015} for row in rows]
             path.write_text("".join(json.dumps(row) + "\n" for row in shifted))
-    assert judged(load.load(members))["bn_alone_1000"][1] == verdict
+    assert judged(tables.load(members))["bn_alone_1000"][1] == verdict
 
 
 def test_dropout_is_chosen_on_held_out_images_at_its_own_best_rate(data: StudyData) -> None:
@@ -141,11 +141,11 @@ def test_the_test_set_chooses_nothing(make: Make) -> None:
     for member in members:
         if member.varied.get("data.held_out") is None and member.varied["model.dropout"] == 0.5:
             assert member.directory is not None
-            path = member.directory / rundir.METRICS
+            path = member.directory / paths.METRICS
             path.write_text(path.read_text().replace("0.8", "0.99"))
-    found = dropout.read(load.load(members))[1000]
+    found = dropout.read(tables.load(members))[1000]
     assert [arm.best() for arm in found.values()] == [0.1, 0.0]
-    assert judged(load.load(members))["both_together_1000"] == (-1.0, "does not hold")
+    assert judged(tables.load(members))["both_together_1000"] == (-1.0, "does not hold")
 
 
 def test_a_diverged_run_counts_as_chance(make: Make) -> None:
@@ -153,8 +153,8 @@ def test_a_diverged_run_counts_as_chance(make: Make) -> None:
     for member in members:
         if member.key[1] == "f00" and member.directory is not None:  # the baseline without dropout
             status = {"state": "diverged", "step": 300, "seconds": 1.0, "error": None}
-            (member.directory / rundir.STATUS).write_text(json.dumps(status))
-    base = dropout.read(load.load(members))[1000][BASELINE]
+            (member.directory / paths.STATUS).write_text(json.dumps(status))
+    base = dropout.read(tables.load(members))[1000][BASELINE]
     assert base.test[0.0].tolist() == base.train[0.0].tolist() == [0.1] * 5
 
 
@@ -187,14 +187,14 @@ def test_a_rate_that_loses_fresh_seeds_is_said(data: StudyData, monkeypatch) -> 
 
 def test_a_rate_at_an_end_of_the_grid_or_not_the_best_is_said(make: Make) -> None:
     members = [m for m in make() if m.varied["optimizer.lr"] != 0.3]
-    words = dropout.findings(load.load(members))
+    words = dropout.findings(tables.load(members))
     assert "| 1 (lowest) |" in words
     assert "Of 18 settings 18 chose the lowest rate" in words
     members = [
         Member(*m.key, m.varied | {"optimizer.lr": 3.0}, m.directory) if m.id == "f00" else m
         for m in members
     ]
-    assert "| 3 (highest), not the best, 1 |" in dropout.findings(load.load(members))
+    assert "| 3 (highest), not the best, 1 |" in dropout.findings(tables.load(members))
 
 
 def test_the_figure_has_a_column_for_each_number_of_images(data: StudyData) -> None:
@@ -230,7 +230,7 @@ def test_a_study_half_done_is_reported(make: Make, tmp_path: Path) -> None:
     assert told.count("the runs that choose the dropout are not all in") == 3
     assert "| 0 | with BN | 1 | - | 98.5 % [98.4, 98.6] | 97.5 % [97.4, 97.6] |" in told
     fewer = [m for m in members if m.seed < 12]
-    assert {(k.verdict, k.n) for k in dropout.claims(load.load(fewer))} == {("undecided", 2)}
+    assert {(k.verdict, k.n) for k in dropout.claims(tables.load(fewer))} == {("undecided", 2)}
 
 
 def test_the_report_repeats_from_its_files(make: Make, tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_the_report_repeats_from_its_files(make: Make, tmp_path: Path) -> None:
 def test_two_final_runs_of_a_setting_are_refused(make: Make) -> None:
     members = make({(BASELINE, 1000): (0.90, 0.91, 0.80), (BN, 1000): (0.92, 0.91, 0.80)})
     with pytest.raises(ValueError, match="two final runs of experiment mnist/bn, model.dropout 0"):
-        dropout.read(load.load([*members, members[-1]]))
+        dropout.read(tables.load([*members, members[-1]]))
 
 
 @pytest.mark.usefixtures("drawn_once")

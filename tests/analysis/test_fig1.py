@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bn_repro.analysis import load
+from bn_repro.analysis import tables
 from bn_repro.analysis.studies import fig1
 
 
 def test_claims_on_made_up_runs(fig1_members) -> None:
-    data = load.load(fig1_members)
+    data = tables.load(fig1_members)
     found = {c.id: c for c in fig1.claims(data)}
     assert list(found) == [
         "final_accuracy_difference",
@@ -28,14 +28,14 @@ def test_claims_on_made_up_runs(fig1_members) -> None:
 def test_arms_turned_round_turn_the_verdicts(make_run) -> None:
     members = [make_run("mnist/baseline", s, top=0.98, pace=500) for s in range(5)]
     members += [make_run("mnist/bn", s, top=0.90, pace=500) for s in range(5)]
-    found = fig1.claims(load.load(members))
+    found = fig1.claims(tables.load(members))
     assert [c.verdict for c in found[:2]] == ["does not hold"] * 2
 
 
 def test_seeds_are_paired_and_those_of_one_arm_left_out(make_run) -> None:
     members = [make_run("mnist/baseline", s, steps=5_000) for s in (0, 1, 2)]
     members += [make_run("mnist/bn", s, steps=5_000) for s in (1, 2, 3)]
-    a, b = fig1.paired_curves(load.load(members))
+    a, b = fig1.paired_curves(tables.load(members))
     assert a.index.tolist() == b.index.tolist() == [1, 2]
 
 
@@ -43,7 +43,7 @@ def test_seeds_are_paired_and_those_of_one_arm_left_out(make_run) -> None:
 def test_figures_at_any_length(make_run, steps: int) -> None:
     arms, every = ("mnist/baseline", "mnist/bn"), max(1, min(1_000, steps // 10))
     members = [make_run(arm, s, steps=steps, eval_every=every) for arm in arms for s in range(2)]
-    figures = fig1.figures(load.load(members))
+    figures = fig1.figures(tables.load(members))
     assert list(figures) == ["figure1", "figure1_units", "figure1_layers"]
     for figure in figures.values():
         figure.draw_without_rendering()
@@ -58,7 +58,7 @@ def test_figures_at_any_length(make_run, steps: int) -> None:
 
 
 def test_one_scale_for_both_arms_and_it_holds_the_data(fig1_members) -> None:
-    figure = fig1.figures(load.load(fig1_members))["figure1"]
+    figure = fig1.figures(tables.load(fig1_members))["figure1"]
     panels = figure.axes[2:6]
     assert len({ax.get_ylim() for ax in panels}) == 1
     low, high = panels[0].get_ylim()
@@ -71,17 +71,17 @@ def test_one_scale_for_both_arms_and_it_holds_the_data(fig1_members) -> None:
 
 
 def test_one_arm_or_one_seed_still_draws(make_run) -> None:
-    data = load.load([make_run("mnist/bn", 0, steps=12_000)])
+    data = tables.load([make_run("mnist/bn", 0, steps=12_000)])
     for figure in fig1.figures(data).values():
         figure.draw_without_rendering()
     assert {c.verdict for c in fig1.claims(data)} == {"undecided"}
     assert "1 seed" in fig1.findings(
-        load.load([make_run("mnist/bn", 1), make_run("mnist/baseline", 1)])
+        tables.load([make_run("mnist/bn", 1), make_run("mnist/baseline", 1)])
     )
 
 
 def test_findings_tell_the_comparisons_that_fail(fig1_members) -> None:
-    words = fig1.findings(load.load(fig1_members))
+    words = fig1.findings(tables.load(fig1_members))
     assert "Of these 36 comparisons 36 say that BN moves less, 0 that it moves more" in words
     assert "50 of 50 evaluated steps" in words
     assert "Algorithm 2's population statistics" in words

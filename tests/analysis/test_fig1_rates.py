@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bn_repro.analysis import load, report
-from bn_repro.analysis.load import Member, StudyData
+from bn_repro.analysis import report, tables
 from bn_repro.analysis.studies import fig1_rates
+from bn_repro.analysis.tables import Member, StudyData
 
 RATES = (0.01, 0.1, 1.0, 10.0)
 TOPS = {"mnist/baseline": (0.90, 0.95, 0.975, 0.10), "mnist/bn": (0.93, 0.972, 0.978, 0.971)}
@@ -34,7 +34,7 @@ def members(make_run) -> list[Member]:
 
 @pytest.fixture
 def data(members: list[Member]) -> StudyData:
-    return load.load(members)
+    return tables.load(members)
 
 
 def test_the_grid_is_read_from_held_out_images(data: StudyData) -> None:
@@ -86,7 +86,7 @@ def test_a_final_rate_that_is_not_the_best_is_said(members: list[Member], make_r
         make_run("mnist/bn", s, steps=8_000, id="other", varied={"optimizer.lr": 0.1}, traces=False)
         for s in range(10, 15)
     ]
-    words = fig1_rates.findings(load.load(kept))
+    words = fig1_rates.findings(tables.load(kept))
     assert "with BN used 0.1, which is not the best rate" in words
 
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from bn_repro import paper
-from bn_repro.analysis import failures, load, networks, report, style
-from bn_repro.analysis.load import Member, StudyData
+from bn_repro.analysis import failures, networks, report, style, tables
 from bn_repro.analysis.networks import (
     BN_BASELINE,
     BN_BASELINE_X5,
@@ -24,6 +23,7 @@ from bn_repro.analysis.networks import (
     Setting,
 )
 from bn_repro.analysis.studies import fig3
+from bn_repro.analysis.tables import Member, StudyData
 
 # Maximum accuracy and pace; with these the paper's order shows, and He's weights stand the rate.
 MADE_UP = {
@@ -83,7 +83,7 @@ def members(make_run) -> list[Member]:
 
 @pytest.fixture
 def data(members: list[Member]) -> StudyData:
-    return load.load(members, name="fig3")
+    return tables.load(members, name="fig3")
 
 
 def test_one_experiment_stands_for_three_arms(data: StudyData) -> None:
@@ -99,14 +99,14 @@ def test_one_experiment_stands_for_three_arms(data: StudyData) -> None:
 def test_the_target_is_the_typical_best_of_inception(data: StudyData, make_run) -> None:
     best = np.sort(networks.best(data, INCEPTION))
     assert fig3.targets(data) == (pytest.approx(best[1], abs=1e-9),)
-    two = load.load([m for m in data.members if m.experiment == "imagenet/inception"][:2])
+    two = tables.load([m for m in data.members if m.experiment == "imagenet/inception"][:2])
     assert fig3.targets(two) == (pytest.approx(networks.best(two, INCEPTION).min(), abs=1e-9),)
-    assert fig3.targets(load.load(_runs(make_run, [Setting("imagenet/bn_x5")], [7]))) == ()
+    assert fig3.targets(tables.load(_runs(make_run, [Setting("imagenet/bn_x5")], [7]))) == ()
 
 
 def test_every_seed_of_inception_or_half_of_them_reach_its_target(data: StudyData) -> None:
     for seeds in ([0, 1, 2], [0, 1], [2]):
-        part = load.load([m for m in data.members if m.seed in seeds])
+        part = tables.load([m for m in data.members if m.seed in seeds])
         (target,) = fig3.targets(part)
         reached = networks.best(part, INCEPTION) >= target
         assert reached.mean() >= 0.5
@@ -123,7 +123,7 @@ def test_speed_ups_are_as_wide_as_seeds_and_grid_leave_them(data: StudyData) -> 
 
 
 def test_a_coarse_grid_decides_nothing(make_run) -> None:
-    data = load.load(_runs(make_run, (INCEPTION, BN_X5, BN_X30), eval_every=5_000))
+    data = tables.load(_runs(make_run, (INCEPTION, BN_X5, BN_X30), eval_every=5_000))
     found = networks.speed_up(data, BN_X30, BN_X5, to_best_of=INCEPTION)
     assert (found.estimate, found.low, found.high) == (1.0, 0.0, math.inf)
 
@@ -155,13 +155,13 @@ def test_a_rate_is_not_blamed_where_the_same_weights_fail_without_it(make_run, m
     control, other = failures.CONTROLS
     monkeypatch.setitem(MADE_UP, control, (0.01, 3_000))
     made = [INCEPTION, failures.X5_SMALL, failures.X5_LARGE, control, other]
-    data = load.load(_runs(make_run, made))
+    data = tables.load(_runs(make_run, made))
     verdicts = {claim.id: claim.verdict for claim in fig3.claims(data)}
     assert verdicts["inception_x5_gaussian_001_failed"] == "undecided"
     assert verdicts["inception_x5_gaussian_01_failed"] == "holds"
     words = fig3.findings(data)
     assert "look): 3 of 3 stayed at chance. So it is not the rate alone that fails there." in words
-    before = load.load([m for m in data.members if m.experiment != INCEPTION.experiment])
+    before = tables.load([m for m in data.members if m.experiment != INCEPTION.experiment])
     verdicts = {claim.id: claim.verdict for claim in fig3.claims(before)}
     assert verdicts["inception_x5_gaussian_01_failed"] == "undecided"
 
@@ -175,7 +175,7 @@ def test_a_network_that_never_arrives_is_no_faster(data: StudyData, make_run) ->
 
 def test_one_run_against_one_that_never_arrives(make_run, monkeypatch) -> None:
     monkeypatch.setitem(MADE_UP, BN_BASELINE, (0.2, 2_800))
-    words = fig3.findings(load.load(_runs(make_run, [INCEPTION, BN_BASELINE, BN_X5])))
+    words = fig3.findings(tables.load(_runs(make_run, [INCEPTION, BN_BASELINE, BN_X5])))
     assert "as the target: BN-Baseline never arrives; BN-x5 13.0, " in words
     assert "BN alone makes it less than 0.97 times as fast as Inception" in words
     assert "BN-x5 is more than 13.3 times as fast as BN-Baseline, not how much" in words
@@ -190,7 +190,7 @@ def test_sigmoid_is_set_beside_relu(data: StudyData) -> None:
 
 def test_the_rate_is_to_blame_where_bn_alone_is_ahead_at_the_higher_one_only(make_run, monkeypatch):
     monkeypatch.setitem(MADE_UP, BN_BASELINE, (0.2, 2_800))
-    data = load.load(_runs(make_run, [INCEPTION, BN_BASELINE, X5, BN_BASELINE_X5]))
+    data = tables.load(_runs(make_run, [INCEPTION, BN_BASELINE, X5, BN_BASELINE_X5]))
     assert "So it is the rate: at the higher one BN alone is ahead." in fig3.findings(data)
 
 
@@ -204,7 +204,7 @@ def test_bn_alone_is_set_beside_none_at_both_rates(data: StudyData) -> None:
         steps = [f"{_median_steps(data, network, target):,.0f}" for network in pair]
         assert f" %, takes {steps[0]} steps with BN and {steps[1]} without (" in words
     assert "So it is the rate" not in words
-    before = load.load([m for m in data.members if m.experiment != BN_BASELINE_X5.experiment])
+    before = tables.load([m for m in data.members if m.experiment != BN_BASELINE_X5.experiment])
     assert "at two rates" not in fig3.findings(before)
 
 
@@ -267,7 +267,7 @@ def test_one_run_alone_still_draws(make_run, tmp_path, left: Setting) -> None:
 
 def test_the_smallest_scale_draws(make_run) -> None:
     members = _runs(make_run, seeds=[0], steps=12, eval_every=4, traces=True)
-    drawn = fig3.figures(load.load(members))
+    drawn = fig3.figures(tables.load(members))
     assert list(drawn) == [
         *("figure2", "figure3"),
         *("figure_rates", "figure_failures", "figure_signals"),
@@ -325,7 +325,7 @@ def test_runs_found_without_their_study_are_the_same_arms(make_run, tmp_path) ->
             strict=True,
         )
     ]
-    data = load.load(spelled)
+    data = tables.load(spelled)
     assert networks.part(data, X5).runs["id"].tolist() == [members[0].id]
     assert networks.part(data, failures.X5_SMALL).runs["id"].tolist() == [members[1].id]
     assert networks.part(data, failures.X5_LARGE).runs.empty

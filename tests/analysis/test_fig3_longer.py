@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from bn_repro import paper
-from bn_repro.analysis import load, networks, report
-from bn_repro.analysis.load import Member
+from bn_repro.analysis import networks, report, tables
 from bn_repro.analysis.networks import BN_BASELINE, INCEPTION
 from bn_repro.analysis.studies import fig3, fig3_longer
-from bn_repro.compose import compose
-from bn_repro.study import expand
+from bn_repro.analysis.tables import Member
+from bn_repro.config.compose import compose
+from bn_repro.sweep.study import expand
 
 MADE_UP = {INCEPTION: (0.24, 9_000), BN_BASELINE: (0.29, 4_000)}
 
@@ -38,7 +38,7 @@ def test_the_study_is_the_two_networks_as_they_are_but_longer() -> None:
 
 
 def test_claims_are_judged_by_figure_3s_rules(members: list[Member]) -> None:
-    data = load.load(members)
+    data = tables.load(members)
     fewer, higher = fig3_longer.claims(data)
     assert fewer == next(c for c in fig3.claims(data) if c.id == fewer.id)
     assert fewer.estimate > 2

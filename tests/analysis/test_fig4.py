@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bn_repro import rundir
-from bn_repro.analysis import ensembles, load, report, results
-from bn_repro.analysis.load import Member
+from bn_repro.analysis import ensembles, report, results, tables
 from bn_repro.analysis.studies import fig4
+from bn_repro.analysis.tables import Member
+from bn_repro.records import paths
 
 CHANGES: list[dict[str, Any]] = [
     {"model.init_gain": 2.0},
@@ -39,11 +39,11 @@ def evaluate(member: Member, crops: int, *, signal: float, statistics: str = "mo
     logits[np.arange(IMAGES), labels] += signal
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     assert member.directory is not None
-    path = rundir.predictions_file(member.directory, crops, statistics)
+    path = paths.predictions_file(member.directory, crops, statistics)
     path.parent.mkdir(exist_ok=True)
     np.savez(path, probabilities=p.astype(np.float32), labels=labels)
     row = {"crops": crops, "statistics": statistics, "split": "val", "step": 3_000}
-    with open(member.directory / rundir.EVALUATION, "a") as file:
+    with open(member.directory / paths.EVALUATION, "a") as file:
         file.write(json.dumps(row | ensembles.measure(p.astype(np.float32), labels)) + "\n")
 
 
@@ -72,20 +72,20 @@ def test_the_claims_hold_where_crops_and_networks_help(members, tmp_path):
     crops, ensemble = claims
     assert (crops.verdict, crops.n) == ("holds", 9)
     single, multi = (
-        load.select(rows, crops=k).query("experiment != 'ensemble'")["top1"].to_numpy()
+        tables.select(rows, crops=k).query("experiment != 'ensemble'")["top1"].to_numpy()
         for k in (1, 144)
     )
     assert crops.estimate == pytest.approx((multi - single).mean(), rel=1e-4)
     assert (ensemble.verdict, ensemble.n) == ("holds", 3)
-    of_six = load.select(rows, experiment="ensemble", crops=144, models=6)
+    of_six = tables.select(rows, experiment="ensemble", crops=144, models=6)
     name = of_six["id"].iloc[0]
-    plain = load.select(rows, experiment="imagenet/bn_x30", crops=144)["top1"].iloc[:3]
+    plain = tables.select(rows, experiment="imagenet/bn_x30", crops=144)["top1"].iloc[:3]
     assert ensemble.estimate == pytest.approx(of_six["top1"].iloc[0] - plain.mean(), rel=1e-4)
-    alone = load.select(rows, experiment="ensemble", id=name, crops=144, models=1)["top1"]
+    alone = tables.select(rows, experiment="ensemble", id=name, crops=144, models=1)["top1"]
     over_best = 100 * (of_six["top1"].iloc[0] - alone.max())
     assert f"the other way round: {over_best:+.2f} [" in readme
     assert len(rows) == 9 * 2 + 2 * 63 + 2 * 7
-    (equals,) = load.select(rows, experiment="ensemble", crops=144, models=3, members="1+2+3")[
+    (equals,) = tables.select(rows, experiment="ensemble", crops=144, models=3, members="1+2+3")[
         ["id", "top1"]
     ].query(f"id != {name!r}")["top1"]
     assert f"the 3 plain BN-x30 by 144 crops: {100 * (1 - equals):.1f} % top-1 error" in readme
@@ -97,7 +97,7 @@ def test_the_claims_hold_where_crops_and_networks_help(members, tmp_path):
 def test_crops_that_harm_turn_the_verdict(members, tmp_path):
     for member in members:
         assert member.directory is not None
-        (member.directory / rundir.EVALUATION).unlink()
+        (member.directory / paths.EVALUATION).unlink()
         evaluate(member, 1, signal=2.4)
         evaluate(member, 144, signal=1.4)
     assert written(members, tmp_path / "out")[0][0].verdict == "does not hold"
@@ -108,7 +108,7 @@ def test_networks_that_agree_gain_nothing_by_an_ensemble(members, tmp_path):
     assert first is not None
     for member in members[4:]:
         assert member.directory is not None
-        for name in (rundir.PREDICTIONS, rundir.EVALUATION):
+        for name in (paths.PREDICTIONS, paths.EVALUATION):
             target = member.directory / name
             (shutil.rmtree if target.is_dir() else Path.unlink)(target)
             (shutil.copytree if (first / name).is_dir() else shutil.copy)(first / name, target)
@@ -117,16 +117,16 @@ def test_networks_that_agree_gain_nothing_by_an_ensemble(members, tmp_path):
 
 
 def test_every_subset_is_the_mean_of_its_members(members):
-    rows = fig4.extra(members, pd.DataFrame(columns=load.KEY))
+    rows = fig4.extra(members, pd.DataFrame(columns=tables.KEY))
     labels, loaded = np.arange(IMAGES) % CLASSES, []
     for member in members[3:]:
         assert member.directory is not None
-        with np.load(rundir.predictions_file(member.directory, 144, "moving")) as file:
+        with np.load(paths.predictions_file(member.directory, 144, "moving")) as file:
             loaded.append(file["probabilities"])
-    shown = load.select(rows, experiment="ensemble", crops=144)
+    shown = tables.select(rows, experiment="ensemble", crops=144)
     for subset in combinations(range(6), 3):
         p = np.mean([loaded[i].astype(float) for i in subset], axis=0)
-        row = load.select(shown, members="+".join(str(i + 1) for i in subset)).iloc[0]
+        row = tables.select(shown, members="+".join(str(i + 1) for i in subset)).iloc[0]
         right = p.argmax(1) == labels
         assert row["top1"] == right.mean()
         assert row["loss"] == pytest.approx(-np.log(p[np.arange(IMAGES), labels]).mean())
@@ -152,8 +152,8 @@ def test_runs_without_evaluations_keep_the_committed_rows(members, tmp_path):
     first = written(members, out)[1]
     for member in members:
         assert member.directory is not None
-        (member.directory / rundir.EVALUATION).unlink()
-        shutil.rmtree(member.directory / rundir.PREDICTIONS)
+        (member.directory / paths.EVALUATION).unlink()
+        shutil.rmtree(member.directory / paths.PREDICTIONS)
     pd.testing.assert_frame_equal(written(members, out)[1], first)
 
 
@@ -162,12 +162,12 @@ def test_an_ensemble_is_forgotten_when_a_network_of_it_is_another(members, tmp_p
     written(members, out)
     for member in members[3:]:
         assert member.directory is not None
-        shutil.rmtree(member.directory / rundir.PREDICTIONS)
-        (member.directory / rundir.EVALUATION).unlink()
+        shutil.rmtree(member.directory / paths.PREDICTIONS)
+        (member.directory / paths.EVALUATION).unlink()
     evaluate(members[5], 144, signal=1.0)
     claims, rows, _ = written(members, out)
     of_six = ensembles.name_of(fig4.six(members))
-    assert load.select(rows, experiment="ensemble", id=of_six, crops=144).empty
+    assert tables.select(rows, experiment="ensemble", id=of_six, crops=144).empty
     assert claims[1].verdict == "undecided"
     assert claims[1].n == 0
 
@@ -175,8 +175,8 @@ def test_an_ensemble_is_forgotten_when_a_network_of_it_is_another(members, tmp_p
 def test_without_evaluations_nothing_is_decided_and_the_way_is_told(members, tmp_path):
     for member in members:
         assert member.directory is not None
-        (member.directory / rundir.EVALUATION).unlink()
-        shutil.rmtree(member.directory / rundir.PREDICTIONS)
+        (member.directory / paths.EVALUATION).unlink()
+        shutil.rmtree(member.directory / paths.PREDICTIONS)
     claims, rows, readme = written(members, tmp_path / "out")
     assert {c.verdict for c in claims} == {"undecided"}
     assert rows.empty
@@ -187,8 +187,8 @@ def test_without_evaluations_nothing_is_decided_and_the_way_is_told(members, tmp
 def test_a_single_crop_alone_is_drawn_and_told(members, tmp_path):
     for member in members:
         assert member.directory is not None
-        rundir.predictions_file(member.directory, 144, "moving").unlink()
-        path = member.directory / rundir.EVALUATION
+        paths.predictions_file(member.directory, 144, "moving").unlink()
+        path = member.directory / paths.EVALUATION
         path.write_text(path.read_text().splitlines()[0] + "\n")
     claims, rows, readme = written(members, tmp_path / "out")
     assert {c.verdict for c in claims} == {"undecided"}
@@ -198,7 +198,7 @@ def test_a_single_crop_alone_is_drawn_and_told(members, tmp_path):
 
 
 def test_a_damaged_record_is_told(members, tmp_path):
-    path = members[0].directory / rundir.EVALUATION
+    path = members[0].directory / paths.EVALUATION
     path.write_text('{"crops": 1, "st')
     with pytest.raises(ValueError, match="evaluation.jsonl: not JSON .*; remove it and evaluate"):
         report.write("fig4", members, tmp_path / "out")
@@ -238,7 +238,7 @@ def test_the_interval_over_images_is_that_of_resampling_them():
 def test_top_5_is_left_out_where_it_was_not_measured(members, tmp_path):
     for member in members:
         assert member.directory is not None
-        path = member.directory / rundir.EVALUATION
+        path = member.directory / paths.EVALUATION
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         for row in rows:
             del row["top5"]

@@ -8,13 +8,13 @@ import math
 import numpy as np
 import pytest
 
-from bn_repro import rundir
-from bn_repro.analysis import load, report
-from bn_repro.analysis.load import Member, StudyData
+from bn_repro.analysis import report, tables
 from bn_repro.analysis.studies import learning_rate_and_init as study
-from bn_repro.compose import compose
-from bn_repro.experiment import run
-from bn_repro.study import accuracy_of, expand
+from bn_repro.analysis.tables import Member, StudyData
+from bn_repro.config.compose import compose
+from bn_repro.records import paths
+from bn_repro.sweep.study import accuracy_of, expand
+from bn_repro.training.run import run
 
 RATES, STDS = (0.01, 0.1, 1.0, 10.0), (0.01, 0.1, 1.0)
 # Rows are rates, columns initial scales.
@@ -27,7 +27,7 @@ TOPS = {
 def at_the_end(member: Member, top1: float) -> Member:
     """The test set, measured once where val is followed."""
     assert member.directory is not None
-    path = member.directory / rundir.METRICS
+    path = member.directory / paths.METRICS
     row = {"step": 4_000, "split": "test", "statistics": "moving", "loss": 1.0, "top1": top1}
     path.write_text(path.read_text() + json.dumps(row) + "\n")
     return member
@@ -57,7 +57,7 @@ def members(make_run) -> list[Member]:
 
 @pytest.fixture
 def data(members: list[Member]) -> StudyData:
-    found = load.load(members)
+    found = tables.load(members)
     found.runs["steps_to_0.9"] = [
         500.0 if value > 0.9 else math.nan for value in found.runs["final_top1"]
     ]
@@ -92,7 +92,7 @@ def test_claims_hold_where_bn_is_wider_higher_and_better(data: StudyData) -> Non
 
 def test_the_same_grid_twice_decides_nothing(members: list[Member], make_run) -> None:
     """BN's own runs under the baseline's name: no claim may hold."""
-    data = load.load([m for m in members if m.experiment == "mnist/bn"])
+    data = tables.load([m for m in members if m.experiment == "mnist/bn"])
     twin = (
         data.runs.assign(experiment="mnist/baseline"),
         data.curves.assign(experiment="mnist/baseline"),
@@ -100,8 +100,8 @@ def test_the_same_grid_twice_decides_nothing(members: list[Member], make_run) ->
     both = StudyData(
         "twins",
         data.members,
-        load.pd.concat([data.runs, twin[0]], ignore_index=True),
-        load.pd.concat([data.curves, twin[1]], ignore_index=True),
+        tables.pd.concat([data.runs, twin[0]], ignore_index=True),
+        tables.pd.concat([data.curves, twin[1]], ignore_index=True),
         data.traces,
     )
     assert {claim.verdict for claim in study.claims(both)} == {"undecided"}

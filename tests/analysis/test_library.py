@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bn_repro import analysis, rundir
-from bn_repro.analysis import library, load, results
-from bn_repro.analysis.load import Member
+from bn_repro import analysis
+from bn_repro.analysis import library, results, tables
 from bn_repro.analysis.studies import fig1, fig4
+from bn_repro.analysis.tables import Member
+from bn_repro.records import paths
 
 SHORT: dict[str, Any] = {"steps": 3_000}
 
@@ -68,7 +69,7 @@ def test_a_folder_may_be_named_from_the_top_of_the_checkout(
 
 def test_what_is_wrong_with_a_run_is_told_and_the_others_load(make_run, tmp_path: Path) -> None:
     make_run("mnist/baseline", 0, **SHORT)
-    for seed, name in enumerate((rundir.METRICS, rundir.CONFIG)):
+    for seed, name in enumerate((paths.METRICS, paths.CONFIG)):
         (make_run("mnist/bn", seed, **SHORT).directory / name).unlink()
     data = analysis.runs(tmp_path / "runs")
     assert data.runs["seed"].tolist() == [0, 1]
@@ -103,7 +104,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def commit(members: list[Member], folder: Path) -> None:
     """A report's tables, without its figures."""
     folder.mkdir()
-    data = results.merge(results.read(folder), load.load(members), members)
+    data = results.merge(results.read(folder), tables.load(members), members)
     data.runs = results.with_steps_to(data, fig1.targets(data))
     frames = {results.RUNS: data.runs, results.CURVES: data.curves, results.TRACES: data.traces}
     for name, frame in frames.items():
@@ -150,7 +151,7 @@ def test_a_study_brings_its_own_table(make_run, tmp_path: Path, home: Path) -> N
         members.append(replace(member, varied=varied))
         row = {"crops": 144, "statistics": "moving", "split": "val", "step": 3_000}
         text = json.dumps(row | {"loss": 1.0, "top1": 0.5, "top5": 0.8})
-        (member.directory / rundir.EVALUATION).write_text(text + "\n")
+        (member.directory / paths.EVALUATION).write_text(text + "\n")
     commit(members, home / "fig4")
     table = fig4.extra(members, results.read_extra(home / fig4.EXTRA))
     results.write(home / "fig4" / fig4.EXTRA, results.to_csv(table, fig4.EXTRA))

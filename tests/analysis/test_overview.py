@@ -16,7 +16,7 @@ import pytest
 from matplotlib.figure import Figure
 from support import ROOT
 
-from bn_repro import paper, reporting
+from bn_repro import paper
 from bn_repro.analysis import (
     claims,
     overview,
@@ -26,10 +26,11 @@ from bn_repro.analysis import (
     report,
     results,
 )
-from bn_repro.analysis.load import Member
 from bn_repro.analysis.overview import Told
 from bn_repro.analysis.studies import default, fig1, module_of
-from bn_repro.compose import compose
+from bn_repro.analysis.tables import Member
+from bn_repro.cli import report as command
+from bn_repro.config.compose import compose
 
 README = ROOT / "README.md"
 REPORT = ROOT / "results" / "REPORT.md"
@@ -288,19 +289,19 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the README's marks and one study's results, as the commands see it."""
     shutil.copytree(ROOT / "results" / "fig1_rates", tmp_path / "results" / "fig1_rates")
     (tmp_path / "README.md").write_text(MARKS)
-    monkeypatch.setattr(reporting, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(reporting, "words", lambda: [f"runs={tmp_path / 'runs'}"])
+    monkeypatch.setattr(command, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(command, "words", lambda: [f"runs={tmp_path / 'runs'}"])
     return tmp_path
 
 
 def _report(**changes: str) -> int:
-    return reporting.main(replace(compose([]), **changes))
+    return command.main(replace(compose([]), **changes))
 
 
 def test_make_report_changes_no_byte_of_a_clean_checkout(checkout: Path, capsys) -> None:
     folder = checkout / "results" / "fig1_rates"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert _report() == reporting.COMPLETED
+    assert _report() == command.COMPLETED
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before, "make report"
     said = capsys.readouterr()
     assert "results/REPORT.md, README.md, results/report.html" in said.out
@@ -318,7 +319,7 @@ def test_a_report_mends_what_can_be_mended_and_says_so(checkout: Path, capsys) -
     )
     (folder / "runs.csv").write_text(f"{before[0]}{stranger}\n")
     (folder / "claims.json").write_text("[{")
-    reporting.report_study(compose(["study=fig1_rates"]), reporting.words())
+    command.report_study(compose(["study=fig1_rates"]), command.words())
     assert [(folder / name).read_text() for name in names] == before
     said = capsys.readouterr().err
     assert f"warning: {folder}/runs.csv: 1 of its rows are of no run that study fig1_rates" in said

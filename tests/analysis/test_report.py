@@ -15,9 +15,9 @@ import pytest
 from analysis.conftest import write_run
 from matplotlib.figure import Figure
 
-from bn_repro.analysis import load, report, results
-from bn_repro.analysis.load import Member
+from bn_repro.analysis import report, results, tables
 from bn_repro.analysis.studies import fig1
+from bn_repro.analysis.tables import Member
 
 
 @pytest.fixture
@@ -100,16 +100,16 @@ def test_runs_found_replace_their_rows_and_others_stay(make_run, tmp_path: Path)
     more = make_run("mnist/bn", 3, steps=3_000)
     report.write("fig1", [*members, more], out)
     second = results.read(out)
-    keys = second.runs[load.KEY].to_numpy().tolist()
+    keys = second.runs[tables.KEY].to_numpy().tolist()
     assert keys == [list(m.key) for m in [*members, more]]  # once each, in the study's order
     changed = second.runs["final_top1"].tolist()[4]
-    assert changed == load.load([again]).runs["final_top1"].tolist()[0]
+    assert changed == tables.load([again]).runs["final_top1"].tolist()[0]
     kept = [0, 1, 2, 3, 5]
     pd.testing.assert_frame_equal(first.runs.iloc[kept], second.runs.iloc[kept])
-    assert len(second.curves) - len(first.curves) == len(load.load([more]).curves)
+    assert len(second.curves) - len(first.curves) == len(tables.load([more]).curves)
     for frame in ("curves", "traces"):
-        old = load.select(getattr(first, frame), experiment="mnist/baseline")
-        new = load.select(getattr(second, frame), experiment="mnist/baseline")
+        old = tables.select(getattr(first, frame), experiment="mnist/baseline")
+        new = tables.select(getattr(second, frame), experiment="mnist/baseline")
         pd.testing.assert_frame_equal(old, new)
 
 
@@ -175,7 +175,7 @@ def test_varied_keys_keep_their_types(make_run, tmp_path: Path) -> None:
         make_run("mnist/bn", 0, steps=1_000, varied={"data.held_out": 10_000, "model.hidden": [5]}),
         make_run("mnist/bn", 1, steps=1_000, varied={"optimizer.lr": 0.1}),
     ]
-    data = results.merge(results.read(tmp_path), load.load(members), members)
+    data = results.merge(results.read(tmp_path), tables.load(members), members)
     text = results.to_csv(data.runs, results.RUNS)
     first, second = text.splitlines()[1:]
     assert first.endswith(",10000,[5],")

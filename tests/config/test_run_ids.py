@@ -5,8 +5,8 @@ from pathlib import Path
 
 from support import ROOT
 
-from bn_repro.compose import compose
-from bn_repro.config import run_id
+from bn_repro.config.compose import compose
+from bn_repro.config.identity import run_id
 
 STORED = Path(__file__).with_name("run_ids.txt")
 """A line per configuration: its id, then the overrides that make it."""

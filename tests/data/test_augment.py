@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as tv
 from bn_repro.data.augment import (
     MEAN,
     STD,
-    Presentation,
+    Preprocessing,
     distort,
     distortions,
     normalize,
@@ -221,13 +221,13 @@ def test_pixels_are_bytes_over_255() -> None:
 )
 def test_unknown_presentation_is_refused(option: dict[str, str], line: str) -> None:
     with pytest.raises(ValueError, match=line):
-        Presentation(**option)  # pyright: ignore[reportArgumentType]
+        Preprocessing(**option)  # pyright: ignore[reportArgumentType]
 
 
 def test_without_augmentation_nothing_is_distorted() -> None:
-    assert Presentation().distorted
-    assert not Presentation(augmentation=False).distorted
-    assert not Presentation(photometric="none").distorted
+    assert Preprocessing().distorted
+    assert not Preprocessing(augmentation=False).distorted
+    assert not Preprocessing(photometric="none").distorted
 
 
 def test_grey_images_stay_grey(draw) -> None:

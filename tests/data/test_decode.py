@@ -9,7 +9,7 @@ from PIL import Image
 from bn_repro.data import crops
 from bn_repro.data.augment import WHOLE
 from bn_repro.data.decode import CorruptImage, Quarantine, decode, read
-from bn_repro.data.files import list_images
+from bn_repro.data.listing import list_images
 
 
 def whole(width: int, height: int) -> np.ndarray:

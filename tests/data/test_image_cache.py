@@ -13,8 +13,8 @@ from support import Forked
 from bn_repro.data import image_cache
 from bn_repro.data.crops import square
 from bn_repro.data.decode import decode
-from bn_repro.data.files import list_images
 from bn_repro.data.image_cache import ImageCache, open_cache
+from bn_repro.data.listing import list_images
 
 
 def opened(root: Path, size: int = 16, **options) -> ImageCache:

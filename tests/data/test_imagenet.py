@@ -13,12 +13,12 @@ from torchvision.datasets import imagenet as official
 
 from bn_repro.data import imagenet as module
 from bn_repro.data.archives import extract_archives
-from bn_repro.data.augment import Presentation
+from bn_repro.data.augment import Preprocessing
 from bn_repro.data.imagenet import image_folder, imagenet, tiny_imagenet
 from bn_repro.data.resident import ResidentImages
 from bn_repro.data.streaming import StreamedImages
 
-PLAIN = Presentation()
+PLAIN = Preprocessing()
 
 
 class TestNames:

@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from bn_repro import rundir
-from bn_repro.compose import compose
-from bn_repro.experiment import directory_of, run
+from bn_repro.config.compose import compose
+from bn_repro.config.identity import directory_of
+from bn_repro.records import paths
+from bn_repro.training.run import run
 
 SMALL = [
     "scale=paper",
@@ -30,11 +31,11 @@ def test_a_dry_run_at_224_through_the_real_loader(experiment, workers, folder, t
     assert config.model.width == 1.0
     outcome = run(config, say=lambda line: None)
     assert (outcome.state, outcome.step) == ("completed", 2), outcome.error
-    lines = (directory_of(config) / rundir.METRICS).read_text().splitlines()
+    lines = (directory_of(config) / paths.METRICS).read_text().splitlines()
     last = json.loads(lines[-1])
     assert last["split"] == "val"
     assert last["loss"] > 0
-    timing = json.loads((directory_of(config) / rundir.TIMING).read_text().splitlines()[-1])
+    timing = json.loads((directory_of(config) / paths.TIMING).read_text().splitlines()[-1])
     assert timing["examples_per_second"] > 0
     assert 0 <= timing["waiting"] < 1
 

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from support import Forked, call, train
 
-from bn_repro import predictions, rundir
-from bn_repro.compose import compose
-from bn_repro.config import Config, run_id
-from bn_repro.distributed import StopFlag
-from bn_repro.experiment import directory_of, run
+from bn_repro.config.compose import compose
+from bn_repro.config.identity import directory_of, run_id
+from bn_repro.config.schema import Config
+from bn_repro.records import paths
+from bn_repro.training import multi_crop
+from bn_repro.training.run import run
+from bn_repro.training.stop_signal import StopFlag
 
 SMALL = [
     "experiment=imagenet/bn_x5",
@@ -34,10 +36,10 @@ TOLERANT = "data.on_error=quarantine"
 @pytest.fixture
 def bad(folder: Path) -> dict[str, Path]:
     """A file of each split that cannot be read."""
-    paths = {split: folder / split / "n1" / f"{split}_1.JPEG" for split in ("train", "val")}
-    for path in paths.values():
+    bad = {split: folder / split / "n1" / f"{split}_1.JPEG" for split in ("train", "val")}
+    for path in bad.values():
         path.write_bytes(b"no image")
-    return paths
+    return bad
 
 
 def config_of(root: Path, runs: Path, *words: str) -> Config:
@@ -45,11 +47,11 @@ def config_of(root: Path, runs: Path, *words: str) -> Config:
 
 
 def manifest(directory: Path) -> dict[str, Any]:
-    return json.loads((directory / rundir.MANIFEST).read_text())
+    return json.loads((directory / paths.MANIFEST).read_text())
 
 
 def metrics(directory: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (directory / rundir.METRICS).read_text().splitlines()]
+    return [json.loads(line) for line in (directory / paths.METRICS).read_text().splitlines()]
 
 
 def told_of(said: list[str], path: Path) -> int:
@@ -75,7 +77,7 @@ def test_are_left_out_of_a_later_evaluation_too(folder, bad, tmp_path, crops):
     run(config, say=lambda line: None)
     seen: list[tuple[int, int]] = []
     config = config_of(folder, tmp_path / "runs")  # it need not be said again
-    row = predictions.evaluated(config, crops, seen=lambda done, of: seen.append((done, of)))
+    row = multi_crop.evaluated(config, crops, seen=lambda done, of: seen.append((done, of)))
     assert seen[-1] == (8, 9)
     if crops == 1:
         moving = [r for r in metrics(directory_of(config)) if r["statistics"] == "moving"]
@@ -127,7 +129,7 @@ def test_of_a_resumed_run_are_those_of_all_its_parts(folder, bad, tmp_path):
     one, other = directory_of(cut), directory_of(whole)
     assert manifest(one)["quarantined"]["count"] == 2
     assert len(manifest(one)["resumed"]) == 1
-    for name in (rundir.METRICS, rundir.TRACES):
+    for name in (paths.METRICS, paths.TRACES):
         assert (one / name).read_bytes() == (other / name).read_bytes()
 
 
@@ -146,11 +148,11 @@ def test_follow_the_advice_and_the_run_goes_on(folder, bad, tmp_path):
 
 
 def test_of_a_cache_are_told_too(tiny, tmp_path):
-    paths = [
+    files = [
         tiny / "train" / "n20" / "images" / "n20_2.JPEG",
         tiny / "val" / "images" / "val_1.JPEG",
     ]
-    for path in paths:
+    for path in files:
         path.write_bytes(b"no image")
     words = ["data=tiny_imagenet", TOLERANT, f"data.cache={tmp_path / 'cache'}"]
     words.append("train.log_every=1")
@@ -159,7 +161,7 @@ def test_of_a_cache_are_told_too(tiny, tmp_path):
         assert told_at(config) == [0, 0]
         found = manifest(directory_of(config))["quarantined"]
         assert found["count"] == 2
-        assert all(str(path) in line for path, line in zip(paths, found["files"], strict=True))
+        assert all(str(path) in line for path, line in zip(files, found["files"], strict=True))
 
 
 @pytest.mark.parametrize("broken", [["train", "val"], ["val"], []])
@@ -176,7 +178,7 @@ def test_of_a_sweep_are_told_beneath_its_table(folder, tmp_path, monkeypatch, ca
         return
     (line,) = told
     assert line.startswith(f"{len(broken)} image file{'s' * (len(broken) > 1)} could not be read; ")
-    (path,) = (Path(word) for word in line.split() if word.endswith(rundir.MANIFEST))
+    (path,) = (Path(word) for word in line.split() if word.endswith(paths.MANIFEST))
     assert json.loads(path.read_text())["quarantined"]["count"] == len(broken)
 
 
@@ -203,7 +205,7 @@ def test_of_all_ranks_are_told_by_the_first(folder, tmp_path):
     assert [said[0][0].count(f"quarantined: {path}: ") for path in bad] == [1, 1]
     assert "quarantined" not in said[1][0]
     config = compose(words)
-    directory = rundir.run_directory(config.runs, config.experiment, run_id(config, world=2), 0)
+    directory = paths.run_directory(config.runs, config.experiment, run_id(config, world=2), 0)
     found = manifest(directory)["quarantined"]
     assert found["count"] == 2
     assert all(any(str(path) in line for line in found["files"]) for path in bad)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bn_repro.data import resident
-from bn_repro.data.augment import MEAN, STD, Presentation
+from bn_repro.data.augment import MEAN, STD, Preprocessing
 from bn_repro.data.batches import batch_indices
 from bn_repro.data.resident import ResidentImages
 
@@ -29,7 +29,7 @@ def make(images: dict[str, np.ndarray]):
     def made(**options) -> ResidentImages:
         labels = {split: np.arange(n) for split, n in N.items()}
         names = tuple(f"c{k}" for k in range(24))
-        return ResidentImages("set", "0", names, images, labels, Presentation(**options))
+        return ResidentImages("set", "0", names, images, labels, Preprocessing(**options))
 
     return made
 

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from bn_repro.data import streaming
-from bn_repro.data.augment import MEAN, STD, Presentation
-from bn_repro.data.files import list_images
+from bn_repro.data.augment import MEAN, STD, Preprocessing
 from bn_repro.data.imagenet import image_folder, imagenet
+from bn_repro.data.listing import list_images
 from bn_repro.data.streaming import StreamedImages
 
 # From Python 3.12 on, forking a process that has threads warns; torch's loader forks.
@@ -26,7 +26,7 @@ def streamed(root: Path, size: int = 32, **options) -> StreamedImages:
     known = ("workers", "on_error", "limit")
     loader: dict[str, Any] = {"workers": 0} | {k: options.pop(k) for k in known if k in options}
     listing = list_images(root)
-    return StreamedImages("set", listing, Presentation(**options), size=size, **loader)
+    return StreamedImages("set", listing, Preprocessing(**options), size=size, **loader)
 
 
 def trained_on(data: StreamedImages, **changes: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -84,7 +84,7 @@ class TestTrainBatches:
                     path = tmp_path / "png" / split / f"c{label}" / f"{k}.png"
                     draw(100 * len(split) + 10 * label + k, 48, 48).save(path)
         asked: dict[str, Any] = {"seed": 5, "first_step": 1, "steps": 4, "batch_size": 8}
-        for presentation in (Presentation(photometric="full"), Presentation(augmentation=False)):
+        for presentation in (Preprocessing(photometric="full"), Preprocessing(augmentation=False)):
             both = [
                 image_folder(
                     tmp_path / "png",
@@ -265,7 +265,7 @@ class TestBadImages:
 
 
 def test_imagenet_at_224_reads_what_imagenet_holds(folder: Path) -> None:
-    data = imagenet(folder, Presentation(photometric="reduced"), workers=2)
+    data = imagenet(folder, Preprocessing(photometric="reduced"), workers=2)
     assert data.name == "imagenet"
     assert data.shape == (3, 224, 224)
     assert data.classes == 3

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from bn_repro.data.augment import Presentation
+from bn_repro.data.augment import Preprocessing
 from bn_repro.data.resident import ResidentImages
 from bn_repro.data.synthetic import draw, synthetic
 
 
 def made(**options) -> ResidentImages:
     sizes = {"classes": 4, "size": 32, "train_images": 64, "val_images": 32}
-    return synthetic(Presentation(augmentation=False), **(sizes | options))
+    return synthetic(Preprocessing(augmentation=False), **(sizes | options))
 
 
 def whole(data: ResidentImages, split: str) -> tuple[torch.Tensor, torch.Tensor]:

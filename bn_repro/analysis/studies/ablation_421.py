@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from bn_repro.analysis import claims as c
-from bn_repro.analysis import intervals, load, networks, style
+from bn_repro.analysis import intervals, networks, style, tables
 from bn_repro.analysis.claims import Claim
-from bn_repro.analysis.load import StudyData
 from bn_repro.analysis.networks import BN_BASELINE, BN_X5, CHANCE, NETWORKS
 from bn_repro.analysis.readme import table
+from bn_repro.analysis.tables import StudyData
 
 TITLE = "The seven changes of section 4.2.1, each alone"
 WHAT = (
@@ -113,7 +113,7 @@ Arm = tuple[networks.Setting, Change | None]
 def runs_of(data: StudyData, arm: Arm) -> StudyData:
     """The runs of one arm."""
     base, change = arm
-    runs = load.select(data.runs, experiment=base.experiment)
+    runs = tables.select(data.runs, experiment=base.experiment)
     columns = {
         k.key: runs[k.key].tolist() if k.key in runs else [None] * len(runs) for k in CHANGES
     }
@@ -125,7 +125,7 @@ def runs_of(data: StudyData, arm: Arm) -> StudyData:
             if value is not None and value == value and value != own:  # not NaN either
                 changed.append(k)
         kept.append(changed == ([] if change is None else [change]))
-    return load.subset(data, runs.take(np.flatnonzero(kept)))
+    return tables.subset(data, runs.take(np.flatnonzero(kept)))
 
 
 def final(data: StudyData, arm: Arm) -> pd.Series:

@@ -9,10 +9,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bn_repro import rundir
-from bn_repro.analysis import intervals, load, style
+from bn_repro.analysis import intervals, style, tables
 from bn_repro.analysis.claims import Claim
-from bn_repro.analysis.load import StudyData
+from bn_repro.analysis.tables import StudyData
+from bn_repro.records import paths
 
 TITLE = ""
 WHAT = (
@@ -58,18 +58,18 @@ def arms(data: StudyData) -> dict[str, StudyData]:
     keys = [
         str(name)
         for name in data.runs
-        if name not in load.RUN_COLUMNS
+        if name not in tables.RUN_COLUMNS
         and not str(name).startswith("steps_to_")
         and len({str(v) for v in data.runs[name]}) > 1
     ]
     found: dict[str, StudyData] = {}
     for id in dict.fromkeys(data.runs["id"].tolist()):
-        of_id = load.select(data.runs, id=id)
+        of_id = tables.select(data.runs, id=id)
         for experiment in dict.fromkeys(of_id["experiment"].tolist()):
-            runs = load.select(of_id, experiment=experiment)
+            runs = tables.select(of_id, experiment=experiment)
             told = [f"{key}={_plain(runs[key].tolist()[0])}" for key in keys]
             name = ", ".join([experiment, *told])
-            found[name if name not in found else f"{name} ({id})"] = load.subset(data, runs)
+            found[name if name not in found else f"{name} ({id})"] = tables.subset(data, runs)
     return found
 
 
@@ -79,8 +79,8 @@ def _plain(value: Any) -> Any:
 
 def curve(arm: StudyData) -> pd.DataFrame:
     """An arm's accuracy, seed by step."""
-    split = rundir.followed(set(arm.curves["split"]))
-    return load.curve(arm, arm.runs["experiment"].tolist()[0], split=split)
+    split = paths.monitored_split(set(arm.curves["split"]))
+    return tables.curve(arm, arm.runs["experiment"].tolist()[0], split=split)
 
 
 def figures(data: StudyData) -> dict[str, Figure]:

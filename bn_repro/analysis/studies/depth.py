@@ -17,11 +17,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from bn_repro.analysis import claims as c
-from bn_repro.analysis import grids, intervals, load, readme, style
+from bn_repro.analysis import grids, intervals, readme, style, tables
 from bn_repro.analysis.claims import Claim, Verdict
 from bn_repro.analysis.intervals import Interval
-from bn_repro.analysis.load import StudyData
 from bn_repro.analysis.studies.fig1 import ARMS, BASELINE, BN, CHANCE
+from bn_repro.analysis.tables import StudyData
 
 TITLE = "Saturating nonlinearities: how deep a network still trains"
 COMMON = 0.1
@@ -86,9 +86,9 @@ def targets(data: StudyData) -> tuple[float, ...]:
 
 def keep(data: StudyData) -> pd.DataFrame:
     """The traces that the figures need: the final runs' layers, some nine steps a decade."""
-    rows = load.select(grids.held_out(data, False).traces, unit=None)
+    rows = tables.select(grids.held_out(data, False).traces, unit=None)
     steps = rows["step"].to_numpy()
-    last = rows.groupby(load.KEY)["step"].transform("max").to_numpy()
+    last = rows.groupby(tables.KEY)["step"].transform("max").to_numpy()
     return rows.take(np.flatnonzero(np.isin(steps, KEPT_STEPS) | (steps == last)))
 
 
@@ -121,7 +121,7 @@ def best_rates(data: StudyData) -> dict[Network, float]:
 
     As ``study`` chooses it: a diverged run counts as 0, and of equals the first is taken.
     """
-    done = {tuple(key) for key in data.runs[load.KEY].to_numpy().tolist()}
+    done = {tuple(key) for key in data.runs[tables.KEY].to_numpy().tolist()}
     waiting = {
         (m.experiment, m.varied[NONLINEARITY], m.varied[DEPTH])
         for m in data.members
@@ -142,7 +142,7 @@ def trained(data: StudyData, best: bool) -> dict[Network, Trained]:
     runs = grids.last(grids.held_out(data, False), "test", diverged=CHANCE)
     found = {}
     for network, rate in chosen.items():
-        rows = load.select(_of(runs, network), **{RATE: rate})
+        rows = tables.select(_of(runs, network), **{RATE: rate})
         pairs = zip(rows["seed"].tolist(), rows["last"].tolist(), strict=True)
         top1 = {int(seed): float(value) for seed, value in pairs if value == value}
         if top1:
@@ -159,8 +159,10 @@ def _of(runs: pd.DataFrame, network: Network, std: float | None = None) -> pd.Da
     """A network's runs, from the usual initial scale or from another."""
     experiment, nonlinearity, depth = network
     if STD in runs:
-        runs = load.select(runs, **{STD: std})
-    return load.select(runs, **{"experiment": experiment, NONLINEARITY: nonlinearity, DEPTH: depth})
+        runs = tables.select(runs, **{STD: std})
+    return tables.select(
+        runs, **{"experiment": experiment, NONLINEARITY: nonlinearity, DEPTH: depth}
+    )
 
 
 def paired(
@@ -351,8 +353,8 @@ def draw_accuracy(
 
 def layer_rows(data: StudyData, network: Network, t: Trained) -> pd.DataFrame:
     """The traces of a network's final runs at its rate, a row per seed, step and ``layer``."""
-    runs = load.select(_of(grids.held_out(data, False).runs, network), **{RATE: t.rate})
-    rows = load.select(load.subset(data, runs).traces, unit=None)
+    runs = tables.select(_of(grids.held_out(data, False).runs, network), **{RATE: t.rate})
+    rows = tables.select(tables.subset(data, runs).traces, unit=None)
     return rows.assign(layer=rows["site"].str.removeprefix("hidden").astype(int))
 
 
@@ -372,15 +374,15 @@ def _maps(data: StudyData, networks: dict[Network, Trained]) -> Figure | None:
     axes = figure.subplots(2, 4, sharex=True, sharey=True)
     columns = [(arm, n, DEEPEST) for n, arm in product(NONLINEARITIES, ARMS)]
     for line, (name, label) in enumerate(LAYER_NUMBERS.items()):
-        tables = {
+        maps = {
             key: pd.DataFrame(rows.groupby(["layer", "step"])[name].median().unstack("step"))
             for key, rows in found.items()
         }
-        highest = max(float(np.nanmax(table.to_numpy(float))) for table in tables.values()) or 1.0
+        highest = max(float(np.nanmax(table.to_numpy(float))) for table in maps.values()) or 1.0
         norm, colors, extend = Normalize(0, highest), "Blues", "neither"
         if name == "grad_norm":
             norm, colors, extend = LogNorm(FAINTEST * highest, highest), "viridis", "min"
-        for key, table in tables.items():
+        for key, table in maps.items():
             draw_map(axes[line, columns.index(key)], table, norm, colors)
         how = {"label": label, "extend": extend, "aspect": 14, "pad": 0.01}
         figure.colorbar(ScalarMappable(norm, colors), ax=list(axes[line]), **how).minorticks_off()
@@ -559,7 +561,7 @@ def _scales_in_words(data: StudyData) -> list[str]:
                 usual = best[key].top1.values() if key in best else []
                 own = _of(runs, key, std)["last"].tolist()
                 cells.append(_mean_and_seeds(list(usual) if std == USUAL_STD else own))
-            if any(load.select(runs, **{NONLINEARITY: nonlinearity, STD: s}).size for s in stds):
+            if any(tables.select(runs, **{NONLINEARITY: nonlinearity, STD: s}).size for s in stds):
                 rows.append([nonlinearity, f"{std:g}", f"{10 * std:g}", *cells])
     head = ["nonlinearity", "initial scale", "gain of a layer"]
     return [

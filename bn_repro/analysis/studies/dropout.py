@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from bn_repro.analysis import claims as c
-from bn_repro.analysis import grids, intervals, load, readme, style
+from bn_repro.analysis import grids, intervals, readme, style, tables
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.grids import Grid
 from bn_repro.analysis.intervals import Interval
-from bn_repro.analysis.load import StudyData
 from bn_repro.analysis.studies.fig1 import ARMS, BASELINE, BN, CHANCE
+from bn_repro.analysis.tables import StudyData
 
 TITLE = "Dropout, with and without Batch Normalization"
 WHAT = (
@@ -124,14 +124,14 @@ def _size(limit: float | None) -> int:
 def read(data: StudyData) -> dict[int, Both]:
     """What the study's rows hold, by number of training images."""
     final = grids.held_out(data, False)
-    tables = {
+    of_split = {
         "tuned": grids.last(grids.held_out(data, True), "val", diverged=CHANCE),
         **{split: grids.last(final, split, diverged=CHANCE) for split in ("test", "train")},
     }
     found: dict[int, Both] = {}
     for size in sizes(data):
         for experiment in ARMS:
-            own = {name: _cut(runs, experiment, size) for name, runs in tables.items()}
+            own = {name: _cut(runs, experiment, size) for name, runs in of_split.items()}
             found.setdefault(size, {})[experiment] = Results(
                 _tuned(data, own["tuned"], experiment, size),
                 _by_seed(own["test"]),
@@ -145,7 +145,7 @@ def read(data: StudyData) -> dict[int, Both]:
 def _cut(runs: pd.DataFrame, experiment: str, size: int) -> pd.DataFrame:
     limits = runs[LIMIT].tolist() if LIMIT in runs else [None] * len(runs)
     own = np.array([_size(limit) == size for limit in limits], dtype=bool)
-    return load.select(runs.take(np.flatnonzero(own)), experiment=experiment)
+    return tables.select(runs.take(np.flatnonzero(own)), experiment=experiment)
 
 
 def _tuned(data: StudyData, runs: pd.DataFrame, experiment: str, size: int) -> Grid | None:
@@ -458,8 +458,8 @@ def _in_words(size: int, both: Both) -> str:
 def _worth(label: str, results: Results) -> str:
     """The arm's best dropout, and how what it does to the test accuracy comes about."""
     best, some = results.best(), results.best(nonzero=True)
-    tables = (results.train, results.gap, results.test)
-    train, gap, test = (_points(results.change(table, some)) for table in tables)
+    changed = (results.train, results.gap, results.test)
+    train, gap, test = (_points(results.change(table, some)) for table in changed)
     does = f"changes the training accuracy by {train}, the gap by {gap}, and so the test accuracy "
     chosen = f"{label[0].upper()}{label[1:]}, dropout {best:g} is best on held-out images"
     if best:

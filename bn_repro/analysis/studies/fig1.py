@@ -13,10 +13,10 @@ from matplotlib.ticker import NullLocator
 
 from bn_repro import paper
 from bn_repro.analysis import claims as c
-from bn_repro.analysis import intervals, load, stability, steps_to, style
+from bn_repro.analysis import intervals, movement, steps_to, style, tables
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.intervals import Interval
-from bn_repro.analysis.load import StudyData
+from bn_repro.analysis.tables import StudyData
 
 TITLE = "Figure 1: MNIST, with and without Batch Normalization"
 WHAT = (
@@ -65,7 +65,7 @@ def targets(data: StudyData) -> tuple[float, ...]:
 
 def paired_curves(data: StudyData) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(baseline, BN) test accuracy, seed by step, over the seeds and steps that both arms have."""
-    a, b = (load.curve(data, arm, diverged=CHANCE) for arm in (BASELINE, BN))
+    a, b = (tables.curve(data, arm, diverged=CHANCE) for arm in (BASELINE, BN))
     seeds, steps = a.index.intersection(b.index), a.columns.intersection(b.columns)
     return a.loc[seeds, steps], b.loc[seeds, steps]
 
@@ -79,7 +79,7 @@ def claims(data: StudyData) -> list[Claim]:
         c.ahead_at_each_step(a, b, "BN is ahead at each evaluated step.", where),
     ]
     for name, unit, words in (("unit", 0, "unit 0"), ("layer", None, "all units, pooled,")):
-        ratio = stability.movement_ratio(data, BN, BASELINE, LAST, unit)
+        ratio = movement.movement_ratio(data, BN, BASELINE, LAST, unit)
         what = "one unit" if unit == 0 else "the layer"
         found.append(
             c.claim(
@@ -88,7 +88,7 @@ def claims(data: StudyData) -> list[Claim]:
                 "as training progresses.",
                 "4.1, Figure 1(b, c)",
                 "Movement of the {15, 50, 85}th percentiles, over the training mini-batch, of the "
-                f"sigmoid's input for {words} of the last hidden layer: {stability.RULE}. "
+                f"sigmoid's input for {words} of the last hidden layer: {movement.RULE}. "
                 "BN / baseline, paired by seed: geometric mean with its 95 % bootstrap interval. "
                 "Holds if the interval lies below 1, does not hold if above.",
                 ratio,
@@ -137,11 +137,11 @@ def draw_accuracy(ax: Axes, data: StudyData) -> Axes:
     last, (start, _) = _last_step(data.curves), paper.FIGURE1_STEPS
     inset = ax.inset_axes((0.2, 0.11, 0.77, 0.53)) if last > start else None
     for experiment, arm in ARMS.items():
-        wide = load.curve(data, experiment, diverged=CHANCE)
+        wide = tables.curve(data, experiment, diverged=CHANCE)
         style.plot_curves(ax, wide, arm)
         if inset is not None:
             style.plot_curves(inset, wide.loc[:, wide.columns <= start], arm, markers=5)
-    exact = load.curve(data, BN, statistics="population")
+    exact = tables.curve(data, BN, statistics="population")
     if exact.size:
         ax.plot(
             [exact.columns[-1]],
@@ -240,19 +240,19 @@ def _draw_percentiles(figure: SubFigure, data: StudyData) -> None:
     for column, (experiment, arm) in enumerate(ARMS.items()):
         top, bottom = axes[:, column]
         top.set_title(f"({'bc'[column]})  {arm.label}")
-        units = stability.tracks(data, experiment, LAST, 0)
+        units = movement.tracks(data, experiment, LAST, 0)
         for seed, (steps, values) in list(units.items())[:1]:
             for row in values:
                 top.plot(steps, row, color=arm.color, lw=0.4, alpha=0.4)
-            shown[top] = stability.smoothed(values)
+            shown[top] = movement.smoothed(values)
             style.plot_percentiles(top, steps, shown[top], arm)
             axes[0, 0].set_ylabel(f"input to the last sigmoid\none unit, seed {seed}")
-        layer = stability.tracks(data, experiment, LAST, None)
+        layer = movement.tracks(data, experiment, LAST, None)
         for steps, values in layer.values():
             for row in values:
                 bottom.plot(steps, row, color=arm.color, lw=0.4, alpha=style.FAINT)
         if layer:
-            steps, shown[bottom] = stability.median_track(layer)
+            steps, shown[bottom] = movement.median_track(layer)
             style.plot_percentiles(bottom, steps, shown[bottom], arm)
             axes[1, 0].set_ylabel(
                 f"input to the last sigmoids\nall units, {style.count(len(layer), 'seed')}"
@@ -269,7 +269,7 @@ def _draw_percentiles(figure: SubFigure, data: StudyData) -> None:
 
 def _units(data: StudyData) -> Figure:
     """Unit 0 of every seed: is the one that figure 1 shows typical?"""
-    by_arm = {arm: stability.tracks(data, arm, LAST, 0) for arm in ARMS}
+    by_arm = {arm: movement.tracks(data, arm, LAST, 0) for arm in ARMS}
     seeds = sorted({seed for by_seed in by_arm.values() for seed in by_seed})
     per_row = min(5, max(1, len(seeds)))
     rows = max(1, math.ceil(len(seeds) / per_row))
@@ -280,8 +280,8 @@ def _units(data: StudyData) -> Figure:
         ax = axes[2 * (place // per_row) + line, place % per_row]
         if seed in by_arm[experiment]:
             steps, values = by_arm[experiment][seed]
-            style.plot_percentiles(ax, steps, stability.smoothed(values), ARMS[experiment])
-            shown.append(stability.smoothed(values))
+            style.plot_percentiles(ax, steps, movement.smoothed(values), ARMS[experiment])
+            shown.append(movement.smoothed(values))
         if line == 0:
             ax.set_title(f"seed {seed}", fontweight="normal", fontsize=7.5, pad=3)
         if place % per_row == 0:
@@ -304,16 +304,16 @@ def _layers(data: StudyData) -> Figure:
     rows = {"width": "p85 - p15", "saturated": "saturated share", "grad_norm": "gradient norm"}
     figure = Figure(figsize=(style.WIDTH, 4.9), layout="constrained")
     axes = figure.subplots(len(rows), len(SITES), sharex=True, sharey="row")
-    pooled = load.select(data.traces, unit=None)
+    pooled = tables.select(data.traces, unit=None)
     pooled = pooled.assign(width=pooled["p85"] - pooled["p15"])
     for (line, name), (column, site) in product(enumerate(rows), enumerate(SITES)):
         ax = axes[line, column]
         for experiment, arm in ARMS.items():
-            part = load.select(pooled, experiment=experiment, site=site)
+            part = tables.select(pooled, experiment=experiment, site=site)
             wide = part.pivot(index="seed", columns="step", values=name).astype(float)
             wide = wide.dropna(axis=1)
             if wide.size:
-                wide[:] = stability.smoothed(wide.to_numpy())
+                wide[:] = movement.smoothed(wide.to_numpy())
             style.plot_curves(ax, wide, arm)
         if name == "grad_norm" and pooled[name].to_numpy(float).max(initial=0) > 0:
             ax.set_yscale("log")
@@ -340,7 +340,7 @@ def summary(data: StudyData) -> str:
     if data.traces.empty:
         return told
     relative, absolute = (
-        _cell(stability.movement_ratio(data, BN, BASELINE, LAST, None, relative=of_width))
+        _cell(movement.movement_ratio(data, BN, BASELINE, LAST, None, relative=of_width))
         for of_width in (True, False)
     )
     return (
@@ -364,9 +364,9 @@ def findings(data: StudyData) -> str:
                 f"{last:,} steps (mean of {style.count(len(wide), 'seed')}); steps to 95 %: "
                 f"{steps_to.shown(reached, last)} (median)."
             )
-    exact = load.curve(data, BN, statistics="population")
+    exact = tables.curve(data, BN, statistics="population")
     if exact.size:
-        change = 100 * (exact.iloc[:, -1] - load.curve(data, BN).iloc[:, -1])
+        change = 100 * (exact.iloc[:, -1] - tables.curve(data, BN).iloc[:, -1])
         lines.append(
             "- **Moving averages or Algorithm 2**: with Algorithm 2's population statistics the "
             f"accuracy at the end differs by {change.mean():+.2f} points on average, and by "
@@ -408,7 +408,7 @@ def _stability(data: StudyData) -> list[str]:
     starts = [start for start in STARTS if start < _last_step(data.traces)]
     table = {
         (site, start): [
-            stability.movement_ratio(data, BN, BASELINE, site, start=start, **kind)
+            movement.movement_ratio(data, BN, BASELINE, site, start=start, **kind)
             for kind in kinds.values()
         ]
         for site, start in product(reversed(SITES), starts)
@@ -438,8 +438,8 @@ def _stability(data: StudyData) -> list[str]:
 
 
 def _at_the_end(data: StudyData) -> list[str]:
-    pooled = load.select(data.traces, unit=None)
-    steps = sorted(set(pooled["step"].tolist()))[-stability.WINDOW :]
+    pooled = tables.select(data.traces, unit=None)
+    steps = sorted(set(pooled["step"].tolist()))[-movement.WINDOW :]
     ends = pooled.take(np.flatnonzero(np.isin(pooled["step"].to_numpy(), steps)))
     lines = [
         f"**At the end** (medians over seeds and the last {len(steps)} recorded mini-batches), "
@@ -449,7 +449,7 @@ def _at_the_end(data: StudyData) -> list[str]:
         "|---|---|---|---|---|",
     ]
     for (experiment, arm), site in product(ARMS.items(), SITES):
-        rows = load.select(ends, experiment=experiment, site=site)
+        rows = tables.select(ends, experiment=experiment, site=site)
         if len(rows):
             width, saturated, gradient = (
                 np.median(values.to_numpy(float))

@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from bn_repro.analysis import claims as c
-from bn_repro.analysis import grids, intervals, load, steps_to, style
+from bn_repro.analysis import grids, intervals, steps_to, style, tables
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.grids import Grid
 from bn_repro.analysis.intervals import Interval
-from bn_repro.analysis.load import StudyData
 from bn_repro.analysis.studies import fig1
 from bn_repro.analysis.studies.fig1 import ARMS, BASELINE, BN, CHANCE
+from bn_repro.analysis.tables import StudyData
 
 TITLE = "Figure 1, each arm at its own best learning rate"
 WHAT = (
@@ -64,7 +64,7 @@ def final_rate(data: StudyData, experiment: str) -> float:
 
 def finals(data: StudyData) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(baseline, BN) test accuracy at their own best rates, over common seeds and steps."""
-    a, b = (load.curve(grids.held_out(data, False, arm), arm, diverged=CHANCE) for arm in ARMS)
+    a, b = (tables.curve(grids.held_out(data, False, arm), arm, diverged=CHANCE) for arm in ARMS)
     seeds, steps = a.index.intersection(b.index), a.columns.intersection(b.columns)
     return a.loc[seeds, steps], b.loc[seeds, steps]
 

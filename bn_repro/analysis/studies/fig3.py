@@ -11,19 +11,12 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from bn_repro import paper
 from bn_repro.analysis import claims as c
-from bn_repro.analysis import failures, intervals, load, networks, rates, steps_to, style
+from bn_repro.analysis import failures, intervals, networks, rates, steps_to, style, tables
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.intervals import Interval
-from bn_repro.analysis.load import StudyData
-from bn_repro.analysis.networks import (
-    BN_BASELINE,
-    BN_SIGMOID,
-    BN_X5,
-    BN_X30,
-    INCEPTION,
-    NETWORKS,
-)
+from bn_repro.analysis.networks import BN_BASELINE, BN_SIGMOID, BN_X5, BN_X30, INCEPTION, NETWORKS
 from bn_repro.analysis.readme import table
+from bn_repro.analysis.tables import StudyData
 
 TITLE = "Figures 2 and 3: Inception with and without Batch Normalization, at proxy scale"
 WHAT = (
@@ -234,8 +227,8 @@ def draw_accuracy(ax: Axes, data: StudyData) -> Axes:
 def _mark_crossings(ax: Axes, data: StudyData, target: float) -> None:
     """Every seed's first step at the target as a tick, and each median as a large marker; of those
     that arrive together the later in ``NETWORKS`` lies smaller upon the earlier."""
-    tables = {arm: networks.curves(data, network) for network, arm in NETWORKS.items()}
-    steps = {arm: steps_to.at(wide, target) for arm, wide in tables.items() if wide.size}
+    drawn = {arm: networks.curves(data, network) for network, arm in NETWORKS.items()}
+    steps = {arm: steps_to.at(wide, target) for arm, wide in drawn.items() if wide.size}
     middles = {arm: float(np.median(found)) for arm, found in steps.items()}
     at = list(middles.values())
     for place, (arm, middle) in enumerate(middles.items()):
@@ -551,7 +544,7 @@ def _population(data: StudyData) -> str | None:
     gaps = []
     for network in (BN_BASELINE, BN_X5, BN_X30, BN_SIGMOID):
         runs, moving = networks.part(data, network), networks.curves(data, network)
-        exact = load.curve(runs, network.experiment, split="val", statistics="population")
+        exact = tables.curve(runs, network.experiment, split="val", statistics="population")
         for seed in exact.index.intersection(moving.index):
             gaps.append(100 * float(exact.loc[seed].iloc[-1] - moving.loc[seed].iloc[-1]))
     if not gaps:

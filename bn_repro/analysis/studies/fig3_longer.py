@@ -6,10 +6,10 @@ from matplotlib.figure import Figure
 
 from bn_repro.analysis import networks, rates, style
 from bn_repro.analysis.claims import Claim
-from bn_repro.analysis.load import StudyData
 from bn_repro.analysis.networks import BN_BASELINE, INCEPTION, NETWORKS
 from bn_repro.analysis.studies import fig3
 from bn_repro.analysis.studies.fig3 import targets
+from bn_repro.analysis.tables import StudyData
 
 __all__ = ["targets"]
 

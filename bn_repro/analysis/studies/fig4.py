@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 
 from bn_repro import paper
 from bn_repro.analysis import claims as c
-from bn_repro.analysis import ensembles, intervals, load, style
+from bn_repro.analysis import ensembles, intervals, style, tables
 from bn_repro.analysis.claims import Claim
-from bn_repro.analysis.load import KEY, Member, StudyData
 from bn_repro.analysis.readme import table
+from bn_repro.analysis.tables import KEY, Member, StudyData
 
 TITLE = "Figure 4: many crops, and an ensemble of six, at proxy scale"
 WHAT = (
@@ -119,7 +119,7 @@ def whole(data: StudyData, crops: int) -> dict[str, Any] | None:
 def _rows(data: StudyData, **which: Any) -> list[dict[str, Any]]:
     """Rows of evaluations by moving averages, "top1" and "top5" as errors."""
     frame = data.extra.reindex(columns=ensembles.COLUMNS)
-    rows: list[Any] = load.select(frame, statistics="moving", **which).to_dict("records")
+    rows: list[Any] = tables.select(frame, statistics="moving", **which).to_dict("records")
     return [row | {name: 1 - float(row[name]) for name in ("top1", "top5")} for row in rows]
 
 

@@ -13,11 +13,11 @@ from matplotlib.colors import FuncNorm, LogNorm
 from matplotlib.figure import Figure
 
 from bn_repro.analysis import claims as c
-from bn_repro.analysis import grids, intervals, load, steps_to, style
+from bn_repro.analysis import grids, intervals, steps_to, style, tables
 from bn_repro.analysis.claims import Claim, Verdict
 from bn_repro.analysis.grids import Grid
 from bn_repro.analysis.intervals import Interval
-from bn_repro.analysis.load import StudyData
+from bn_repro.analysis.tables import StudyData
 
 TITLE = "Higher learning rates, and less care about initialization"
 WHAT = (
@@ -87,7 +87,7 @@ def chosen(data: StudyData, experiment: str) -> tuple[int, int] | None:
 
 def finals(data: StudyData) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(baseline, BN) test accuracy at their best cells, over common fresh seeds and steps."""
-    a, b = (load.curve(grids.held_out(data, False, arm), arm, diverged=CHANCE) for arm in ARMS)
+    a, b = (tables.curve(grids.held_out(data, False, arm), arm, diverged=CHANCE) for arm in ARMS)
     seeds, at = a.index.intersection(b.index), a.columns.intersection(b.columns)
     return a.loc[seeds, at], b.loc[seeds, at]
 
@@ -319,7 +319,7 @@ def _outline(ax: Axes, inside: np.ndarray) -> None:
 
 
 def _diverged(data: StudyData, experiment: str, grid: Grid) -> np.ndarray:
-    lost = load.select(grids.held_out(data, True, experiment).runs, state="diverged")
+    lost = tables.select(grids.held_out(data, True, experiment).runs, state="diverged")
     where = set(zip(lost[RATE].tolist(), lost[STD].tolist(), strict=True))
     rates, scales = grid.axes
     return np.array([[(rate, scale) in where for scale in scales] for rate in rates])

@@ -1,0 +1,1 @@
+"""The commands: one module a script, and how errors are shown."""

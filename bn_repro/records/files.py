@@ -1,0 +1,95 @@
+"""Files that a reader meets whole (written atomically, read as JSON objects), and a run's lock."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from bn_repro.records import paths
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write ``path`` so that a reader, or a crash at any moment, meets the old file or the new."""
+    partial = path.with_name(f".{path.name}.partial")
+    with open(partial, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write ``value`` as JSON, atomically."""
+    write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in the file at ``path``, or None where there is no file."""
+    try:
+        value = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not JSON ({error}); start over with force=true") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: not an object; start over with force=true")
+    return value
+
+
+def ensure_writable(directory: Path) -> None:
+    """ValueError where the run in ``directory`` could not be written."""
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        paths.lock_file(directory).touch()
+        if directory.exists() and not directory.is_dir():
+            raise FileExistsError(None, f"{directory.name} is a file")
+    except OSError as error:
+        raise ValueError(
+            f"runs: cannot write to {directory.parent} ({error.strerror}); "
+            f"give a writable folder with runs=..."
+        ) from error
+
+
+@contextmanager
+def lock_or_refuse(directory: Path) -> Iterator[None]:
+    """Hold the lock of the run in ``directory``; ValueError where another process trains it."""
+    lock = FileLock(paths.lock_file(directory))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(
+            f"{directory}: another process is training this run; stop it, or wait for its end"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def archive_run(directory: Path, say: Callable[[str], None] = print) -> None:
+    """Move a run out of the way, under a name that tells when; nothing is ever deleted.
+
+    The caller holds the run's lock.
+    """
+    if not directory.exists():
+        return
+    name = aside = directory.with_name(f"{directory.name}.{time.strftime('%Y%m%d-%H%M%S')}")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = name.with_name(f"{name.name}-{number}")
+    shutil.move(directory, aside)
+    say(f"{directory}: the run before was moved to {aside.name}")

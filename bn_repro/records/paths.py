@@ -1,0 +1,43 @@
+"""The names in a run directory, of files and of the split followed, and where it lies.
+
+A run is ``<runs>/<experiment>-<id>/seed<k>/``; the lock that keeps two processes from one run is a
+sibling of the directory, so that it outlives a directory that is moved aside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from pathlib import Path
+
+CONFIG = "config.yaml"
+MANIFEST = "manifest.json"
+STATUS = "status.json"
+METRICS = "metrics.jsonl"
+TRACES = "traces.jsonl"
+TIMING = "timing.jsonl"
+CHECKPOINTS = "checkpoints"
+TRACEBACK = "traceback.txt"
+EVALUATION = "evaluation.jsonl"
+PREDICTIONS = "predictions"
+PUBLISHED = "published.json"
+"""What W&B has been sent of a run; no part of its records."""
+
+
+def monitored_split(splits: Container[str]) -> str:
+    """The split that a run is followed on, and judged by: val where there is one, or else test."""
+    return "val" if "val" in splits else "test"
+
+
+def run_directory(runs: str | Path, experiment: str, run_id: str, seed: int) -> Path:
+    """``<runs>/<experiment>-<id>/seed<k>``; the experiment's slash makes a folder per family."""
+    return Path(runs) / f"{experiment}-{run_id}" / f"seed{seed}"
+
+
+def lock_file(directory: Path) -> Path:
+    """The lock of the run in ``directory``."""
+    return directory.with_name(directory.name + ".lock")
+
+
+def predictions_file(directory: Path, crops: int, statistics: str) -> Path:
+    """Where an evaluation's class probabilities are: ``predictions/144-moving.npz``."""
+    return directory / PREDICTIONS / f"{crops}-{statistics}.npz"

@@ -1,0 +1,1 @@
+"""Many runs: a study's blocks expanded, scheduled, shown. Only the children import torch."""

@@ -1,0 +1,158 @@
+"""A crew of jobs, by submitit: a SLURM cluster's, or local processes that stand in for one.
+
+A job preempted by its cluster, or out of time, saves its state, queues itself again and goes on.
+Its machine may have what this one has not, a GPU for one, so a run that cannot train there fails
+in its job.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from bn_repro.config.identity import directory_of
+from bn_repro.config.schema import Config
+from bn_repro.records.files import ensure_writable
+from bn_repro.records.reader import Outcome
+from bn_repro.records.recorder import mark_as_lost
+from bn_repro.sweep import status
+from bn_repro.sweep.local import ignore_interrupts, side_by_side
+from bn_repro.sweep.scheduler import LOST, Worker, failed_before
+from bn_repro.sweep.study import PlannedRun
+from bn_repro.training.stop_signal import StopFlag
+
+PREEMPTION = "SIGUSR2"
+"""What submitit has a cluster send before it takes the machine away."""
+
+
+@dataclass(frozen=True)
+class SlurmExecutor:
+    """A crew on ``cluster``, ``slurm`` or ``local``; submitit's own files lie in ``folder``.
+
+    ``common`` and ``special`` are parameters of submitit, the second ones of this cluster alone.
+    """
+
+    cluster: str
+    folder: str
+    jobs: int | None = None
+    max_num_timeout: int = 0
+    common: Mapping[str, Any] = field(default_factory=dict)
+    special: Mapping[str, Any] = field(default_factory=dict)
+
+    def preflight(self, configs: Sequence[Config]) -> None:
+        """ValueError for the first of ``configs`` that no machine could train."""
+        from bn_repro.training.build import check  # torch
+
+        for config in configs:
+            check(config)
+            ensure_writable(directory_of(config))
+
+    def room(self, run: PlannedRun, busy: int) -> bool:
+        """A cluster queues what it has no room for; here ``jobs`` run at a time, one to a core.
+
+        submitit shows a local job the first ``gpus_per_node`` GPUs, each job the same ones.
+        """
+        if self.cluster != "local":
+            return True
+        on_gpus = self.common.get("gpus_per_node", 0) > 0
+        here = 1 if on_gpus else side_by_side(replace(run.config, device="cpu"))
+        return busy < (self.jobs or here)
+
+    def start(self, runs: Sequence[PlannedRun], busy: Sequence[Worker]) -> Sequence[Worker]:
+        """Submit the runs together: on SLURM one array. ValueError for what submitit refuses."""
+        import submitit  # of an extra
+        from submitit.core.utils import FailedJobError
+
+        try:
+            own = {f"{self.cluster}_max_num_timeout": self.max_num_timeout}
+            executor = submitit.AutoExecutor(self.folder, cluster=self.cluster, **own)
+            special = {f"{self.cluster}_{key}": value for key, value in self.special.items()}
+            executor.update_parameters(**self.common, **special)
+            with ignore_interrupts(), executor.batch():
+                training = Training(tuple(sys.argv))
+                jobs = [executor.submit(training, run.config) for run in runs]
+        except (NameError, AssertionError, RuntimeError, FailedJobError) as e:
+            raise ValueError(f"hydra/launcher: submitit: {str(e).splitlines()[0]}") from e
+        return [Job(run, job, self.cluster) for run, job in zip(runs, jobs, strict=True)]
+
+    def wait(self, workers: Sequence[Worker]) -> None:
+        """A moment; a cluster's shared disk is asked less often."""
+        time.sleep(0.5 if self.cluster == "local" else 5.0)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a job does: one run; submitit calls ``checkpoint`` when it queues the job again."""
+
+    command: tuple[str, ...]
+    """The command line that the run was asked for by; its manifest keeps it."""
+
+    def __call__(self, config: Config) -> Outcome:
+        """Bring the run to its end, or to where the cluster wants it stopped."""
+        from bn_repro.training.run import run  # torch, in the job
+
+        sys.argv[:] = self.command
+        stop = StopFlag()
+        outcome = run(config, stop=stop)
+        if outcome.state == "preempted" and stop.name == PREEMPTION:
+            signal.raise_signal(getattr(signal, PREEMPTION))  # submitit's own handler queues it
+        if outcome.state == "failed":
+            raise RuntimeError(outcome.error)  # else the cluster would call the job completed
+        return outcome
+
+    def checkpoint(self, config: Config) -> Any:
+        """The same again: the run goes on from its own checkpoint."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self, config)
+
+
+class Job:
+    """A run that submitit has sent away; its progress is read from its directory."""
+
+    def __init__(self, run: PlannedRun, job: Any, cluster: str) -> None:
+        self.run, self.job, self.cluster = run, job, cluster
+        self.seen: dict[str, Any] = {}
+
+    def listen(self) -> None:
+        """Look into the run's directory, once the job is at work there."""
+        now = status.look(self.run.directory)
+        if now.state == "running":
+            self.seen = {"step": now.step, "top1": now.top1}
+
+    def stop(self) -> None:
+        """Take the job back; at work, it saves its state."""
+        if self.cluster == "local":  # submitit's own way gives it a second
+            os.kill(int(self.job.job_id), signal.SIGTERM)
+        else:
+            self.job.cancel(check=False)
+
+    def over(self) -> bool:
+        """Whether the job has ended, and is not merely queued again."""
+        return self.job.done()
+
+    def outcome(self, stopping: bool) -> Outcome:
+        """What it returned; or how it was lost."""
+        from submitit.core.utils import FailedJobError, UncompletedJobError
+
+        # submitit waits a while for a result; of a job that was taken back there may be none.
+        missing = not self.job.paths.result_pickle.exists()
+        if missing and stopping:
+            return Outcome("preempted", status.look(self.run.directory).step, 0.0)
+        reason = f"{LOST}: job {self.job.job_id} left no result; see {self.job.paths.stderr}"
+        if missing and self.cluster == "local":
+            return mark_as_lost(self.run.directory, reason)
+        try:
+            return self.job.result()
+        except FailedJobError as error:  # the run has said why; or submitit's traceback does
+            told = [line for line in str(error).splitlines() if re.match(r"[\w.]+: ", line)]
+            said = failed_before([self.run]).get(self.run.directory)
+            return said or mark_as_lost(self.run.directory, told[-1] if told else reason)
+        except UncompletedJobError:
+            return mark_as_lost(self.run.directory, reason)

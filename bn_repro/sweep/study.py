@@ -1,0 +1,217 @@
+"""A study's blocks as the runs that they stand for.
+
+A block is a grid, ``{experiment: [...], seed: [...], <key>: [...]}``; a study is the union of its
+blocks. A value ``{best_of: <block>}`` stands for the value of its key in the setting of an earlier
+block with the highest mean accuracy, per experiment: a rate chosen on held-out images, say. Keys of
+one block that are so given are chosen together.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from bn_repro.config.compose import compose
+from bn_repro.config.identity import directory_of, run_id
+from bn_repro.config.schema import Config, StudyConfig
+from bn_repro.records.reader import finished
+
+NOT_KEYS = ("name",)
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run of a study or a sweep: its configuration, and what was varied to make it."""
+
+    config: Config
+    varied: dict[str, Any]
+    common: frozenset[str] = frozenset()
+    """The keys varied that all runs of its block share, and that no title needs."""
+
+    @cached_property
+    def key(self) -> tuple[str, str, int]:
+        """(experiment, id, seed)."""
+        return self.config.experiment, run_id(self.config), self.config.seed
+
+    @cached_property
+    def directory(self) -> Path:
+        """Its run directory."""
+        return directory_of(self.config)
+
+    @property
+    def title(self) -> str:
+        """``mnist/bn optimizer.lr=0.3 seed 4``."""
+        told = (item for item in self.varied.items() if item[0] not in self.common)
+        varied = "".join(f" {key}={value}" for key, value in told)
+        return f"{self.config.experiment}{varied} seed {self.config.seed}"
+
+
+class WaitingForBlock(Exception):
+    """A block waits for the runs of an earlier one."""
+
+
+Accuracy = Callable[[PlannedRun], float | None]
+"""The final accuracy of a finished run (0 where it diverged); None while it is not finished."""
+
+
+def expand(
+    study: StudyConfig, words: Sequence[str], accuracy: Accuracy
+) -> tuple[list[PlannedRun], bool]:
+    """The runs of ``study`` that are known by now, and whether these are all of them.
+
+    ``words`` are the user's own overrides, which hold for every run. A run that two blocks name is
+    one run. Raises ValueError for a block that is not a grid, and for a word that a block sweeps.
+    """
+    if study.scale is not None and not any(word.startswith("scale=") for word in words):
+        words = [*words, f"scale={study.scale}"]
+    listed = max((len(b.get("seed", [])) for b in study.blocks if isinstance(b, dict)), default=0)
+    if study.seeds is not None and study.seeds > listed:
+        raise ValueError(
+            f"study.seeds: {study.seeds} of the {listed} that study {study.name} lists"
+        )
+    own = {word.lstrip("+~").split("=", 1)[0] for word in words}
+    blocks: dict[str, list[PlannedRun]] = {}
+    known: dict[tuple[str, str, int], float | None] = {}
+
+    def once(run: PlannedRun) -> float | None:
+        """Its accuracy: a rate is chosen for each seed anew, from the same runs."""
+        if run.key not in known:
+            known[run.key] = accuracy(run)
+        return known[run.key]
+
+    for number, block in enumerate(study.blocks):
+        if not isinstance(block, dict) or "experiment" not in block:
+            raise ValueError(f"study {study.name}: block {number + 1} needs an experiment: [...]")
+        name = block.get("name", f"block {number + 1}")
+        swept = {key: values for key, values in block.items() if key not in NOT_KEYS}
+        for key, values in swept.items():
+            if key in own:
+                hint = "study.seeds=N takes the first N" if key == "seed" else "leave it out"
+                raise ValueError(f"{key}: study {study.name} sweeps this key itself; {hint}")
+            if not isinstance(values, list | dict) or not values:
+                raise ValueError(f"study {study.name}, {name}: {key} must be a list of values")
+        if "seed" in swept:
+            swept["seed"] = swept["seed"][: _seeds(study, words)]
+        if "scale=smoke" in words:
+            swept = {key: _ends(key, values) for key, values in swept.items()}
+        try:
+            blocks[name] = list(_grid(study.name, swept, blocks, words, once))
+        except WaitingForBlock:
+            return _union(blocks), False
+    return _union(blocks), True
+
+
+def _seeds(study: StudyConfig, words: Sequence[str]) -> int | None:
+    return 1 if "scale=smoke" in words and study.seeds is None else study.seeds
+
+
+def _ends(key: str, values: Any) -> Any:
+    """The first and the last of a list of values: a grid small enough to try in seconds."""
+    whole = key in ("experiment", "seed") or not isinstance(values, list) or len(values) < 3
+    return values if whole else [values[0], values[-1]]
+
+
+def _grid(
+    study: str,
+    swept: dict[str, Any],
+    blocks: dict[str, list[PlannedRun]],
+    words: Sequence[str],
+    accuracy: Accuracy,
+) -> Iterator[PlannedRun]:
+    fixed = {key: values for key, values in swept.items() if isinstance(values, list)}
+    common = frozenset(key for key, values in fixed.items() if len(values) == 1)
+    for values in itertools.product(*fixed.values()):
+        point = dict(zip(fixed, values, strict=True))
+        chosen: dict[str, list[str]] = {}
+        for key, rule in swept.items():
+            if isinstance(rule, dict):
+                block = rule.get("best_of", "")
+                if block not in blocks:
+                    raise ValueError(f"study {study}: {key}: best_of: no block {block!r} before it")
+                chosen.setdefault(block, []).append(key)
+        for block, keys in chosen.items():
+            point |= _best(keys, point, blocks[block], accuracy)
+        varied = {key: v for key, v in point.items() if key not in ("experiment", "seed")}
+        made = [f"{key}={_word(v)}" for key, v in point.items() if key != "seed"]
+        others = [word for word in words if not word.startswith("study")]
+        config = _composed((*made, *others))
+        if "seed" in point:
+            config = replace(config, seed=point["seed"])
+        if study:  # a tag, by which a dashboard finds the study's runs
+            tags = [*config.wandb.tags, study]
+            config = replace(config, wandb=replace(config.wandb, tags=tags))
+        yield PlannedRun(config, varied, common)
+
+
+@lru_cache(maxsize=4096)
+def _composed(words: tuple[str, ...]) -> Config:
+    """A composition takes a twentieth of a second: one for all seeds, and for all looks at a study
+    whose later blocks wait for its earlier ones."""
+    return compose(words)
+
+
+def _best(
+    keys: list[str], point: dict[str, Any], tried: list[PlannedRun], accuracy: Accuracy
+) -> dict[str, Any]:
+    """The values of ``keys`` with the best mean accuracy among runs that else match ``point``."""
+    found: dict[tuple[Any, ...], list[float]] = {}
+    for run in tried:
+        setting = {"experiment": run.config.experiment, **run.varied}
+        shared = (set(setting) & set(point)) - {*keys, "seed"}
+        if all(setting[k] == point[k] for k in shared):
+            top1 = accuracy(run)
+            if top1 is None:
+                raise WaitingForBlock
+            found.setdefault(tuple(setting[k] for k in keys), []).append(top1)
+    if not found:
+        raise ValueError(f"best_of: no run of that block matches {point}")
+    return dict(zip(keys, max(found, key=lambda values: fmean(found[values])), strict=True))
+
+
+def _word(value: Any) -> str:
+    """A value as Hydra's command line reads it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return "[" + ",".join(map(_word, value)) + "]"
+    if isinstance(value, str) and not re.fullmatch(r"[\w./+-]+", value):
+        return "'" + value.replace("'", "\\'") + "'"
+    return str(value)
+
+
+def _union(blocks: dict[str, list[PlannedRun]]) -> list[PlannedRun]:
+    runs = list({run.key: run for runs in blocks.values() for run in runs}.values())
+    count = Counter(run.title for run in runs)
+    return [replace(run, common=frozenset()) if count[run.title] > 1 else run for run in runs]
+
+
+def accuracy_of(run: PlannedRun) -> float | None:
+    """The final accuracy of a finished run, from its directory."""
+    done = finished(run.directory)
+    if done is None:
+        return None
+    return 0.0 if done.state == "diverged" else done.top1
+
+
+def committed_accuracy(table: Path) -> Accuracy:
+    """As :func:`accuracy_of`; where there is no run directory, from a committed ``runs.csv``."""
+    rows: dict[tuple[str, str, int], float] = {}
+    if table.exists():
+        with open(table, newline="") as file:
+            for row in csv.DictReader(file):
+                top1 = 0.0 if row["state"] == "diverged" else float(row["final_top1"] or 0)
+                rows[row["experiment"], row["id"], int(row["seed"])] = top1
+
+    def accuracy(run: PlannedRun) -> float | None:
+        found = accuracy_of(run)
+        return rows.get(run.key) if found is None else found
+
+    return accuracy

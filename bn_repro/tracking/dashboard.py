@@ -1,0 +1,236 @@
+"""Figures 1 to 4 as a report in W&B, or any runs by their tags; each panel names logged series.
+
+The runs of a study are found by its tag and their scale's, and drawn by arm (``variation.arm_of``):
+what was trained otherwise, and bears the same tag, is a line of its own and mixes into no other.
+``wandb-workspaces`` builds and saves the report; there it can be changed like any other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+from bn_repro import paper
+from bn_repro.analysis.studies import module_of
+from bn_repro.config.identity import USUAL_SCALE, at_scale
+from bn_repro.config.schema import Config
+from bn_repro.tracking.keys import evaluation_key, steps_key
+
+LAST_SIGMOID = [f"trace/hidden3/unit/{p}" for p in ("p15", "p50", "p85")]
+INPUTS = tuple(1.25 * end for end in paper.FIGURE1_INPUTS)
+"""The paper's axis is a little too short for our percentiles."""
+FAILING = ("imagenet/inception_x5", "imagenet/inception_sigmoid")
+"""The networks that section 4.2.2 says fail without BN; the others are in the paper's Figure 3."""
+REPORTS = {
+    "fig1": "figure1",
+    "fig1_rates": "figure1_rates",
+    "fig3": "figure3",
+    "fig4": "figure4",
+}
+"""The figure that each study's own report shows here."""
+SEEDS = 10
+"""As many of a network are looked for; the study lists three."""
+LINES = 100
+"""So many arms a panel draws; W&B by itself leaves out all but ten."""
+LINE_OF_ARM = (
+    "A line is an arm: the mean of its seeds, and the range from the lowest to the highest."
+)
+PLAIN = re.compile(r"[^='\"\\]+")
+"""A tag that the library finds: it reads filters as text, in which these have a meaning."""
+
+
+def save(config: Config) -> str:
+    """Save the report in the project; its address.
+
+    With a study or with tags it shows the runs that bear one of them, else Figures 1 to 4. Raises
+    ValueError where library or login is missing, or for a tag that cannot be looked for.
+    """
+    import wandb
+
+    report_type = _library().Report
+    tags = [*([config.study.name] if config.study.name else []), *config.wandb.tags]
+    for tag in tags:
+        if not PLAIN.fullmatch(tag):
+            raise ValueError(f"wandb.tags: a dashboard cannot look for {tag}; give a plain word")
+    if tags:
+        title, content = f"Runs tagged {' or '.join(tags)}", own(tags, config.study.name)
+        description = "Every arm of these runs, an experiment with what was varied in it."
+    else:
+        title, content = "Batch Normalization, reproduced", figures(config.scale)
+        description = "Figures 1 to 4 of Ioffe & Szegedy 2015, from the runs of this project."
+    wandb.setup(wandb.Settings(silent=True))  # its address is all there is to say
+    if not wandb.login(prompt=False, verify=False):
+        raise ValueError("wandb: no API key; log in with: wandb login")
+    try:
+        made = report_type(
+            entity=config.wandb.entity or wandb.Api().default_entity,
+            project=config.wandb.project,
+            title=title,
+            description=description,
+            width="fluid",
+            blocks=content,
+        )
+        return made.save().url
+    except Exception as error:
+        line = next(iter(str(error).splitlines()), type(error).__name__)
+        raise OSError(f"wandb: {line}; the report was not saved") from error
+
+
+def _library() -> Any:
+    try:
+        import wandb_workspaces.reports.v2 as reports
+    except ImportError as error:
+        raise ValueError(
+            "wandb-workspaces, which builds the dashboard, is not installed; "
+            "pip install -e '.[dashboard]'"
+        ) from error
+    return reports
+
+
+def runset(name: str, job: str, *tags: Sequence[str], **among: Sequence[str]) -> Any:
+    """The runs of a job type (``train``, ``report``) that bear one tag of each of ``tags``, and
+    whose ``Group`` (an experiment, or a report's study) or ``Name`` is ``among`` those given."""
+    words = [f"Metric('JobType') == '{job}'", *(f"Tags() in {[*some]}" for some in tags)]
+    words += [f"Metric('{key}') in {[*values]}" for key, values in among.items()]
+    return _library().Runset(name=name, filters=" and ".join(words))
+
+
+def grid(runs: Any, *panels: Any) -> Any:
+    """Panels on some runs."""
+    return _library().PanelGrid(runsets=[runs], panels=list(panels))
+
+
+def curve(title: str, y: list[str], **options: Any) -> Any:
+    """Series against the training step, a line to each arm."""
+    return lines(title, y, **_by_arm(), **options)
+
+
+def lines(title: str, y: list[str], **options: Any) -> Any:
+    """Series against the training step, a line to each run."""
+    return _library().LinePlot(title=title, x="step", y=y, title_x="step", **options)
+
+
+def bars(title: str, metrics: list[str]) -> Any:
+    """Numbers of the runs' summaries, a bar to each arm."""
+    return _library().BarPlot(title=title, metrics=metrics, max_bars_to_show=LINES, **_by_arm())
+
+
+def _by_arm() -> dict[str, Any]:
+    return {
+        "groupby": _library().Config("arm"),
+        "groupby_aggfunc": "mean",
+        "groupby_rangefunc": "minmax",
+        "max_runs_to_show": LINES,
+    }
+
+
+def figures(scale: str = "default") -> list[Any]:
+    """What the report on Figures 1 to 4 holds, from top to bottom; runs of ``scale`` alone."""
+    wr = _library()
+
+    def of(family: str) -> list[str]:
+        return [USUAL_SCALE[family] if scale == "default" else scale]
+
+    def inputs(title: str, experiment: str) -> Any:
+        one = f"{at_scale(experiment, scale)} seed 0"
+        panel = lines(title, LAST_SIGMOID, title_y="input", range_y=INPUTS)
+        return grid(runset(one, "train", ["fig1"], of("mnist"), Name=[one]), panel)
+
+    def networks(name: str, **among: Sequence[str]) -> Any:
+        return runset(name, "train", ["fig3"], of("imagenet"), **among)
+
+    # By name: the study has Inception from other initial weights too, as an arm of its own.
+    of_figure3 = [
+        f"{at_scale(experiment, scale)} seed {seed}"
+        for experiment, seed in product(paper.FIGURE3, range(SEEDS))
+    ]
+
+    return [
+        wr.P(LINE_OF_ARM),
+        wr.H2("Figure 1: MNIST (section 4.1)"),
+        wr.P("(a) With BN the test accuracy rises faster, and higher."),
+        grid(
+            runset("study fig1", "train", ["fig1"], of("mnist")),
+            curve("(a) test accuracy", ["test/top1"], range_y=paper.FIGURE1_ACCURACY),
+            curve("(a) training loss", ["train/loss"]),
+        ),
+        wr.P(
+            "(b, c) The 15th, 50th and 85th percentile of the input of one last sigmoid in a run, "
+            "as in the paper: a unit's way differs from seed to seed, and a mean would hide it."
+        ),
+        inputs("(b) without BN", "mnist/baseline"),
+        inputs("(c) with BN", "mnist/bn"),
+        wr.H2("Figures 2 and 3: ImageNet, single crop (section 4.2.2)"),
+        wr.P(
+            "Accuracy against steps; then the best of each network, and its steps to a target: the "
+            "mean of the seeds that get there, and no bar where none does."
+        ),
+        grid(
+            networks("the networks of Figure 3", Name=of_figure3),
+            curve("Figure 2: validation accuracy", ["val/top1"]),
+            bars("Figure 3: maximum accuracy", ["best_top1"]),
+            bars(
+                "Figure 3: steps to an accuracy",
+                [steps_key(target) for target in (0.05, 0.1, 0.2, paper.FIGURE3_TARGET)],
+            ),
+        ),
+        wr.P("Without BN, at 5 times the rate or with sigmoids."),
+        grid(
+            networks("the networks that fail", Group=FAILING),
+            curve("Section 4.2.2: validation accuracy", ["val/top1"]),
+            curve("Section 4.2.2: training loss", ["train/loss"]),
+        ),
+        wr.H2("Figure 4: several crops (section 4.2.3)"),
+        wr.P(
+            "BN-x30 and the six networks made from it, as scripts/evaluate.py study=fig4 measured; "
+            "the ensemble is in the study's report."
+        ),
+        grid(
+            runset("study fig4", "train", ["fig4"], of("imagenet")),
+            *(
+                bars(
+                    f"{name} accuracy by 1 crop and by 144",
+                    [evaluation_key(n, "moving", metric) for n in (1, 144)],
+                )
+                for name, metric in (("top-1", "top1"), ("top-5", "top5"))
+            ),
+        ),
+        wr.H2("What came out"),
+        wr.P("Each study's own figure and verdicts, as scripts/report.py wandb=online sent them."),
+        grid(
+            runset("reports", "report", Group=[at_scale(study, scale) for study in REPORTS]),
+            wr.WeavePanelSummaryTable(table_name="tables/claims"),
+            *(
+                wr.MediaBrowser(title=study, media_keys=[f"figures/{figure}"], num_columns=1)
+                for study, figure in REPORTS.items()
+            ),
+        ),
+    ]
+
+
+def own(tags: Sequence[str], study: str = "") -> list[Any]:
+    """What the report on runs with one of these tags holds; a study's has its figures too."""
+    wr = _library()
+    shown = getattr(module_of(study), "CAPTIONS", {}) if study else {}
+    return [
+        wr.P(LINE_OF_ARM),
+        grid(
+            runset(" or ".join(tags), "train", tags),
+            curve("accuracy, on val or else on test", ["test/top1", "val/top1"]),
+            curve("training loss", ["train/loss"]),
+            bars("accuracy at the end", ["final_top1"]),
+            bars("steps to an accuracy", [steps_key(target) for target in (0.2, 0.5, 0.9, 0.95)]),
+        ),
+        wr.H2("What came out"),
+        wr.P("Figures and verdicts, as scripts/report.py wandb=online sent them."),
+        grid(
+            runset("reports", "report", tags),
+            wr.WeavePanelSummaryTable(table_name="tables/claims"),
+            *(
+                wr.MediaBrowser(title=figure, media_keys=[f"figures/{figure}"], num_columns=1)
+                for figure in shown
+            ),
+        ),
+    ]

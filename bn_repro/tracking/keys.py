@@ -1,0 +1,96 @@
+"""What a dashboard shows of a run's records: the names of its series, its history, its summary."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from bn_repro import paper
+from bn_repro.records import paths
+
+Row = Mapping[str, Any]
+USUAL = {"train": "batch"}
+"""The statistics that a split's plain name stands for; of the other splits, the moving averages."""
+TARGETS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, paper.FIGURE3_TARGET, 0.8, 0.9, 0.95, 0.97)
+"""The accuracies to which a summary counts the steps, of those reached."""
+
+
+def values_of(row: Row) -> dict[str, float]:
+    """The W&B keys of a row of metrics, traces or timing; a number that is not finite has none.
+
+    ``train/loss``, ``test/top1``, ``test_population/top1``; ``trace/hidden3/unit/p50`` and
+    ``trace/hidden3/layer/p50``; ``timing/examples_per_second``. A dot, which W&B takes for a part
+    of a path, becomes an underscore: ``trace/4a_3x3/unit/p50``.
+    """
+    if "site" in row:
+        site = str(row["site"]).replace(".", "_")
+        prefix = f"trace/{site}/{'layer' if row['unit'] is None else 'unit'}"
+    elif "split" in row:
+        split, statistics = row["split"], row["statistics"]
+        prefix = split if statistics == USUAL.get(split, "moving") else f"{split}_{statistics}"
+    else:
+        prefix = "timing"
+    aside = ("step", "site", "unit", "split", "statistics")
+    return {f"{prefix}/{k}": v for k, v in row.items() if k not in aside and v is not None}
+
+
+def rows_of(directory: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a run's records, all files together, in the order of their steps."""
+    files = (read(directory / name) for name in (paths.TRACES, paths.METRICS, paths.TIMING))
+    return heapq.merge(*files, key=lambda row: row["step"])
+
+
+def history(directory: Path) -> Iterator[tuple[int, dict[str, float]]]:
+    """What W&B is to show of a run: each step once, with all of its values."""
+    for step, rows in groupby(rows_of(directory), key=lambda row: row["step"]):
+        yield step, {key: value for row in rows for key, value in values_of(row).items()}
+
+
+def summary_of(directory: Path) -> dict[str, Any]:
+    """How a run stands: state, step and seconds, final and best accuracy, steps to :data:`TARGETS`,
+    and its later evaluations as ``evaluation/144_moving/top1``.
+
+    The accuracy is by moving averages, on the split that the run is followed on: val, or else test.
+    """
+    path = directory / paths.STATUS
+    status = json.loads(path.read_text()) if path.exists() else {}
+    found: dict[str, Any] = {key: status.get(key) for key in ("state", "step", "seconds")}
+    evaluated = [r for r in read(directory / paths.METRICS) if r["statistics"] == "moving"]
+    followed = paths.monitored_split({r["split"] for r in evaluated})
+    curve = [(r["step"], r["top1"]) for r in evaluated if r["split"] == followed]
+    reached = [(step, top1) for step, top1 in curve if top1 is not None]
+    if reached:
+        found["final_top1"] = curve[-1][1]
+        found["best_step"], found["best_top1"] = max(reached, key=lambda point: point[1])
+    for target in TARGETS:
+        steps = [step for step, top1 in reached if top1 >= target]
+        found |= {steps_key(target): step for step in steps[:1]}
+    for row in read(directory / paths.EVALUATION):
+        numbers = {k: v for k, v in row.items() if k in ("loss", "top1", "top5")}
+        found |= {evaluation_key(row["crops"], row["statistics"], k): v for k, v in numbers.items()}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def steps_key(target: float) -> str:
+    """``steps_to_90_percent``, ``steps_to_72_2_percent``."""
+    return f"steps_to_{100 * target:.3g}_percent".replace(".", "_")
+
+
+def evaluation_key(crops: int, statistics: str, metric: str) -> str:
+    """``evaluation/144_moving/top1``."""
+    return f"evaluation/{crops}_{statistics}/{metric}"
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a JSON-lines file; none where there is no file."""
+    try:
+        with open(path) as file:
+            yield from map(json.loads, file)
+    except FileNotFoundError:
+        return
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error}); start over with force=true") from error

@@ -1,0 +1,115 @@
+"""How the input of a nonlinearity is distributed, as numbers (Figures 1b and 1c).
+
+The loop wraps single steps in :func:`record_activations`; otherwise the network has no hook.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+PERCENTILES = (0.15, 0.50, 0.85)
+UNIT = 0
+"""The "typical activation": the first unit, chosen before any run."""
+SATURATED = 4.0
+"""|x| beyond which a sigmoid's slope is under 7.1 % of its greatest."""
+SATURATED_TANH = SATURATED / 2
+"""The same for tanh(x) = 2 sigmoid(2x) - 1."""
+POOLED = 1 << 16
+"""At most so many values, evenly spaced, stand for a layer's percentiles."""
+
+Row = dict[str, float | int | str | None]
+
+
+def is_trace_step(step: int, *, every: int, dense: int) -> bool:
+    """Whether ``step`` is traced: 18 steps a decade up to ``dense``, then every ``every``-th."""
+    if step <= dense:
+        return step % max(1, 10 ** math.floor(math.log10(step)) // 2) == 0
+    return every > 0 and step % every == 0
+
+
+@contextmanager
+def record_activations(sites: Mapping[str, nn.Module]) -> Iterator[ActivationRecorder]:
+    """Listen to the inputs of ``sites`` during one forward and backward pass."""
+    taken = ActivationRecorder()
+    handles = [
+        module.register_forward_pre_hook(taken.listener(name)) for name, module in sites.items()
+    ]
+    try:
+        yield taken
+    finally:
+        for handle in handles:
+            handle.remove()
+        taken.inputs.clear()
+
+
+class ActivationRecorder:
+    """The inputs met while listening; :meth:`rows` turns them into numbers."""
+
+    def __init__(self) -> None:
+        self.inputs: dict[str, torch.Tensor] = {}
+        self.saturated: dict[str, float] = {}
+
+    def listener(self, name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
+        """A forward pre-hook that keeps the input of site ``name``, and later its gradient."""
+
+        def hear(module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+            x = arguments[0]
+            if x.requires_grad:
+                x.retain_grad()
+            self.inputs[name] = x
+            self.saturated[name] = SATURATED_TANH if isinstance(module, nn.Tanh) else SATURATED
+
+        return hear
+
+    @torch.no_grad()
+    def rows(self, step: int) -> list[Row]:
+        """Two rows a site: the unit :data:`UNIT` (a feature map of a convolution), and the layer.
+
+        ``p15, p50, p85``, ``mean``, ``std`` (of the mini-batch, biased), ``saturated`` (fraction
+        with |x| > 4; of a tanh, 2) and ``grad_norm`` (of the loss with respect to these inputs).
+        """
+        rows: list[Row] = []
+        for site, x in self.inputs.items():
+            gradient = torch.zeros_like(x) if x.grad is None else x.grad
+            for unit, part, slope in (
+                (UNIT, x[:, UNIT], gradient[:, UNIT]),
+                (None, x, gradient),
+            ):
+                found = _describe(part, slope, self.saturated[site])
+                rows.append({"step": step, "site": site, "unit": unit, **found})
+        return rows
+
+
+def _describe(x: torch.Tensor, gradient: torch.Tensor, saturated: float) -> dict[str, float]:
+    x = x.detach().float().flatten()
+    stride = -(-x.numel() // POOLED)
+    while any(stride % p == 0 for p in (2, 3, 5, 7)) and stride > 1:
+        stride += 1  # else it would visit a few columns of a feature map, over and over
+    some = x[::stride]
+    low, middle, high = torch.quantile(some, x.new_tensor(PERCENTILES)).tolist()
+    return {
+        "p15": low,
+        "p50": middle,
+        "p85": high,
+        "mean": x.mean().item(),
+        "std": x.std(correction=0).item(),
+        "saturated": (x.abs() > saturated).float().mean().item(),
+        "grad_norm": gradient.float().norm().item(),
+    }
+
+
+def sites_of(model: nn.Module, names: list[str] | None) -> dict[str, nn.Module]:
+    """The nonlinearities to trace."""
+    sites: dict[str, nn.Module] = model.sites()  # pyright: ignore[reportCallIssue]
+    unknown = set(names or []) - set(sites)
+    if unknown:
+        raise ValueError(
+            f"train.trace_sites: no {', '.join(sorted(unknown))}; "
+            f"the network has {', '.join(sites)}"
+        )
+    return sites if names is None else {name: sites[name] for name in names}

@@ -1,0 +1,139 @@
+"""Ranks, reductions over them, and the flag that asks a run to stop.
+
+One process is the world of size 1, in which every function here does nothing. Several ranks come
+from ``torchrun`` (or any launcher that sets its environment variables).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from bn_repro.norm import BatchNorm
+from bn_repro.training.stop_signal import StopFlag
+from bn_repro.training.world import World
+
+
+@dataclass
+class Group:
+    """A process group in use: ``failed`` once this rank has met an error."""
+
+    failed: bool = False
+
+
+@contextmanager
+def process_group(world: World, device: torch.device) -> Iterator[Group]:
+    """The default group of torch.distributed while several ranks work: NCCL on GPUs, else gloo.
+
+    A rank that failed does not take leave of NCCL: that is to wait for the others, who may be
+    waiting for it in the midst of a step. They learn of it when its process ends.
+    """
+    group = Group()
+    if world.size == 1:
+        yield group
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # where NCCL gathers objects; else all ranks take the first
+        dist.init_process_group("nccl", device_id=device)
+    else:
+        dist.init_process_group("gloo")
+    try:
+        yield group
+    except BaseException:
+        group.failed = True
+        raise
+    finally:
+        if not (group.failed and device.type == "cuda"):
+            dist.destroy_process_group()
+
+
+def total(values: torch.Tensor, world: World) -> torch.Tensor:
+    """The sum of ``values`` over ranks, on every rank."""
+    if world.size > 1:
+        dist.all_reduce(values)
+    return values
+
+
+def union(lines: Sequence[str], world: World) -> list[str]:
+    """The lines of all ranks, each once; all ranks must ask together."""
+    of_ranks: list[Sequence[str]] = [lines] * world.size
+    if world.size > 1:
+        dist.all_gather_object(of_ranks, list(lines))
+    return list(dict.fromkeys(line for of_rank in of_ranks for line in of_rank))
+
+
+def barrier(world: World) -> None:
+    """Wait for all ranks."""
+    if world.size > 1:
+        dist.barrier()
+
+
+def replicated(model: nn.Module, world: World, device: torch.device) -> nn.Module:
+    """``model`` with gradients averaged over ranks; moving averages stay each rank's own."""
+    if world.size == 1:
+        return model
+    ids = [device.index] if device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+
+
+def _moving_averages(model: nn.Module) -> list[torch.Tensor]:
+    layers = [m for m in model.modules() if isinstance(m, BatchNorm)]
+    return [buffer for m in layers for buffer in (m.running_mean, m.running_var)]
+
+
+def _read(model: nn.Module) -> torch.Tensor:
+    return torch.cat([torch.empty(0), *(b.flatten().cpu() for b in _moving_averages(model))])
+
+
+def _write(model: nn.Module, values: torch.Tensor) -> None:
+    buffers = _moving_averages(model)
+    parts = values.split([buffer.numel() for buffer in buffers])
+    for buffer, part in zip(buffers, parts, strict=True):
+        buffer.copy_(part.view_as(buffer))
+
+
+def gather_moving_averages(model: nn.Module, world: World) -> list[torch.Tensor]:
+    """Each rank's moving averages, flat, in the order of ranks; nothing for a single rank."""
+    if world.size == 1:
+        return []
+    gathered: list[torch.Tensor] = [torch.empty(0)] * world.size
+    dist.all_gather_object(gathered, _read(model))
+    return gathered
+
+
+def load_moving_averages(model: nn.Module, replicas: list[torch.Tensor], world: World) -> None:
+    """Give this rank its own moving averages back."""
+    if replicas:
+        _write(model, replicas[world.rank])
+
+
+@contextmanager
+def mean_of_replicas(model: nn.Module, world: World) -> Iterator[None]:
+    """The network of all ranks: moving averages averaged over them; each has its own after it."""
+    if world.size == 1:
+        yield
+        return
+    own = _read(model)
+    _write(model, torch.stack(gather_moving_averages(model, world)).mean(0))
+    try:
+        yield
+    finally:
+        _write(model, own)
+
+
+def anywhere(holds: bool, world: World, device: torch.device) -> bool:
+    """Whether it ``holds`` on any rank; all ranks must ask together."""
+    if world.size == 1:
+        return holds
+    return bool(total(torch.tensor(float(holds), device=device), world))
+
+
+def stop_agreed(stop: StopFlag, world: World, device: torch.device) -> bool:
+    """Whether any rank was asked to stop; all ranks must ask at the same step."""
+    return anywhere(bool(stop), world, device)

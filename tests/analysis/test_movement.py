@@ -1,0 +1,76 @@
+"""The measure of movement: blind to scale and to noise, not to drift."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from bn_repro.analysis import movement, tables
+
+STEPS = np.array([*np.unique(np.geomspace(1, 1_000, 40).astype(int)), *range(1_250, 50_001, 250)])
+
+
+def _track(centre: np.ndarray, width: float | np.ndarray = 1.0, noise: float = 0.0):
+    jitter = np.random.default_rng(0).normal(0, noise, size=(3, len(STEPS)))
+    levels = np.array([-0.5, 0.0, 0.5])[:, None]
+    return STEPS.astype(float), centre + levels * width + jitter
+
+
+def test_what_stands_still_does_not_move() -> None:
+    assert movement.movement(_track(np.full(len(STEPS), 7.0))) == pytest.approx(0)
+
+
+def test_a_linear_drift_moves_by_a_quarter_of_its_length() -> None:
+    # the mean distance of a uniform variable from its mean is a quarter of its range
+    drift = 2.0 * STEPS / 50_000
+    assert movement.movement(_track(drift)) == pytest.approx(0.5, rel=0.01)
+    assert movement.movement(_track(drift, width=4), relative=False) == pytest.approx(0.5, rel=0.01)
+
+
+def test_scale_and_offset_do_not_matter() -> None:
+    steps, values = _track(np.sin(STEPS / 5_000), noise=0.05)
+    assert movement.movement((steps, 3 * values + 11)) == pytest.approx(
+        movement.movement((steps, values))
+    )
+    assert movement.movement((steps, 3 * values), relative=False) == pytest.approx(
+        3 * movement.movement((steps, values), relative=False)
+    )
+
+
+def test_noise_of_mini_batches_counts_little() -> None:
+    noisy = _track(np.zeros(len(STEPS)), noise=0.1)
+    unsmoothed = np.abs(noisy[1] - noisy[1].mean(axis=1, keepdims=True)).mean()
+    assert movement.movement(noisy) < 0.45 * unsmoothed
+
+
+def test_the_dense_early_rows_weigh_no_more_than_their_steps() -> None:
+    jump = np.where(STEPS <= 500, 1.0, 0.0)  # 1 % of the steps, 15 % of the rows
+    assert movement.movement(_track(jump)) == pytest.approx(2 * 0.01 * 0.99, rel=0.35)
+    assert movement.movement(_track(jump), start=2_000) == pytest.approx(0)
+
+
+def test_too_few_rows_give_no_number() -> None:
+    assert math.isnan(movement.movement(_track(np.zeros(len(STEPS))), start=49_900))
+
+
+def test_the_ratio_pairs_seeds_and_tells_the_arms_apart(make_run) -> None:
+    members = [make_run("mnist/baseline", seed, steps=20_000) for seed in range(4)]
+    members += [make_run("mnist/bn", seed, steps=20_000) for seed in range(1, 6)]
+    data = tables.load(members)
+    found = movement.movement_ratio(data, "mnist/bn", "mnist/baseline", "hidden3", None)
+    assert found.n == 3  # seeds 1, 2, 3
+    assert found.high < 1  # as the fixture was made
+    turned = movement.movement_ratio(data, "mnist/baseline", "mnist/bn", "hidden3", None)
+    assert turned.estimate == pytest.approx(1 / found.estimate)
+    assert list(movement.tracks(data, "mnist/bn", "hidden3", 0)) == [1, 2, 3, 4, 5]
+    assert movement.movement_ratio(data, "mnist/bn", "mnist/bn", "nowhere", 0).n == 0
+
+
+def test_smoothing_keeps_the_shape_and_a_step() -> None:
+    step = np.where(np.arange(50) < 25, 0.0, 1.0)
+    np.testing.assert_array_equal(movement.smoothed(step), step)
+    spike = np.zeros(50)
+    spike[20] = 9
+    assert movement.smoothed(spike).max() == 0

@@ -1,0 +1,244 @@
+"""Run directories become tidy frames; what cannot be read is said in one line, the rest loads."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bn_repro.analysis import tables
+from bn_repro.analysis.tables import Member
+from bn_repro.records import paths
+
+
+def test_columns_and_numbers(make_run) -> None:
+    members = [
+        make_run("mnist/baseline", 0, steps=3_000, varied={"optimizer.lr": 0.1}),
+        make_run("mnist/bn", 4, steps=3_000),
+    ]
+    data = tables.load(members)
+    assert data.warnings == []
+    assert list(data.runs) == [*tables.RUN_COLUMNS, "optimizer.lr"]
+    assert list(data.curves) == tables.CURVE_COLUMNS
+    assert list(data.traces) == tables.TRACE_COLUMNS
+    first, second = data.runs.to_dict("records")
+    assert (first["experiment"], first["id"], first["seed"]) == ("mnist/baseline", "00012345", 0)
+    assert (first["state"], first["step"], first["seconds"]) == ("completed", 3_000, 25.125)
+    assert (first["commit"], first["device"]) == ("0123456789ab", "cpu, Made-up CPU, 1 thread")
+    assert first["optimizer.lr"] == 0.1
+    assert np.isnan(second["optimizer.lr"])
+
+    # The same numbers as in the file, in its order.
+    assert members[1].directory is not None
+    lines = (members[1].directory / paths.METRICS).read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    mine = tables.select(data.curves, experiment="mnist/bn")
+    assert len(mine) == 2 * len(rows)
+    assert mine["metric"].tolist()[:2] == ["loss", "top1"]
+    assert tables.select(mine, metric="top1")["value"].tolist() == [row["top1"] for row in rows]
+    moving = [r["top1"] for r in rows if (r["split"], r["statistics"]) == ("test", "moving")]
+    assert second["final_top1"] == moving[-1]
+    assert second["best_top1"] == max(moving)
+    assert second["best_step"] == 1_000 * (moving.index(max(moving)) + 1)
+    assert tables.curve(data, "mnist/bn").loc[4].tolist() == moving
+
+    pooled = tables.select(data.traces, experiment="mnist/bn", site="hidden3", unit=None)
+    assert len(pooled) == len(tables.select(data.traces, experiment="mnist/bn")) / 6
+    assert np.isfinite(pooled["p15"].to_numpy(float)).all()
+
+
+def test_held_out_images_count_where_there_are_any_else_the_test_set(make_run) -> None:
+    """A run that is followed on held-out images may measure the test set once, at its end."""
+    member = make_run("mnist/bn", 0, steps=2_000, split="val")
+    followed = tables.load([member]).runs["final_top1"].tolist()
+    assert followed[0] > 0.5
+    path = member.directory / paths.METRICS
+    row = {"step": 2_000, "split": "test", "statistics": "moving", "loss": 1.0, "top1": 0.25}
+    path.write_text(path.read_text() + json.dumps(row) + "\n")
+    assert tables.load([member]).runs["final_top1"].tolist() == followed
+    rest = [line for line in path.read_text().splitlines() if '"val"' not in line]
+    path.write_text("\n".join(rest) + "\n")
+    assert tables.load([member]).runs["final_top1"].tolist() == [0.25]
+
+
+def test_null_is_nan_and_a_diverged_run_stands_as_asked(make_run) -> None:
+    members = [
+        make_run("mnist/bn", 0, steps=4_000),
+        make_run("mnist/bn", 1, steps=4_000, state="diverged"),
+    ]
+    data = tables.load(members)
+    assert data.runs["state"].tolist() == ["completed", "diverged"]
+    assert np.isnan(data.runs["final_top1"][1])
+    assert data.runs["best_top1"].tolist()[1] > 0.5
+    assert np.isnan(tables.curve(data, "mnist/bn").loc[1, 4_000])
+    assert tables.curve(data, "mnist/bn", diverged=0.1).loc[1].tolist()[2:] == [0.1, 0.1]
+
+
+def test_a_run_that_diverged_before_any_evaluation_is_there(make_run) -> None:
+    early = make_run("mnist/bn", 1, steps=2_000, state="diverged")
+    (early.directory / paths.METRICS).write_text("")
+    data = tables.load([make_run("mnist/bn", 0, steps=2_000), early])
+    assert tables.curve(data, "mnist/bn", diverged=0.1).loc[1].tolist() == [0.1, 0.1]
+
+
+def test_a_torn_last_line_is_dropped_with_a_warning(make_run) -> None:
+    member = make_run("mnist/bn", 0, steps=3_000)
+    path = member.directory / paths.METRICS
+    whole = tables.load([member]).curves
+    path.write_text(path.read_text() + '{"step": 4000, "split": "te')
+    data = tables.load([member])
+    assert len(data.warnings) == 1
+    assert str(path) in data.warnings[0]
+    assert "torn" in data.warnings[0]
+    pd.testing.assert_frame_equal(data.curves, whole)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        (paths.STATUS, None, "missing"),
+        (paths.STATUS, "{", "not readable as JSON"),
+        (paths.METRICS, None, "missing"),
+        (paths.METRICS, '{"step": 1}\n{"st\n{"step": 2}\n', "line 2"),
+        (paths.METRICS, "7\n", "whole step on each line"),
+        (paths.TRACES, None, "missing"),
+    ],
+)
+def test_a_broken_run_is_left_out_and_the_rest_loads(make_run, name, text, words) -> None:
+    good, bad = make_run("mnist/bn", 0, steps=2_000), make_run("mnist/bn", 1, steps=2_000)
+    path = bad.directory / name
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    data = tables.load([good, bad])
+    assert data.runs["seed"].tolist() == [0]
+    assert set(data.curves["seed"]) == {0}
+    (warning,) = data.warnings
+    assert str(path) in warning
+    assert words in warning
+    assert "\n" not in warning
+
+
+def test_a_missing_manifest_costs_commit_and_device_alone(make_run) -> None:
+    member = make_run("mnist/bn", 0, steps=2_000)
+    (member.directory / paths.MANIFEST).unlink()
+    data = tables.load([member])
+    assert (data.runs["commit"][0], data.runs["device"][0]) == ("", "")
+    assert len(data.warnings) == 1
+
+
+def test_members_without_a_directory_are_no_rows() -> None:
+    data = tables.load(
+        [Member("mnist/bn", "00", 0), Member("mnist/bn", "00", 1, directory=Path("no"))]
+    )
+    assert (len(data.runs), len(data.curves), len(data.traces)) == (0, 0, 0)
+    assert list(data.runs) == tables.RUN_COLUMNS
+    assert tables.finished(data).runs.empty
+    assert tables.curve(data, "mnist/bn", diverged=0.1).empty
+
+
+def test_discover_finds_runs_and_what_varies(make_run, tmp_path: Path) -> None:
+    written = [make_run("mnist/baseline", 0, steps=1_000), make_run("mnist/bn", 3, steps=1_000)]
+    (tmp_path / "runs/mnist/bn-1e234567/seed3.old").mkdir()  # moved aside: not a run
+    found = tables.discover(tmp_path / "runs")
+    assert [m.key for m in found] == [m.key for m in written]
+    assert [m.directory for m in found] == [m.directory for m in written]
+    assert [m.varied for m in found] == [{"model.norm": False}, {"model.norm": True}]
+
+
+def test_discover_without_runs_says_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no run directory under .*expected"):
+        tables.discover(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "missing"),
+        ("model: [1\n", "not readable as YAML"),
+        ("7\n", "expected a run's configuration"),
+        ("model: 7\n", "expected a run's configuration"),
+    ],
+)
+def test_a_configuration_that_is_none_costs_what_varies_alone(
+    make_run, tmp_path: Path, text: str | None, words: str
+) -> None:
+    for experiment, seed in (("mnist/baseline", 0), ("mnist/bn", 0), ("mnist/bn", 1)):
+        path = make_run(experiment, seed, steps=1_000).directory / paths.CONFIG
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    warnings: list[str] = []
+    found = tables.discover(tmp_path / "runs", warnings)
+    assert [m.varied["model.norm"] for m in found] == [False, True, None]
+    (warning,) = warnings
+    assert warning.startswith(f"{path}: {words}")
+    assert "\n" not in warning
+    path.write_text("model:\n  added: 2026-11-20\n")  # a key, and a type, that the others lack
+    added = [m.varied["model.added"] for m in tables.discover(tmp_path / "runs")]
+    assert added[:2] == [None, None]
+    assert str(added[2]) == "2026-11-20"
+
+
+def test_records_of_other_versions_load_as_far_as_they_go(make_run) -> None:
+    old, new = (make_run("mnist/bn", seed, steps=2_000) for seed in range(2))
+    for name in (paths.METRICS, paths.TRACES):
+        path = old.directory / name
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for row in rows:
+            row.pop("statistics", None)
+            row.pop("grad_norm", None)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (old.directory / paths.STATUS).write_text('{"state": "completed"}')
+    (old.directory / paths.MANIFEST).write_text("{}")
+    path = new.directory / paths.METRICS
+    row = json.loads(path.read_text().splitlines()[-1]) | {"step": 2_001, "split": "extra"}
+    row |= {"loss": "large", "top1": None, "note": [1, 2]}
+    path.write_text(path.read_text() + json.dumps(row) + "\n")
+
+    data = tables.load([old, new])
+    assert data.runs["state"].tolist() == ["completed", "completed"]
+    assert data.runs["final_top1"].isna().tolist() == [True, False]
+    assert data.runs["step"].tolist() == [0, 2_000]
+    assert data.traces["grad_norm"].isna().groupby(data.traces["seed"]).all().tolist() == [
+        True,
+        False,
+    ]
+    for split, lost in (("extra", {True}), ("test", {False})):
+        values = tables.select(data.curves, split=split, metric="loss")["value"]
+        assert set(np.isnan(values.to_numpy(float))) == lost
+    assert len(tables.select(data.curves, metric="note")) == 1
+    assert data.warnings == [
+        f"{old.directory / paths.METRICS}: 5 of 5 rows lack split or statistics, as of another "
+        "version; they count for no accuracy",
+        f"{path}: loss at step 2001 is no number, and left empty",
+        f"{path}: note at step 2001 is no number, and left empty",
+    ]
+
+
+def test_a_table_of_curves_is_of_one_configuration(make_run) -> None:
+    members = [make_run("mnist/bn", 0, steps=2_000), make_run("mnist/bn", 1, id="0b", steps=2_000)]
+    data = tables.load(members)
+    with pytest.raises(ValueError, match=r"mnist/bn has runs of 2 conf.*\(ids 0b, 1e234567\)"):
+        tables.curve(data, "mnist/bn")
+    assert (
+        len(tables.curve(tables.subset(data, tables.select(data.runs, id="0b")), "mnist/bn")) == 1
+    )
+    path = members[0].directory / paths.METRICS
+    path.write_text(2 * path.read_text())
+    with pytest.raises(ValueError, match=r"mnist/bn-1e234567 seed 0 has step 1,000 twice"):
+        tables.curve(tables.load(members[:1]), "mnist/bn")
+
+
+def test_hundreds_of_runs_load_in_a_second(make_run, tmp_path: Path) -> None:
+    for seed in range(300):
+        make_run("mnist/bn", seed, steps=5_000, traces=False)
+    start = time.process_time()
+    data = tables.load(tables.discover(tmp_path / "runs"))
+    seconds = time.process_time() - start
+    assert len(data.runs) == 300
+    assert seconds < 1  # about 0.4 s of a core

@@ -1,0 +1,225 @@
+"""The commands as a user meets them: what they print, their exit codes, what they leave alone."""
+
+import gzip
+import operator
+import os
+import re
+import shlex
+from dataclasses import fields
+
+import pytest
+import yaml
+from filelock import FileLock
+from support import ROOT, call
+
+from bn_repro.config import catalogue
+from bn_repro.config.compose import compose
+from bn_repro.config.schema import Config
+from bn_repro.records import paths
+
+SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=20"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["experiment=mnist/bn", "optimizer.lrr=1"], 1, "did you mean optimizer.lr?"),
+        (["experiment=mnist/bn", "lr=1"], 1, "lr: no such key; did you mean optimizer.lr?"),
+        (["experiment=mnist/bn", "optimizer.zzz=1"], 1, "optimizer has lr, momentum"),
+        (["experimnt=mnist/bn"], 1, "experimnt: no such key; did you mean experiment?"),
+        (["experiment=mnist/nothing"], 1, "experiment: no 'mnist/nothing'; there are imagenet/bn"),
+        (["experiment=mnist/bn", "data=mnst"], 1, "data: no 'mnst'; did you mean mnist?"),
+        (["study=figure1"], 1, "study: no 'figure1'; did you mean fig1?"),
+        (["experiment=mnist/bn", "hydra/launcher=slurm"], 1, "hydra/launcher: no 'slurm'; there"),
+        (["experiment=mnist/bn", "train.steps=many"], 1, "train.steps: value 'many' of type"),
+        (["experiment=mnist/bn", "optimizer.lr=0.1,0.2"], 1, "several values; add -m to try each"),
+        (["mnist/bn"], 1, "mnist/bn: expected key=value (missing EQUAL"),
+        (["study.blocks=[{experiment:[mnist/bn],train.stepz:[1]}]"], 1, "train.stepz: no such key"),
+        (["study=fig1", "hydra/launcher=basic"], 2, "hydra/launcher: give cores, submitit_local"),
+        (["study=fig1", "on_failure=never"], 2, "on_failure: 'never' is not one of continue, stop"),
+        (["experiment=mnist/bn", "optimizer.lr=-1"], 2, "optimizer.lr: -1.0 is not positive"),
+        (["experiment=mnist/bn", "model.norm=bach"], 2, "model.norm: 'bach' is unknown; one of"),
+        (["experiment=mnist/bn", "device=cuda"], 2, "device: 'cuda' was asked for"),
+        ([], 2, "experiment=mnist/bn"),
+        (["study=fig1", "seed=3"], 2, "study.seeds=N"),
+        (["experiment=mnist/bn", "data=mnist", "data.root=nowhere"], 2, "data.root: no train-im"),
+        (["experiment=mnist/bn", "train.batch_size=70000"], 2, "train.batch_size"),
+        (["-m", "experiment=mnist/bn", "optimizer.lr=-1,1"], 2, "optimizer.lr: -1.0"),
+        (["-m", "study=fig1"], 2, "-m: a study is a sweep of its own"),
+        (["experiment=mnist/bn", "+optimizer.lrr=1"], 2, "optimizer.lrr: no such key"),
+        (["experiment=mnist/bn", "model.width=0.5"], 2, "model.width: mlp has no such setting"),
+        (
+            ["experiment=imagenet/bn_x5", "model.init_std=0.01"],
+            2,
+            "model.init_std: has no effect where model.init is 'he'; leave it at 0.1, not 0.01",
+        ),
+        (["experiment=mnist/baseline", "model.norm_eps=0.1"], 2, "where model.norm is 'none'"),
+        (["experiment=mnist/bn", "data.classes=5"], 2, "data.classes: mnist_binary has no such"),
+        (
+            [
+                *("experiment=imagenet/bn_x5", "scale=smoke"),
+                *("data.train_images=3", "train.batch_size=3"),
+            ],
+            2,
+            "data: synthetic has 0 examples in val",
+        ),
+        (["experiment=mnist/bn", "data=synthetic"], 2, "data.name: synthetic has examples of"),
+        (["experiment=mnist/bn", "train.batch_size=1"], 2, "train.batch_size: BatchNorm"),
+        (["experiment=mnist/bn", "train.trace_sites=[hidden9]"], 2, "no hidden9"),
+        (["study=fig1", "study.seeds=12"], 2, "study.seeds: 12 of the 10"),
+        (["study=fig1", "data=mnist", "data.root=nowhere"], 2, "data.root: no train-im"),
+        (["study=fig1", "device=cuda"], 2, "device: 'cuda' was asked for"),
+        (["experiment=mnist/bn", "model.hidden=[100000000,100000000]"], 2, "model: too large for"),
+    ],
+)
+def test_bad_input_is_told_and_leaves_nothing(tmp_path, words, code, said, monkeypatch, capsys):
+    ended, out, err = call(monkeypatch, capsys, *words, f"runs={tmp_path / 'runs'}")
+    assert said in err
+    assert ended == code, out + err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert out == ""
+    assert "HYDRA_FULL_ERROR" not in os.environ
+    assert not (tmp_path / "runs").exists()
+
+
+def answer(monkeypatch, capsys, *words):
+    """What a command prints that trains nothing."""
+    code, out, _ = call(monkeypatch, capsys, *words)
+    assert code == 0
+    return out
+
+
+def test_help_explains_groups_and_keys(monkeypatch, capsys):
+    out = answer(monkeypatch, capsys, "--help")
+    for group in ("experiment", "study"):
+        for name in catalogue.names(group):
+            assert re.search(rf"^  {name} +\S", out, flags=re.M), name
+    for group in ("data", "scale", "wandb"):
+        line = re.search(rf"^  {group}= .*?(?=^  \w+=|\Z)", out, flags=re.M | re.S)
+        assert line is not None
+        for path in (ROOT / "configs" / group).glob("*.yaml"):
+            assert path.stem == "default" or re.search(rf"\b{path.stem}\b", line[0]), path
+    for launcher in (ROOT / "configs" / "hydra" / "launcher").glob("*.yaml"):
+        assert launcher.stem in out
+    assert "75 stopped" in out
+
+
+OF_THE_CONTRACT = {
+    *("seed", "runs", "force", "device", "train.steps", "train.batch_size", "optimizer.lr"),
+    *("model.init_std", "model.norm", "model.norm_eps", "model.norm_momentum", "data.root"),
+    *("wandb.dir", "retry", "on_failure", "live", "out"),
+}
+
+
+def test_help_explains_keys_that_there_are(monkeypatch, capsys):
+    out = answer(monkeypatch, capsys, "--help")
+    keys = set(
+        re.findall(r"^  ([a-z_.0-9]+)  +\S", out.split("Keys, a few of many")[1], flags=re.M)
+    )
+    assert keys >= OF_THE_CONTRACT
+    for key in keys:
+        operator.attrgetter(key)(Config())
+
+
+def test_every_command_of_the_help_composes(monkeypatch, capsys):
+    out = answer(monkeypatch, capsys, "--help")
+    commands = re.findall(r"^  python scripts/(\w+).py ?(.*?)(?:  .*)?$", out, flags=re.M)
+    assert len(commands) == 9
+    for script, words in commands:
+        assert (ROOT / "scripts" / f"{script}.py").exists()
+        given = [w for w in shlex.split(words) if w != "-m" and "(" not in w]
+        compose(given)
+
+
+def test_the_whole_configuration_can_be_seen(monkeypatch, capsys):
+    out = answer(monkeypatch, capsys, "experiment=mnist/bn", "seed=3", "--cfg", "job")
+    shown = yaml.safe_load(out)
+    assert (shown["seed"], shown["model"]["norm"]) == (3, "batch")
+    assert set(shown) == {f.name for f in fields(Config)}
+
+
+@pytest.mark.parametrize(
+    ("line", "answers"),
+    [
+        ("experiment=mn", ["experiment=mnist/baseline", "experiment=mnist/bn"]),
+        ("seed=0 experiment=imagenet/bn_x", [f"experiment=imagenet/bn_x{n}" for n in (30, 5)]),
+        ("study=fig1", ["study=fig1", "study=fig1_rates"]),
+        ("scale=smo", ["scale=smoke"]),
+        ("experiment=mnist/bn optimizer.lr", ["optimizer.lr="]),
+    ],
+)
+def test_tab_completes(monkeypatch, capsys, line, answers):
+    monkeypatch.setenv("COMP_LINE", f"python scripts/train.py {line}")
+    found = answer(monkeypatch, capsys, "-sc", "query=bash").split()
+    assert [word for word in found if "sigmoid" not in word] == answers
+
+
+def test_an_unwritable_runs_directory_is_told(monkeypatch, capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, err = call(monkeypatch, capsys, *SMOKE, f"runs={tmp_path / 'file' / 'runs'}")
+    assert code == 2
+    assert err.startswith("error: runs: cannot write to")
+
+
+def test_a_truncated_data_file_is_told_by_its_path(monkeypatch, capsys, tmp_path):
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        content = bytes((0, 0, 8, 3 if "images" in name else 1)) + (5).to_bytes(4, "big") * 3
+        (tmp_path / f"{name}-ubyte.gz").write_bytes(gzip.compress(content * 100)[:-20])
+    words = ["data=mnist", f"data.root={tmp_path}", f"runs={tmp_path / 'runs'}"]
+    code, _, err = call(monkeypatch, capsys, *SMOKE, *words)
+    assert code == 2
+    assert f"{tmp_path}/train-images-idx3-ubyte.gz: cannot be read" in err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("words", [["scale=smoke"], ["study.seeds=5"]])
+def test_a_smaller_study_never_goes_over_the_committed_results(monkeypatch, capsys, words):
+    before = (ROOT / "results" / "fig1" / "runs.csv").read_bytes()
+    code, _, err = call(monkeypatch, capsys, "study=fig1", *words, script="report.py")
+    assert code == 2
+    assert "give out=..." in err
+    assert (ROOT / "results" / "fig1" / "runs.csv").read_bytes() == before
+
+
+def test_a_study_done_by_force_does_each_run_once(monkeypatch, capsys, tmp_path):
+    grid = "{name:grid,experiment:[mnist/bn],optimizer.lr:[0.1,0.5],seed:[0]}"
+    final = "{experiment:[mnist/bn],optimizer.lr:{best_of:grid},seed:[1]}"
+    words = ["study.name=test", f"study.blocks=[{grid},{final}]", "scale=smoke", "train.steps=4"]
+    for again in ([], ["force=true"]):
+        code, out, err = call(monkeypatch, capsys, *words, f"runs={tmp_path}", *again)
+        assert code == 0, out + err
+    runs = {p.parent for p in tmp_path.glob("mnist/*/seed*/status.json")}
+    now = {p for p in runs if "." not in p.name}
+    assert (len(now), len(runs - now)) == (3, 3)
+
+
+@pytest.mark.parametrize("ask", [["study=fig1"], ["-m", "experiment=mnist/bn,mnist/baseline"]])
+def test_force_moves_nothing_before_the_input_is_good(monkeypatch, capsys, tmp_path, ask):
+    words = [*ask, "scale=smoke", f"runs={tmp_path}", "train.steps=4"]
+    assert call(monkeypatch, capsys, *words)[0] == 0
+    before = sorted(tmp_path.glob("mnist/*/seed*"))
+    assert len([p for p in before if p.is_dir()]) == 2
+
+    code, _, err = call(monkeypatch, capsys, *words, "force=true", "data=mnist", "data.root=/no")
+    assert code == 2
+    assert "/no" in err
+    busy = max(p for p in before if p.is_dir())
+    with FileLock(paths.lock_file(busy)):
+        code, _, err = call(monkeypatch, capsys, *words, "force=true")
+    assert code == 2
+    assert f"{busy}: another process is training this run" in err
+    assert sorted(tmp_path.glob("mnist/*/seed*")) == before
+
+
+def test_a_study_goes_from_runs_to_verdicts(monkeypatch, capsys, tmp_path):
+    words = ["study=fig1", "scale=smoke", f"runs={tmp_path}"]
+    code, out, err = call(monkeypatch, capsys, *words)
+    assert code == 0, out + err
+    folder = tmp_path / "fig1"
+    code, out, err = call(monkeypatch, capsys, *words, f"out={folder}", script="report.py")
+    assert code == 0, out + err
+    assert "verdict" in out
+    names = {path.name for path in folder.iterdir()}
+    assert {"README.md", "claims.json", "runs.csv", "curves.csv.gz", "traces.csv.gz"} <= names
+    assert {"figure1.svg", "figure1.png"} <= names

@@ -1,0 +1,133 @@
+"""Every file under configs/ composes; every experiment takes a step; the arms differ as said."""
+
+from dataclasses import replace
+
+import hydra
+import pytest
+from support import ROOT
+
+from bn_repro.config.compose import compose, plain
+from bn_repro.config.identity import differences
+from bn_repro.sweep.study import expand
+from bn_repro.training.run import run
+
+CONFIGS = ROOT / "configs"
+EXPERIMENTS = sorted(
+    str(path.relative_to(CONFIGS / "experiment").with_suffix(""))
+    for path in (CONFIGS / "experiment").rglob("*.yaml")
+    if path.stem != "base"
+)
+STUDIES = sorted(path.stem for path in (CONFIGS / "study").glob("*.yaml"))
+SCALES = sorted(path.stem for path in (CONFIGS / "scale").glob("*.yaml"))
+DATA = sorted(path.stem for path in (CONFIGS / "data").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_composes_at_every_scale_under_its_own_name(experiment, scale):
+    config = compose([f"experiment={experiment}", f"scale={scale}"])
+    assert (config.experiment, config.scale) == (experiment, scale)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["optimizer.lr=0.5", "experiment=mnist/bn", "model.hidden=[7,8]", "scale=smoke"],
+        ["experiment=imagenet/bn_x5", "data=synthetic", "data.root=null", "runs=some/where"],
+        ["study=fig1", "train.steps=3", "wandb.tags=[a,'b c']", "study.seeds=2", "wandb=offline"],
+    ],
+)
+def test_plain_keys_are_set_as_hydra_sets_them(words):
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        assert compose(words) == plain(hydra.compose("config", overrides=words))
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_a_data_set_can_be_chosen_for_any_experiment(data):
+    assert compose(["experiment=mnist/bn", f"data={data}"]).data.name == data
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_takes_a_step(experiment, tmp_path):
+    words = ["scale=smoke", "train.steps=2", "train.population_batches=2", f"runs={tmp_path}"]
+    outcome = run(compose([f"experiment={experiment}", *words]), say=lambda line: None)
+    assert (outcome.state, outcome.step) == ("completed", 2)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_study_expands_at_smoke_scale_to_one_seed(study):
+    words = ["scale=smoke"]
+    config = compose([f"study={study}", *words])
+    assert config.study.name == study
+    runs, whole = expand(config.study, words, lambda run: 0.5)
+    assert whole
+    assert len({(r.key[0], r.key[1]) for r in runs}) == len(runs)
+
+
+def test_the_arms_of_figure_1_differ_in_the_norm_alone():
+    baseline, bn = compose(["experiment=mnist/baseline"]), compose(["experiment=mnist/bn"])
+    assert differences(replace(bn, model=replace(bn.model, norm="none"))) == differences(baseline)
+    assert (baseline.model.norm, bn.model.norm) == ("none", "batch")
+
+
+def test_section_4_1_is_as_the_paper_has_it():
+    config = compose(["experiment=mnist/bn"])
+    assert config.model.hidden == [100, 100, 100]
+    assert config.model.nonlinearity == "sigmoid"
+    assert (config.train.steps, config.train.batch_size) == (50_000, 60)
+    assert config.data.name == "mnist_binary"
+
+
+SEVEN_CHANGES = {
+    "optimizer.lr": 0.0075,
+    "model.dropout": 0.0,
+    "optimizer.weight_decay": 8e-6,
+    "optimizer.decay_speed": 6.0,
+    "model.lrn": False,
+    "data.shuffling": "within_shard",
+    "data.photometric": "reduced",
+}
+"""Section 4.2.1, in its order."""
+
+
+def test_bn_x5_is_bn_baseline_and_all_seven_changes():
+    words = [f"{key}={value}" for key, value in SEVEN_CHANGES.items()]
+    length = "train.paper_steps=6000000"  # of the run at paper scale, which the faster decay leaves
+    made = compose(["experiment=imagenet/bn_baseline", *words, length])
+    assert differences(made) == differences(compose(["experiment=imagenet/bn_x5"]))
+
+
+@pytest.mark.parametrize("key", SEVEN_CHANGES)
+def test_each_of_the_seven_changes_is_one_of_bn_x5(key):
+    baseline = differences(compose(["experiment=imagenet/bn_baseline"]))
+    word = f"{key}={SEVEN_CHANGES[key]}"
+    alone = differences(compose(["experiment=imagenet/bn_baseline", word]))
+    changed = {k for k in baseline | alone if baseline.get(k) != alone.get(k)}
+    assert changed == {key}
+
+
+@pytest.mark.parametrize(
+    ("experiment", "parent", "changed"),
+    [
+        ("bn_baseline", "inception", {"model.norm": "batch"}),
+        ("bn_x30", "bn_x5", {"optimizer.lr": 0.045}),
+        ("bn_x5_sigmoid", "bn_x5", {"model.nonlinearity": "sigmoid"}),
+        ("inception_x5", "inception", {"optimizer.lr": 0.0075}),
+        ("bn_baseline_x5", "inception_x5", {"model.norm": "batch"}),
+        ("inception_sigmoid", "inception", {"model.nonlinearity": "sigmoid"}),
+    ],
+)
+def test_the_networks_of_section_4_2_2_differ_as_the_paper_says(experiment, parent, changed):
+    words = [f"{key}={value}" for key, value in changed.items()]
+    made = compose([f"experiment=imagenet/{parent}", *words])
+    assert differences(made) == differences(compose([f"experiment=imagenet/{experiment}"]))
+
+
+def test_the_rates_are_multiples_of_inceptions():
+    rates = {
+        name: compose([f"experiment=imagenet/{name}"]).optimizer.lr
+        for name in ("inception", "bn_baseline", "bn_x5", "bn_x30")
+    }
+    one = rates["inception"]
+    assert one == 0.0015
+    assert [round(rate / one) for rate in rates.values()] == [1, 1, 5, 30]

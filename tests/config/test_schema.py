@@ -1,0 +1,108 @@
+"""The run's identity, and the checks that name a key."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from bn_repro.config.compose import compose
+from bn_repro.config.identity import differences, run_id
+from bn_repro.config.schema import Config, ModelConfig, OptimizerConfig
+
+
+def test_a_default_spelled_out_or_left_out_is_the_same_run():
+    plain = compose(["experiment=mnist/bn"])
+    spelled = compose(["experiment=mnist/bn", "optimizer.lr=0.1", "model.norm_eps=1e-5"])
+    assert run_id(plain) == run_id(spelled)
+
+
+def test_an_integer_and_its_float_are_the_same_run():
+    assert run_id(compose(["experiment=mnist/bn", "optimizer.lr=1"])) == run_id(
+        compose(["experiment=mnist/bn", "optimizer.lr=1.0"])
+    )
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "seed=3",
+        "runs=elsewhere",
+        "device=cpu",
+        "data.root=/data",
+        "data.workers=0",
+        "data.on_error=quarantine",
+        "wandb=offline",
+        "wandb.dir=/tmp",
+        "force=true",
+        "threads=2",
+        "train.log_every=7",
+        "train.trace_every=7",
+        "train.checkpoint_every=7",
+    ],
+)
+def test_seed_paths_device_and_logging_are_no_part_of_identity(word):
+    base = compose(["experiment=mnist/bn"])
+    assert run_id(compose(["experiment=mnist/bn", word])) == run_id(base)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "optimizer.lr=0.2",
+        "model.norm=none",
+        "train.steps=7",
+        "train.precision=bfloat16",
+        "data.held_out=10000",
+        "model.init_std=0.2",
+    ],
+)
+def test_what_changes_the_numbers_changes_the_identity(word):
+    base = compose(["experiment=mnist/bn"])
+    assert run_id(compose(["experiment=mnist/bn", word])) != run_id(base)
+
+
+def test_ranks_are_part_of_identity():
+    config = Config()
+    assert run_id(config) == run_id(config, world=1) != run_id(config, world=2)
+
+
+def test_a_new_key_renames_no_run():
+    @dataclass
+    class Tomorrow(Config):
+        sharpness: float = 0.0
+        extra: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+    today = Config(model=ModelConfig(norm="batch"))
+    assert run_id(Tomorrow(model=ModelConfig(norm="batch"))) == run_id(today)
+
+
+def test_differences_names_dotted_keys():
+    config = Config(seed=4, model=ModelConfig(norm="batch"), optimizer=OptimizerConfig(lr=1.0))
+    assert differences(config) == {"model.norm": "batch", "optimizer.lr": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("word", "key"),
+    [
+        ("optimizer.lr=-1", "optimizer.lr"),
+        ("optimizer.lr=0", "optimizer.lr"),
+        ("optimizer.lr=nan", "optimizer.lr"),
+        ("optimizer.momentum=1", "optimizer.momentum"),
+        ("model.init_std=-0.1", "model.init_std"),
+        ("model.norm_eps=0", "model.norm_eps"),
+        ("model.norm_momentum=2", "model.norm_momentum"),
+        ("model.hidden=[100,0]", "model.hidden"),
+        ("model.dropout=1", "model.dropout"),
+        ("model.nonlinearity=softplus", "model.nonlinearity"),
+        ("train.steps=0", "train.steps"),
+        ("train.batch_size=-60", "train.batch_size"),
+        ("train.precision=float8", "train.precision"),
+        ("data.shuffling=none", "data.shuffling"),
+        ("data.held_out=-1", "data.held_out"),
+        ("device=tpu", "device"),
+        ("seed=-1", "seed"),
+        ("wandb.mode=sometimes", "wandb.mode"),
+    ],
+)
+def test_a_bad_value_is_a_value_error_that_begins_with_its_key(word, key):
+    with pytest.raises(ValueError, match=rf"^{key}: "):
+        compose(["experiment=mnist/bn", word])

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bn_repro.data import listing
+from bn_repro.data.listing import list_images
+
+
+def refused(root: Path, *parts: str) -> None:
+    with pytest.raises(ValueError, match=re.escape("data.root: ")) as caught:
+        list_images(root, "tiny-imagenet-200")
+    line = str(caught.value)
+    assert "\n" not in line
+    for part in parts:
+        assert part in line
+
+
+class TestListing:
+    def test_of_an_image_folder_is_sorted_and_labelled_by_class(self, folder: Path) -> None:
+        (folder / "train" / "n0" / "notes.txt").write_text("not an image")
+        (folder / "train" / "n0" / "._train_0.JPEG").write_bytes(b"macOS")
+        (folder / "train" / ".cache").mkdir()
+        found = list_images(folder)
+        assert found.classes == ("n0", "n1", "n2")
+        assert found.labels["train"].tolist() == [0] * 8 + [1] * 8 + [2] * 8
+        assert found.paths["train"][9] == b"train/n1/train_1.JPEG"
+        assert found.path("val", 8) == folder / "val" / "n2" / "val_2.JPEG"
+
+    def test_of_tiny_imagenet_reads_the_annotations(self, tiny: Path) -> None:
+        found = list_images(tiny)
+        assert found.classes == ("n10", "n20", "n30")
+        assert found.labels["train"].tolist() == [0] * 6 + [1] * 6 + [2] * 6
+        assert found.paths["train"][0] == b"train/n10/images/n10_0.JPEG"
+        # val_0 and val_1 are of n30, val_2 and val_3 of n10
+        assert found.labels["val"].tolist() == [2, 2, 0, 0, 1, 1]
+
+    def test_digest_is_of_names_and_classes(self, folder: Path, tmp_path: Path) -> None:
+        digest = list_images(folder).digest()
+        moved = tmp_path / "moved"
+        shutil.copytree(folder, moved)
+        assert list_images(moved).digest() == digest
+        (moved / "val" / "n0" / "val_0.JPEG").rename(moved / "val" / "n1" / "val_9.JPEG")
+        assert list_images(moved).digest() != digest
+
+
+class TestBadRoot:
+    def test_missing(self, tmp_path: Path) -> None:
+        missing = tmp_path / "nowhere"
+        refused(missing, f"no train/ under {missing}; expected the layout of tiny-imagenet-200")
+
+    def test_without_val(self, folder: Path) -> None:
+        shutil.rmtree(folder / "val")
+        refused(folder, "no val/ under")
+
+    def test_without_classes(self, folder: Path) -> None:
+        shutil.rmtree(folder / "train")
+        (folder / "train").mkdir()
+        refused(folder, "no class folders in train/")
+
+    def test_with_empty_classes(self, folder: Path) -> None:
+        for wnid in ("n1", "n2"):
+            for path in (folder / "train" / wnid).iterdir():
+                path.unlink()
+        refused(folder, "no images in train/n1 and 1 more")
+
+    def test_with_other_classes_in_val(self, folder: Path) -> None:
+        (folder / "val" / "n2").rename(folder / "val" / "n7")
+        refused(folder, "train/ and val/ disagree", "only in train/: n2", "only in val/: n7")
+
+    def test_with_other_classes_in_the_list(self, tiny: Path) -> None:
+        (tiny / "wnids.txt").write_text("n10\nn20\nn30\nn40\n")
+        refused(tiny, "train/ and wnids.txt disagree", "only in wnids.txt: n40")
+
+    def test_with_a_file_that_is_not_there(self, tiny: Path) -> None:
+        (tiny / "val" / "images" / "val_3.JPEG").unlink()
+        refused(tiny, "val_annotations.txt, line 4", "val_3.JPEG")
+
+    def test_with_a_file_twice(self, tiny: Path) -> None:
+        annotations = tiny / "val" / "val_annotations.txt"
+        annotations.write_text(annotations.read_text() + "val_0.JPEG\tn10\n")
+        refused(tiny, "line 7", "each file once")
+
+    def test_with_a_file_that_is_not_annotated(self, tiny: Path) -> None:
+        shutil.copy(tiny / "val" / "images" / "val_0.JPEG", tiny / "val" / "images" / "new.JPEG")
+        refused(tiny, "no line in", "images/new.JPEG")
+
+    def test_with_a_class_without_validation_images(self, tiny: Path) -> None:
+        annotations = tiny / "val" / "val_annotations.txt"
+        annotations.write_text(annotations.read_text().replace("n20", "n10"))
+        refused(tiny, "only in train/: n20")
+
+
+class TestFingerprint:
+    def test_changes_with_a_name_a_class_or_a_size(self, folder: Path, draw) -> None:
+        found = [list_images(folder).fingerprint()]
+        (folder / "val" / "n1" / "val_1.JPEG").rename(folder / "val" / "n1" / "val_9.JPEG")
+        found.append(list_images(folder).fingerprint())
+        (folder / "val" / "n1" / "val_9.JPEG").rename(folder / "val" / "n2" / "val_9.JPEG")
+        found.append(list_images(folder).fingerprint())
+        digest = list_images(folder).digest()
+        draw(1, 32, 32).save(folder / "val" / "n2" / "val_9.JPEG")  # resized, under the same name
+        found.append(list_images(folder).fingerprint())
+        assert list_images(folder).digest() == digest
+        assert len(set(found)) == len(found)
+
+    def test_is_of_a_copy_too(self, folder: Path, tmp_path: Path) -> None:
+        shutil.copytree(folder, tmp_path / "copy")
+        assert list_images(tmp_path / "copy").fingerprint() == list_images(folder).fingerprint()
+
+    def test_asks_for_a_few_sizes_spread_over_all_files(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = []
+        monkeypatch.setattr(listing, "bytes_of", lambda path: asked.append(path) or 0)
+        monkeypatch.setattr(listing, "SIZED", 5)
+        found = list_images(folder)
+        found.fingerprint()
+        whole = [found.path(split, i) for split, n in (("train", 24), ("val", 9)) for i in range(n)]
+        assert asked == [whole[i] for i in (0, 6, 13, 19, 26)]
+        monkeypatch.setattr(listing, "SIZED", 1000)
+        asked.clear()
+        found.fingerprint()
+        assert asked == whole
+
+    def test_of_a_link_that_leads_nowhere_is_one_too(self, folder: Path) -> None:
+        before = list_images(folder).fingerprint()
+        path = folder / "train" / "n0" / "train_0.JPEG"
+        path.unlink()
+        path.symlink_to(folder / "nowhere.JPEG")
+        assert list_images(folder).fingerprint() != before

@@ -1,0 +1,153 @@
+"""Blocks become runs; a rate chosen in one block names the runs of the next."""
+
+import pytest
+
+from bn_repro.config.schema import StudyConfig
+from bn_repro.sweep.study import committed_accuracy, expand
+
+ARMS = ["mnist/baseline", "mnist/bn"]
+
+
+def study(*blocks, **options):
+    return StudyConfig(name="test", blocks=list(blocks), **options)
+
+
+def half(run):
+    return 0.5
+
+
+def test_a_block_is_a_grid_and_a_study_their_union():
+    blocks = (
+        {"experiment": ARMS, "seed": [0, 1], "optimizer.lr": [0.1, 1.0]},
+        {"experiment": ["mnist/bn"], "seed": [0], "optimizer.lr": [0.1, 3.0]},
+    )
+    runs, whole = expand(study(*blocks), ["runs=elsewhere"], half)
+    assert whole
+    assert len(runs) == 9  # mnist/bn at 0.1, seed 0, is in both blocks
+    assert {r.config.runs for r in runs} == {"elsewhere"}
+    assert runs[0].varied == {"optimizer.lr": 0.1}
+    assert runs[0].title == "mnist/baseline optimizer.lr=0.1 seed 0"
+
+
+def test_only_the_first_seeds():
+    block = {"experiment": ARMS, "seed": [4, 5, 6]}
+    runs, _ = expand(study(block, seeds=2), [], half)
+    assert {r.config.seed for r in runs} == {4, 5}
+    smoke, _ = expand(study(block), ["scale=smoke"], half)
+    assert {r.config.seed for r in smoke} == {4}
+
+
+def test_a_study_has_a_scale_of_its_own_unless_one_is_asked_for():
+    block = {"experiment": ["mnist/bn"], "seed": [0]}
+    usual, _ = expand(study(block), [], half)
+    own, _ = expand(study(block, scale="proxy"), [], half)
+    asked, _ = expand(study(block, scale="proxy"), ["scale=smoke"], half)
+    assert [r[0].config.train.steps for r in (usual, own, asked)] == [50_000, 10_000, 200]
+
+
+def chosen(blocks, accuracy):
+    runs, whole = expand(study(*blocks), [], accuracy)
+    return {(r.config.experiment, r.config.optimizer.lr) for r in runs if r.config.seed == 9}, whole
+
+
+GRID = {"name": "grid", "experiment": ARMS, "optimizer.lr": [0.1, 1.0], "seed": [0, 1]}
+FINAL = {"experiment": ARMS, "optimizer.lr": {"best_of": "grid"}, "seed": [9]}
+
+
+def test_each_arm_gets_its_own_best_rate_by_the_mean_over_seeds():
+    table = {
+        ("mnist/baseline", 0.1): (0.90, 0.90),
+        ("mnist/baseline", 1.0): (0.95, 0.80),  # the best single run, but the worse mean
+        ("mnist/bn", 0.1): (0.90, 0.90),
+        ("mnist/bn", 1.0): (0.94, 0.95),
+    }
+
+    def accuracy(run):
+        return table[run.config.experiment, run.config.optimizer.lr][run.config.seed]
+
+    found, whole = chosen([GRID, FINAL], accuracy)
+    assert whole
+    assert found == {("mnist/baseline", 0.1), ("mnist/bn", 1.0)}
+
+
+def test_keys_given_by_one_block_are_chosen_together():
+    grid = {**GRID, "experiment": ["mnist/bn"], "model.init_std": [0.1, 1.0]}
+    final = {
+        "experiment": ["mnist/bn"],
+        "optimizer.lr": {"best_of": "grid"},
+        "model.init_std": {"best_of": "grid"},
+        "seed": [9],
+    }
+    # Averaged over the other key 0.1 is best, of rates and of scales; in the best cell both are 1.
+    table = {(0.1, 0.1): 0.90, (0.1, 1.0): 0.90, (1.0, 0.1): 0.70, (1.0, 1.0): 0.91}
+
+    def accuracy(run):
+        return table[run.config.optimizer.lr, run.config.model.init_std]
+
+    runs, whole = expand(study(grid, final), [], accuracy)
+    assert whole
+    best = [r.config for r in runs if r.config.seed == 9]
+    assert [(c.optimizer.lr, c.model.init_std) for c in best] == [(1.0, 1.0)]
+
+
+def test_at_smoke_scale_a_grid_is_its_corners():
+    block = {"experiment": ["mnist/bn"], "optimizer.lr": [0.1, 0.3, 1.0, 3.0], "seed": [4, 5]}
+    runs, _ = expand(study(block), ["scale=smoke"], half)
+    assert [(r.config.optimizer.lr, r.config.seed) for r in runs] == [(0.1, 4), (3.0, 4)]
+
+
+def test_a_title_leaves_out_what_all_runs_share():
+    block = {
+        "experiment": ["mnist/bn"],
+        "optimizer.lr": [0.1, 1.0],
+        "data.held_out": [10],
+        "seed": [0],
+    }
+    runs, _ = expand(study(block), [], half)
+    assert runs[0].title == "mnist/bn optimizer.lr=0.1 seed 0"
+    assert runs[0].varied == {"optimizer.lr": 0.1, "data.held_out": 10}
+
+
+def test_a_title_tells_a_run_from_those_of_other_blocks():
+    same = {"experiment": ["mnist/bn"], "seed": [0]}
+    blocks = [same, same | {"optimizer.lr": [0.3]}, same | {"model.depth": [5]}]
+    runs, _ = expand(study(*blocks), [], half)
+    assert [run.title for run in runs] == [
+        "mnist/bn seed 0",
+        "mnist/bn optimizer.lr=0.3 seed 0",
+        "mnist/bn model.depth=5 seed 0",
+    ]
+
+
+def test_a_block_waits_for_the_runs_it_is_chosen_from():
+    found, whole = chosen([GRID, FINAL], lambda run: None if run.config.seed == 1 else 0.5)
+    assert not whole
+    assert not found
+
+
+def test_what_a_study_sweeps_cannot_be_set_beside_it():
+    with pytest.raises(ValueError, match="optimizer.lr: study test sweeps this key itself"):
+        expand(study(GRID), ["optimizer.lr=3"], half)
+    with pytest.raises(ValueError, match="study.seeds=N"):
+        expand(study(GRID), ["seed=3"], half)
+
+
+def test_a_block_that_is_no_grid_is_told():
+    with pytest.raises(ValueError, match="optimizer.lr must be a list of values"):
+        expand(study({"experiment": ARMS, "optimizer.lr": 0.1}), [], half)
+
+
+def test_committed_rows_stand_in_for_missing_runs(tmp_path):
+    runs, _ = expand(study(GRID), [f"runs={tmp_path}"], half)
+    experiment, run_id, seed = runs[0].key
+    table = tmp_path / "runs.csv"
+    table.write_text(
+        "experiment,id,seed,state,final_top1\n"
+        f"{experiment},{run_id},{seed},completed,0.75\n"
+        f"{experiment},{run_id},{seed + 1},diverged,\n"
+    )
+    accuracy = committed_accuracy(table)
+    by_key = {r.key: accuracy(r) for r in runs}
+    assert by_key[experiment, run_id, seed] == 0.75
+    assert by_key[experiment, run_id, seed + 1] == 0.0
+    assert by_key[runs[-1].key] is None

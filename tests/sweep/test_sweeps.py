@@ -1,0 +1,376 @@
+"""Sweeps: what a word stands for, what is done again and what is not, and where runs work."""
+
+import io
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from rich.console import Console
+from submitit.core.utils import FailedJobError
+from support import ROOT
+
+from bn_repro.cli import main, train
+from bn_repro.config.compose import compose
+from bn_repro.records import paths
+from bn_repro.records.reader import Outcome, last_top1
+from bn_repro.records.recorder import mark_as_lost, write_status
+from bn_repro.sweep import slurm
+from bn_repro.sweep.display import Board
+from bn_repro.sweep.scheduler import LOST, failed_before, run_all
+from bn_repro.sweep.study import PlannedRun
+from bn_repro.training.run import _failed
+from bn_repro.training.world import World
+
+SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=4", "train.population_batches=0"]
+
+
+class Work:
+    """A run that ends at the third look; it stops when it is asked to."""
+
+    def __init__(self, planned, states):
+        self.run, self.state = planned, states.get(planned.config.seed, "completed")
+        self.seen, self.looks, self.asked = {"step": 1}, 0, False
+
+    def listen(self):
+        self.looks += 1
+
+    def stop(self):
+        self.asked = True
+
+    def over(self):
+        return self.asked or self.looks >= (1 if self.state == "failed" else 2)
+
+    def outcome(self, stopping):
+        assert stopping or not self.asked
+        return Outcome("preempted" if self.asked else self.state, 4, 0.1)
+
+
+class Executor:
+    """Two places for runs that are told how to end, by seed."""
+
+    def __init__(self, states=None):
+        self.states, self.begun = states or {}, []
+
+    def preflight(self, configs):
+        pass
+
+    def room(self, run, busy):
+        return busy < 2
+
+    def start(self, runs, busy):
+        self.begun += [r.config.seed for r in runs]
+        return [Work(r, self.states) for r in runs]
+
+    def wait(self, workers):
+        assert workers
+
+
+def five(tmp_path):
+    config = compose([*SMOKE, f"runs={tmp_path}"])
+    return [PlannedRun(replace(config, seed=seed), {}) for seed in range(5)]
+
+
+def quiet():
+    return Board(Console(file=io.StringIO()))
+
+
+def test_a_failure_leaves_the_others_running(tmp_path):
+    crew = Executor({1: "failed", 2: "diverged"})
+    outcomes = run_all(five(tmp_path), quiet(), crew)
+    assert [o.state for o in outcomes] == [
+        "completed",
+        "failed",
+        "diverged",
+        "completed",
+        "completed",
+    ]
+    assert crew.begun == [0, 1, 2, 3, 4]
+    assert train.code_of(outcomes) == 1
+
+
+def test_a_failure_can_stop_all_resumably(tmp_path):
+    crew = Executor({1: "failed"})
+    outcomes = run_all(five(tmp_path), quiet(), crew, on_failure="stop")
+    assert [o.state for o in outcomes] == ["preempted", "failed", *["preempted"] * 3]
+    assert crew.begun == [0, 1]
+    assert train.code_of(outcomes, "stop") == 1
+    assert train.code_of(outcomes) == 75
+
+
+def test_a_run_that_failed_of_itself_waits_for_retry_and_a_killed_one_does_not(tmp_path):
+    runs = five(tmp_path)
+    for planned, error in ((runs[0], "OSError: disk full"), (runs[1], f"{LOST}: SIGKILL")):
+        planned.directory.mkdir(parents=True)
+        write_status(planned.directory, "failed", 2, 0.5, error)
+    left = failed_before(runs)
+    assert left == {runs[0].directory: Outcome("failed", 2, 0.5, error="OSError: disk full")}
+    crew = Executor()
+    text = io.StringIO()
+    outcomes = run_all(runs, Board(Console(file=text, width=200)), crew, left=left)
+    assert outcomes[0] == left[runs[0].directory]
+    assert crew.begun == [1, 2, 3, 4]
+    assert "1 of 5 runs failed before; they are left alone" in text.getvalue()
+    again = Executor()
+    run_all(runs, quiet(), again)
+    assert again.begun == [0, 1, 2, 3, 4]
+
+
+def command(monkeypatch, *words, script="train.py"):
+    """The command in this process: its exit code."""
+    path = str(ROOT / "scripts" / script)
+    monkeypatch.setattr(sys, "argv", [path, *words])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(path, run_name="__main__")
+    return end.value.code
+
+
+def directories(runs):
+    return sorted(path.parent for path in Path(runs).glob("mnist/*/seed*/status.json"))
+
+
+def read(directory, name):
+    return json.loads((directory / name).read_text())
+
+
+@pytest.fixture
+def crew(monkeypatch):
+    """Every sweep of this process goes to a crew that trains nothing."""
+    found = Executor()
+    monkeypatch.setattr("bn_repro.sweep.local.LocalExecutor", lambda jobs: found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("words", "seeds"),
+    [
+        (["seed=range(0,6,step=2)"], [0, 2, 4]),
+        (["seed=choice(3,1)"], [3, 1]),
+        (["seed=sort(3,1,2)"], [1, 2, 3]),
+        (["seed=1,2", "optimizer.lr=0.1,1.0"], [1, 1, 2, 2]),
+    ],
+)
+def test_ranges_and_choices(monkeypatch, crew, tmp_path, words, seeds):
+    assert command(monkeypatch, "-m", *SMOKE, *words, f"runs={tmp_path}") == 0
+    assert crew.begun == seeds
+
+
+@pytest.mark.parametrize(
+    ("word", "expanded"),
+    [
+        ("experiment=glob(mnist/*)", "experiment=mnist/baseline,mnist/bn"),
+        ("experiment=glob(*/bn,exclude=imagenet/*)", "experiment=mnist/bn"),
+        ("experiment=glob([*_x5,*_x30])", None),
+        ("seed=glob(*)", "seed=glob(*)"),
+    ],
+)
+def test_a_glob_stands_for_experiments(word, expanded):
+    found = main.expanded(word)
+    if expanded is None:
+        names = found.removeprefix("experiment=").split(",")
+        x5 = ["imagenet/bn_x5", "imagenet/inception_x5"]
+        assert names == ["imagenet/bn_baseline_x5", "imagenet/bn_x30", *x5]
+    else:
+        assert found == expanded
+
+
+def test_a_sweep_of_nothing_is_told(monkeypatch, crew, tmp_path, capsys):
+    assert command(monkeypatch, "-m", *SMOKE, "data=glob(none*)", f"runs={tmp_path}") == 2
+    assert "-m: nothing to run" in capsys.readouterr().err
+    assert command(monkeypatch, "-m", "experiment=glob(none*)", f"runs={tmp_path}") == 2
+    assert "matches none of imagenet/bn_baseline" in capsys.readouterr().err
+
+
+def test_titles_tell_what_is_swept_alone(monkeypatch, crew, tmp_path, capsys):
+    command(monkeypatch, "-m", *SMOKE, "optimizer.lr=0.1,1.0", "live=false", f"runs={tmp_path}")
+    out = capsys.readouterr().out
+    assert "mnist/bn optimizer.lr=0.1 seed 0  completed" in out
+    assert "train.steps" not in out
+    assert "live" not in out
+
+
+def test_a_sweep_in_batches_has_one_table_and_one_exit_code(monkeypatch, crew, tmp_path, capsys):
+    crew.states = {0: "failed"}
+    words = ["-m", *SMOKE, "seed=0,1,2", "hydra.sweeper.max_batch_size=1", f"runs={tmp_path}"]
+    assert command(monkeypatch, *words) == 1
+    assert crew.begun == [0, 1, 2]
+    assert capsys.readouterr().out.count("accuracy") == 1
+    crew.begun = []
+    assert command(monkeypatch, *words, "on_failure=stop") == 1
+    assert crew.begun == [0]
+
+
+@pytest.mark.parametrize("died", [mark_as_lost, lambda directory, reason: interrupted(directory)])
+def test_a_run_that_ended_and_died_before_it_could_tell_has_ended(tmp_path, died):
+    run = five(tmp_path)[0]
+    run.directory.mkdir(parents=True)
+    write_status(run.directory, "completed", 4, 0.5)
+    assert died(run.directory, f"{LOST}: SIGKILL").state == "completed"
+    assert json.loads((run.directory / paths.STATUS).read_text())["state"] == "completed"
+
+
+def interrupted(directory):
+    return _failed(directory, KeyboardInterrupt(), World())
+
+
+def test_a_failed_run_has_its_traceback_and_is_tried_again_on_request(
+    monkeypatch, tmp_path, capsys
+):
+    words = ["-m", *SMOKE, "optimizer.lr=0.1,0.25", "hydra.launcher.jobs=2", f"runs={tmp_path}"]
+    spoiled = compose([*SMOKE, "optimizer.lr=0.25", f"runs={tmp_path}"])
+    directory = PlannedRun(spoiled, {}).directory
+    (directory / paths.METRICS).mkdir(parents=True)
+    assert command(monkeypatch, *words) == 1
+    out = capsys.readouterr().out
+    assert f"1 failed; {directory}/traceback.txt tells why; retry=true tries again" in out
+    assert "Traceback" in (directory / paths.TRACEBACK).read_text()
+    states = [read(d, paths.STATUS)["state"] for d in directories(tmp_path)]
+    assert sorted(states) == ["completed", "failed"]
+
+    (directory / paths.METRICS).rmdir()
+    assert command(monkeypatch, *words) == 1
+    out = capsys.readouterr().out
+    assert "1 of 2 runs are already finished" in out
+    assert "1 of 2 runs failed before; they are left alone" in out
+    assert command(monkeypatch, *words, "retry=true") == 0
+    assert read(directory, paths.STATUS)["state"] == "completed"
+    assert "retry: false" in (directory / paths.CONFIG).read_text()
+
+
+@pytest.mark.skipif(not find_spec("hydra_plugins.hydra_optuna_sweeper"), reason="no Optuna")
+@pytest.mark.filterwarnings("ignore:The ``declarative_base:DeprecationWarning")  # Optuna's own
+def test_optuna_seeks_the_best_accuracy_and_the_same_command_trains_nothing(
+    monkeypatch, tmp_path, capsys
+):
+    words = ["-m", "hydra/sweeper=search", f"hydra.sweep.dir={tmp_path}", *SMOKE]
+    words += ["optimizer.lr=tag(log,interval(0.001,10.0))", "hydra.sweeper.n_trials=4"]
+    words.append(f"runs={tmp_path}")
+    assert command(monkeypatch, *words) == 0
+    found = directories(tmp_path)
+    assert len(found) == 4
+    best = yaml.safe_load((tmp_path / "optimization_results.yaml").read_text())
+    assert capsys.readouterr().out.count("run  ") == 1
+    rates = [yaml.safe_load((d / paths.CONFIG).read_text())["optimizer"]["lr"] for d in found]
+    top = max(zip(map(last_top1, found), rates, strict=True))
+    assert (best["best_value"], best["best_params"]["optimizer.lr"]) == top
+    assert command(monkeypatch, *words) == 0
+    assert directories(tmp_path) == found
+    assert capsys.readouterr().out.count("2 of 2 runs are already finished") == 2
+
+
+def test_submitit_runs_jobs_and_one_that_is_preempted_goes_on(monkeypatch, tmp_path, capsys):
+    words = ["-m", *SMOKE, "train.steps=1500", "train.log_every=10", "train.eval_every=500"]
+    words += ["seed=0,1"]
+    words += ["hydra/launcher=submitit_local", "hydra.launcher.jobs=2", f"runs={tmp_path}"]
+    sent = []
+
+    def preempt():
+        """The first job at work is told that its machine is wanted."""
+        while not sent:
+            time.sleep(0.02)
+            for metrics in tmp_path.glob("mnist/*/seed*/metrics.jsonl"):
+                folders = (tmp_path / ".submitit").glob("[0-9]*")
+                controllers = ",".join(folder.name for folder in folders)
+                jobs = subprocess.run(
+                    ["pgrep", "-P", controllers], capture_output=True, text=True
+                ).stdout.split()
+                if metrics.stat().st_size and jobs:
+                    sent.append(int(jobs[0]))
+                    os.kill(sent[0], signal.SIGUSR2)
+                    return
+
+    thread = threading.Thread(target=preempt, daemon=True)
+    thread.start()
+    assert command(monkeypatch, *words) == 0
+    thread.join()
+    out = capsys.readouterr().out
+    assert out.count("completed at step 1,500") == 2
+    manifests = [read(d, paths.MANIFEST) for d in directories(tmp_path)]
+    assert [len(m.get("resumed", [])) for m in sorted(manifests, key=str)].count(1) == 1
+    assert all(m["command"].startswith("train.py -m experiment=mnist/bn") for m in manifests)
+    for directory in directories(tmp_path):
+        assert read(directory, paths.STATUS)["state"] == "completed"
+        rows = (directory / paths.METRICS).read_text().splitlines()
+        steps = [json.loads(row)["step"] for row in rows]
+        assert steps == sorted(steps)
+
+
+def job_of(planned, tmp_path, **said):
+    """A local job of submitit's that has ended, as it looks from here."""
+    pickle = tmp_path / "result"
+    if "result" in said:
+        pickle.touch()
+    files = SimpleNamespace(result_pickle=pickle, stderr="err.txt")
+
+    def result():
+        if isinstance(said["result"], Exception):
+            raise said["result"]
+        return said["result"]
+
+    return slurm.Job(planned, SimpleNamespace(job_id="7", paths=files, result=result), "local")
+
+
+def test_a_lost_job_is_told_and_harms_none(tmp_path):
+    planned = five(tmp_path)[0]
+    lost = job_of(planned, tmp_path).outcome(stopping=False)
+    assert (lost.state, lost.error) == (
+        "failed",
+        "its process ended: job 7 left no result; see err.txt",
+    )
+    assert job_of(planned, tmp_path).outcome(stopping=True).state == "preempted"
+    trace = FailedJobError(
+        "Job failed with trace:\n  File\nValueError: data.root: gone\n---\nYou can"
+    )
+    failed = job_of(planned, tmp_path, result=trace).outcome(stopping=False)
+    assert failed.error == "ValueError: data.root: gone"
+    planned.directory.mkdir()
+    write_status(planned.directory, "failed", 3, 1.0, "OSError: disk full")
+    assert job_of(planned, tmp_path, result=trace).outcome(stopping=False) == Outcome(
+        "failed", 3, 1.0, error="OSError: disk full"
+    )
+
+
+def test_a_run_that_fails_is_a_failed_job(tmp_path, monkeypatch):
+    command_line = list(sys.argv)
+    monkeypatch.setattr(sys, "argv", [])
+    planned = five(tmp_path)[0]
+    (planned.directory / paths.METRICS).mkdir(parents=True)
+    with pytest.raises(RuntimeError, match="IsADirectoryError"):
+        slurm.Training(tuple(command_line))(planned.config)
+    assert sys.argv == command_line
+
+
+def test_a_job_takes_parameters_of_slurm_and_refuses_others(tmp_path, monkeypatch):
+    planned = five(tmp_path)[:1]
+    jobs = slurm.SlurmExecutor("slurm", str(tmp_path / "%j"), special={"partition": "gpu"})
+    with pytest.raises(ValueError, match=r"hydra/launcher: submitit: Could not detect \"srun\""):
+        jobs.start(planned, [])
+    jobs = slurm.SlurmExecutor("local", str(tmp_path / "%j"), special={"partition": "gpu"})
+    with pytest.raises(ValueError, match="hydra/launcher: submitit: Unknown argument 'partition'"):
+        jobs.start(planned, [])
+
+
+def test_local_jobs_have_room_on_what_they_see(tmp_path, monkeypatch):
+    """GPUs are hidden from them; or all see the same ones."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: range(3))
+    run = five(tmp_path)[0]
+
+    def jobs(**how):
+        crew = slurm.SlurmExecutor("local", str(tmp_path), **how)
+        return next(busy for busy in range(99) if not crew.room(run, busy))
+
+    assert jobs(common={"gpus_per_node": 0}) == jobs() == 3
+    assert jobs(common={"gpus_per_node": 2}) == 1
+    assert jobs(common={"gpus_per_node": 2}, jobs=4) == jobs(jobs=4) == 4

@@ -1,0 +1,306 @@
+"""The W&B mirror, read back from what it leaves; after a resume; and its silence in trouble."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from support import OfflineRun
+
+from bn_repro.analysis import steps_to, tables
+from bn_repro.analysis.tables import Member
+from bn_repro.config.compose import compose
+from bn_repro.config.identity import directory_of
+from bn_repro.records import paths
+from bn_repro.records.recorder import Recorder, write_status
+from bn_repro.tracking import keys
+from bn_repro.tracking.logger import WandbLogger
+from bn_repro.tracking.published import Local, Place
+from bn_repro.training.run import run
+from bn_repro.training.stop_signal import StopFlag
+
+pytestmark = pytest.mark.usefixtures("apart")
+WORDS = ["experiment=mnist/bn", "scale=smoke", "train.steps=60", "train.eval_every=20"]
+WORDS += ["train.checkpoint_every=20", "train.population_batches=2", "data.limit=2000"]
+
+
+def silent(line):
+    pass
+
+
+def preempted(config, step):
+    """The outcome of a run that is asked to stop at ``step``, as by a signal."""
+    stop = StopFlag()
+
+    def progress(at, values):
+        stop.name = "SIGTERM" if at >= step else stop.name
+
+    return run(config, say=silent, stop=stop, progress=progress)
+
+
+@pytest.mark.parametrize(
+    ("row", "key"),
+    [
+        ({"split": "train", "statistics": "batch", "loss": 1.0}, "train/loss"),
+        ({"split": "train", "statistics": "moving", "loss": 1.0}, "train_moving/loss"),
+        ({"split": "test", "statistics": "moving", "top1": 1.0}, "test/top1"),
+        ({"split": "val", "statistics": "population", "top5": 1.0}, "val_population/top5"),
+        ({"site": "hidden3", "unit": 0, "p50": 1.0}, "trace/hidden3/unit/p50"),
+        ({"site": "4a.3x3", "unit": None, "std": 1.0}, "trace/4a_3x3/layer/std"),
+        ({"examples_per_second": 1.0}, "timing/examples_per_second"),
+        ({"split": "test", "statistics": "moving", "loss": None}, None),
+    ],
+)
+def test_a_record_becomes_a_series(row, key):
+    assert keys.values_of({"step": 1, **row}) == ({key: 1.0} if key else {})
+
+
+def test_an_offline_run_holds_what_the_local_records_hold(tmp_path):
+    config = compose([*WORDS, "wandb=offline", "optimizer.lr=0.5", f"runs={tmp_path}"])
+    assert run(config, say=silent).state == "completed"
+    directory, shown = directory_of(config), OfflineRun(tmp_path)
+
+    history = list(keys.history(directory))
+    assert shown.history == [{"_step": s, "step": s, **values} for s, values in history]
+    assert {"test/top1", "trace/hidden3/unit/p50", "timing/waiting"} <= set(history[-1][1])
+    step_of = {r.metric.glob_name: r.metric.step_metric for r in shown.of("metric")}
+    assert {step_of[name] for name in ("test*", "train*", "trace/*")} == {"step"}
+
+    begun = json.loads((directory / paths.MANIFEST).read_text())["started"]
+    digits = "".join(c for c in begun if c.isdigit())
+    assert shown.about.run_id == f"mnist-{directory.parent.name}-seed0-{digits}"
+    assert (shown.about.run_group, shown.about.job_type) == ("mnist/bn", "train")
+    assert {"batch", "mlp", "smoke", "optimizer.lr=0.5", "data.limit=2000"} <= {*shown.about.tags}
+    assert shown.config["optimizer"]["lr"] == 0.5
+    arm = shown.config["arm"]
+    assert arm.startswith("mnist/bn smoke ")  # its scale, where it is not the usual one
+    assert "optimizer.lr=0.5" in arm.split()
+    assert "seed" not in arm
+    assert shown.about.display_name == f"{arm} seed 0"
+    assert shown.config["manifest"]["data"]
+
+    told = tables.load([Member("mnist/bn", "", 0, directory=directory)])
+    (row,) = told.runs.to_dict("records")
+    summary = shown.summary
+    for key in ("state", "step", "final_top1", "best_top1", "best_step"):
+        assert summary[key] == row[key], key
+    curve = tables.select(told.curves, split="test", statistics="moving", metric="top1")
+    for target in keys.TARGETS:
+        steps = steps_to.steps_to(curve, target)
+        assert summary.get(keys.steps_key(target), steps) == steps or steps != steps
+    assert "steps_to_20_percent" in summary
+    assert not any(key.startswith("trace/") for key in summary)
+
+    (artifact,) = (record.artifact for record in shown.of("artifact"))
+    names = {content.path for content in artifact.manifest.contents}
+    assert artifact.type == "records"
+    assert {"metrics.jsonl", "traces.jsonl", "config.yaml", "metrics.table.json"} <= names
+
+    alone = compose([*WORDS, "optimizer.lr=0.5", f"runs={tmp_path / 'alone'}"])
+    run(alone, say=silent)
+    for name in (paths.METRICS, paths.TRACES):
+        assert (directory / name).read_bytes() == (directory_of(alone) / name).read_bytes()
+    assert not (directory_of(alone) / paths.PUBLISHED).exists()
+
+
+def test_a_run_resumed_offline_is_one_whole_run(tmp_path):
+    config = compose([*WORDS, "wandb=offline", f"runs={tmp_path}"])
+    assert preempted(config, 30).state == "preempted"
+    first = OfflineRun(tmp_path)
+    assert first.summary["state"] == "preempted"
+    assert first.of("preempting")
+    assert first.of("exit")[0].exit.exit_code == 1
+
+    assert run(config, say=silent).state == "completed"
+    whole = OfflineRun(tmp_path)  # which is the only one
+    assert whole.about.run_id == first.about.run_id
+    history = keys.history(directory_of(config))
+    assert whole.history == [{"_step": s, "step": s, **values} for s, values in history]
+    assert whole.summary["state"] == "completed"
+
+
+def test_what_has_been_synced_is_left_alone(tmp_path, capsys):
+    config = compose([*WORDS, "wandb=offline", f"runs={tmp_path}"])
+    preempted(config, 10)
+    before = OfflineRun(tmp_path).path
+    before.with_suffix(".wandb.synced").touch()
+    content = before.read_bytes()
+    assert run(config, say=silent).state == "completed"
+    assert "publish the rest with wandb=online; the run goes on" in capsys.readouterr().err
+    assert OfflineRun(tmp_path).path.read_bytes() == content
+
+
+def test_a_run_killed_between_its_offline_files_is_shown_all_the_same(
+    directory, tmp_path, monkeypatch
+):
+    place = Place("offline", "bn", None, tmp_path)
+    record = Recorder(directory, None, WandbLogger(place))
+    write_steps(record, 1, 4)
+    lengths = record.lengths()
+    record.close()
+    with monkeypatch.context() as at:
+        at.setattr("wandb.init", killed)  # the file before is gone by then
+        with pytest.raises(KeyboardInterrupt):
+            WandbLogger(place).begin(directory)
+    record = Recorder(directory, lengths, WandbLogger(place))
+    write_steps(record, 5, 6)
+    record.close()
+    assert [row["step"] for row in OfflineRun(tmp_path).history] == [1, 2, 3, 4, 5, 6]
+
+
+def killed(**how):
+    raise KeyboardInterrupt
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """A run directory whose run has begun."""
+    directory = paths.run_directory(tmp_path, "mnist/bn", "0a1b2c3d", 0)
+    directory.mkdir(parents=True)
+    (directory / paths.CONFIG).write_text("{experiment: mnist/bn, seed: 0}")
+    (directory / paths.MANIFEST).write_text('{"started": "2026-01-02T03:04:05Z"}')
+    return directory
+
+
+def write_steps(record, first, last):
+    for step in range(first, last + 1):
+        record.traces([{"step": step, "site": "hidden1", "unit": None, "p50": step / 10}])
+        record.metrics(step, "train", "batch", {"loss": 1 / step, "top1": float("nan")})
+
+
+def test_a_run_resumed_offline_is_synced_without_a_row_twice(directory, tmp_path, server):
+    place = Place("offline", "bn", None, tmp_path)
+    record = Recorder(directory, None, WandbLogger(place))
+    write_steps(record, 1, 4)
+    lengths = record.lengths()
+    write_steps(record, 5, 6)
+    record.close()
+    record = Recorder(directory, lengths, WandbLogger(place))
+    write_steps(record, 5, 9)
+    write_status(directory, "completed", 9, 1.0)
+    record.close()
+    OfflineRun(tmp_path)
+    sync = [sys.executable, "-m", "wandb", "sync", "--yes", str(tmp_path / "wandb")]
+    done = subprocess.run(sync, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    (name,) = server.runs
+    assert [(r["_step"], r["step"]) for r in server.history(name)] == [(k, k) for k in range(1, 10)]
+    assert Local.read(directory).is_out_of_hand()
+
+
+@pytest.mark.parametrize("seen", ["more than the checkpoint", "less than the checkpoint"])
+def test_a_run_killed_online_goes_on_without_a_row_twice(directory, tmp_path, server, seen):
+    place = Place("online", "bn", None, tmp_path)
+    record = Recorder(directory, None, WandbLogger(place))
+    write_steps(record, 1, 6)
+    lengths = record.lengths()
+    write_steps(record, 7, 9)
+    for file in record._files.values():  # as a kill would
+        file.close()
+    assert isinstance(record.mirror, WandbLogger)
+    assert record.mirror._shown is not None
+    record.mirror._shown.run.finish(exit_code=1)
+    (name,) = server.runs
+    assert [r["step"] for r in server.history(name)] == list(range(1, 9))
+    if "less" in seen:
+        lines = server.runs[name]["wandb-history.jsonl"]
+        server.runs[name] = {"wandb-history.jsonl": {k: lines[k] for k in range(4)}}
+
+    record = Recorder(directory, lengths, WandbLogger(place))
+    write_steps(record, 7, 12)
+    write_status(directory, "completed", 12, 1.0)
+    record.close()
+    assert [*server.runs] == [name] == [Local.read(directory).id]
+    shown = server.history(name)
+    local = [{"step": s, **values} for s, values in keys.history(directory)]
+    assert [{k: v for k, v in r.items() if k[0] != "_"} for r in shown] == local
+    assert [r["_step"] for r in shown] == list(range(1, 13))
+    assert server.summary(name)["state"] == "completed"
+    assert server.requests == [f"artifact {name}"]
+
+
+def test_a_failed_run_is_shown_as_failed(directory, tmp_path):
+    record = Recorder(directory, None, WandbLogger(Place("offline", "bn", None, tmp_path)))
+    write_status(directory, "running", 0, 0.0)
+    write_steps(record, 1, 3)
+    record.close()
+    shown = OfflineRun(tmp_path)
+    assert shown.summary["state"] == "failed"
+    assert shown.of("exit")[0].exit.exit_code == 1
+    assert not shown.of("artifact")
+
+
+def test_a_sweep_names_its_runs_itself(directory, tmp_path, monkeypatch):
+    import wandb
+
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
+    monkeypatch.setenv("WANDB_RUN_ID", "abc123")
+    wandb.teardown()
+    Recorder(directory, None, WandbLogger(Place("offline", "bn", None, tmp_path))).close()
+    monkeypatch.undo()
+    wandb.teardown()
+    assert OfflineRun(tmp_path).about.run_id == "abc123"
+
+
+def told(outcome):
+    return outcome.state, outcome.step, outcome.top1
+
+
+def test_a_sweep_that_asks_for_a_finished_run_sees_it(tmp_path, server, monkeypatch):
+    """Its controller waits for the metric, under the id that it gave the run."""
+    import wandb
+
+    words = [*WORDS, f"runs={tmp_path}"]
+    begun = told(run(compose(words), say=silent))
+    online = compose([*words, "wandb=online"])
+    assert told(run(online, say=silent)) == begun
+    assert server.runs == {}  # it shows itself to none but an agent
+
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
+    monkeypatch.setenv("WANDB_RUN_ID", "abc123")
+    wandb.teardown()
+    assert told(run(online, say=silent)) == begun
+    assert [*server.runs] == ["abc123"]
+    history = server.history("abc123")
+    local = [{"step": s, **values} for s, values in keys.history(directory_of(online))]
+    assert [{k: v for k, v in row.items() if k[0] != "_"} for row in history] == local
+    summary = server.summary("abc123")
+    assert summary["state"] == "completed"
+    assert summary["test/top1"] == summary["final_top1"] == begun[2]
+
+
+def test_an_agent_has_no_part_in_a_run_without_wandb(tmp_path, monkeypatch, capsys):
+    words = [*WORDS, f"runs={tmp_path}"]
+    begun = told(run(compose(words), say=silent))
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
+    monkeypatch.setitem(sys.modules, "wandb", None)  # importing it is an error
+    assert told(run(compose(words), say=silent)) == begun
+    assert capsys.readouterr().err == ""
+    assert told(run(compose([*words, "wandb=online"]), say=silent)) == begun
+    assert capsys.readouterr().err.startswith("wandb: ")
+
+
+def test_trouble_over_there_never_ends_a_run(tmp_path, monkeypatch, capsys):
+    def broken(*args, **kwargs):
+        raise BrokenPipeError("gone")
+
+    monkeypatch.setattr("wandb.init", broken)
+    assert run(compose([*WORDS, "wandb=offline", f"runs={tmp_path}"]), say=silent).state == (
+        "completed"
+    )
+    said = capsys.readouterr().err
+    assert "wandb: gone; the run goes on" in said
+    assert said.count("\n") == 1
+
+
+def test_without_an_api_key_there_is_a_line_and_no_question(directory, tmp_path, capsys):
+    import wandb
+
+    wandb.teardown()
+    record = Recorder(directory, None, WandbLogger(Place("online", "bn", None, tmp_path)))
+    write_steps(record, 1, 2)
+    record.close()
+    said = capsys.readouterr().err
+    assert said.startswith("wandb: no API key; log in with: wandb login; the run goes on")
+    assert said.count("\n") == 1
+    assert (directory / paths.METRICS).read_text().count("\n") == 2

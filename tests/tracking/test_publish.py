@@ -1,0 +1,247 @@
+"""Local records sent to W&B later: all of them, once; and sweeps and reports."""
+
+import json
+import re
+import runpy
+import shutil
+import sys
+
+import pytest
+import yaml
+from filelock import FileLock
+from rich.console import Console
+from support import ROOT, OfflineRun
+
+from bn_repro.cli.publish import chosen
+from bn_repro.config.compose import compose
+from bn_repro.config.identity import USUAL_SCALE, directory_of, tags_of, variation
+from bn_repro.records import paths
+from bn_repro.sweep.study import expand
+from bn_repro.tracking import keys, publish
+from bn_repro.training.run import run
+
+pytestmark = pytest.mark.usefixtures("apart")
+SMOKE = ["scale=smoke", "train.steps=20", "train.eval_every=10", "data.limit=500"]
+SMOKE += ["train.population_batches=2"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Two runs of Figure 1 trained without W&B, one of them with another rate."""
+    runs = tmp_path_factory.mktemp("trained")
+    for words in ([], ["optimizer.lr=0.5"]):
+        run(compose(["experiment=mnist/bn", *SMOKE, *words, f"runs={runs}"]), say=lambda line: None)
+    return runs
+
+
+@pytest.fixture
+def runs(trained, tmp_path):
+    """A copy of them."""
+    shutil.copytree(trained, tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def published(*words):
+    """What the command prints, for the words of its line."""
+    console = Console(width=500, color_system=None)
+    with console.capture() as said:
+        config = compose(words)
+        publish.publish_all(config, chosen(config, list(words)), console)
+    return said.get()
+
+
+ONE = ["experiment=mnist/bn", *SMOKE]
+
+
+def test_a_run_published_later_is_as_if_it_had_been_mirrored(runs, tmp_path):
+    published(*ONE, f"runs={runs}", "wandb=offline")
+    live = compose([*ONE, f"runs={tmp_path / 'live'}", "wandb=offline"])
+    run(live, say=lambda line: None)
+    later, mirrored = OfflineRun(runs), OfflineRun(tmp_path / "live")
+    clock = {"timing/examples_per_second", "timing/waiting"}
+    assert [{**r, **dict.fromkeys(clock & set(r))} for r in later.history] == [
+        {**r, **dict.fromkeys(clock & set(r))} for r in mirrored.history
+    ]
+    assert later.about.run_id.split("-")[:4] == mirrored.about.run_id.split("-")[:4]
+    for name in ("run_group", "job_type", "tags", "display_name"):
+        assert getattr(later.about, name) == getattr(mirrored.about, name), name
+    assert {**later.config, "runs": 0, "wandb": 0, "manifest": 0} == {
+        **mirrored.config,
+        "runs": 0,
+        "wandb": 0,
+        "manifest": 0,
+    }
+    assert later.summary.keys() == mirrored.summary.keys()
+    assert "there already" in published(*ONE, f"runs={tmp_path / 'live'}", "wandb=offline")
+
+
+def test_asked_twice_it_sends_nothing_twice(runs):
+    words = [f"runs={runs}", "wandb=offline"]
+    said = published(*words)
+    assert "2 runs: 2 sent" in said
+    assert f"wandb sync {runs}/wandb" in said
+    files = {path: path.stat().st_mtime_ns for path in (runs / "wandb").rglob("*.wandb")}
+    assert len(files) == 2
+    assert "2 runs: 2 there already" in published(*words)
+    assert {path: path.stat().st_mtime_ns for path in (runs / "wandb").rglob("*.wandb")} == files
+
+
+def test_what_came_later_is_sent_too(runs):
+    words = [*ONE, f"runs={runs}", "wandb=offline"]
+    published(*words)
+    row = {"crops": 144, "statistics": "moving", "split": "test", "step": 20, "top1": 0.5}
+    directory = directory_of(compose(words))
+    (directory / paths.EVALUATION).write_text(json.dumps(row) + "\n")
+    assert "1 sent" in published(*words)
+    assert OfflineRun(runs).summary["evaluation/144_moving/top1"] == 0.5
+    assert "1 sent" in published(*words, "wandb.tags=[thesis]")
+    assert "thesis" in OfflineRun(runs).about.tags
+    assert "1 there already" in published(*words)
+    assert "1 sent" in published(*words, "wandb.project=another")
+    assert "1 sent" in published(*words, "wandb.project=another", "force=true")
+
+
+def test_a_study_is_a_tag_of_its_runs(runs, tmp_path):
+    words = ["study=fig1", "scale=smoke", "train.steps=4", f"runs={tmp_path / 'fig1'}"]
+    planned, _ = expand(compose(words).study, words, lambda run: None)
+    run(planned[1].config, say=lambda line: None)
+    said = published(*words, "wandb=offline")
+    assert "2 runs: 1 not finished, 1 sent" in said
+    shown = OfflineRun(tmp_path / "fig1")
+    assert {"fig1", "train.steps=4"} <= {*shown.about.tags}
+
+
+def test_killed_half_way_it_is_made_whole(runs, server, monkeypatch):
+    import wandb
+
+    words = [*ONE, f"runs={runs}", "wandb=online"]
+    directory, rows = directory_of(compose(words)), []
+    log = wandb.Run.log
+
+    def cut_short(self, values, **options):
+        rows.append(values)
+        if len(rows) == 6:
+            self.finish(exit_code=1)
+            raise ConnectionError("gone")
+        log(self, values, **options)
+
+    monkeypatch.setattr(wandb.Run, "log", cut_short)
+    with pytest.raises(OSError, match="wandb: gone; 0 of 1 runs are sent, and the same command"):
+        published(*words)
+    monkeypatch.setattr(wandb.Run, "log", log)
+    (name,) = server.runs
+    assert len(server.history(name)) == 5
+
+    assert "1 sent" in published(*words)
+    local = [{"step": s, **values} for s, values in keys.history(directory)]
+    shown = [{k: v for k, v in r.items() if k[0] != "_"} for r in server.history(name)]
+    assert shown == local
+    (directory / paths.PUBLISHED).unlink()  # as if sent from elsewhere
+    assert "1 sent" in published(*words)
+    assert len(server.history(name)) == len(local)
+
+
+def test_a_damaged_run_and_a_busy_one_are_left_out(runs, tmp_path):
+    shutil.copytree(directory_of(compose([*ONE, f"runs={runs}"])), runs / "mnist/bn-cafe/seed0")
+    (runs / "mnist/bn-cafe/seed0/metrics.jsonl").write_text('{"step": 1')
+    busy = directory_of(compose([*ONE, f"runs={runs}", "optimizer.lr=0.5"]))
+    with FileLock(paths.lock_file(busy)):
+        said = published(f"runs={runs}", "wandb=offline")
+    assert "bn-cafe/seed0: not a run's records" in said
+    assert f"{busy}: another process works on this run; left out" in said
+    assert "1 sent" in said
+    assert "2 left out" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "wandb: give wandb=online, or wandb=offline"),
+        (["wandb=offline", "runs=nowhere"], "runs: no run directory under"),
+        (["wandb=offline", "experiment=mnist/bn"], "is not finished; bring it to its end"),
+        (["wandb=offline", "study=fig1"], "each of 20 runs is not finished"),
+        (["wandb=online", *ONE], "wandb: no API key; log in with: wandb login"),
+    ],
+)
+def test_bad_input_is_told_in_a_line(runs, words, said, monkeypatch, capsys):
+    import wandb
+
+    wandb.teardown()
+    path = str(ROOT / "scripts" / "publish_wandb.py")
+    monkeypatch.setattr(sys, "argv", [path, f"runs={runs}", *words])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(path, run_name="__main__")
+    printed = capsys.readouterr()
+    assert said in printed.err
+    assert printed.err.count("\n") == 1
+    assert end.value.code == 2
+
+
+def test_a_report_shows_figures_tables_and_verdicts(tmp_path, capsys):
+    folder = ROOT / "results" / "fig1"
+    config = compose(["study=fig1", "wandb=offline", f"wandb.dir={tmp_path}"])
+    for _ in range(2):
+        publish.show_report(config, "fig1", folder)
+    shown = OfflineRun(tmp_path)
+    assert (shown.about.job_type, shown.about.run_group) == ("report", "fig1")
+    (row,) = shown.history
+    assert row["figures/figure1/_type"] == "image-file"
+    assert row["tables/claims/_type"] == row["tables/runs/_type"] == "table-file"
+    (artifact,) = (r.artifact for r in shown.of("artifact") if r.artifact.type == "report")
+    names = {content.path for content in artifact.manifest.contents}
+    assert {"runs.csv", "figure1.svg", "claims.json", "README.md"} <= names
+    claims = json.loads((folder / "claims.json").read_text())
+    assert shown.summary[f"claim/{claims[0]['id']}"] == claims[0]["verdict"]
+
+    other = ["study=fig1", "scale=smoke", "wandb=offline", f"wandb.dir={tmp_path / 'other'}"]
+    publish.show_report(compose(other), "fig1", folder)
+    assert OfflineRun(tmp_path / "other").about.run_group == "fig1 smoke"  # beside no other
+
+    publish.show_report(config, "fig1", tmp_path / "nothing")
+    assert re.search(r"^wandb: .*the report in .*nothing is whole$", capsys.readouterr().err)
+
+
+def test_what_was_varied_is_told(tmp_path):
+    from dataclasses import asdict
+
+    plain = asdict(compose(["experiment=imagenet/bn_x5"]))
+    assert variation(plain) == {}
+    assert {"batch", "inception", "tiny_imagenet", "proxy"} <= {*tags_of(plain)}
+    words = ["experiment=mnist/baseline", "scale=smoke", "optimizer.lr=0.5", "seed=3"]
+    assert variation(asdict(compose(words))) == {"optimizer.lr": 0.5}
+    assert "no norm" in tags_of(asdict(compose(words)))
+    assert variation({**plain, "experiment": "imagenet/of_another_time"}) == {}
+
+
+@pytest.mark.parametrize(("family", "scale"), USUAL_SCALE.items())
+def test_the_usual_scale_is_what_it_is_called(family, scale):
+    name = {"mnist": "mnist/bn", "imagenet": "imagenet/bn_x5"}[family]
+    usual, named = (compose([f"experiment={name}", f"scale={s}"]) for s in ("default", scale))
+    assert (usual.model, usual.data, usual.train) == (named.model, named.data, named.train)
+
+
+def test_the_sweep_runs_as_the_agent_calls_it(server, tmp_path, monkeypatch):
+    import wandb
+    from wandb.sdk.launch.sweeps import utils
+
+    sweep = yaml.safe_load((ROOT / "configs" / "wandb_sweep.yaml").read_text())
+    first = {key: p.get("values", [p.get("value")])[0] for key, p in sweep["parameters"].items()}
+    chosen = {**first, "experiment": "mnist/bn", "train.steps": 40, "data.limit": 500}
+    macros = utils.create_sweep_command_args({"args": {k: {"value": v} for k, v in chosen.items()}})
+    macros |= {"env": ["/usr/bin/env"], "program": [sweep["program"]]}
+    command = []
+    for word in utils.create_sweep_command(list(sweep["command"])):
+        name = re.fullmatch(r"\$\{(\w+)\}", word)
+        command += macros[name[1]] if name else [word]
+    assert command[:4] == ["/usr/bin/env", "python", "scripts/train.py", "wandb=online"]
+    words = [*command[3:], "scale=smoke", "train.eval_every=20", f"runs={tmp_path}"]
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
+    monkeypatch.setenv("WANDB_RUN_ID", "abc123")
+    wandb.teardown()
+    monkeypatch.setattr(sys, "argv", [str(ROOT / command[2]), *words])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    assert end.value.code == 0
+    assert sweep["metric"]["name"] in server.history("abc123")[-1]
+    assert sweep["metric"]["name"] in server.summary("abc123")
+    assert {"test/top1", "val/top1"} <= set(server.history("abc123")[-1])

@@ -1,0 +1,243 @@
+"""Two ranks: one network, each sample once, one writer, and exact resume.
+
+One run is under torchrun; those of the others are started here with what torchrun tells them.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.distributed as dist
+from filelock import FileLock
+from support import ROOT, Forked, train
+
+from bn_repro.cli import main
+from bn_repro.config.compose import compose
+from bn_repro.config.identity import run_id
+from bn_repro.records import paths
+from bn_repro.records.recorder import write_status
+from bn_repro.training import build, checkpoint, multi_crop
+from bn_repro.training import ranks as ranks_module
+from bn_repro.training import run as run_module
+from bn_repro.training.run import run
+from bn_repro.training.world import World
+
+WORDS = ["experiment=mnist/bn", "scale=smoke", "train.steps=40", "train.checkpoint_every=10"]
+
+
+def directory_of(runs, *words):
+    config = compose([*WORDS, *words])
+    return paths.run_directory(runs, config.experiment, run_id(config, world=2), 0)
+
+
+def torchrun(runs, *words):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    call = [*command, "scripts/train.py", *WORDS, f"runs={runs}", *words]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(call, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True)
+
+
+def begun(runs, *words):
+    """Two ranks, at work."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    env = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    every = [*WORDS, f"runs={runs}", *words]
+    return [Forked(train, every, {"RANK": k, "LOCAL_RANK": k, **env}) for k in "01"]
+
+
+def ended(processes, code=0):
+    """What they said together."""
+    said = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [code] * 2, said
+    return "".join(out + err for out, err in said)
+
+
+def ranks(runs, *words, code=0):
+    """What two ranks say together, and where their run lies."""
+    return ended(begun(runs, *words), code), directory_of(runs, *words)
+
+
+def rows(directory):
+    return [json.loads(line) for line in (directory / paths.METRICS).read_text().splitlines()]
+
+
+def state(directory):
+    found = checkpoint.load_latest(directory / paths.CHECKPOINTS)
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def synchronized(tmp_path_factory):
+    words = ["train.batch_size=30", "model.norm=sync_batch"]
+    return ranks(tmp_path_factory.mktemp("ranks"), *words)
+
+
+def test_synchronized_ranks_train_as_one_process_on_the_joined_batch(synchronized, tmp_path):
+    _, directory = synchronized
+    alone = compose([*WORDS, f"runs={tmp_path}", "train.batch_size=60"])
+    run(alone, say=lambda line: None)
+    one = state(paths.run_directory(tmp_path, "mnist/bn", run_id(alone), 0))
+    two = state(directory)
+    for key, value in one["model"].items():
+        torch.testing.assert_close(two["model"][key], value, rtol=1e-4, atol=1e-5)
+    mine = rows(paths.run_directory(tmp_path, "mnist/bn", run_id(alone), 0))
+    for a, b in zip(mine, rows(directory), strict=True):
+        assert (a["step"], a["split"], a["statistics"]) == (b["step"], b["split"], b["statistics"])
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
+
+
+def test_evaluation_counts_every_sample_once(synchronized):
+    _, directory = synchronized
+    for row in rows(directory):
+        if row["split"] == "test":
+            assert row["top1"] * 10_000 == pytest.approx(round(row["top1"] * 10_000), abs=1e-6)
+            assert row["top1"] > 0.3
+
+
+def test_rank_0_alone_writes_and_speaks(synchronized):
+    out, directory = synchronized
+    assert out.count("completed at step 40") == 1
+    steps = [r["step"] for r in rows(directory) if r["split"] == "train"]
+    assert steps == [10, 20, 30, 40]
+    assert json.loads((directory / paths.MANIFEST).read_text())["world"] == 2
+
+
+def test_replicas_keep_their_own_statistics_and_resume_exactly(tmp_path):
+    words = ["train.batch_size=30", "train.steps=200", "train.checkpoint_every=20"]
+    _, whole = ranks(tmp_path / "whole", *words)
+    replicas = state(whole)["replicas"]
+    assert len(replicas) == 2
+    assert not torch.equal(*replicas)
+
+    process, cut = torchrun(tmp_path / "cut", *words), directory_of(tmp_path / "cut", *words)
+    status = cut / paths.STATUS
+    while not status.exists() or json.loads(status.read_text())["step"] < 20:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.terminate()
+    process.communicate(timeout=60)
+    stopped = json.loads(status.read_text())
+    assert stopped["state"] == "preempted"
+    assert 20 <= stopped["step"] < 200
+    ranks(tmp_path / "cut", *words)
+    assert (cut / paths.METRICS).read_bytes() == (whole / paths.METRICS).read_bytes()
+    again = state(cut)["replicas"]
+    assert all(torch.equal(a, b) for a, b in zip(replicas, again, strict=True))
+
+
+def test_algorithm_2_sees_the_joined_batches_where_statistics_are_joint(tmp_path):
+    words = ["train.batch_size=30", "train.steps=2", "train.population_batches=3"]
+    _, directory = ranks(tmp_path, *words, "model.norm=sync_batch")
+    own = next(r for r in rows(directory) if r["statistics"] == "population")
+    config = compose([*WORDS, *words, "model.norm=sync_batch", f"runs={tmp_path}"])
+    asked = replace(config.evaluation, world=2, statistics="population")
+    row = multi_crop.evaluated(replace(config, evaluation=asked), 1)
+    assert row["loss"] == pytest.approx(own["loss"], rel=1e-6)
+    assert row["top1"] == own["top1"]
+
+
+def test_a_diverged_run_has_no_trace_beyond_its_end(tmp_path):
+    words = ["experiment=mnist/baseline", "optimizer.lr=1e36", "train.log_every=20"]
+    _, directory = ranks(tmp_path, *words, "train.trace_dense=40")
+    status = json.loads((directory / paths.STATUS).read_text())
+    assert status["state"] == "diverged"
+    traced = [json.loads(x)["step"] for x in (directory / paths.TRACES).read_text().splitlines()]
+    assert 0 < max(traced) <= status["step"] < 20
+
+
+def test_other_data_are_told_by_every_rank_in_a_line(tmp_path):
+    _, directory = ranks(tmp_path)
+    write_status(directory, "preempted", 20, 1.0)
+    manifest = json.loads((directory / paths.MANIFEST).read_text())
+    (directory / paths.MANIFEST).write_text(json.dumps(manifest | {"data": "0" * 64}))
+    said, _ = ranks(tmp_path, code=2)
+    assert "the run was begun on data 0000000000000000" in said
+    assert "Traceback" not in said
+
+
+def test_ranks_wait_together_for_another_process_and_any_of_them_can_end_it(tmp_path):
+    directory = directory_of(tmp_path)
+    directory.parent.mkdir(parents=True)
+    with FileLock(paths.lock_file(directory)):
+        first, second = begun(tmp_path)
+        assert "another process is training this run; waiting" in first.stdout.readline()
+        second.terminate()
+        ended([first, second], main.PREEMPTED)
+    assert not directory.exists()
+
+
+def test_a_finished_run_is_found_by_its_ranks(tmp_path):
+    _, directory = ranks(tmp_path)
+    before = (directory / paths.STATUS).read_bytes()
+    said, _ = ranks(tmp_path)
+    assert said.count(f"{directory}: already completed at step 40") == 1
+    assert (directory / paths.STATUS).read_bytes() == before
+
+
+def test_an_average_of_weights_is_for_one_rank(tmp_path):
+    said, _ = ranks(tmp_path, "train.polyak=0.1", code=2)
+    assert "train.polyak: an average of one rank's network, here are 2 ranks" in said
+
+
+def test_the_first_rank_to_fail_tells_why(tmp_path):
+    write_status(tmp_path, "running", 3, 1.0)
+    run_module._failed(tmp_path, ValueError("n01/bad.JPEG: not an image"), World(1, 2))
+    run_module._failed(tmp_path, RuntimeError("Connection closed by peer"), World(0, 2))
+    status = json.loads((tmp_path / paths.STATUS).read_text())
+    assert (status["state"], status["error"]) == (
+        "failed",
+        "ValueError: n01/bad.JPEG: not an image",
+    )
+    assert "bad.JPEG" in (tmp_path / paths.TRACEBACK).read_text()
+
+
+def test_each_rank_has_a_gpu_of_its_own_before_they_meet(monkeypatch):
+    met = []
+    monkeypatch.setattr("torch.cuda.set_device", met.append)
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, **how: met.append(how))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    gpu = torch.device("cuda", 1)
+    with ranks_module.process_group(World(1, 2, 1), gpu):
+        assert met == [gpu, {"device_id": gpu}]
+
+
+@pytest.mark.parametrize(
+    ("device", "failed", "left"),
+    [("cpu", False, 1), ("cpu", True, 1), ("cuda:0", False, 1), ("cuda:0", True, 0)],
+)
+def test_a_rank_that_failed_does_not_wait_for_the_others(monkeypatch, device, failed, left):
+    """Which is what taking leave of NCCL is."""
+    times = []
+    monkeypatch.setattr("torch.cuda.set_device", lambda device: None)
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, **how: None)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: times.append(1))
+    with ranks_module.process_group(World(0, 2), torch.device(device)) as group:
+        group.failed = failed
+    assert len(times) == left
+    times.clear()
+
+    def interrupted():
+        with ranks_module.process_group(World(0, 2), torch.device(device)):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert len(times) == (device == "cpu")
+
+
+def test_a_rank_without_a_gpu_of_its_own_is_told(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    config = compose([*WORDS, "device=cuda"])
+    assert build.device_of(config, World(1, 3, 1)) == torch.device("cuda", 1)
+    with pytest.raises(ValueError, match="rank 2 of this machine finds 2 GPU"):
+        build.device_of(config, World(2, 3, 2))

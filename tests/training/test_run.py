@@ -1,0 +1,446 @@
+"""A run resumes exactly, whatever cut it off; its records follow the contract."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from support import ROOT, Forked, train
+
+from bn_repro.config.compose import compose
+from bn_repro.config.identity import directory_of
+from bn_repro.records import paths
+from bn_repro.training import checkpoint
+from bn_repro.training import loop as train_module
+from bn_repro.training.run import build, run
+from bn_repro.training.stop_signal import StopFlag
+
+SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=120", "train.checkpoint_every=30"]
+
+
+def silent(line: str) -> None:
+    pass
+
+
+def config_of(runs: Path, *words: str):
+    return compose([*SMOKE, f"runs={runs}", *words])
+
+
+def rows(directory: Path, name: str) -> list[dict]:
+    return [json.loads(line) for line in (directory / name).read_text().splitlines()]
+
+
+def weights(directory: Path) -> dict[str, torch.Tensor]:
+    state = checkpoint.load_latest(directory / paths.CHECKPOINTS)
+    assert state is not None
+    return state["model"] | {
+        f"momentum{k}.{name}": value
+        for k, entry in state["optimizer"]["state"].items()
+        for name, value in entry.items()
+        if torch.is_tensor(value)
+    }
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    for name in (paths.METRICS, paths.TRACES):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    mine, its = weights(one), weights(other)
+    assert mine.keys() == its.keys()
+    assert all(torch.equal(mine[key], its[key]) for key in mine)
+
+
+class StopAt:
+    """A stop flag that is raised at a step, as a signal would be."""
+
+    def __init__(self, step: int) -> None:
+        self.flag, self.step = StopFlag(), step
+
+    def progress(self, step: int, values) -> None:
+        if step >= self.step:
+            self.flag.name = "SIGTERM"
+
+
+@pytest.fixture(scope="module", params=["plain", "momentum and dropout"])
+def settings(request, tmp_path_factory):
+    """The words of a run, and the directory of an uninterrupted one."""
+    words = ["optimizer.momentum=0.9", "model.dropout=0.3"] if "dropout" in request.param else []
+    config = config_of(tmp_path_factory.mktemp("whole"), *words)
+    assert run(config, say=silent).state == "completed"
+    return words, directory_of(config)
+
+
+def test_inception_resumes_exactly(tmp_path):
+    """With all that could be lost: momentum, dropout, augmentation, averages, layout."""
+    words = ["experiment=imagenet/bn_baseline", "scale=smoke", "train.checkpoint_every=100"]
+    words.append("train.polyak=0.3")
+    whole = compose([*words, f"runs={tmp_path / 'whole'}"])
+    run(whole, say=silent)
+    cut = compose([*words, f"runs={tmp_path / 'cut'}"])
+    for step in (4, 6):
+        stopper = StopAt(step)
+        outcome = run(cut, say=silent, stop=stopper.flag, progress=stopper.progress)
+        assert (outcome.state, outcome.step) == ("preempted", step)
+    assert run(cut, say=silent).state == "completed"
+    assert_same_run(directory_of(cut), directory_of(whole))
+
+
+def test_polyaks_average_is_that_of_every_steps_weights_and_moving_averages(tmp_path):
+    after = []
+    for steps in (1, 2, 3):
+        config = config_of(tmp_path, f"train.steps={steps}", "train.polyak=0.2")
+        run(config, say=silent)
+        after.append(checkpoint.load_latest(directory_of(config) / paths.CHECKPOINTS))
+    average = after[2]["average"]
+    one, two, three = (saved["model"] for saved in after)
+    for key, value in three.items():
+        if not value.is_floating_point():  # mini-batches counted, for others' code
+            continue
+        by_hand = 0.8 * (0.8 * one[key] + 0.2 * two[key]) + 0.2 * value
+        torch.testing.assert_close(average[f"module.{key}"], by_hand)
+    measured = {r["statistics"]: r for r in rows(directory_of(config), paths.METRICS)}
+    assert measured["polyak"]["step"] == 3
+    assert measured["polyak"]["loss"] != measured["moving"]["loss"]
+    plain = config_of(tmp_path, "train.steps=3")
+    run(plain, say=silent)
+    kept = [r for r in rows(directory_of(config), paths.METRICS) if r["statistics"] != "polyak"]
+    assert rows(directory_of(plain), paths.METRICS) == kept  # it changes nothing else
+
+
+@pytest.mark.parametrize("cuts", [[10], [40, 70, 90]])
+def test_a_preempted_run_goes_on_as_if_nothing_had_been(settings, cuts, tmp_path):
+    words, whole = settings
+    config = config_of(tmp_path, *words)
+    for cut in cuts:
+        stopper = StopAt(cut)
+        outcome = run(config, say=silent, stop=stopper.flag, progress=stopper.progress)
+        assert (outcome.state, outcome.step) == ("preempted", cut)
+        status = json.loads((directory_of(config) / paths.STATUS).read_text())
+        assert (status["state"], status["step"]) == ("preempted", cut)
+    assert run(config, say=silent).state == "completed"
+    assert_same_run(directory_of(config), whole)
+
+
+def start(runs: Path, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "scripts/train.py", *SMOKE, f"runs={runs}", *words]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+
+
+def forked(runs: Path, *words: str) -> Forked:
+    return Forked(train, [*SMOKE, f"runs={runs}", *words])
+
+
+def wait_for_step(directory: Path, step: int, process: subprocess.Popen[str] | Forked) -> None:
+    for _ in range(3000):
+        path = directory / paths.STATUS
+        if path.exists() and json.loads(path.read_text())["step"] >= step:
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    raise AssertionError(f"no step {step} within 30 s")
+
+
+def test_a_cut_between_two_rows_loses_nothing(tmp_path):
+    """Killed after a row, stopped again before the next: each file is as long as it was known."""
+    words = ["train.eval_every=50", "train.checkpoint_every=30", "train.log_every=10"]
+    whole, cut = config_of(tmp_path / "whole", *words), config_of(tmp_path / "cut", *words)
+    run(whole, say=silent)
+    stopper = StopAt(50)
+    run(cut, say=silent, stop=stopper.flag, progress=stopper.progress)
+    folder = directory_of(cut) / paths.CHECKPOINTS
+    max(folder.iterdir()).unlink()  # as a kill would have it: the state of 30, the rows of 50
+    for step in (40, 45):
+        stopper = StopAt(step)
+        run(cut, say=silent, stop=stopper.flag, progress=stopper.progress)
+    assert run(cut, say=silent).state == "completed"
+    assert_same_run(directory_of(cut), directory_of(whole))
+    timing = [r["step"] for r in rows(directory_of(cut), paths.TIMING)]
+    assert timing == [50, 100, 120]
+
+
+@pytest.mark.parametrize("name", [paths.METRICS, paths.TRACES, paths.TIMING])
+def test_a_record_that_was_deleted_is_told(tmp_path, name):
+    config = config_of(tmp_path)
+    stopper = StopAt(60)
+    run(config, say=silent, stop=stopper.flag, progress=stopper.progress)
+    (directory_of(config) / name).unlink()
+    outcome = run(config, say=silent)
+    assert outcome.state == "failed"
+    assert f"{name}: 0 bytes where its checkpoint knew" in str(outcome.error)
+
+
+LONG = ["train.steps=2000", "train.checkpoint_every=100", "train.eval_every=1000"]
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_been(tmp_path):
+    whole, killed = config_of(tmp_path / "whole", *LONG), config_of(tmp_path / "killed", *LONG)
+    run(whole, say=silent)
+    for begin, step in ((start, 300), (forked, 700)):
+        process = begin(tmp_path / "killed", *LONG)
+        wait_for_step(directory_of(killed), step, process)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    torn = directory_of(killed) / paths.METRICS
+    with open(torn, "ab") as file:
+        file.write(b'{"step": 99999, "spl')  # what a kill in the midst of a write leaves behind
+    assert run(killed, say=silent).state == "completed"
+    assert_same_run(directory_of(killed), directory_of(whole))
+
+
+def test_ctrl_c_is_a_preemption(tmp_path):
+    config = config_of(tmp_path, "train.steps=1000000")
+    process = start(tmp_path, "train.steps=1000000")
+    wait_for_step(directory_of(config), 90, process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    status = json.loads((directory_of(config) / paths.STATUS).read_text())
+    assert process.returncode == 75, (out, err)
+    assert status["state"] == "preempted"
+    assert (
+        status["step"]
+        == torch.load(
+            next((directory_of(config) / paths.CHECKPOINTS).glob(f"*{status['step']}-*")),
+            weights_only=True,
+        )["step"]
+    )
+    assert "Traceback" not in out + err
+
+
+def test_a_second_process_waits_and_mixes_no_lines(tmp_path):
+    words = ["train.steps=1500", "train.eval_every=500"]
+    config = config_of(tmp_path, *words)
+    first = forked(tmp_path, *words)
+    wait_for_step(directory_of(config), 1, first)
+    second = forked(tmp_path, *words)
+    outs = [process.communicate(timeout=120) for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), outs
+    assert "another process is training this run" in outs[1][0]
+    steps = [r["step"] for r in rows(directory_of(config), paths.METRICS) if r["split"] == "train"]
+    assert steps == list(range(10, 1501, 10))
+
+
+def train_on_disk_of(room: int, words: list[str]) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+    train(words)
+
+
+@pytest.mark.parametrize("room", [0, 60_000])
+def test_a_full_disk_is_one_line_and_a_failed_run(tmp_path, room):
+    """A limit on the size of files stands for the disk: the write that passes it fails."""
+    process = Forked(train_on_disk_of, room, [*SMOKE, f"runs={tmp_path}"])
+    out, err = process.communicate()
+    assert process.returncode == 1
+    assert "File too large" in out
+    assert "Traceback" not in out + err
+    if room:
+        status = json.loads((directory_of(config_of(tmp_path)) / paths.STATUS).read_text())
+        assert status["state"] == "failed"
+    assert run(config_of(tmp_path), say=silent).state == "completed"
+
+
+def test_the_records_follow_the_contract(settings):
+    _, directory = settings
+    assert yaml.safe_load((directory / paths.CONFIG).read_text())["experiment"] == "mnist/bn"
+    manifest = json.loads((directory / paths.MANIFEST).read_text())
+    assert {"commit", "dirty", "versions", "device", "engine", "command", "started", "data"} <= set(
+        manifest
+    )
+    status = json.loads((directory / paths.STATUS).read_text())
+    assert set(status) == {"state", "step", "seconds", "error"}
+    assert (status["state"], status["step"]) == ("completed", 120)
+    metrics = rows(directory, paths.METRICS)
+    tests = [(r["step"], r["statistics"]) for r in metrics if r["split"] == "test"]
+    assert tests == [(50, "moving"), (100, "moving"), (120, "moving"), (120, "population")]
+    assert all(0 <= r["top1"] <= 1 and r["loss"] > 0 for r in metrics)
+    traces = rows(directory, paths.TRACES)
+    assert {(r["site"], r["unit"]) for r in traces} == {
+        (f"hidden{k}", unit) for k in (1, 2, 3) for unit in (0, None)
+    }
+    assert all(r["p15"] <= r["p50"] <= r["p85"] for r in traces)
+    assert len(list((directory / paths.CHECKPOINTS).iterdir())) == 1
+    for name in (paths.METRICS, paths.TRACES):
+        assert "second" not in (directory / name).read_text()
+
+
+def test_what_is_measured_at_the_end_steers_nothing(tmp_path):
+    """The accuracy of a run with held-out images is theirs, wherever the test set is measured."""
+    words = ["data.held_out=5000", "train.final_splits=[train,test,val]"]
+    config = config_of(tmp_path, *words)
+    outcome = run(config, say=silent)
+    moving = [
+        (row["split"], row["step"], row["top1"])
+        for row in rows(directory_of(config), paths.METRICS)
+        if row["statistics"] == "moving"
+    ]
+    followed = [("val", 50), ("val", 100), ("val", 120)]
+    assert [m[:2] for m in moving] == [*followed, ("train", 120), ("test", 120)]
+    assert outcome.top1 == moving[2][2] != moving[4][2]
+    assert run(config, say=silent).top1 == moving[2][2]  # read back from the records
+
+
+def test_the_gap_is_measured_without_dropout(tmp_path):
+    """Training accuracy is that of the network as it is used, on all that it was trained on."""
+    words = ["model.dropout=0.5", "data.limit=200", "train.final_splits=[train]"]
+    config = config_of(tmp_path, *words)
+    run(config, say=silent)
+    found = next(
+        row
+        for row in rows(directory_of(config), paths.METRICS)
+        if (row["split"], row["statistics"]) == ("train", "moving")
+    )
+    model, data = build(config)
+    model.load_state_dict(
+        {k: v for k, v in weights(directory_of(config)).items() if k in model.state_dict()}
+    )
+    x, y = next(data.eval_batches("train", batch_size=200, device="cpu"))
+    with torch.no_grad():
+        top1 = (model.eval()(x).argmax(1) == y).float().mean().item()
+    assert found["top1"] == pytest.approx(top1)
+
+
+def test_a_split_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(ValueError, match="train.final_splits: mnist_binary has no split val"):
+        run(config_of(tmp_path, "train.final_splits=[val]"), say=silent)
+
+
+def test_depth_repeats_the_first_width():
+    def widths(*words):
+        sites = build(compose(["experiment=mnist/bn", *words]))[0]
+        return [m.out_features for m in sites.modules() if isinstance(m, torch.nn.Linear)]
+
+    assert widths("model.depth=5", "model.hidden=[30,20]") == [30] * 5 + [10]
+    assert widths("model.hidden=[30,20]") == [30, 20, 10]
+
+
+def test_a_finished_run_is_not_done_again_and_force_moves_it_aside(tmp_path):
+    config = config_of(tmp_path, "train.steps=2")
+    run(config, say=silent)
+    before = (directory_of(config) / paths.MANIFEST).stat().st_mtime_ns
+    assert run(config, say=silent).state == "completed"
+    assert (directory_of(config) / paths.MANIFEST).stat().st_mtime_ns == before
+    run(config_of(tmp_path, "train.steps=2", "force=true"), say=silent)
+    assert (directory_of(config) / paths.MANIFEST).stat().st_mtime_ns != before
+    run(config_of(tmp_path, "train.steps=2", "force=true"), say=silent)
+    aside = [p for p in directory_of(config).parent.iterdir() if p.name.startswith("seed0.2")]
+    assert len(aside) == 2
+    assert all((folder / paths.METRICS).exists() for folder in aside)
+
+
+def test_other_data_than_the_run_was_begun_on_is_told(tmp_path):
+    config = config_of(tmp_path, "train.steps=2")
+    run(config, say=silent)
+    path = directory_of(config) / paths.MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"data": "0" * 64}))
+    status = directory_of(config) / paths.STATUS
+    status.write_text(status.read_text().replace("completed", "preempted"))
+    with pytest.raises(ValueError, match="begun on data 0000000000000000, but mnist_binary is now"):
+        run(config, say=silent)
+
+
+def test_a_finished_run_is_not_taken_for_one_on_other_data(tmp_path):
+    sets = {}
+    for name, seed in (("a", 0), ("b", 1)):
+        (tmp_path / name).mkdir()
+        write_digits(tmp_path / name, seed)
+        words = ["data=mnist", "train.steps=2", "train.batch_size=10"]
+        sets[name] = config_of(tmp_path / "runs", *words, f"data.root={tmp_path / name}")
+    assert run(sets["a"], say=silent).state == "completed"
+    assert run(sets["a"], say=silent).state == "completed"
+    with pytest.raises(ValueError, match=r"begun on data \w+, but mnist is now"):
+        run(sets["b"], say=silent)
+
+
+def write_digits(folder: Path, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    for part, n in (("train", 40), ("t10k", 20)):
+        images = generator.integers(0, 256, (n, 28, 28), dtype=np.uint8)
+        labels = (np.arange(n) % 10).astype(np.uint8)
+        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+            sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
+            content = bytes((0, 0, 8, array.ndim)) + sizes + array.tobytes()
+            (folder / f"{part}-{kind}-ubyte").write_bytes(content)
+
+
+def test_a_non_finite_loss_ends_the_run_as_diverged(tmp_path, monkeypatch):
+    config = config_of(tmp_path, "model.nonlinearity=relu", "optimizer.lr=1e30", "model.norm=none")
+    outcome = run(config, say=silent)
+    assert outcome.state == "diverged"
+    last = rows(directory_of(config), paths.METRICS)[-1]
+    assert (last["step"], last["loss"]) == (outcome.step, None)
+    assert run(config, say=silent).state == "diverged"
+
+
+def test_an_error_in_training_leaves_its_traceback_in_the_run(tmp_path, monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr("bn_repro.training.step.gradients", broken)
+    config = config_of(tmp_path)
+    outcome = run(config, say=silent)
+    assert (outcome.state, outcome.error) == ("failed", "RuntimeError: out of luck")
+    assert "out of luck" in (directory_of(config) / paths.TRACEBACK).read_text()
+    monkeypatch.undo()
+    assert run(config, say=silent).state == "completed"
+
+
+def test_both_arms_begin_with_the_same_weights_and_see_the_same_order():
+    bn, data = build(compose(["experiment=mnist/bn", "seed=3"]))
+    baseline, same = build(compose(["experiment=mnist/baseline", "seed=3"]))
+    other, _ = build(compose(["experiment=mnist/baseline", "seed=4"]))
+    mine, its = bn.state_dict(), baseline.state_dict()
+    shared = [key for key in its if key.endswith("linear.weight") or "classifier" in key]
+    assert len(shared) == 5
+    assert all(torch.equal(mine[key], its[key]) for key in shared)
+    key = "layers.hidden1.linear.weight"
+    assert not torch.equal(its[key], other.state_dict()[key])
+    assert its[key].std().item() == pytest.approx(0.1, rel=0.01)
+    order = [d.train_batches(seed=3, first_step=1, steps=3, batch_size=60) for d in (data, same)]
+    for (x, y), (x2, y2) in zip(*order, strict=True):
+        assert torch.equal(x, x2)
+        assert torch.equal(y, y2)
+
+
+def test_nothing_is_written_in_the_working_directory(tmp_path, script):
+    before = set(os.listdir(ROOT))
+    assert script("train.py", *SMOKE, "train.steps=2", f"runs={tmp_path}").returncode == 0
+    assert set(os.listdir(ROOT)) - before <= {".pytest_cache"}
+
+
+def test_float32_is_not_rounded_on_a_gpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # as it is by itself
+    run(config_of(tmp_path, "train.steps=1"), say=silent)
+    assert torch.backends.cudnn.allow_tf32 is False
+
+
+@pytest.mark.parametrize(("precision", "lower"), [("float32", False), ("bfloat16", True)])
+def test_algorithm_2_sees_the_network_in_its_own_precision(tmp_path, monkeypatch, precision, lower):
+    seen = []
+
+    def estimated(model, batches):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return nullcontext()
+
+    monkeypatch.setattr(train_module, "population_statistics", estimated)
+    run(config_of(tmp_path, "train.steps=1", f"train.precision={precision}"), say=silent)
+    assert seen == [lower]
+
+
+def test_what_a_step_draws_is_a_function_of_its_seed():
+    drawn = []
+    for seed in (5, 6, 5):
+        train_module.seed_draws(seed, torch.device("cpu"))
+        drawn.append(torch.rand(4))
+    torch.manual_seed(5)
+    assert torch.equal(drawn[0], torch.rand(4))
+    assert torch.equal(drawn[0], drawn[2])
+    assert not torch.equal(drawn[0], drawn[1])

@@ -1,0 +1,31 @@
+"""The learning rate as a function of the step."""
+
+import pytest
+
+from bn_repro.config.compose import compose
+from bn_repro.training.optimizer import rate
+from bn_repro.training.schedule import learning_rate
+
+
+def test_constant_without_decay():
+    assert learning_rate(1, lr=0.1) == learning_rate(50_000, lr=0.1) == 0.1
+
+
+def test_stairs():
+    rates = [learning_rate(s, lr=1.0, decay_rate=0.5, decay_every=10) for s in (1, 10, 11, 20, 21)]
+    assert rates == [1.0, 1.0, 0.5, 0.5, 0.25]
+
+
+def test_a_compressed_run_decays_by_the_same_total():
+    words = ["experiment=mnist/bn", "optimizer.decay_rate=0.96", "optimizer.decay_every=320292"]
+    paper = compose([*words, "train.steps=6000000"])
+    proxy = compose([*words, "train.steps=10000", "train.paper_steps=6000000"])
+    for fraction in (0.1, 0.5, 1.0):
+        of_paper = rate(int(6_000_000 * fraction), paper)
+        assert rate(int(10_000 * fraction), proxy) == pytest.approx(of_paper, rel=0.05)
+
+
+def test_decay_speed_shortens_the_stairs():
+    words = ["experiment=mnist/bn", "optimizer.decay_rate=0.5", "optimizer.decay_every=60"]
+    fast = compose([*words, "optimizer.decay_speed=6"])
+    assert [rate(s, fast) / 0.1 for s in (10, 11, 21)] == [1.0, 0.5, 0.25]

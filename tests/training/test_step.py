@@ -1,0 +1,207 @@
+"""Engines: however a step is run, the same gradients; what they need is asked for in a line."""
+
+import copy
+import json
+import threading
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from bn_repro import norm
+from bn_repro.config.compose import compose
+from bn_repro.config.identity import directory_of
+from bn_repro.models.inception import Inception
+from bn_repro.models.mlp import MLP
+from bn_repro.records import paths
+from bn_repro.training.loop import draw_seed
+from bn_repro.training.run import run
+from bn_repro.training.step import ENGINES, Graphed, cuda_graph, gradients
+
+
+def mlp(dropout=0.5):
+    generator = torch.Generator().manual_seed(0)
+    return MLP(norm=norm.batch(), generator=generator, init_std=0.1, dropout=dropout)
+
+
+def inception():
+    generator = torch.Generator().manual_seed(0)
+    shape = {"classes": 5, "width": 0.125, "image_size": 32, "auxiliary": True, "dropout": 0.4}
+    model = Inception(norm=norm.batch(), generator=generator, **shape)
+    return model.to(memory_format=torch.channels_last)
+
+
+def as_a_graph(model):
+    """What a CUDA graph does, by other means: recording changes no value, a replay does the work
+    again on what then lies in the tensors recorded, into those returned, and attaches nothing."""
+
+    def capture(work):
+        before = copy.deepcopy(model.state_dict())
+        with torch.random.fork_rng():
+            made = work()
+        model.load_state_dict(before)
+
+        def again():
+            attached = [(p, p.grad) for p in model.parameters()]
+            loss, logits, grads = work()
+            made[0].copy_(loss)
+            made[1].copy_(logits)
+            for (_, kept), (_, grad) in zip(made[2], grads, strict=True):
+                kept.copy_(grad)
+            for parameter, grad in attached:
+                parameter.grad = grad
+
+        return made, again
+
+    return capture
+
+
+def steps(model, engine_of, batches, device="cpu", precision="float32", traced=(6,)):
+    """Train on ``batches`` by an engine, but eagerly where a step is ``traced``."""
+    model = model.to(device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    engine, losses = engine_of(model, optimizer, precision), []
+    for step, (x, y) in enumerate(batches, start=1):
+        torch.manual_seed(draw_seed(0, step, 0))
+        if step in traced:
+            loss, logits = gradients(model, x, y, optimizer, precision)
+        else:
+            loss, logits = engine(x, y)
+        assert len(logits) == len(x)
+        optimizer.step()
+        losses.append(loss)
+    return torch.stack(losses), model.state_dict()
+
+
+def drawn(shape, classes, sizes, device="cpu"):
+    generator = torch.Generator().manual_seed(1)
+    return [
+        (
+            torch.randn((n, *shape), generator=generator).to(device),
+            torch.randint(classes, (n,), generator=generator).to(device),
+        )
+        for n in sizes
+    ]
+
+
+@pytest.mark.parametrize(
+    ("make", "batches"),
+    [
+        (mlp, drawn((784,), 10, [12] * 7 + [6] + [12] * 3)),  # one of another size among them
+        (inception, drawn((3, 32, 32), 5, [4] * 8)),
+    ],
+)
+def test_a_replayed_step_trains_as_an_eager_one(make, batches):
+    def graphed(model, optimizer, precision):
+        return Graphed(model, optimizer, precision, as_a_graph(model))
+
+    expected = steps(make(), ENGINES["eager"], batches)
+    torch.testing.assert_close(steps(make(), graphed, batches), expected, rtol=0, atol=0)
+
+
+def test_a_step_is_recorded_once_after_the_first_ones():
+    model, recorded = mlp(), []
+
+    def capture(work):
+        recorded.append(1)
+        return as_a_graph(model)(work)
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    graphed = Graphed(model, optimizer, "float32", capture)
+    counts = []
+    for x, y in drawn((784,), 10, [8] * 6):
+        graphed(x, y)
+        counts.append(len(recorded))
+    assert counts == [0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("make", "shape", "classes"), [(mlp, (784,), 10), (inception, (3, 32, 32), 5)]
+)
+def test_a_cuda_graph_trains_as_the_eager_step(make, shape, classes, precision):
+    batches = drawn(shape, classes, [16] * 8, "cuda")  # of more, what rounding makes would grow
+    expected = steps(make(), ENGINES["eager"], batches, "cuda", precision)
+    found = steps(make(), ENGINES["graphed"], batches, "cuda", precision)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.gpu
+def test_a_cuda_graph_is_recorded_without_being_done():
+    total = torch.zeros((), device="cuda")
+    _, again = cuda_graph(lambda: total.add_(1))
+    assert total == 0
+    again()
+    again()
+    assert total == 2
+
+
+@pytest.mark.gpu
+def test_a_cuda_graph_is_recorded_while_another_thread_pins_memory():
+    """As a DataLoader's does, at any time."""
+    over, pinned = threading.Event(), []
+
+    def pin():
+        while not over.is_set():
+            pinned.append(torch.empty(len(pinned) % 64 + 1, 2**12).pin_memory().is_pinned())
+
+    def work():
+        before = len(pinned)
+        total.add_(1)
+        while len(pinned) < before + 64 and thread.is_alive():
+            time.sleep(0.001)
+
+    total = torch.zeros((), device="cuda")
+    thread = threading.Thread(target=pin)
+    thread.start()
+    try:
+        _, again = cuda_graph(work)
+        again()
+    finally:
+        over.set()
+        thread.join()
+    assert total == 1
+    assert len(pinned) >= 64
+    assert all(pinned)
+
+
+SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=8", "train.eval_every=4"]
+SMOKE += ["train.population_batches=2", "data.limit=600"]
+
+
+def test_a_compiled_run_has_the_records_of_an_eager_one(tmp_path, monkeypatch):
+    """Its graphs are torch.compile's; run as they are, for a compiler takes a minute."""
+    compiler = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model: compiler(model, backend="eager"))
+    found = {}
+    for engine in ("eager", "compiled"):
+        config = compose([*SMOKE, f"train.engine={engine}", f"runs={tmp_path / engine}"])
+        assert run(config, say=lambda line: None).state == "completed"
+        directory = directory_of(config)
+        assert json.loads((directory / paths.MANIFEST).read_text())["engine"] == engine
+        lines = (directory / paths.METRICS).read_text().splitlines()
+        found[engine] = directory.name, [json.loads(line) for line in lines]
+    assert found["compiled"] == found["eager"]
+
+
+def test_what_an_engine_needs_is_told(tmp_path):
+    config = compose([*SMOKE, "train.engine=graphed", "device=cpu", f"runs={tmp_path}"])
+    with pytest.raises(ValueError, match=r"^train\.engine: 'graphed' is for a GPU and one rank"):
+        run(config, say=lambda line: None)
+    with pytest.raises(ValueError, match=r"^train\.engine: 'fast' is not one of eager, graphed"):
+        compose([*SMOKE, "train.engine=fast"])
+    assert not list(tmp_path.rglob(paths.STATUS))
+
+
+def test_every_engine_takes_a_module(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda model: model)
+    for engine_of in ENGINES.values():
+        model = nn.Sequential(nn.Linear(4, 3))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        loss, logits = engine_of(model, optimizer, "float32")(
+            torch.randn(2, 4), torch.tensor([0, 1])
+        )
+        assert (loss.shape, logits.shape) == ((), (2, 3))
+        assert model[0].weight.grad is not None
