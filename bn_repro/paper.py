@@ -57,28 +57,32 @@ class Said(NamedTuple):
     words: str
 
 
-def _steps(name: str) -> str:
-    steps = FIGURE3[f"imagenet/{name}"].steps_to_target
-    return "never" if steps is None else f"{steps / 1e6:.1f}M"
+def steps(name: str) -> str:
+    """Steps to 72.2 % as Figure 3 prints them; ``name`` is that of the experiment's file."""
+    found = FIGURE3[f"imagenet/{name}"].steps_to_target
+    return "never" if found is None else f"{found / 1e6:.1f}M"
 
 
-def _percent(fraction: float | None, digits: int = 1) -> str:
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """A fraction in percent; "not given" for None."""
     return "not given" if fraction is None else f"{100 * fraction:.{digits}f} %"
 
 
-def _fewer(slow: str, fast: str, stated: float | None = None) -> str:
+def fewersteps(slow: str, fast: str, stated: float | None = None) -> str:
     """How many times fewer steps to 72.2 %: as the text states it, else by Figure 3."""
     many, few = (FIGURE3[f"imagenet/{name}"].steps_to_target or 0.0 for name in (slow, fast))
     factor = f"{many / few:.1f}" if stated is None else f"{stated:g}"
-    return f"{factor} x ({_steps(slow)} and {_steps(fast)} steps)"
+    return f"{factor} x ({steps(slow)} and {steps(fast)} steps)"
 
 
-def _higher(name: str, other: str) -> str:
+def higher(name: str, other: str) -> str:
+    """How far one network's maximum is above another's, by Figure 3."""
     high, low = (FIGURE3[f"imagenet/{n}"].max_top1 for n in (name, other))
     return f"{100 * (high - low):+.1f} points ({100 * high:.1f} and {100 * low:.1f} %)"
 
 
-def _lower_error(name: str, other: str) -> str:
+def lower_error(name: str, other: str) -> str:
+    """How far the top-1 error of one way lies below another's, by Figure 4."""
     low, high = (FIGURE4[f"BN-Inception {n}"].top1 or 0.0 for n in (name, other))
     return f"{100 * (high - low):+.2f} points ({100 * high:g} and {100 * low:g} %)"
 
@@ -105,13 +109,13 @@ FIGURES = {
         "4.2.2, Figure 2",
         "Single-crop validation accuracy of the same five networks on ImageNet, one run of each, "
         "in axes from 0 to 30M steps and from 40 to 80 %, with a marker where each first reaches "
-        f"{_percent(FIGURE3_TARGET)}, Inception's best.",
+        f"{percent(FIGURE3_TARGET)}, Inception's best.",
     ),
     "figure3": Said(
         "4.2.2, Figure 3",
-        f"Steps to {_percent(FIGURE3_TARGET)} and maximum accuracy: "
+        f"Steps to {percent(FIGURE3_TARGET)} and maximum accuracy: "
         + "; ".join(
-            f"{label} {_steps(name)}, {_percent(FIGURE3[f'imagenet/{name}'].max_top1)}"
+            f"{label} {steps(name)}, {percent(FIGURE3[f'imagenet/{name}'].max_top1)}"
             for name, label in _ROWS.items()
         )
         + ".",
@@ -125,13 +129,13 @@ FIGURES = {
         "4.2.3, Figure 4",
         "Top-1 and top-5 error on ImageNet's validation images: "
         + "; ".join(
-            f"{way} {_percent(row.top1, 2)} and {_percent(row.top5, 2)}"
+            f"{way} {percent(row.top1, 2)} and {percent(row.top5, 2)}"
             for way in _WAYS
             for row in [FIGURE4[f"BN-Inception {way}"]]
         )
         + "; before it GoogLeNet's ensemble "
-        + f"{_percent(FIGURE4['GoogLeNet ensemble'].top5, 2)} and Deep Image's "
-        + f"{_percent(FIGURE4['Deep Image ensemble'].top5, 2)} top-5.",
+        + f"{percent(FIGURE4['GoogLeNet ensemble'].top5, 2)} and Deep Image's "
+        + f"{percent(FIGURE4['Deep Image ensemble'].top5, 2)} top-5.",
     ),
 }
 """Its figures, by the name that ours have."""
@@ -156,24 +160,24 @@ STUDIES = {
     "fig3": Said(
         "4.2.2",
         "One Inception on ImageNet, trained five ways. BN alone reaches Inception's best accuracy "
-        f"in less than half of the steps ({_steps('bn_baseline')} for {_steps('inception')}), "
+        f"in less than half of the steps ({steps('bn_baseline')} for {steps('inception')}), "
         f"BN-x5 in 14 times fewer, BN-x30 ends highest "
-        f"({_percent(FIGURE3['imagenet/bn_x30'].max_top1)}), and with sigmoids the network trains "
+        f"({percent(FIGURE3['imagenet/bn_x30'].max_top1)}), and with sigmoids the network trains "
         "too. Without BN five times the rate ends in machine infinity, and sigmoids never leave "
         "chance.",
     ),
     "fig3_longer": Said(
         "4.2.2",
         "BN-Baseline is Inception with BN before each nonlinearity and nothing else changed; both "
-        f"were trained for tens of millions of steps ({_steps('inception')} are 774 epochs). It "
-        f"reaches {_percent(FIGURE3['imagenet/bn_baseline'].max_top1)}, Inception "
-        f"{_percent(FIGURE3['imagenet/inception'].max_top1)}.",
+        f"were trained for tens of millions of steps ({steps('inception')} are 774 epochs). It "
+        f"reaches {percent(FIGURE3['imagenet/bn_baseline'].max_top1)}, Inception "
+        f"{percent(FIGURE3['imagenet/inception'].max_top1)}.",
     ),
     "fig4": Said(
         "4.2.3",
         "Six networks based on BN-x30, each with some of: larger initial weights, 5 or 10 % "
         "dropout, BN per activation in the last layers. Their mean by 144 crops has "
-        f"{_percent(FIGURE4['BN-Inception ensemble'].top5)} top-5 error on the validation images, "
+        f"{percent(FIGURE4['BN-Inception ensemble'].top5)} top-5 error on the validation images, "
         "below the best published until then.",
     ),
     "learning_rate_and_init": Said(
@@ -193,35 +197,7 @@ STUDIES = {
         "Saturating nonlinearities are hard to train in deep networks: where their inputs drift "
         "into saturation, gradients vanish. BN keeps the inputs where that is less likely; shown "
         "is one such network, BN-x5-Sigmoid of section 4.2.2, "
-        f"{_percent(FIGURE3['imagenet/bn_x5_sigmoid'].max_top1)}.",
+        f"{percent(FIGURE3['imagenet/bn_x5_sigmoid'].max_top1)}.",
     ),
 }
 """What it has on the subject of each study, in the order in which they are told."""
-
-CLAIMS = {
-    "fig3": {
-        "bn_baseline_speed_up_ratio": _fewer("inception", "bn_baseline"),
-        "bn_x5_further_speed_up_ratio": _fewer("bn_baseline", "bn_x5"),
-        "bn_x5_speed_up_ratio": _fewer("inception", "bn_x5", stated=14),
-        "bn_x30_slower_at_first_ratio": _fewer("bn_x30", "bn_x5"),
-        "bn_x30_over_bn_x5_maximum_difference": _higher("bn_x30", "bn_x5"),
-        "bn_x30_over_inception_maximum_difference": _higher("bn_x30", "inception"),
-        "sigmoid_with_bn_over_chance_ratio": (
-            f"{_percent(FIGURE3['imagenet/bn_x5_sigmoid'].max_top1)}, where chance is 0.1 %"
-        ),
-        "sigmoid_without_bn_over_chance_ratio": "never above chance, 0.1 %",
-    },
-    "fig3_longer": {
-        "bn_baseline_speed_up_ratio": _fewer("inception", "bn_baseline"),
-        "bn_baseline_over_inception_maximum_difference": _higher("bn_baseline", "inception"),
-    },
-    "fig4": {
-        "multi_crop_difference": _lower_error("multicrop", "single crop"),
-        "ensemble_over_single_difference": _lower_error("ensemble", "multicrop"),
-    },
-    "ablation_421": {
-        "all_seven_difference": _higher("bn_x5", "bn_baseline"),
-        "more_thorough_shuffling_difference": "about +1 point",
-    },
-}
-"""Its number for a claim, by study and by the claim's id: printed, or made of two that are."""

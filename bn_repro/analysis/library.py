@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from bn_repro.analysis import readme, results, tables
-from bn_repro.analysis.studies import module_of
-from bn_repro.analysis.tables import StudyData
-from bn_repro.records.reader import BadInput
+from bn_repro.analysis import results, tables
+from bn_repro.analysis.study import Study, study_of
+from bn_repro.analysis.tables import BadInput, Runs
+from bn_repro.config import catalogue
+from bn_repro.config.compose import CONFIGS
 
-ROOT = Path(__file__).parents[2]
+ROOT = CONFIGS.parent
 """The checkout that the package is imported from."""
 RESULTS = ROOT / "results"
 
 
-def runs(folder: str | Path = "runs", *, traces: bool = False) -> StudyData:
+def runs(folder: str | Path = "runs", *, traces: bool = False) -> Runs:
     """Every run under a runs directory, finished or not, as tidy frames.
 
     ``runs`` has a column for each key of the configuration that differs among them. Traces, which
@@ -31,7 +31,7 @@ def runs(folder: str | Path = "runs", *, traces: bool = False) -> StudyData:
     return data
 
 
-def study(name: str, folder: str | Path | None = None) -> StudyData:
+def study(name: str, folder: str | Path | None = None) -> Runs:
     """The finished runs of a study: those committed under ``results/<name>``, or those in a folder.
 
     ``folder`` is what ``scripts/report.py study=<name> out=...`` wrote, or a runs directory; of
@@ -42,21 +42,24 @@ def study(name: str, folder: str | Path | None = None) -> StudyData:
     data = results.read(place, name)
     if data.runs.empty and folder is None:
         raise BadInput(_nothing_yet(name))
-    module = module_of(name)
+    own = study_of(name)
     if data.runs.empty:
-        return _of_runs(name, module, place)
-    if hasattr(module, "EXTRA"):
-        data.extra = results.read_extra(place / module.EXTRA)
+        return _of_runs(name, own, place)
+    if own.extra:
+        data.extra = results.read_extra(place / own.extra.file)
     return data
 
 
-def _of_runs(name: str, module: Any, folder: Path) -> StudyData:
+def _of_runs(name: str, own: Study, folder: Path) -> Runs:
     warnings: list[str] = []
     members = tables.discover(folder, warnings)
-    varied = {m.key[:2]: m.varied for m in results.read(RESULTS / name).members}
-    own = [replace(m, varied=varied[m.key[:2]]) for m in members if m.key[:2] in varied]
-    found = tables.load(own, name=name, traces=module.TRACES)
-    data = tables.finished(found)
+    known = {m.key[:2]: m for m in results.read(RESULTS / name).members}
+    mine = [
+        replace(m, varied=known[m.key[:2]].varied, blocks=known[m.key[:2]].blocks)
+        for m in members
+        if m.key[:2] in known
+    ]
+    data = tables.finished(tables.load(mine, name=name, traces=own.traces))
     data.warnings[:0] = warnings
     if data.runs.empty:
         raise BadInput(
@@ -64,9 +67,10 @@ def _of_runs(name: str, module: Any, folder: Path) -> StudyData:
             f"of the configurations of {RESULTS.name}/{name}; for others (another scale) report "
             f"first, python scripts/report.py study={name} ... out=FOLDER, and give that folder"
         )
-    data.runs = results.with_steps_to(data, module.targets(data))
-    if hasattr(module, "EXTRA"):
-        data.extra = module.extra(data.members, results.read_extra(RESULTS / name / module.EXTRA))
+    data.runs = results.with_steps_to(data, own.targets_of(data))
+    if own.extra:
+        committed = results.read_extra(RESULTS / name / own.extra.file)
+        data.extra = own.extra.rows(data.members, committed)
     return data
 
 
@@ -76,11 +80,13 @@ def _nothing_yet(name: str) -> str:
             f"study {name}: no {RESULTS}, the package is not a checkout's; give the folder of one: "
             f"study({name!r}, 'CHECKOUT/results/{name}')"
         )
-    known = sorted(path.stem for path in (ROOT / "configs/study").glob("*.yaml"))
+    known = catalogue.names("study")
     if name not in known:
         return f"study {name}: unknown; there are {', '.join(known)}"
-    steps = "; ".join(readme.commands(module_of(name), name))
-    return f"study {name}: no results in {RESULTS / name} yet; they are made by: {steps}"
+    return (
+        f"study {name}: no results in {RESULTS / name} yet; they are made by: python "
+        f"scripts/train.py study={name}; python scripts/report.py study={name}"
+    )
 
 
 def _found(folder: str | Path) -> Path:

@@ -8,7 +8,7 @@ import numpy as np
 
 from bn_repro.analysis import intervals, tables
 from bn_repro.analysis.intervals import Interval
-from bn_repro.analysis.tables import StudyData
+from bn_repro.analysis.tables import Runs
 
 WINDOW = 11
 """Rows of the running median that takes the mini-batch's noise out of a percentile."""
@@ -23,9 +23,9 @@ RULE = (
 )
 
 
-def tracks(data: StudyData, experiment: str, site: str, unit: int | None) -> dict[int, Track]:
+def tracks(runs: Runs, site: str, unit: int | None) -> dict[int, Track]:
     """By seed, the percentiles of the input of ``site``: of one unit, or (None) of the layer."""
-    rows = tables.select(data.traces, experiment=experiment, site=site, unit=unit)
+    rows = tables.select(runs.traces, site=site, unit=unit)
     found: dict[int, Track] = {}
     for seed in sorted(set(rows["seed"])):
         part = tables.select(rows, seed=seed).sort_values("step")
@@ -69,22 +69,15 @@ def movement(track: Track, start: float = 1, *, relative: bool = True) -> float:
 
 
 def movement_ratio(
-    data: StudyData,
-    numerator: str,
-    denominator: str,
-    site: str,
-    unit: int | None,
-    *,
-    start: float = 1,
-    relative: bool = True,
+    a: Runs, b: Runs, site: str, unit: int | None, *, start: float = 1, relative: bool = True
 ) -> Interval:
-    """Movement in one experiment over that in another, paired by seed: geometric mean, interval."""
+    """Movement in the runs ``a`` over that in ``b``, paired by seed: geometric mean, interval."""
     moved = [
         {
             seed: movement(track, start, relative=relative)
-            for seed, track in tracks(data, experiment, site, unit).items()
+            for seed, track in tracks(runs, site, unit).items()
         }
-        for experiment in (numerator, denominator)
+        for runs in (a, b)
     ]
     seeds = [s for s in moved[0] if moved[0][s] > 0 and moved[1].get(s, 0) > 0]  # no NaN either
     above, below = ([m[s] for s in seeds] for m in moved)

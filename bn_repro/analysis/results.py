@@ -17,19 +17,20 @@ import numpy as np
 import pandas as pd
 
 from bn_repro.analysis import steps_to, tables
-from bn_repro.analysis.tables import KEY, RUN_COLUMNS, Member, StudyData
+from bn_repro.analysis.tables import KEY, RUN_COLUMNS, Member, Runs
 from bn_repro.records.reader import BadInput
 
 RUNS, CURVES, TRACES = "runs.csv", "curves.csv.gz", "traces.csv.gz"
 CLAIMS, README = "claims.json", "README.md"
 DIGITS = {TRACES: 4}
 """Significant digits of the numbers in a file; 6 where it is not named."""
-MEND = "restore it from git, or write it anew with scripts/report.py"
-_INTEGERS = {"seed", "step", "best_step", "unit"}
-_WORDS = ("experiment", "id", "state", "commit", "device", "split", "statistics", "metric", "site")
+FIX_HINT = "restore it from git, or write it anew with scripts/report.py"
+_INTEGERS = {"seed", "step", "best_step", "unit", "classes"}
+_WORDS = ("experiment", "id", "state", "commit", "device", "engine", "data", "blocks")
+_WORDS += ("split", "statistics", "metric", "site")
 
 
-def read(folder: str | Path, name: str = "") -> StudyData:
+def read(folder: str | Path, name: str = "") -> Runs:
     """A study's committed rows; empty frames where there are none. Members come from the rows.
 
     A column that only this version writes is left empty, with a line in ``warnings``. Raises
@@ -40,10 +41,12 @@ def read(folder: str | Path, name: str = "") -> StudyData:
     curves = _read(path / CURVES, tables.CURVE_COLUMNS, tables.CURVE_COLUMNS, warnings)
     traces = _read(path / TRACES, tables.TRACE_COLUMNS, tables.TRACE_COLUMNS[:6], warnings)
     members = [
-        Member(*key, varied=varied)
-        for key, varied in zip(_index(runs), _varied(path / RUNS, runs), strict=True)
+        Member(*key, varied=varied, blocks=blocks)
+        for key, varied, blocks in zip(
+            _index(runs), _varied(path / RUNS, runs), runs["blocks"].tolist(), strict=True
+        )
     ]
-    return StudyData(name, members, runs, curves, traces, warnings)
+    return Runs(name, members, runs, curves, traces, warnings)
 
 
 def _varied(path: Path, runs: pd.DataFrame) -> list[dict[str, Any]]:
@@ -100,7 +103,7 @@ def _whole(path: Path, frame: pd.DataFrame, name: str) -> None:
     if len(off):
         cell = frame[name].tolist()[off[0]]
         told = f"no {name}" if cell != cell else f"{cell} for a {name}"
-        raise BadInput(f"{path}: line {off[0] + 2} has {told}; {MEND}")
+        raise BadInput(f"{path}: line {off[0] + 2} has {told}; {FIX_HINT}")
 
 
 def _table(path: Path, needed: Sequence[str]) -> pd.DataFrame:
@@ -109,10 +112,10 @@ def _table(path: Path, needed: Sequence[str]) -> pd.DataFrame:
             raise ValueError("it ends within a line")
         frame = pd.read_csv(path, dtype={name: str for name in _WORDS})  # an id may be all digits
     except (OSError, ValueError, EOFError, zlib.error) as error:
-        raise BadInput(f"{path}: not readable ({str(error).strip()}); {MEND}") from None
+        raise BadInput(f"{path}: not readable ({str(error).strip()}); {FIX_HINT}") from None
     missing = [name for name in needed if name not in frame]
     if missing:
-        raise BadInput(f"{path}: no column {', '.join(missing)}; {MEND}")
+        raise BadInput(f"{path}: no column {', '.join(missing)}; {FIX_HINT}")
     return _without_missing_words(frame)
 
 
@@ -120,9 +123,10 @@ def _without_missing_words(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.fillna({name: "" for name in _WORDS if name in frame})
 
 
-def merge(old: StudyData, new: StudyData, members: Sequence[Member]) -> StudyData:
+def merge(old: Runs, new: Runs, members: Sequence[Member]) -> Runs:
     """The members' rows of both, in the members' order; ``new`` replaces ``old``, run by run."""
     order = {member.key: position for position, member in enumerate(members)}
+    new, warnings = _same_data(old, new)
     replaced = set(_index(new.runs))
 
     def join(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
@@ -133,16 +137,31 @@ def merge(old: StudyData, new: StudyData, members: Sequence[Member]) -> StudyDat
         return joined.take(np.argsort(positions, kind="stable")).reset_index(drop=True)
 
     return of_members(
-        StudyData(
+        Runs(
             new.name,
             list(members),
             join(old.runs, new.runs),
             join(old.curves, new.curves),
             join(old.traces, new.traces),
-            [*old.warnings, *new.warnings],
+            [*old.warnings, *new.warnings, *warnings],
         ),
         members,
     )
+
+
+def _same_data(old: Runs, new: Runs) -> tuple[Runs, list[str]]:
+    """``new`` without the runs whose rows in ``old`` are of other data, and a line for each."""
+    before = dict(zip(_index(old.runs), old.runs["data"].tolist(), strict=True))
+    kept, warnings = [], []
+    for key, data in zip(_index(new.runs), new.runs["data"].tolist(), strict=True):
+        other = before.get(key) or data
+        kept.append(not data or other == data)
+        if not kept[-1]:
+            warnings.append(
+                f"{key[0]}-{key[1]} seed {key[2]}: trained on data {data}, but its row here on "
+                f"{other}; the row stays (give out=... to report these runs elsewhere)"
+            )
+    return tables.subset(new, new.runs.loc[kept]) if warnings else new, warnings
 
 
 def _index(frame: pd.DataFrame) -> list[tuple[str, str, int]]:
@@ -150,19 +169,21 @@ def _index(frame: pd.DataFrame) -> list[tuple[str, str, int]]:
     return [(experiment, id, int(seed)) for experiment, id, seed in zip(*keys, strict=True)]
 
 
-def of_members(data: StudyData, members: Sequence[Member]) -> StudyData:
+def of_members(data: Runs, members: Sequence[Member]) -> Runs:
     """The varied keys as the study has them, with their types, whatever the file says."""
     varied = {member.key: member.varied for member in members}
+    blocks = {member.key: member.blocks for member in members}
     known = [c for c in data.runs if c in RUN_COLUMNS or str(c).startswith("steps_to_")]
     names = [k for k in dict.fromkeys(k for v in varied.values() for k in v) if k not in known]
     runs = data.runs.loc[:, known].copy()
+    runs["blocks"] = [blocks[key] for key in _index(runs)]
     for name in names:
         # object: an integer beside a missing value stays one
         runs[name] = pd.Series([varied[k].get(name) for k in _index(runs)], runs.index, object)
-    return StudyData(data.name, list(members), runs, data.curves, data.traces, data.warnings)
+    return Runs(data.name, list(members), runs, data.curves, data.traces, data.warnings)
 
 
-def with_steps_to(data: StudyData, targets: Sequence[float]) -> pd.DataFrame:
+def with_steps_to(data: Runs, targets: Sequence[float]) -> pd.DataFrame:
     """``data.runs`` with the steps to each target, after ``best_step``."""
     evaluated = tables.select(data.curves, metric="top1", statistics="moving")
     followed = tables.select(evaluated, split="val")

@@ -7,9 +7,9 @@ them. Nothing here touches pyplot's global state: draw inside ``with style.conte
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,17 +75,27 @@ def context() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Arm:
-    """One way of training, as it is drawn."""
+    """One way of training: how it is drawn, and by what keys its runs are known."""
 
     label: str
     color: str
     linestyle: Any
     marker: str
+    keys: Mapping[str, Any] = field(default_factory=dict)
+
+    def of(self, runs: Any) -> Any:
+        """The arm's share of ``tables.Runs`` or ``tables.Values``."""
+        return runs.where(**self.keys)
+
+    def with_(self, **changes: Any) -> Arm:
+        """The same arm with another label, look or keys."""
+        return replace(self, **changes)
 
 
 # Dark blue and light orange: apart for every kind of colour vision, and at 26 and 67 % grey.
-BASELINE = Arm("without BN", "#e6912e", (0, (4.5, 1.4)), "s")
-BN = Arm("with BN", "#0b4a8f", "-", "o")
+BASELINE = Arm("without BN", "#e6912e", (0, (4.5, 1.4)), "s", {"experiment": "mnist/baseline"})
+BN = Arm("with BN", "#0b4a8f", "-", "o", {"experiment": "mnist/bn"})
+MNIST_ARMS = (BASELINE, BN)
 
 
 def thousands(value: float, _position: object = None) -> str:

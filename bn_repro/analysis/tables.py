@@ -11,11 +11,12 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
+from bn_repro.records.paths import monitored_split
 from bn_repro.records import paths, reader
 from bn_repro.records.reader import BadInput, Row, Unreadable
 from bn_repro.records.reader import number as _float
@@ -24,15 +25,17 @@ KEY = ["experiment", "id", "seed"]
 RUN_COLUMNS = [
     *KEY,
     *("state", "step", "final_top1", "best_top1", "best_step"),
-    *("seconds", "commit", "device"),
+    *("seconds", "commit", "device", "engine", "data", "classes", "blocks"),
 ]
+"""``data`` is the head of the data set's fingerprint, ``blocks`` the study's blocks that ask for the
+run, with ``+`` between."""
 CURVE_COLUMNS = [*KEY, "step", "split", "statistics", "metric", "value"]
 TRACE_COLUMNS = [
     *KEY,
     *("step", "site", "unit", "p15", "p50", "p85", "mean", "std", "saturated", "grad_norm"),
 ]
 FINISHED = ("completed", "diverged")
-COMMIT_LENGTH = 12
+COMMIT_LENGTH = DATA_LENGTH = 12
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Member:
     seed: int
     varied: dict[str, Any] = field(default_factory=dict)
     directory: Path | None = None
+    blocks: str = ""
+    """The names of the study's blocks that ask for it, ``+`` between."""
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -52,8 +57,11 @@ class Member:
 
 
 @dataclass
-class StudyData:
-    """A study's runs as frames, with the columns named above."""
+class Runs:
+    """Some runs as frames, with the columns named above; a study's, or those of a directory.
+
+    ``members`` are the runs that were planned, of which ``runs`` has those that are there.
+    """
 
     name: str
     members: list[Member]
@@ -62,19 +70,179 @@ class StudyData:
     traces: pd.DataFrame
     warnings: list[str] = field(default_factory=list)
     extra: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=KEY))
-    """What the study's module keeps besides (``report``)."""
+    """The table that the study keeps besides (``Study.extra``)."""
 
     def __repr__(self) -> str:
         """What there is, in one line, and then the warnings."""
         kinds = self.runs.loc[:, ["experiment", "id"]].drop_duplicates()
         states = self.runs["state"].value_counts()
-        told = ", ".join(f"{count:,} {state or 'in no state'}" for state, count in states.items())
+        counts = ", ".join(f"{count:,} {state or 'in no state'}" for state, count in states.items())
         lines = [
             f"{self.name or 'runs'}: {len(self.runs):,} runs of {len(kinds):,} configurations "
-            f"({told or 'none'}); {len(self.curves):,} rows of curves, {len(self.traces):,} of "
+            f"({counts or 'none'}); {len(self.curves):,} rows of curves, {len(self.traces):,} of "
             "traces"
         ]
         return "\n".join([*lines, *(f"warning: {line}" for line in self.warnings)])
+
+    @property
+    def chance(self) -> float:
+        """The accuracy of guessing: one over the number of classes, which the runs recorded.
+
+        Raises ``BadInput`` where they are of data sets with different numbers of classes.
+        """
+        known = {int(n) for n in self.runs["classes"].dropna()}
+        if len(known) > 1:
+            raise BadInput(f"{self.name}: runs with {sorted(known)} classes have no common chance")
+        return 1 / known.pop() if known else np.nan
+
+    @property
+    def last_step(self) -> float:
+        """The length of the longest run; NaN without runs."""
+        return float(self.runs["step"].max()) if len(self.runs) else np.nan
+
+    def where(self, **values: Any) -> Runs:
+        """The runs whose columns have these values, as :func:`where` reads them."""
+        return subset(self, where(self.runs, **values))
+
+    def planned(self, **values: Any) -> list[Member]:
+        """The planned runs, there or not, whose keys have these values."""
+        rows = pd.DataFrame([vars(m) | m.varied for m in self.members])
+        return [self.members[i] for i in where(rows, **values).index] if len(rows) else []
+
+    def complete(self, **values: Any) -> bool:
+        """Whether there are planned runs with these values, and all of them are there."""
+        there = {member.key for member in self.where(**values).members}
+        planned = self.planned(**values)
+        return bool(planned) and all(member.key in there for member in planned)
+
+    def final(self, split: str | None = None, *, diverged: float = np.nan) -> Values:
+        """Each run's last accuracy by moving averages on ``split``; null: on the monitored one.
+
+        ``diverged`` stands in for it where a run diverged.
+        """
+        if split is None:
+            last = self.runs["final_top1"].to_numpy(float)
+        else:
+            rows = select(self.curves, split=split, statistics="moving", metric="top1")
+            ends = rows.sort_values("step", kind="stable").groupby(KEY)["value"].last()
+            last = ends.reindex(pd.MultiIndex.from_frame(self.runs[KEY])).to_numpy(float)
+        lost = (self.runs["state"] == "diverged").to_numpy(bool)
+        return Values(self.runs.assign(value=np.where(lost, diverged, last)))
+
+    def best(self, *, missing: float = np.nan) -> Values:
+        """Each run's highest accuracy; ``missing`` where it diverged before it was evaluated."""
+        return Values(self.runs.assign(value=self.runs["best_top1"].astype(float).fillna(missing)))
+
+    def curve(
+        self,
+        *,
+        split: str | None = None,
+        statistics: str = "moving",
+        metric: str = "top1",
+        diverged: float | None = None,
+    ) -> pd.DataFrame:
+        """A metric as a table, a row a seed and a column a step; ``split`` null: the monitored one.
+
+        ``diverged`` stands in for what a diverged run did not record, at its own steps and at those
+        that it did not reach. Runs that differ in more than the seed do not fit into one table: cut
+        them down with ``where`` first, or it raises ``BadInput``.
+        """
+        split = monitored_split(set(self.curves["split"])) if split is None else split
+        rows = select(self.curves, split=split, statistics=statistics, metric=metric)
+        kinds = sorted(set(zip(rows["experiment"], rows["id"], strict=True)))
+        if len(kinds) > 1:
+            names = ", ".join(f"{experiment}-{id}" for experiment, id in kinds[:3])
+            raise BadInput(
+                f"curve: {len(kinds)} configurations here ({names}"
+                f"{', ...' if len(kinds) > 3 else ''}); keep one, for example with "
+                f".where(experiment={kinds[0][0]!r}, id={kinds[0][1]!r})"
+            )
+        twice = rows.loc[rows.duplicated(["seed", "step"])]
+        if len(twice):
+            (experiment, id), seed, step = kinds[0], *twice[["seed", "step"]].iloc[0].tolist()
+            raise BadInput(
+                f"curve: {experiment}-{id} seed {seed} has step {step:,} twice ({split}, "
+                f"{statistics}): its records are of two runs; train it anew with force=true"
+            )
+        wide = rows.pivot(index="seed", columns="step", values="value").astype(float)
+        if diverged is None or wide.empty:
+            return wide
+        return wide.reindex(sorted(set(self.runs["seed"]))).fillna(diverged)
+
+
+@dataclass(frozen=True)
+class Values:
+    """A number a run: the rows of ``runs`` with a column ``value``."""
+
+    rows: pd.DataFrame
+
+    def where(self, **keys: Any) -> Values:
+        """The numbers of the runs whose columns have these values, as :func:`where` reads them."""
+        return Values(where(self.rows, **keys))
+
+    @property
+    def array(self) -> np.ndarray:
+        """The numbers, in the order of the runs."""
+        return self.rows["value"].to_numpy(float)
+
+    def by_seed(self) -> pd.Series:
+        """The numbers by seed, ascending; BadInput where a seed has two."""
+        twice = self.rows.loc[self.rows.duplicated("seed")]
+        if len(twice):
+            names = ", ".join(f"{key} {twice[key].iloc[0]}" for key in KEY)
+            raise BadInput(f"two runs with one seed ({names}); keep one configuration with .where")
+        found = self.rows.set_index("seed")["value"].astype(float).dropna()
+        return found.sort_index()
+
+    def levels(self, key: str) -> list[Any]:
+        """The values that a varied key has here, ascending; a missing one is last."""
+        column = column_of(self.rows, key)
+        found = {plain(value) for value in self.rows[column]} if column else set()
+        return sorted(found, key=lambda v: (v is None, v if v is not None else 0))
+
+
+def plain(value: Any) -> Any:
+    """None for NaN, which a file has where a value is missing."""
+    return None if value is None or value != value else value
+
+
+def column_of(frame: pd.DataFrame, key: str) -> str | None:
+    """The column of a key: its own name, or the one that ends in it (``depth``: ``model.depth``)."""
+    if key in frame:
+        return key
+    found = [str(name) for name in frame if str(name).rpartition(".")[2] == key]
+    return found[0] if len(found) == 1 else None
+
+
+def where(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
+    """The rows whose columns have these values.
+
+    A key may be a column's last part (``depth``: ``model.depth``); ``block`` is any of a run's
+    ``blocks``. None is a missing value, and so is a column that is not there; a list or a tuple is
+    any of its values.
+    """
+    mask = np.ones(len(frame), dtype=bool)
+    for key, wanted in values.items():
+        if key == "block":
+            mask &= np.array([wanted in str(cell).split("+") for cell in frame["blocks"]], bool)
+            continue
+        column = column_of(frame, key)
+        cells = [None] * len(frame) if column is None else frame[column].tolist()
+        any_of = wanted if isinstance(wanted, list | tuple) else (wanted,)
+        mask &= np.array([plain(cell) in any_of for cell in cells], dtype=bool)
+    return frame.take(np.flatnonzero(mask))
+
+
+Table = TypeVar("Table", pd.Series, pd.DataFrame)
+
+
+def shared(a: Table, b: Table) -> tuple[Table, Table]:
+    """Both cut down to the seeds (rows) and the steps (columns) that both have."""
+    seeds = a.index.intersection(b.index)
+    if isinstance(a, pd.Series):
+        return a.loc[seeds], b.loc[seeds]
+    steps = a.columns.intersection(b.columns)  # pyright: ignore[reportAttributeAccessIssue]
+    return a.loc[seeds, steps], b.loc[seeds, steps]
 
 
 Block = tuple[Member, list[Row]]
@@ -115,7 +283,7 @@ def discover(runs: str | Path, warnings: list[str] | None = None) -> list[Member
     ]
 
 
-def load(members: Sequence[Member], *, name: str = "", traces: bool = True) -> StudyData:
+def load(members: Sequence[Member], *, name: str = "", traces: bool = True) -> Runs:
     """The records of the members that have a directory, in the members' order.
 
     ``traces=False`` leaves the traces out, which are most of what there is to read.
@@ -151,7 +319,7 @@ def load(members: Sequence[Member], *, name: str = "", traces: bool = True) -> S
     varied = list(dict.fromkeys(key for member in members for key in member.varied))
     frame = pd.DataFrame(runs, columns=[*RUN_COLUMNS, *(k for k in varied if k not in RUN_COLUMNS)])
     curves, trace = _curves(metric_rows, warnings), _traces(trace_rows, warnings)
-    return StudyData(name, list(members), frame, curves, trace, warnings)
+    return Runs(name, list(members), frame, curves, trace, warnings)
 
 
 def _run(member: Member, status: Row, manifest: Row, metrics: list[Row]) -> Row:
@@ -167,6 +335,10 @@ def _run(member: Member, status: Row, manifest: Row, metrics: list[Row]) -> Row:
         "seconds": _float(status.get("seconds")),
         "commit": commit + ("-dirty" if commit and manifest.get("dirty") else ""),
         "device": ", ".join(str(part) for part in parts if part),
+        "engine": str(manifest.get("engine") or ""),
+        "data": str(manifest.get("data") or "")[:DATA_LENGTH],
+        "classes": number(manifest.get("classes")),
+        "blocks": member.blocks,
         **member.varied,
     }
 
@@ -245,7 +417,7 @@ def _traces(blocks: Sequence[Block], warnings: list[str]) -> pd.DataFrame:
     return pd.DataFrame(frame)
 
 
-def finished(data: StudyData) -> StudyData:
+def finished(data: Runs) -> Runs:
     """The runs that came to an end of their own: completed or diverged."""
     ended = np.asarray(data.runs["state"].isin(FINISHED), dtype=bool)
     return subset(data, data.runs.take(np.flatnonzero(ended)))
@@ -260,7 +432,7 @@ def select(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
     return frame.take(np.flatnonzero(mask))
 
 
-def subset(data: StudyData, runs: pd.DataFrame) -> StudyData:
+def subset(data: Runs, runs: pd.DataFrame) -> Runs:
     """The study cut down to some rows of ``data.runs``."""
     keys = set(zip(*(runs[name].tolist() for name in KEY), strict=True))
     ids = list({run_id for _, run_id, _ in keys})
@@ -272,43 +444,4 @@ def subset(data: StudyData, runs: pd.DataFrame) -> StudyData:
 
     members = [member for member in data.members if member.key in keys]
     curves, traces = cut(data.curves), cut(data.traces)
-    return StudyData(data.name, members, runs, curves, traces, data.warnings, data.extra)
-
-
-def curve(
-    data: StudyData,
-    experiment: str,
-    *,
-    split: str = "test",
-    statistics: str = "moving",
-    metric: str = "top1",
-    diverged: float | None = None,
-) -> pd.DataFrame:
-    """One experiment's curves as a table, a row per seed and a column per step.
-
-    ``diverged`` stands in for what a run that left the real numbers did not record, at its own
-    steps and at those that it did not live to see. Runs that differ in more than the seed do not
-    fit into one table: cut the study down with ``subset`` first, or it raises ``ValueError``.
-    """
-    rows = select(
-        data.curves, experiment=experiment, split=split, statistics=statistics, metric=metric
-    )
-    ids = sorted(set(rows["id"]))
-    if len(ids) > 1:
-        raise BadInput(
-            f"curve: {experiment} has runs of {len(ids)} configurations here (ids "
-            f"{', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''}); keep one, for example with "
-            f"subset(data, select(data.runs, id={ids[0]!r}))"
-        )
-    twice = rows.loc[rows.duplicated(["seed", "step"])]
-    if len(twice):
-        seed, step = (int(twice[name].iloc[0]) for name in ("seed", "step"))
-        raise BadInput(
-            f"curve: {experiment}-{ids[0]} seed {seed} has step {step:,} twice ({split}, "
-            f"{statistics}): its records are of two runs; train it anew with force=true"
-        )
-    wide = rows.pivot(index="seed", columns="step", values="value").astype(float)
-    if diverged is None or wide.empty:
-        return wide
-    seeds = select(data.runs, experiment=experiment)["seed"]
-    return wide.reindex(sorted(set(seeds))).fillna(diverged)
+    return Runs(data.name, members, runs, curves, traces, data.warnings, data.extra)

@@ -35,6 +35,8 @@ class PlannedRun:
     varied: dict[str, Any]
     common: frozenset[str] = frozenset()
     """The keys varied that all runs of its block share, and that no title needs."""
+    blocks: tuple[str, ...] = ()
+    """The names of the study's blocks that ask for it."""
 
     @cached_property
     def key(self) -> tuple[str, str, int]:
@@ -188,7 +190,12 @@ def _word(value: Any) -> str:
 
 
 def _union(blocks: dict[str, list[PlannedRun]]) -> list[PlannedRun]:
-    runs = list({run.key: run for runs in blocks.values() for run in runs}.values())
+    asked: dict[tuple[str, str, int], list[str]] = {}
+    for name, of_block in blocks.items():
+        for run in of_block:
+            asked.setdefault(run.key, []).append(name)
+    found = {run.key: run for of_block in blocks.values() for run in of_block}
+    runs = [replace(run, blocks=tuple(asked[key])) for key, run in found.items()]
     count = Counter(run.title for run in runs)
     return [replace(run, common=frozenset()) if count[run.title] > 1 else run for run in runs]
 

@@ -1,0 +1,210 @@
+"""The type of a study: its arms, claims and figures; and its prose, a template with blocks.
+
+A study is a module ``studies/<name>.py`` with one object ``STUDY`` and a template ``<name>.md.j2``
+beside it, which has the words: the blocks ``title``, ``question``, ``what``, ``outcome`` (a sentence
+or two), ``in_short`` (of the deviations), ``deviations``, ``findings``, ``note`` (on the intervals)
+and ``caption_<figure>``. A block that presumes a verdict names it::
+
+    {% call given("final_accuracy_difference", "holds") %}BN ends higher.{% endcall %}
+
+and is left out where the verdict is another, as in a user's own runs. ``make lint`` fails where that
+happens to the committed results (:func:`unfit`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from bn_repro.analysis import intervals, style
+from bn_repro.analysis.claims import VERDICTS, Claim, Quantity
+from bn_repro.analysis.intervals import Interval
+from bn_repro.analysis.tables import Member, Runs
+
+HERE = Path(__file__).parent
+STUDIES, TEMPLATES = HERE / "studies", HERE / "templates"
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A table that a study keeps besides, as ``file``; a row's key is experiment, id, seed.
+
+    ``rows(members, committed)`` makes it, from run directories where there are any and else from
+    the ``committed`` rows. ``commands`` are those between training and report that make its source.
+    """
+
+    file: str
+    rows: Callable[[Sequence[Member], pd.DataFrame], pd.DataFrame]
+    commands: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study asks of its runs.
+
+    ``values`` are what the template shows besides the claims, by name; ``targets`` the accuracies to
+    which ``runs.csv`` counts the steps, or a function of the runs; ``traces`` whether traces are
+    kept, ``keep`` which of their rows, where that is not all. All functions see only what the files
+    hold, rounded as it is there, so that a report written from the files alone is the same, byte for
+    byte, as the one written beside the runs.
+    """
+
+    prose: str
+    figures: Callable[[Runs], Mapping[str, Figure]]
+    claims: Callable[[Runs], Iterable[Claim]] = lambda runs: ()
+    arms: Sequence[style.Arm] = ()
+    values: Callable[[Runs], Mapping[str, Any]] = lambda runs: {}
+    targets: Sequence[float] | Callable[[Runs], Sequence[float]] = ()
+    traces: bool = False
+    keep: Callable[[Runs], pd.DataFrame] | None = None
+    extra: Extra | None = None
+    paper: str = ""
+    """The study whose entry in ``paper.STUDIES`` says what the paper has; by default its own."""
+
+    def targets_of(self, runs: Runs) -> Sequence[float]:
+        """The accuracies to count steps to."""
+        return self.targets(runs) if callable(self.targets) else self.targets
+
+
+def study_of(name: str) -> Study:
+    """The study ``name``; one without a module of its own is ``default``'s."""
+    package = f"{__package__}.studies"
+    own = f"{package}.{name}"
+    found = name and importlib.util.find_spec(own)
+    return importlib.import_module(own if found else f"{package}.default").STUDY
+
+
+# --- prose ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Prose:
+    """A study's template, filled in with its runs and claims."""
+
+    name: str
+    study: Study
+    runs: Runs
+    claims: Sequence[Claim]
+    left_out: list[str] = field(default_factory=list)
+    """What was left out because a verdict is another: ``claim: expected verdict``."""
+
+    def __post_init__(self) -> None:
+        environment = _environment()
+        environment.globals["given"] = self._given
+        self._template = environment.get_template(self.study.prose)
+        context = {"name": self.name, "runs": self.runs, "claims": {c.id: c for c in self.claims}}
+        self._context = self._template.new_context(context | dict(self.study.values(self.runs)))
+
+    def _given(self, id: str, *verdicts: str, caller: Callable[[], str]) -> str:
+        for verdict in verdicts:
+            if verdict not in VERDICTS:
+                raise ValueError(f"{self.study.prose}: {verdict!r} is no verdict")
+        found = next((claim.verdict for claim in self.claims if claim.id == id), None)
+        if found in verdicts:
+            return caller()
+        self.left_out.append(f"{id}: written for {' or '.join(verdicts)!r}, but it is {found!r}")
+        return ""
+
+    def __getitem__(self, block: str) -> str:
+        """A block's text, without blank lines around it; empty where the template has none."""
+        if block not in self._template.blocks:
+            return ""
+        text = "".join(self._template.blocks[block](self._context))
+        return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+$", "", text, flags=re.M)).strip()
+
+    @property
+    def captions(self) -> dict[str, str]:
+        """By figure, in the template's order."""
+        names = [block for block in self._template.blocks if block.startswith("caption_")]
+        return {name.removeprefix("caption_"): self[name] for name in names}
+
+    def all(self) -> dict[str, str]:
+        """Every block's text."""
+        return {block: self[block] for block in self._template.blocks}
+
+
+def unfit(prose: Prose) -> list[str]:
+    """What the template says of verdicts that the runs do not give."""
+    prose.all()
+    return list(dict.fromkeys(prose.left_out))
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader([STUDIES, TEMPLATES]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= FILTERS
+    return environment
+
+
+def percent(value: Any, digits: int = 1) -> str:
+    """A fraction, an interval, or seeds (their mean with its interval) as ``97.4 % [97.3, 97.5]``."""
+    if isinstance(value, pd.Series | np.ndarray | list):
+        value = intervals.interval(np.asarray(value, dtype=float))
+    if isinstance(value, Interval):
+        return value.percent()
+    return "-" if value is None or np.isnan(value) else f"{100 * value:.{digits}f} %"
+
+
+def points(value: Any) -> str:
+    """A difference of fractions, a quantity, or seeds (mean, interval) as ``+0.53 points [...]``."""
+    if isinstance(value, Quantity):
+        return str(value)
+    if isinstance(value, pd.Series | np.ndarray | list):
+        value = intervals.interval(np.asarray(value, dtype=float))
+    if isinstance(value, Interval):
+        return str(Quantity("", value, "points"))
+    return f"{100 * value:+.2f} points"
+
+
+def times(value: Interval) -> str:
+    """A factor as ``0.84 [0.80, 0.89]``."""
+    return str(Quantity("", value, "x")).replace(" x", "")
+
+
+def every(values: Iterable[float], sign: bool = False) -> str:
+    """Fractions of every seed, in percent or (``sign``) as differences: the mean, then each."""
+    found = [100 * value for value in values]
+    if not found:
+        return "-"
+    form = "{:+.2f}" if sign else "{:.1f}"
+    unit = "" if sign else " %"
+    return f"{form.format(np.mean(found))}{unit} ({', '.join(map(form.format, found))})"
+
+
+def listed(words: Iterable[Any]) -> str:
+    """``a, b and c``."""
+    known = [str(word) for word in words]
+    return " and ".join(filter(None, [", ".join(known[:-1]), *known[-1:]]))
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """A markdown table; the first row is its head."""
+    head, *others = rows
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *others))
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    "percent": percent,
+    "points": points,
+    "times": times,
+    "every": every,
+    "listed": listed,
+    "table": table,
+    "count": style.count,
+    "thousands": lambda value: f"{value:,.0f}",
+}
+"""What templates have besides Jinja's own filters."""
