@@ -24,8 +24,15 @@ from typing import Any, Protocol
 from filelock import FileLock, Timeout
 
 from bn_repro.records import paths
-from bn_repro.records.files import read_json, write_json
-from bn_repro.records.reader import Outcome, finished, last_status, quarantined
+from bn_repro.records.files import write_json
+from bn_repro.records.reader import (
+    Outcome,
+    finished,
+    last_status,
+    quarantined,
+    read_manifest,
+    read_status,
+)
 
 SERIES = (paths.METRICS, paths.TRACES, paths.TIMING)
 
@@ -167,9 +174,9 @@ class Recorder:
         known = quarantined(self.directory)
         new = [line for line in lines if line not in known]
         if new:
-            path = self.directory / paths.MANIFEST
             found = {"count": len(known) + len(new), "files": known + new}
-            write_json(path, (read_json(path) or {}) | {"quarantined": found})
+            facts = read_manifest(self.directory) | {"quarantined": found}
+            write_json(self.directory / paths.MANIFEST, facts)
         return new
 
     def status(self, state: str, step: int, seconds: float, error: str | None = None) -> None:
@@ -180,7 +187,7 @@ class Recorder:
         """Close the records; the mirror is told the last state."""
         for file in self._files.values():
             file.close()
-        status = read_json(self.directory / paths.STATUS) or {}
+        status = read_status(self.directory)
         # A run that is still running here is closed by an error, whose record comes later.
         state = status.get("state", "running")
         self.mirror.finish("failed" if state == "running" else state)

@@ -5,13 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
 from bn_repro.config.identity import directory_of
 from bn_repro.config.schema import Config
-from bn_repro.records import paths
-from bn_repro.records.files import read_json
-from bn_repro.records.reader import Outcome, finished
+from bn_repro.records.reader import Outcome, Unreadable, finished, read_config, read_manifest
 
 if TYPE_CHECKING:
     from bn_repro.data.batches import Data
@@ -33,15 +29,14 @@ def find_finished(config: Config) -> Outcome | None:
 
 def _root_before(directory: Path) -> str | None:
     try:
-        before = yaml.safe_load((directory / paths.CONFIG).read_text())
-        return before["data"]["root"]
-    except (OSError, TypeError, KeyError, yaml.YAMLError):
+        return read_config(directory)["data"]["root"]
+    except (Unreadable, KeyError, TypeError):
         return None
 
 
 def same_data(directory: Path, data: Data) -> None:
     """ValueError, naming both, where the run in ``directory`` was begun on other data."""
-    before = (read_json(directory / paths.MANIFEST) or {}).get("data")
+    before = read_manifest(directory).get("data")
     if before not in (None, data.fingerprint):
         raise ValueError(
             f"{directory}: the run was begun on data {before[:16]}, but {data.name} is now "

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from filelock import FileLock
 from torch import nn
 
@@ -27,8 +26,17 @@ from bn_repro.data.batches import Data
 from bn_repro.data.resident import ResidentImages
 from bn_repro.norm import population_statistics
 from bn_repro.records import paths
-from bn_repro.records.files import read_json
-from bn_repro.records.reader import Outcome, finished
+from bn_repro.records.files import write_atomically
+from bn_repro.records.reader import (
+    Outcome,
+    Row,
+    Unreadable,
+    finished,
+    read_config,
+    read_evaluations,
+    read_manifest,
+    read_status,
+)
 from bn_repro.training import checkpoint
 from bn_repro.training.build import build, check, configure_torch, device_of, in_memory
 from bn_repro.training.evaluate import accuracies, scores
@@ -37,8 +45,6 @@ from bn_repro.training.ranks import load_moving_averages
 from bn_repro.training.step import autocast
 from bn_repro.training.world import World
 
-Row = dict[str, Any]
-"""Of ``evaluation.jsonl``: crops, statistics, split, step, loss, top1 and, if it has, top5."""
 Seen = Callable[[int, int], None]
 """Told how many examples are done, of how many."""
 
@@ -53,7 +59,7 @@ def ended(config: Config) -> Outcome:
     directory = place(config)
     done = finished(directory)
     if done is None:
-        status = read_json(directory / paths.STATUS)
+        status = read_status(directory)
         state = f"is {status['state']} at step {status['step']}" if status else "has not begun"
         raise ValueError(
             f"{directory}: the run {state}, and only finished runs are evaluated; "
@@ -132,23 +138,14 @@ def _telling(
     assert n - len(data.quarantined) <= done <= n, "every example of the split once"
 
 
-def rows(directory: Path) -> list[Row]:
-    """The run's evaluations, in the order in which they were made."""
-    path = directory / paths.EVALUATION
-    try:
-        return [json.loads(line) for line in path.read_text().splitlines()]
-    except FileNotFoundError:
-        return []
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not JSON ({error}); remove it and evaluate again") from error
-
-
 def kept(directory: Path, crops: int, statistics: str) -> Row | None:
     """An evaluation made before, if its row and its probabilities are there."""
     if not paths.predictions_file(directory, crops, statistics).exists():
         return None
     key = crops, statistics
-    return next((r for r in rows(directory) if (r["crops"], r["statistics"]) == key), None)
+    return next(
+        (r for r in read_evaluations(directory) if (r["crops"], r["statistics"]) == key), None
+    )
 
 
 def _keep(directory: Path, row: Row, **arrays: np.ndarray) -> None:
@@ -159,11 +156,13 @@ def _keep(directory: Path, row: Row, **arrays: np.ndarray) -> None:
     try:
         path.parent.mkdir(exist_ok=True)
         with FileLock(directory / paths.PREDICTIONS / "lock"):
-            checkpoint.write_atomically(path, buffer.getvalue())
+            write_atomically(path, buffer.getvalue())
             name = row["crops"], row["statistics"]
-            others = [r for r in rows(directory) if (r["crops"], r["statistics"]) != name]
+            others = [
+                r for r in read_evaluations(directory) if (r["crops"], r["statistics"]) != name
+            ]
             lines = "".join(json.dumps(r) + "\n" for r in [*others, row])
-            checkpoint.write_atomically(directory / paths.EVALUATION, lines.encode())
+            write_atomically(directory / paths.EVALUATION, lines.encode())
     except OSError as error:
         raise ValueError(f"{directory}: the evaluation cannot be written ({error})") from error
 
@@ -187,10 +186,9 @@ def _views(data: Data, split: str, crops: int, config: Config, device: torch.dev
 def _with_the_runs_data(config: Config, directory: Path) -> Config:
     """``config``; where it does not say where the data lie, they lie where the run found them, and
     what the run bore with it bears with too."""
-    path = directory / paths.CONFIG
     try:
-        before = yaml.safe_load(path.read_text())["data"]
-    except (OSError, TypeError, KeyError, yaml.YAMLError):
+        before = read_config(directory)["data"]
+    except (Unreadable, KeyError):
         return config
     d = config.data
     found = {"root": d.root or before.get("root"), "cache": d.cache or before.get("cache")}
@@ -200,7 +198,7 @@ def _with_the_runs_data(config: Config, directory: Path) -> Config:
 
 
 def _same_data(directory: Path, data: Data) -> None:
-    before = (read_json(directory / paths.MANIFEST) or {}).get("data")
+    before = read_manifest(directory).get("data")
     if before != data.fingerprint:
         raise ValueError(
             f"{directory}: the run was trained on data {str(before)[:16]}, but {data.name} is now "

@@ -21,11 +21,10 @@ from bn_repro.records import paths
 from bn_repro.records.files import (
     archive_run,
     ensure_writable,
-    read_json,
     write_atomically,
     write_json,
 )
-from bn_repro.records.reader import Outcome, finished, last_status
+from bn_repro.records.reader import Outcome, finished, last_status, read_manifest
 from bn_repro.records.recorder import (
     Mirror,
     NoMirror,
@@ -95,7 +94,7 @@ def run(
             _alone(directory, world, device, flag, say) as alone,
         ):
             if not alone:
-                return last_status(directory)
+                return replace(last_status(directory), state="preempted")
             if config.force:
                 if world.main:
                     archive_run(directory, say)
@@ -146,8 +145,8 @@ def _begin(directory: Path, config: Config, device: torch.device, world: World, 
         world=world.size,
         data=data.fingerprint,
     )
-    first = read_json(directory / paths.MANIFEST)
-    if first is not None:
+    first = read_manifest(directory)
+    if first:
         facts = first | {"resumed": [*first.get("resumed", []), facts]}
     write_json(directory / paths.MANIFEST, facts)
 
@@ -183,7 +182,7 @@ def _failed(directory: Path, error: BaseException, world: World) -> Outcome:
         return done
     line = f"{type(error).__name__}: {error}".splitlines()[0]
     before = last_status(directory)
-    if world.size > 1 and (read_json(directory / paths.STATUS) or {}).get("state") == "failed":
+    if world.size > 1 and before.state == "failed":
         return Outcome("failed", before.step, before.seconds, error=line)
     if isinstance(error, KeyboardInterrupt):
         state, error_line = "preempted", None

@@ -143,11 +143,12 @@ def test_killed_half_way_it_is_made_whole(runs, server, monkeypatch):
 
 def test_a_damaged_run_and_a_busy_one_are_left_out(runs, tmp_path):
     shutil.copytree(directory_of(compose([*ONE, f"runs={runs}"])), runs / "mnist/bn-cafe/seed0")
-    (runs / "mnist/bn-cafe/seed0/metrics.jsonl").write_text('{"step": 1')
+    damaged = runs / "mnist/bn-cafe/seed0/metrics.jsonl"
+    damaged.write_text('{"step": 1\n' + damaged.read_text())
     busy = directory_of(compose([*ONE, f"runs={runs}", "optimizer.lr=0.5"]))
     with FileLock(paths.lock_file(busy)):
         said = published(f"runs={runs}", "wandb=offline")
-    assert "bn-cafe/seed0: not a run's records" in said
+    assert "bn-cafe/seed0/metrics.jsonl: line 1 is not JSON" in said
     assert f"{busy}: another process works on this run; left out" in said
     assert "1 sent" in said
     assert "2 left out" in said

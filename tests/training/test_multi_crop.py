@@ -20,6 +20,7 @@ from bn_repro.cli import main, report
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of
 from bn_repro.records import paths
+from bn_repro.records.reader import read_evaluations
 from bn_repro.sweep.study import expand
 from bn_repro.training import checkpoint, multi_crop
 from bn_repro.training.build import build
@@ -209,10 +210,10 @@ def test_an_evaluation_is_made_once_unless_forced(own_run, monkeypatch):
     assert len(made) == 1
     both = multi_crop.evaluated(own_run, 144), multi_crop.evaluated(own_run, 1)
     assert len(made) == 2
-    assert multi_crop.rows(directory_of(own_run)) == [first, both[0]]
+    assert read_evaluations(directory_of(own_run)) == [first, both[0]]
     multi_crop.evaluated(replace(own_run, force=True), 1)
     assert len(made) == 3
-    assert multi_crop.rows(directory_of(own_run)) == [both[0], first]  # replaced, not repeated
+    assert read_evaluations(directory_of(own_run)) == [both[0], first]  # replaced, not repeated
     paths.predictions_file(directory_of(own_run), 1, "moving").unlink()
     multi_crop.evaluated(own_run, 1)
     assert len(made) == 4  # a row alone is not enough for an ensemble
@@ -433,7 +434,7 @@ def test_ctrl_c_is_told_and_what_was_evaluated_stays(monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "evaluate_all", interrupted)
-    monkeypatch.setattr(main, "words", list)
+    monkeypatch.setattr(command, "words", list)
     assert command.main(compose(WORDS)) == main.PREEMPTED
     assert "the same command goes on from here" in capsys.readouterr().out
 
