@@ -4,36 +4,32 @@
     from bn_repro.analysis import style
     from bn_repro.analysis.studies import fig1
 
-    data = analysis.runs("runs")             # all runs of a directory: data.runs, data.curves
-    data = analysis.study("fig1")            # the committed runs of a study
-    wide = analysis.curve(data, "mnist/bn")  # a row per seed, a column per step
-    analysis.steps_to.by_row(wide, 0.95)     # the first step at 95 %, NaN where never
-    analysis.interval(wide[50_000])          # a mean with its 95 % bootstrap interval
+    runs = analysis.runs("runs")                      # all runs of a directory: runs.runs, runs.curves
+    runs = analysis.study("fig1")                     # the committed runs of a study
+    wide = style.BN.of(runs).curve(split="test")      # a row a seed, a column a step
+    analysis.steps_to.by_row(wide, 0.95)              # the first step at 95 %, NaN where never
+    analysis.interval(wide[50_000])                   # a mean with its 95 % bootstrap interval
     with style.context():
-        fig1.draw_accuracy(ax, data)         # what draws takes axes and returns them
-
-What draws is imported by itself, as above: the rest does not need matplotlib.
+        fig1.draw_accuracy(ax, runs)                  # what draws takes axes and returns them
 """
 
 from bn_repro.analysis import claims, intervals, results, steps_to, tables
-from bn_repro.analysis.claims import Claim
+from bn_repro.analysis.claims import Claim, Quantity
 from bn_repro.analysis.intervals import Interval, bootstrap, difference, interval, ratio
 from bn_repro.analysis.library import runs, study
-from bn_repro.analysis.readme import claims_table
 from bn_repro.analysis.results import with_steps_to
-from bn_repro.analysis.tables import Member, StudyData, curve, finished, select, subset
-from bn_repro.records.reader import BadInput
+from bn_repro.analysis.tables import BadInput, Member, Runs, Values, finished, select, shared
 
 __all__ = [
     "BadInput",
     "Claim",
     "Interval",
     "Member",
-    "StudyData",
+    "Quantity",
+    "Runs",
+    "Values",
     "bootstrap",
     "claims",
-    "claims_table",
-    "curve",
     "difference",
     "finished",
     "interval",
@@ -42,9 +38,9 @@ __all__ = [
     "results",
     "runs",
     "select",
+    "shared",
     "steps_to",
     "study",
-    "subset",
     "tables",
     "with_steps_to",
 ]
