@@ -48,6 +48,12 @@ def smoothed(values: np.ndarray, window: int = WINDOW) -> np.ndarray:
     return np.median(np.lib.stride_tricks.sliding_window_view(padded, window, axis=-1), axis=-1)
 
 
+def relative(values: np.ndarray) -> np.ndarray:
+    """Percentiles (3, T) less their own mean over the rows, over the mean of p85 - p15."""
+    p = smoothed(values)
+    return (p - p.mean()) / (p[2] - p[0]).mean()
+
+
 def movement(track: Track, start: float = 1, *, relative: bool = True) -> float:
     """How far the percentiles are, on average over training, from where they are on average.
 

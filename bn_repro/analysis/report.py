@@ -84,7 +84,9 @@ class Report:
     @property
     def changed(self) -> list[str]:
         """The overrides by which these are not the committed study's runs."""
-        return [x for x in self._of_training if not x.startswith(("runs=", "data.root=", "device="))]
+        return [
+            x for x in self._of_training if not x.startswith(("runs=", "data.root=", "device="))
+        ]
 
     @property
     def cost(self) -> str:

@@ -7,7 +7,7 @@ them. Nothing here touches pyplot's global state: draw inside ``with style.conte
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -130,63 +129,33 @@ def of_error_inverse(y: np.ndarray) -> np.ndarray:
     return 1 - np.exp(-np.asarray(y, dtype=float))
 
 
-def error_axis(ax: Axes, low: float, high: float) -> Axes:
-    """Accuracy upwards on the logarithmic scale of the error: from chance to 99 % on one axis."""
+def percent_axis(ax: Axes) -> Axes:
+    """Fractions along y, in percent."""
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
+    return ax
+
+
+def points_axis(ax: Axes) -> Axes:
+    """Differences in percentage points along x, with their sign."""
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:+g}" if x else "0"))
+    return ax
+
+
+def error_axis(ax: Axes, low: float, high: float, label: str = "test accuracy") -> Axes:
+    """Accuracy upwards on the logarithmic scale of the error, said in the axis' title: from chance
+    to 99 % on one axis."""
     ax.set_yscale("function", functions=(of_error, of_error_inverse))
     ax.yaxis.set_major_locator(FixedLocator(list(ERROR_TICKS)))
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-    ax.set_ylim(low, high)
+    percent_axis(ax).set_ylim(low, high)
+    ax.set_ylabel(f"{label} (log scale of the error)")
     return ax
 
 
-def plot_curves(ax: Axes, wide: pd.DataFrame, arm: Arm, *, markers: int = 10) -> Axes:
-    """Every seed faint and the median over seeds bold; ``wide`` has a row per seed, a column per
-    step. About ``markers`` markers tell the arms apart where colour does not."""
-    if wide.empty:
-        return ax
-    steps = wide.columns.to_numpy(dtype=float)
-    for values in wide.to_numpy(dtype=float):
-        ax.plot(steps, values, color=arm.color, lw=0.6, alpha=FAINT)
-    ax.plot(
-        steps,
-        np.median(wide.to_numpy(dtype=float), axis=0),
-        color=arm.color,
-        ls=arm.linestyle,
-        marker=arm.marker,
-        markevery=max(1, len(steps) // markers),
-        markeredgecolor="white",
-        markeredgewidth=0.5,
-        label=arm.label,
-    )
-    return ax
-
-
-def plot_percentiles(ax: Axes, steps: np.ndarray, percentiles: np.ndarray, arm: Arm) -> Axes:
-    """The {15, 50, 85}th percentiles, shape (3, steps), as a band with its median bold."""
-    low, middle, high = percentiles
-    ax.fill_between(steps, low, high, color=arm.color, alpha=0.16, lw=0)
-    ax.plot(steps, low, color=arm.color, ls=(0, (1, 1)), lw=1.0)
-    ax.plot(steps, high, color=arm.color, ls=(0, (3, 1.2)), lw=1.0)
-    ax.plot(steps, middle, color=arm.color, lw=1.7, label=arm.label)
-    return ax
-
-
-def name_percentiles(ax: Axes, ends: np.ndarray) -> Axes:
-    """Names the {15, 50, 85}th percentiles at the right, at their last values (3,)."""
-    bottom, top = ax.get_ylim()
-    for name, end in zip(("15th", "50th", "85th"), np.clip(ends, bottom, top), strict=True):
-        ax.annotate(
-            name,
-            (1.0, end),
-            xycoords=("axes fraction", "data"),
-            xytext=(3, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=6.5,
-            annotation_clip=False,
-        )
-    return ax
+def letters(axes: Iterable[Axes]) -> None:
+    """``(a)``, ``(b)``, ... before the panels' titles."""
+    for letter, ax in zip("abcdefghijkl", axes, strict=False):
+        ax.set_title(f"({letter})  {ax.get_title(loc='left')}".rstrip())
 
 
 def files(figure: Figure, digest: str) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""What ``scripts/report.py`` does: the figures and verdicts of a study, or of all in results/."""
+"""``scripts/report.py``: the figures and verdicts of a study, of one's own runs, or of results/."""
 
 from __future__ import annotations
 
@@ -6,41 +6,44 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bn_repro.analysis import overview, overview_html, overview_markdown, report, results
+from bn_repro.analysis import overview, report, results, tables
+from bn_repro.analysis.library import RESULTS
+from bn_repro.analysis.report import Report
+from bn_repro.analysis.study import unfit
 from bn_repro.analysis.tables import Member
 from bn_repro.cli.errors import COMPLETED
-from bn_repro.cli.main import words
+from bn_repro.cli.main import words as overrides
 from bn_repro.config.compose import CONFIGS, compose
 from bn_repro.config.schema import Config
 from bn_repro.sweep.study import committed_accuracy, expand
 from bn_repro.tracking import publish
 
-RESULTS = CONFIGS.parent / "results"
 ANYWHERE = {"study", "runs", "out", "data.root", "data.cache", "study.jobs", "device", "threads"}
 ANYWHERE |= {"wandb", "wandb.dir", "wandb.project", "wandb.entity", "wandb.tags"}
-"""Words that leave a study's runs the same ones."""
+"""Overrides that leave a study's runs the same ones."""
 
 
 def main(config: Config) -> int:
-    """Draw and judge one study; or every study that has results, and then all of them together."""
-    own = words()
+    """Report one study; with ``out=`` and no study all runs of a directory; else all of results/."""
+    own = overrides()
     if config.study.blocks:
         report_study(config, own)
         if config.out is None:
-            print("make report tells it in README.md and in results/REPORT.md")
+            print("make report takes it into README.md and results/REPORT.md")
         return COMPLETED
     if config.out is not None:
-        raise ValueError(f"out: is for one study; give study=... with out={config.out}")
+        report_runs(config, own)
+        return COMPLETED
     root, names = RESULTS.parent, studies_with_results()
-    overview_markdown.around(root)  # before the work: a README without marks is refused
-    told = [report_study(compose([f"study={name}", *own]), own) for name in names]
-    written = [*overview_markdown.write(root, told), overview_html.write(root, told)]
+    overview.around(root)  # before the work: a README without marks is refused
+    reports = [report_study(compose([f"study={name}", *own]), own) for name in names]
+    written = overview.write(root, reports)
     print("All studies:", ", ".join(str(path.relative_to(root)) for path in written))
     return COMPLETED
 
 
 def studies_with_results() -> list[str]:
-    """The folders under results/; ValueError where there is none, or one that cannot be told."""
+    """The folders under results/; ValueError where there is none, or one that cannot be reported."""
     names = []
     for folder in sorted(RESULTS.iterdir()) if RESULTS.is_dir() else ():
         kept = [name for name in (results.RUNS, results.CLAIMS) if (folder / name).exists()]
@@ -60,45 +63,97 @@ def studies_with_results() -> list[str]:
     return names
 
 
-def report_study(config: Config, own: Sequence[str]) -> overview.Told:
-    """Write the results of a study, from its runs and what is there already, and say where."""
+def report_study(config: Config, own: Sequence[str]) -> Report:
+    """Write the results of a study, from its runs and what is there already, and print where."""
     name = config.study.name
-    if config.out is None:
-        for word in own:
-            if word.split("=", 1)[0] not in ANYWHERE:
-                raise ValueError(
-                    f"out: with {word} the study is not the one that {RESULTS.name}/{name} holds; "
-                    f"give out=..., for example out={config.runs}/{name}"
-                )
-    out = Path(config.out or RESULTS / name)
-    kept = {member.key for member in results.read(out, name).members}
-    try:
-        accuracy = committed_accuracy(out / results.RUNS)
-    except (KeyError, ValueError) as error:
+    changing = [word for word in own if word.split("=", 1)[0] not in ANYWHERE]
+    if config.out is None and changing:
         raise ValueError(
-            f"{out / results.RUNS}: not rows of runs ({error}); {results.MEND}"
-        ) from None
-    runs, whole = expand(config.study, own, accuracy)
-    if not runs:
-        raise ValueError(f"study {name}: has no runs yet; python scripts/train.py study={name}")
-    members = [Member(*r.key, varied=r.varied, directory=r.directory) for r in runs]
-    others = kept - {m.key for m in members}
+            f"out: with {changing[0]} the study is not the one that {RESULTS.name}/{name} holds; "
+            f"give out=..., for example out={config.runs}/{name}"
+        )
+    out = Path(config.out or RESULTS / name)
+    members, complete = _members(config, own, out)
+    kept = {member.key for member in results.read(out, name).members}
+    others = kept - {member.key for member in members}
     if others:
         first = "{}-{} seed {}".format(*min(others))
-        print(
-            f"warning: {out / results.RUNS}: {len(others)} of its rows are of no run that study "
-            f"{name} has now ({first}); they are left out",
-            file=sys.stderr,
+        _warn(
+            f"{out / results.RUNS}: {len(others)} of its rows are of no run that study {name} has "
+            f"now ({first}); they are left out"
         )
+    typed = [x for x in own if not x.startswith("study=")] if config.out is not None else []
+    written = _write(name, members, out, complete, typed)
+    if not complete:
+        print(f"study {name}: a later block waits for runs; python scripts/train.py study={name}")
+    _print_where(written, out, config)
+    publish.show_report(config, name, out)
+    return written
+
+
+def report_runs(config: Config, own: Sequence[str]) -> Report:
+    """Write a report on all finished runs of a directory, which no study asked for."""
+    assert config.out is not None
+    warnings: list[str] = []
+    members = tables.discover(config.runs, warnings)
+    for line in warnings:
+        _warn(line)
+    written = _write("", members, Path(config.out), True, own)
+    _print_where(written, Path(config.out), config)
+    return written
+
+
+def _members(config: Config, own: Sequence[str], out: Path) -> tuple[list[Member], bool]:
+    """The study's planned runs, and whether these are all: a block may wait for an earlier one's."""
+    table = out / results.RUNS
     try:
-        written = report.write(name, members, out)
+        accuracy = committed_accuracy(table)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{table}: not rows of runs ({error}); {results.FIX_HINT}") from None
+    runs, complete = expand(config.study, own, accuracy)
+    if not runs:
+        name = config.study.name
+        raise ValueError(f"study {name}: has no runs yet; python scripts/train.py study={name}")
+    return [Member(*r.key, r.varied, r.directory, "+".join(r.blocks)) for r in runs], complete
+
+
+def _write(
+    name: str, members: Sequence[Member], out: Path, complete: bool, own: Sequence[str]
+) -> Report:
+    try:
+        written = report.write(name, members, out, complete=complete, overrides=own)
     except OSError as error:
         raise ValueError(f"out: cannot write to {out} ({error.strerror})") from error
     for line in written.warnings:
-        print(f"warning: {line}", file=sys.stderr)
-    report.print_verdicts(written.claims, title=f"study {name}")
-    if not whole:
-        print(f"study {name}: a later block waits for runs; python scripts/train.py study={name}")
-    print(f"Figures, tables and verdicts: {out}/README.md; runs: {config.runs}/")
-    publish.show_report(config, name, out)
-    return overview.read(name, out, members, written.claims, whole)
+        _warn(line)
+    return written
+
+
+def _print_where(written: Report, out: Path, config: Config) -> None:
+    report.print_verdicts(written)
+    fewest = min((claim.n for claim in written.claims), default=None)
+    if fewest is not None and all(claim.verdict == "undecided" for claim in written.claims):
+        print(
+            f"With {fewest} seeds nothing is decided: give more (study.seeds=5; SEEDS=5 with make)"
+        )
+    pictures = ", ".join(f"{out}/{figure}.svg" for figure in written.figures[:1])
+    print(
+        f"Figure: {pictures or 'none'}; tables and verdicts: {out}/README.md; runs: {config.runs}/"
+    )
+
+
+def _warn(line: str) -> None:
+    print(f"warning: {line}", file=sys.stderr)
+
+
+def unfit_prose() -> list[str]:
+    """What templates say of verdicts that the committed results do not give; for ``make lint``."""
+    lines = []
+    for name in studies_with_results():
+        config, folder = compose([f"study={name}"]), RESULTS / name
+        members, complete = _members(config, [], folder)
+        lines += [
+            f"{name}: {line}"
+            for line in unfit(report.read(name, folder, members, complete=complete).prose)
+        ]
+    return lines
