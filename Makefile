@@ -36,6 +36,7 @@ lint: install ## ruff and pyright
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright
+	@$(BIN)/python scripts/check_prose.py
 
 report: install ## every study under results/, drawn and judged anew
 	@$(BIN)/python scripts/report.py
