@@ -1,16 +1,16 @@
 """From run directories to frames, intervals, claims and figures. Reads files only; no torch.
 
-from bn_repro import analysis
-from bn_repro.analysis import style
-from bn_repro.analysis.studies import fig1
+For a notebook::
 
-runs = analysis.runs("runs")                      # all runs of a directory: runs.runs, runs.curves
-runs = analysis.study("fig1")                     # the committed runs of a study
-wide = style.BN.of(runs).curve(split="test")      # a row a seed, a column a step
-analysis.steps_to.by_row(wide, 0.95)              # the first step at 95 %, NaN where never
-analysis.interval(wide[50_000])                   # a mean with its 95 % bootstrap interval
-with style.context():
-    fig1.draw_accuracy(ax, runs)                  # what draws takes axes and returns them
+    runs = analysis.runs("runs")                  # all runs of a directory, as frames
+    runs = analysis.study("fig1")                 # the committed runs of a study
+    wide = style.BN.of(runs).curve(split="test")  # a row a seed, a column a step
+    analysis.steps_to.by_row(wide, 0.95)          # the first step at 95 %, NaN where never
+    analysis.interval(wide[50_000])               # a mean with its 95 % bootstrap interval
+    with style.context():
+        fig1.draw_accuracy(ax, runs)              # what draws takes axes and returns them
+
+``style`` and ``panels`` are imported by themselves: the rest does not need matplotlib.
 """
 
 from bn_repro.analysis import claims, intervals, results, steps_to, tables

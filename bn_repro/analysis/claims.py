@@ -1,7 +1,7 @@
 """Claims of the paper: a quantity, a rule that words itself, and the verdict that follows.
 
-A :class:`Quantity` is what was computed from the runs, with its interval over seeds; a rule turns it
-into *holds*, *does not hold* or *undecided*, with the few words that the verdict hangs on.
+A :class:`Quantity` is what was computed from the runs, with its interval over seeds. A rule turns
+it into *holds*, *does not hold* or *undecided*, with the few words that the verdict hangs on.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Rule(Protocol):
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of the paper; ``paper`` is the number that it prints, or two that are printed make."""
+    """A sentence of the paper; ``paper`` is its number for it, printed or made of two that are."""
 
     id: str
     sentence: str
@@ -176,7 +176,7 @@ class Above:
 
 @dataclass(frozen=True)
 class Below:
-    """The whole interval lies below ``bound``; ``not_above``: beyond which the claim does not hold."""
+    """The whole interval lies below ``bound``: the claim is that the truth does."""
 
     bound: float
 
@@ -221,7 +221,7 @@ class Provided:
 
 @dataclass(frozen=True)
 class Crosses:
-    """With BN (``parts[0]``) a network trains, to ``bound``, that does not without (``parts[1]``)."""
+    """With BN (``parts[0]``) a network reaches ``bound``; without (``parts[1]``) it does not."""
 
     bound: float
 
@@ -229,9 +229,9 @@ class Crosses:
         """As a sentence."""
         bound = f"{100 * self.bound:g} %"
         return (
-            f"Holds if the interval lies above 0, that of BN's mean reaches {bound} and that of the "
-            f"other's mean does not; does not hold if the other's lies wholly at or above {bound} "
-            "too, or BN's wholly below"
+            f"Holds if the interval lies above 0, that of BN's mean reaches {bound} and that of "
+            "the other's mean does not; does not hold if the other's lies wholly at or above "
+            f"{bound} too, or BN's wholly below"
         )
 
     def judge(self, quantity: Quantity) -> Judgement:
@@ -251,7 +251,7 @@ class Crosses:
 
 @dataclass(frozen=True)
 class InEach:
-    """Each of the quantity's ``parts`` lies above 0, or each below; ``margin`` words what 0 means."""
+    """Each of the quantity's ``parts`` lies above 0, or each below; ``margin`` says what 0 is."""
 
     what: str
     """Of what the parts are: "direction"."""
@@ -341,7 +341,7 @@ def differences(a: pd.DataFrame, b: pd.DataFrame, level: float) -> list[Interval
 def ahead_at_each_step(
     a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str]
 ) -> tuple[Quantity, AboveAtEachStep]:
-    """How far ``a`` is above ``b`` at the step where its lead is least sure, and the rule for all."""
+    """How far ``a`` is above ``b`` where its lead is least sure, and the rule for every step."""
     a, b = shared(a, b)
     found = differences(a, b, intervals.LEVEL)
     worst, corrected = Interval(math.nan, math.nan, math.nan, len(a)), []

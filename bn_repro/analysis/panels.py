@@ -46,7 +46,8 @@ def curves(ax: Axes, wide: pd.DataFrame, arm: Arm, *, markers: int = 10) -> Axes
 def along(ax: Axes, x: Sequence[float], values: np.ndarray, arm: Arm, **look: Any) -> Axes:
     """Numbers (settings, seeds) along a varied key ``x``: every seed a point, their mean a line."""
     means = np.nanmean(values, axis=-1) if values.size else np.array([])
-    ax.plot(x, means, color=arm.color, ls=arm.linestyle, **({"label": arm.label} | look))
+    known: dict[str, Any] = {"label": arm.label, "color": arm.color, "ls": arm.linestyle}
+    ax.plot(x, means, **(known | look))
     ax.plot(
         np.repeat(np.asarray(x, dtype=float), values.shape[-1]),
         values.ravel(),
@@ -104,7 +105,7 @@ def label_ends(ax: Axes, ends: Sequence[tuple[Arm, float]]) -> Axes:
     """Names curves at the right of linear axes, each at its last value; names never touch."""
     order = sorted(ends, key=lambda end: end[1])
     low, high = ax.get_ylim()
-    gap = 0.2 / (ax.get_window_extent().height / ax.get_figure().dpi)  # of a name, in inches
+    gap = 14 / ax.get_window_extent().height  # the height of a name, in pixels at dpi 100
     places = _apart([(value - low) / (high - low) for _, value in order], gap)
     look: dict[str, Any] = {"va": "center", "ha": "left", "fontsize": 7.5, "fontweight": "bold"}
     for (arm, _), y in zip(order, places, strict=True):
@@ -174,7 +175,7 @@ def layer_map(ax: Axes, table: pd.DataFrame, *, norm: Any, cmap: str) -> Any:
 
 
 def profile(ax: Axes, x: Sequence[Any], values: np.ndarray, arm: Arm, *, before: bool) -> Axes:
-    """Numbers (seeds, layers) against the layer, before (open) and after: seeds faint, median bold."""
+    """Numbers (seeds, layers) by layer, before (open) or after: seeds faint, median bold."""
     for seed in values:
         ax.plot(x, seed, color=arm.color, lw=0.5, alpha=FAINT)
     look: dict[str, Any] = {"color": arm.color, "marker": arm.marker, "ls": arm.linestyle}

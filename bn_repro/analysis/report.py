@@ -1,7 +1,7 @@
 """One study's results as a folder of files: its rows, its figures, its claims, its README.
 
-A report is written from what lies in the folder already and from the runs found; its figures, claims
-and prose see only what the files hold. So a report on committed rows changes no byte.
+A report is written from what lies in the folder already and from the runs found; its figures,
+claims and prose see only what the files hold. So a report on committed rows changes no byte.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ class Report:
 
     def recorded(self, column: str) -> str:
         """The distinct values of ``device``, ``commit`` or ``engine``, where they were recorded."""
-        return ", ".join(sorted({str(v) for v in self.runs.runs[column] if v})) or "not recorded"
+        found = sorted({str(v) for v in self.runs.runs[column].tolist() if v})
+        return ", ".join(found) or "not recorded"
 
     @property
     def files(self) -> list[str]:
@@ -113,9 +114,9 @@ class Report:
     @property
     def seeds(self) -> str:
         """How many seeds a setting has: ``3``, ``3 to 10``."""
-        counts = self.runs.runs.groupby(["experiment", "id"]).size()
-        most = f" to {counts.max()}" if counts.max() > counts.min() else ""
-        return f"{counts.min()}{most}"
+        counts = self.runs.runs.groupby(["experiment", "id"]).size().tolist()
+        most = f" to {max(counts)}" if max(counts) > min(counts) else ""
+        return f"{min(counts)}{most}"
 
     @property
     def settings(self) -> int:
@@ -138,7 +139,8 @@ class Report:
         elif fewest < 5:
             note += (
                 " With fewer than 5 seeds an interval is the range of what resampling them can "
-                f"give, and covers less than 95 %: [`{results.RUNS}`]({results.RUNS}) has each seed."
+                f"give, and covers less than 95 %; [`{results.RUNS}`]({results.RUNS}) has every "
+                "seed."
             )
         return note
 

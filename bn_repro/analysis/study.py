@@ -1,14 +1,14 @@
 """The type of a study: its arms, claims and figures; and its prose, a template with blocks.
 
-A study is a module ``studies/<name>.py`` with one object ``STUDY`` and a template ``<name>.md.j2``
-beside it, which has the words: the blocks ``title``, ``question``, ``what``, ``outcome`` (a sentence
-or two), ``in_short`` (of the deviations), ``deviations``, ``findings``, ``note`` (on the intervals)
-and ``caption_<figure>``. A block that presumes a verdict names it::
+A study is a module ``studies/<name>.py`` with one object ``STUDY``, and a template beside it,
+``<name>.md.j2``, which has the words: the blocks ``title``, ``question``, ``what``, ``outcome`` (a
+sentence or two), ``in_short`` (of the deviations), ``deviations``, ``findings``, ``note`` (on the
+intervals) and ``caption_<figure>``. A block that presumes a verdict names it::
 
     {% call given("final_accuracy_difference", "holds") %}BN ends higher.{% endcall %}
 
-and is left out where the verdict is another, as in a user's own runs. ``make lint`` fails where that
-happens to the committed results (:func:`unfit`).
+and is left out where the verdict is another, as in a user's own runs. ``make lint`` fails where
+that happens to the committed results (:func:`unfit`).
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class Extra:
 class Study:
     """What a study asks of its runs.
 
-    ``values`` are what the template shows besides the claims, by name; ``targets`` the accuracies to
-    which ``runs.csv`` counts the steps, or a function of the runs; ``traces`` whether traces are
+    ``values`` are what the template shows besides the claims, by name; ``targets`` the accuracies
+    to which ``runs.csv`` counts the steps, or a function of the runs; ``traces`` whether traces are
     kept, ``keep`` which of their rows, where that is not all. All functions see only what the files
-    hold, rounded as it is there, so that a report written from the files alone is the same, byte for
-    byte, as the one written beside the runs.
+    hold, rounded as it is there. So a report written from the files alone equals, byte for byte,
+    the one written beside the runs.
     """
 
     prose: str
@@ -151,7 +151,7 @@ def _environment() -> Environment:
 
 
 def percent(value: Any, digits: int = 1) -> str:
-    """A fraction, an interval, or seeds (their mean with its interval) as ``97.4 % [97.3, 97.5]``."""
+    """A fraction, an interval, or seeds (mean and interval) as ``97.4 % [97.3, 97.5]``."""
     if isinstance(value, pd.Series | np.ndarray | list):
         value = intervals.interval(np.asarray(value, dtype=float))
     if isinstance(value, Interval):
@@ -160,7 +160,7 @@ def percent(value: Any, digits: int = 1) -> str:
 
 
 def points(value: Any) -> str:
-    """A difference of fractions, a quantity, or seeds (mean, interval) as ``+0.53 points [...]``."""
+    """A difference of fractions, a quantity, or seeds as ``+0.53 points [+0.41, +0.65]``."""
     if isinstance(value, Quantity):
         return str(value)
     if isinstance(value, pd.Series | np.ndarray | list):

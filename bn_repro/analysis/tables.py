@@ -26,8 +26,8 @@ RUN_COLUMNS = [
     *("state", "step", "final_top1", "best_top1", "best_step"),
     *("seconds", "commit", "device", "engine", "data", "classes", "blocks"),
 ]
-"""``data`` is the head of the data set's fingerprint, ``blocks`` the study's blocks that ask for the
-run, with ``+`` between."""
+"""``data`` is the head of the data set's fingerprint, ``blocks`` the study's blocks that ask for
+the run, with ``+`` between."""
 CURVE_COLUMNS = [*KEY, "step", "split", "statistics", "metric", "value"]
 TRACE_COLUMNS = [
     *KEY,
@@ -96,7 +96,7 @@ class Runs:
     @property
     def last_step(self) -> float:
         """The length of the longest run; NaN without runs."""
-        return float(self.runs["step"].max()) if len(self.runs) else np.nan
+        return float(max(self.runs["step"].tolist(), default=np.nan))
 
     def where(self, **values: Any) -> Runs:
         """The runs whose columns have these values, as :func:`where` reads them."""
@@ -123,7 +123,7 @@ class Runs:
         else:
             rows = select(self.curves, split=split, statistics="moving", metric="top1")
             ends = rows.sort_values("step", kind="stable").groupby(KEY)["value"].last()
-            last = ends.reindex(pd.MultiIndex.from_frame(self.runs[KEY])).to_numpy(float)
+            last = ends.reindex(pd.MultiIndex.from_frame(self.runs.loc[:, KEY])).to_numpy(float)
         lost = (self.runs["state"] == "diverged").to_numpy(bool)
         return Values(self.runs.assign(value=np.where(lost, diverged, last)))
 
@@ -189,8 +189,8 @@ class Values:
         if len(twice):
             names = ", ".join(f"{key} {twice[key].iloc[0]}" for key in KEY)
             raise BadInput(f"two runs with one seed ({names}); keep one configuration with .where")
-        found = self.rows.set_index("seed")["value"].astype(float).dropna()
-        return found.sort_index()
+        found = pd.Series(self.array, index=self.rows["seed"].to_numpy(), dtype=float)
+        return found.dropna().sort_index()
 
     def levels(self, key: str) -> list[Any]:
         """The values that a varied key has here, ascending; a missing one is last."""
@@ -205,7 +205,7 @@ def plain(value: Any) -> Any:
 
 
 def column_of(frame: pd.DataFrame, key: str) -> str | None:
-    """The column of a key: its own name, or the one that ends in it (``depth``: ``model.depth``)."""
+    """The column of a key, or the one column that ends in it (``depth``: ``model.depth``)."""
     if key in frame:
         return key
     found = [str(name) for name in frame if str(name).rpartition(".")[2] == key]

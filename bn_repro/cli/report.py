@@ -24,7 +24,7 @@ ANYWHERE |= {"wandb", "wandb.dir", "wandb.project", "wandb.entity", "wandb.tags"
 
 
 def main(config: Config) -> int:
-    """Report one study; with ``out=`` and no study all runs of a directory; else all of results/."""
+    """Report one study; with ``out=`` alone all runs of a directory; else all of results/."""
     own = overrides()
     if config.study.blocks:
         report_study(config, own)
@@ -43,7 +43,7 @@ def main(config: Config) -> int:
 
 
 def studies_with_results() -> list[str]:
-    """The folders under results/; ValueError where there is none, or one that cannot be reported."""
+    """The folders under results/; ValueError where there is none, or one that is no study's."""
     names = []
     for folder in sorted(RESULTS.iterdir()) if RESULTS.is_dir() else ():
         kept = [name for name in (results.RUNS, results.CLAIMS) if (folder / name).exists()]
@@ -104,7 +104,7 @@ def report_runs(config: Config, own: Sequence[str]) -> Report:
 
 
 def _members(config: Config, own: Sequence[str], out: Path) -> tuple[list[Member], bool]:
-    """The study's planned runs, and whether these are all: a block may wait for an earlier one's."""
+    """The study's planned runs, and whether these are all: a block may wait for another."""
     table = out / results.RUNS
     try:
         accuracy = committed_accuracy(table)

@@ -48,7 +48,9 @@ def arms(runs: Runs) -> list[Arm]:
         name = name if name not in names else f"{name} ({kind['id']})"
         names.add(name)
         look = WITHOUT_BN if kind is without else others[place % len(others)]
-        found.append(Arm(name, *look, {"experiment": kind["experiment"], "id": kind["id"]}))
+        color, line, marker = look
+        keys = {"experiment": kind["experiment"], "id": kind["id"]}
+        found.append(Arm(name, color, line, marker, keys))
     return found
 
 
@@ -60,7 +62,7 @@ def _without_bn(run: dict[str, Any]) -> bool:
 def drawn(runs: Runs) -> list[Arm]:
     """The arms to draw, in the runs' order: those with the best final accuracy."""
     found = arms(runs)
-    final = [np.nan_to_num(np.nanmean([*arm.of(runs.final()).array, -1.0])) for arm in found]
+    final = [np.nanmax([*arm.of(runs.final()).array, -1.0]) for arm in found]
     best = sorted(range(len(found)), key=lambda i: -final[i])[:AT_MOST]
     return [found[i] for i in sorted(best)]
 

@@ -1,4 +1,4 @@
-"""What the studies of section 4.2's Inceptions share: the networks as arms, and their quantities."""
+"""What the studies of section 4.2's Inceptions share: networks as arms, and their quantities."""
 
 from __future__ import annotations
 
