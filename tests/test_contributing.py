@@ -39,7 +39,7 @@ def copy(tmp_path_factory):
     assert config.read_text().count("- scale: default\n") == 1
     config.write_text(config.read_text().replace("- scale: default\n", "- scale: smoke\n"))
     blocks = BLOCK.findall(PAGE)
-    assert len(blocks) == PAGE.count("```python") + PAGE.count("```yaml")
+    assert len(blocks) == sum(PAGE.count(f"```{kind}\n") for kind in ("python", "yaml", "jinja"))
     for name, where, line, text in blocks:
         path = folder / name
         if where == "new":
@@ -158,10 +158,11 @@ def find_it_in_the_report(copy):
     sentence = "BN ends higher than layer normalization."
     assert (claim["sentence"], claim["n"], claim["verdict"]) == (sentence, 3, "holds")
     assert "BN minus layer normalization" in claim["rule"]
-    for page in (results / "REPORT.md", copy / "README.md"):
-        (row,) = (line for line in page.read_text().splitlines() if sentence in line)
-        assert "**holds**" in row
     text = (results / "REPORT.md").read_text()
+    (row,) = (line for line in text.splitlines() if f"| {sentence} |" in line)
+    assert "**holds**" in row
+    (row,) = (x for x in (copy / "README.md").read_text().splitlines() if x.startswith("| [norms]"))
+    assert "BN ends higher than layer normalization, by +" in row
     assert "## Batch and layer normalization" in text
     assert "(norms/figure_curves.svg)" in text
     assert "| `mnist/bn` | layer_norm | 3 |" in text

@@ -101,9 +101,12 @@ class Prose:
     def __post_init__(self) -> None:
         environment = _environment()
         environment.globals["given"] = self._given
-        self._template = environment.get_template(self.study.prose)
+        template = environment.get_template(self.study.prose)
         context = {"name": self.name, "runs": self.runs, "claims": {c.id: c for c in self.claims}}
-        self._context = self._template.new_context(context | dict(self.study.values(self.runs)))
+        self._context = template.new_context(context | dict(self.study.values(self.runs)))
+        next(iter(template.root_render_func(self._context)), None)  # a parent's blocks, too
+        self._blocks = {name: found[0] for name, found in self._context.blocks.items()}
+        self.left_out.clear()
 
     def _given(self, id: str, *verdicts: str, caller: Callable[[], str]) -> str:
         for verdict in verdicts:
@@ -117,20 +120,20 @@ class Prose:
 
     def __getitem__(self, block: str) -> str:
         """A block's text, without blank lines around it; empty where the template has none."""
-        if block not in self._template.blocks:
+        if block not in self._blocks:
             return ""
-        text = "".join(self._template.blocks[block](self._context))
+        text = "".join(self._blocks[block](self._context))
         return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+$", "", text, flags=re.M)).strip()
 
     @property
     def captions(self) -> dict[str, str]:
         """By figure, in the template's order."""
-        names = [block for block in self._template.blocks if block.startswith("caption_")]
+        names = [block for block in self._blocks if block.startswith("caption_")]
         return {name.removeprefix("caption_"): self[name] for name in names}
 
     def all(self) -> dict[str, str]:
         """Every block's text."""
-        return {block: self[block] for block in self._template.blocks}
+        return {block: self[block] for block in self._blocks}
 
 
 def unfit(prose: Prose) -> list[str]:
