@@ -18,6 +18,7 @@ import pandas as pd
 
 from bn_repro.analysis import steps_to, tables
 from bn_repro.analysis.tables import KEY, RUN_COLUMNS, Member, Runs
+from bn_repro.records.paths import monitored_split
 from bn_repro.records.reader import BadInput
 
 RUNS, CURVES, TRACES = "runs.csv", "curves.csv.gz", "traces.csv.gz"
@@ -184,20 +185,16 @@ def of_members(data: Runs, members: Sequence[Member]) -> Runs:
 
 
 def with_steps_to(data: Runs, targets: Sequence[float]) -> pd.DataFrame:
-    """``data.runs`` with the steps to each target, after ``best_step``."""
-    evaluated = tables.select(data.curves, metric="top1", statistics="moving")
-    followed = tables.select(evaluated, split="val")
-    tests = tables.select(evaluated, split="test")
-    known = set(_index(followed))
-    others = [key not in known for key in _index(tests)]
-    evaluated = pd.concat([followed, tests.take(np.flatnonzero(others))])
-    steps = steps_to.table(evaluated, targets)
-    old = [name for name in data.runs if str(name).startswith("steps_to_")]
-    runs = data.runs.drop(columns=old)
-    position = runs.columns.get_loc("best_step")
-    assert isinstance(position, int)
-    for offset, name in enumerate(steps, start=1):
-        runs.insert(position + offset, name, [steps[name].get(key, np.nan) for key in _index(runs)])
+    """``data.runs`` with the first step at each target on the monitored split."""
+    rows = tables.select(data.curves, metric="top1", statistics="moving")
+    split = rows.groupby(KEY)["split"].transform(lambda splits: monitored_split(set(splits)))
+    rows = rows.loc[rows["split"] == split]
+    runs = data.runs.drop(columns=[c for c in data.runs if str(c).startswith("steps_to_")])
+    position = list(runs.columns).index("best_step") + 1
+    for offset, target in enumerate(targets):
+        first = rows.loc[rows["value"] >= target].groupby(KEY)["step"].min().to_dict()
+        steps = [first.get(key, np.nan) for key in _index(runs)]
+        runs.insert(position + offset, steps_to.column(target), steps)
     return runs
 
 

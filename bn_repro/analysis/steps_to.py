@@ -15,24 +15,20 @@ from bn_repro.analysis import intervals
 from bn_repro.analysis.intervals import Interval
 
 
-def steps_to(curve: pd.DataFrame, target: float) -> float:
-    """The first ``step`` of the curve whose ``value`` is at least ``target``; NaN if never."""
-    reached = curve.loc[curve["value"] >= target, "step"]
-    return float(reached.min()) if len(reached) else np.nan
+def at(wide: pd.DataFrame, targets: float | np.ndarray) -> np.ndarray:
+    """The first steps at ``targets`` (...) of each curve: (..., seeds), infinity where never.
+
+    ``wide`` has a row a seed, a column a step.
+    """
+    best_so_far = np.fmax.accumulate(wide.to_numpy(dtype=float), axis=1)
+    steps = np.append(wide.columns.to_numpy(dtype=float), np.inf)
+    return np.stack([steps[np.searchsorted(row, targets)] for row in best_so_far], axis=-1)
 
 
 def by_row(wide: pd.DataFrame, target: float) -> np.ndarray:
-    """The same for a table of curves, a row per seed and a column per step."""
-    reached = wide.to_numpy(dtype=float) >= target
-    first = wide.columns.to_numpy(dtype=float)[reached.argmax(axis=1)]
-    return np.where(reached.any(axis=1), first, np.nan)
-
-
-def at(wide: pd.DataFrame, targets: float | np.ndarray) -> np.ndarray:
-    """The same for targets of any shape (...): steps (..., seeds), infinity where never."""
-    best_so_far = np.maximum.accumulate(wide.to_numpy(dtype=float), axis=1)
-    steps = np.append(wide.columns.to_numpy(dtype=float), np.inf)
-    return np.stack([steps[np.searchsorted(row, targets)] for row in best_so_far], axis=-1)
+    """:func:`at` one target: steps (seeds,), NaN where never, as ``runs.csv`` has it."""
+    steps = at(wide, target)
+    return np.where(np.isinf(steps), np.nan, steps)
 
 
 def typical_best(best: np.ndarray) -> np.ndarray:
@@ -47,24 +43,6 @@ def typical_best(best: np.ndarray) -> np.ndarray:
 def column(target: float) -> str:
     """The name of the target's column in ``runs.csv``: ``steps_to_0.95``."""
     return f"steps_to_{target:.4g}"
-
-
-def table(
-    curves: pd.DataFrame, targets: Sequence[float]
-) -> dict[str, dict[tuple[str, str, int], float]]:
-    """For each target's column, the steps by (experiment, id, seed), without those that never.
-
-    ``curves`` has a row per evaluation: ``experiment, id, seed, step, value``.
-    """
-    columns = (curves[name].tolist() for name in ("experiment", "id", "seed", "step", "value"))
-    found: dict[str, dict[tuple[str, str, int], float]] = {column(t): {} for t in targets}
-    for experiment, id, seed, step, value in zip(*columns, strict=True):
-        for target in targets:
-            if value >= target:
-                first = found[column(target)]
-                key = (experiment, id, int(seed))
-                first[key] = min(first.get(key, np.inf), float(step))
-    return found
 
 
 def median_steps(steps: Sequence[float] | np.ndarray) -> float:
