@@ -113,7 +113,7 @@ def test_no_runs_yet_is_one_line(tmp_path):
 
 def test_a_study_shows_runs_that_have_not_begun(tmp_path):
     words = ["scale=smoke", "train.steps=2", f"runs={tmp_path}"]
-    run(compose(["experiment=mnist/bn", *words]), say=lambda line: None)
+    run(compose(["experiment=mnist/bn", *words]), log=lambda line: None)
     config = compose(["study=fig1", *words])
     text = io.StringIO()
     command.show(config, words, Console(file=text, width=200))
