@@ -62,7 +62,7 @@ def whole_loop(words: list[str], steps: int) -> float:
         config = compose(
             [*words, f"train.steps={steps}", f"train.eval_every={steps}", f"runs={runs}"]
         )
-        outcome = run(config, say=lambda line: None)
+        outcome = run(config, log=lambda line: None)
         assert outcome.state == "completed", outcome.error
         lines = (directory_of(config) / paths.TIMING).read_text().splitlines()
         return config.train.batch_size / json.loads(lines[-1])["examples_per_second"]

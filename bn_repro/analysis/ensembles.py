@@ -7,7 +7,6 @@ study's report needs less: :func:`table`, which is small enough to be committed.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from itertools import combinations, product
 from pathlib import Path
@@ -21,6 +20,7 @@ from bn_repro.analysis import intervals
 from bn_repro.analysis.intervals import Interval
 from bn_repro.analysis.tables import KEY, Member
 from bn_repro.records import paths
+from bn_repro.records.reader import read_evaluations
 
 COLUMNS = [
     *KEY,
@@ -36,17 +36,6 @@ WAYS = tuple(product((1, 144), ("moving", "population")))
 """Crops and statistics."""
 
 Rows = list[dict[str, Any]]
-
-
-def evaluations(directory: Path) -> list[dict[str, Any]]:
-    """The rows of a run's ``evaluation.jsonl``; none where there is no such file."""
-    path = directory / paths.EVALUATION
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error}); remove it and evaluate again") from None
 
 
 def read(files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
@@ -139,7 +128,7 @@ def _way(row: dict[str, Any]) -> tuple[int, str]:
 
 
 def _of_member(member: Member) -> Rows:
-    found = [] if member.directory is None else evaluations(member.directory)
+    found = [] if member.directory is None else read_evaluations(member.directory)
     key = dict(zip(KEY, member.key, strict=True))
     return [{**key, "models": 1, **row} for row in found]
 
@@ -150,7 +139,7 @@ def _of_subsets(members: Sequence[Member], name: str, crops: int, statistics: st
     files = [paths.predictions_file(folder, crops, statistics) for folder in folders]
     if len(files) < max(1, len(members)) or not all(file.exists() for file in files):
         return []
-    like = [row for row in evaluations(folders[0]) if _way(row) == (crops, statistics)]
+    like = [row for row in read_evaluations(folders[0]) if _way(row) == (crops, statistics)]
     probabilities, labels = read(files)
     right = [ahead(p, labels) == 0 for p in probabilities]
     rows = []

@@ -7,8 +7,7 @@ each, and the rest still loads.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bn_repro.records import paths, reader
+from bn_repro.config.identity import settings_of
+from bn_repro.records import paths, reader, search
 from bn_repro.records.reader import BadInput, Row, Unreadable
-from bn_repro.records.reader import number as _float
 
 KEY = ["experiment", "id", "seed"]
 RUN_COLUMNS = [
@@ -31,7 +30,6 @@ TRACE_COLUMNS = [
     *KEY,
     *("step", "site", "unit", "p15", "p50", "p85", "mean", "std", "saturated", "grad_norm"),
 ]
-FINISHED = ("completed", "diverged")
 COMMIT_LENGTH = 12
 
 
@@ -87,31 +85,21 @@ def discover(runs: str | Path, warnings: list[str] | None = None) -> list[Member
     A configuration that cannot be read is a line in ``warnings``, and nothing is known to vary in
     its run. Raises ``ValueError`` where there is no run.
     """
-    members: list[Member] = []
+    found = search.find_runs(runs)
     configs: list[Row] = []
-    root = Path(runs)
-    for directory in sorted(root.rglob("seed*")):
-        seed = re.fullmatch(r"seed(\d+)", directory.name)
-        parent = re.fullmatch(r"(.+)-([0-9a-z]+)", directory.parent.relative_to(root).as_posix())
-        if seed and parent and directory.is_dir():
-            members.append(Member(parent[1], parent[2], int(seed[1]), directory=directory))
-            try:
-                configs.append(reader.read_config(directory / paths.CONFIG))
-            except Unreadable as error:
-                configs.append({})
-                if warnings is not None:
-                    warnings.append(f"{error}; what this run varies is unknown")
-    if not members:
-        raise BadInput(
-            f"runs: no run directory under {root.absolute()}; expected <experiment>-<id>/seed<k>/ "
-            f"as scripts/train.py writes them"
-        )
+    for run in found:
+        try:
+            configs.append(settings_of(reader.read_config(run.directory)))
+        except Unreadable as error:
+            configs.append({})
+            if warnings is not None:
+                warnings.append(f"{error}; what this run varies is unknown")
     known = [config for config in configs if config]
     keys = dict.fromkeys(key for config in known for key in config)
     differ = [k for k in keys if len({repr(config.get(k)) for config in known}) > 1]
     return [
-        Member(m.experiment, m.id, m.seed, {k: config.get(k) for k in differ}, m.directory)
-        for m, config in zip(members, configs, strict=True)
+        Member(r.experiment, r.id, r.seed, {k: config.get(k) for k in differ}, r.directory)
+        for r, config in zip(found, configs, strict=True)
     ]
 
 
@@ -128,17 +116,17 @@ def load(members: Sequence[Member], *, name: str = "", traces: bool = True) -> S
         if member.directory is None or not member.directory.is_dir():
             continue
         try:
-            status = reader.read_object(member.directory / paths.STATUS)
+            wanted = [paths.STATUS, paths.METRICS, *([paths.TRACES] if traces else [])]
+            for path in (member.directory / name for name in wanted):
+                if not path.exists():
+                    raise Unreadable(f"{path}: missing")
+            status = reader.read_status(member.directory)
             metrics = reader.read_rows(member.directory / paths.METRICS, warnings)
             kept = reader.read_rows(member.directory / paths.TRACES, warnings) if traces else []
         except Unreadable as error:
             warnings.append(f"{error}; this run is left out")
             continue
-        manifest: Row = {}
-        try:
-            manifest = reader.read_object(member.directory / paths.MANIFEST)
-        except Unreadable as error:
-            warnings.append(f"{error}; this run's commit and device are unknown")
+        manifest = _manifest(member.directory, warnings)
         bare = sum("split" not in row or "statistics" not in row for row in metrics)
         if bare:
             warnings.append(
@@ -155,6 +143,8 @@ def load(members: Sequence[Member], *, name: str = "", traces: bool = True) -> S
 
 
 def _run(member: Member, status: Row, manifest: Row, metrics: list[Row]) -> Row:
+    curve = reader.monitored_curve(metrics)
+    best_step, best = reader.best_accuracy(curve)
     commit = str(manifest.get("commit") or "")[:COMMIT_LENGTH]
     parts = (manifest.get("device"), manifest.get("hardware"))
     return {
@@ -163,26 +153,26 @@ def _run(member: Member, status: Row, manifest: Row, metrics: list[Row]) -> Row:
         "seed": member.seed,
         "state": str(status.get("state") or ""),
         "step": status.get("step") or 0,
-        **_accuracy(metrics),
-        "seconds": _float(status.get("seconds")),
+        "final_top1": reader.final_accuracy(curve),
+        "best_top1": best,
+        "best_step": best_step,
+        "seconds": reader.number(status.get("seconds")),
         "commit": commit + ("-dirty" if commit and manifest.get("dirty") else ""),
         "device": ", ".join(str(part) for part in parts if part),
         **member.varied,
     }
 
 
-def _accuracy(metrics: Iterable[dict[str, Any]]) -> dict[str, float]:
-    """Final and best top1, by moving averages, on the split followed: val, or else test."""
-    evaluated = [row for row in metrics if row.get("statistics") == "moving" and "top1" in row]
-    split = paths.monitored_split({row.get("split") for row in evaluated})
-    points = [(row["step"], _float(row["top1"])) for row in evaluated if row.get("split") == split]
-    finite = [(step, top1) for step, top1 in points if np.isfinite(top1)]
-    best_step, best = max(finite, key=lambda point: point[1], default=(np.nan, np.nan))
-    return {
-        "final_top1": points[-1][1] if points else np.nan,
-        "best_top1": best,
-        "best_step": best_step,
-    }
+def _manifest(directory: Path, warnings: list[str]) -> Row:
+    path = directory / paths.MANIFEST
+    try:
+        manifest = reader.read_object(path)
+        reason = f"{path}: missing"
+    except Unreadable as error:
+        manifest, reason = None, str(error)
+    if manifest is None:
+        warnings.append(f"{reason}; this run's commit and device are unknown")
+    return manifest or {}
 
 
 def _keys(blocks: Sequence[Block]) -> dict[str, np.ndarray]:
@@ -206,7 +196,7 @@ def _numbers(name: str, blocks: Sequence[Block], file: str, warnings: list[str])
             if wrong is not None and member.directory is not None:
                 where = f"{member.directory / file}: {name} at step {wrong['step']}"
                 warnings.append(f"{where} is no number, and left empty")
-        return np.array([_float(value) for value in values])
+        return np.array([reader.number(value) for value in values])
 
 
 def _curves(blocks: Sequence[Block], warnings: list[str]) -> pd.DataFrame:
@@ -247,7 +237,7 @@ def _traces(blocks: Sequence[Block], warnings: list[str]) -> pd.DataFrame:
 
 def finished(data: StudyData) -> StudyData:
     """The runs that came to an end of their own: completed or diverged."""
-    ended = np.asarray(data.runs["state"].isin(FINISHED), dtype=bool)
+    ended = np.asarray(data.runs["state"].isin(reader.FINISHED), dtype=bool)
     return subset(data, data.runs.take(np.flatnonzero(ended)))
 
 

@@ -17,14 +17,14 @@ from bn_repro.analysis import ensembles
 from bn_repro.cli.errors import COMPLETED, PREEMPTED
 from bn_repro.cli.main import words
 from bn_repro.config.schema import Config, StudyConfig
-from bn_repro.records import paths
 from bn_repro.sweep import display
 from bn_repro.sweep.display import duration, percent
 from bn_repro.sweep.study import PlannedRun, accuracy_of, expand
 from bn_repro.training.world import launched_world
 
 if TYPE_CHECKING:  # torch, which to choose among runs needs not
-    from bn_repro.training.multi_crop import Row, Seen
+    from bn_repro.records.reader import Row
+    from bn_repro.training.multi_crop import ImageProgress
 
 Found: TypeAlias = "list[tuple[str, Row]]"
 """Titles of runs, or of an ensemble, each with a row of its evaluation."""
@@ -55,7 +55,7 @@ def evaluate_all(config: Config, words: Sequence[str], console: Console) -> Foun
     runs, members = chosen(config, words)
     asked = config.evaluation.crops
     crops = [asked] if asked else [1, 144] if members and config.study.blocks else [1]
-    lost = {r.key for r in runs if multi_crop.ended(r.config).state == "diverged"}
+    lost = {r.key for r in runs if multi_crop.require_finished(r.config).state == "diverged"}
     for run in runs:
         if run.key in lost and len(runs) > 1:
             console.print(f"{run.title}: diverged, and left no network to evaluate")
@@ -63,7 +63,7 @@ def evaluate_all(config: Config, words: Sequence[str], console: Console) -> Foun
     found: Found = []
     for run, k in product(whole, crops):
         with bar(console, f"{run.title}, {k} crop{'s' if k > 1 else ''}") as seen:
-            found.append((run.title, multi_crop.evaluated(run.config, k, seen)))
+            found.append((run.title, multi_crop.evaluate_run(run.config, k, seen)))
     several = [m for m in members if m.key not in lost]
     if several:
         found += [(f"ensemble of {len(several)}", together(several, k, found)) for k in crops]
@@ -110,10 +110,7 @@ def together(members: Sequence[PlannedRun], crops: int, found: Found) -> Row:
 
     configs = [m.config for m in members]
     statistics = {multi_crop.statistics_of(c) for c in configs}
-    files = [
-        paths.predictions_file(multi_crop.place(c), crops, multi_crop.statistics_of(c))
-        for c in configs
-    ]
+    files = [multi_crop.predictions_file(c, crops) for c in configs]
     probabilities, labels = ensembles.read(files)
     measured = ensembles.measure(ensembles.mean(probabilities), labels)
     like = next(r for title, r in found if title == members[0].title and r["crops"] == crops)
@@ -122,7 +119,7 @@ def together(members: Sequence[PlannedRun], crops: int, found: Found) -> Row:
 
 
 @contextmanager
-def bar(console: Console, title: str) -> Iterator[Seen]:
+def bar(console: Console, title: str) -> Iterator[ImageProgress]:
     """Progress in a terminal; how long it took, once it is done, everywhere."""
     begun, told = time.monotonic(), 0
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeRemainingColumn())

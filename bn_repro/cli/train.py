@@ -55,7 +55,7 @@ def train_one(config: Config) -> int:
     from bn_repro.training.run import run  # torch
 
     try:
-        outcome = run(config, progress=lambda step, v: board.step(0, step=step, **v), say=say)
+        outcome = run(config, progress=lambda step, v: board.step(0, step=step, **v), log=say)
     finally:
         board.close()
     board.end(0, title, outcome)

@@ -6,10 +6,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bn_repro.config.compose import compose
 from bn_repro.config.schema import Config
 from bn_repro.records import paths
 
@@ -48,6 +48,8 @@ def at_scale(experiment: str, scale: str) -> str:
 
 def variation(config: Mapping[str, Any]) -> dict[str, Any]:
     """The keys whose values are not those of the experiment's file at the same scale."""
+    from bn_repro.config.compose import compose  # Hydra, which who only reads runs does without
+
     words = [f"{key}={config[key]}" for key in ("experiment", "scale")]
     try:
         usual = _identity(compose(words))
@@ -59,6 +61,32 @@ def variation(config: Mapping[str, Any]) -> dict[str, Any]:
         return config.get(section, {}).get(name, usual[key])
 
     return {key: value(key) for key in usual if value(key) != usual[key]}
+
+
+def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a ``config.yaml`` says of what makes a run what it is, by dotted key.
+
+    Keys that this version does not know are kept: they may be what tells two runs apart.
+    """
+    aside = _aside_keys()
+    return {
+        f"{name}.{key}": value
+        for name in ("model", "data", "optimizer", "train")
+        for key, value in (config.get(name) or {}).items()
+        if f"{name}.{key}" not in aside
+    }
+
+
+@cache
+def _aside_keys() -> set[str]:
+    config = Config()
+    return {
+        f"{part.name}.{f.name}"
+        for part in fields(config)
+        if is_dataclass(getattr(config, part.name))
+        for f in fields(getattr(config, part.name))
+        if not f.metadata.get("identity", True)
+    }
 
 
 def _identity(config: Config) -> dict[str, Any]:

@@ -48,14 +48,14 @@ class Quarantine:
         self.reasons: list[str] = []
 
     def admit(self, faults: list[str]) -> None:
-        """Take note of ``faults``; ValueError where they are not tolerated, or too many."""
+        """Take note of ``faults``; CorruptImage where they are not tolerated, or too many."""
         for fault in faults:
             if self.on_error == "raise":
-                raise ValueError(f"{fault}; data.on_error=quarantine goes on without such files")
+                raise CorruptImage(f"{fault}; data.on_error=quarantine goes on without such files")
             if fault not in self.reasons:
                 self.reasons.append(fault)
             if len(self.reasons) > self.limit:
-                raise ValueError(f"{fault}; more than {self.limit} such files, see to the data")
+                raise CorruptImage(f"{fault}; more than {self.limit} such files, see to the data")
 
 
 def read(

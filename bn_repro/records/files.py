@@ -1,4 +1,4 @@
-"""Files that a reader meets whole (written atomically, read as JSON objects), and a run's lock."""
+"""Files written so that a reader meets them whole, a run's lock, and a run moved out of the way."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -34,19 +33,6 @@ def write_atomically(path: Path, content: bytes) -> None:
 def write_json(path: Path, value: object) -> None:
     """Write ``value`` as JSON, atomically."""
     write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in the file at ``path``, or None where there is no file."""
-    try:
-        value = json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not JSON ({error}); start over with force=true") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{path}: not an object; start over with force=true")
-    return value
 
 
 def ensure_writable(directory: Path) -> None:
@@ -79,7 +65,7 @@ def lock_or_refuse(directory: Path) -> Iterator[None]:
         lock.release()
 
 
-def archive_run(directory: Path, say: Callable[[str], None] = print) -> None:
+def archive_run(directory: Path, log: Callable[[str], None] = print) -> None:
     """Move a run out of the way, under a name that tells when; nothing is ever deleted.
 
     The caller holds the run's lock.
@@ -92,4 +78,4 @@ def archive_run(directory: Path, say: Callable[[str], None] = print) -> None:
         number += 1
         aside = name.with_name(f"{name.name}-{number}")
     shutil.move(directory, aside)
-    say(f"{directory}: the run before was moved to {aside.name}")
+    log(f"{directory}: the run before was moved to {aside.name}")

@@ -1,81 +1,145 @@
-"""The files of one run, as training wrote them. What cannot be read is said in one line.
+"""THE reader of a run directory: every other module reads a run's files through this one.
 
-Files may be older than this code and lack a key, newer and have more, torn, or another program's.
+A file may be older than this code and lack a key, newer and have more, torn by a kill, or not a
+run's at all. What cannot be read is an :class:`Unreadable`, one line with the path and the fix.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from bn_repro.records import paths
-from bn_repro.records.files import read_json
 
 Row = dict[str, Any]
+Curve = list[tuple[int, float]]
+"""(step, value) of each evaluation, in the order of the records; NaN where the record has null."""
 
-# Keys of the configuration that do not change what is computed, and are no variation of a run.
-_ASIDE = {
-    *("data.root", "data.cache", "data.workers", "train.eval_batch_size", "train.log_every"),
-    *("train.trace_every", "train.trace_dense", "train.checkpoint_every"),
-}
+FINISHED = ("completed", "diverged")
+"""The states of a run that has nothing left to do."""
+TAIL_BYTES = 16_384
+"""The end of a record that a status display reads: dozens of rows."""
 
 
 class BadInput(ValueError):
-    """Input that cannot be used, told in one line; a notebook shows that line and no traceback."""
+    """Input that cannot be used, in one line; a notebook shows that line and no traceback."""
 
     def _render_traceback_(self) -> list[str]:  # what IPython asks an exception for
         return [f"error: {self}"]
 
 
-class Unreadable(Exception):
-    """A file of a run that cannot be read, with the line that says so."""
+class Unreadable(BadInput):
+    """A file of a run that cannot be read: one line with its path and what to do."""
 
 
-def read_object(path: Path) -> Row:
-    """A JSON object."""
+# --- files ----------------------------------------------------------------------------------------
+
+
+def read_object(path: Path, fix: str = "start over with force=true") -> Row | None:
+    """The JSON object in a file; None where there is no file."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise Unreadable(f"{path}: missing") from None
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except (OSError, ValueError) as error:
-        raise Unreadable(f"{path}: not readable as JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise Unreadable(f"{path}: expected a JSON object")
-    return found
+        raise Unreadable(f"{path}: not readable as JSON ({error}); {fix}") from None
+    if not isinstance(value, dict):
+        raise Unreadable(f"{path}: expected a JSON object; {fix}")
+    return value
 
 
-def read_rows(path: Path, warnings: list[str]) -> list[Row]:
-    """The rows of a JSON-lines file. A torn last line (the run was killed while writing it) is
-    dropped with a warning; a torn line elsewhere makes the file unreadable."""
+def read_rows(
+    path: Path, warnings: list[str] | None = None, *, fix: str = "start over with force=true"
+) -> list[Row]:
+    """The rows of a JSON-lines file, each with its ``step``; none where there is no file.
+
+    A torn last line, as a kill leaves it, is dropped, with a line in ``warnings``; a torn line
+    elsewhere makes the file Unreadable.
+    """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
     except OSError as error:
-        reason = "missing" if isinstance(error, FileNotFoundError) else str(error)
-        raise Unreadable(f"{path}: {reason}") from None
+        raise Unreadable(f"{path}: not readable ({error.strerror}); {fix}") from None
     lines = text.splitlines()
     try:
         rows = json.loads(f"[{','.join(lines)}]")  # one call for the file: several times faster
     except ValueError:
-        rows = []
-        for number, line in enumerate(lines, start=1):
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                if number < len(lines):
-                    raise Unreadable(f"{path}: line {number} is not JSON") from None
-                warnings.append(f"{path}: the last line is torn, as by a kill; it is dropped")
-    if not all(isinstance(row, dict) and isinstance(row.get("step"), int) for row in rows):
-        raise Unreadable(f"{path}: expected a JSON object with a whole step on each line")
+        rows = _line_by_line(path, lines, warnings, fix)
+    if not all(map(_is_row, rows)):
+        raise Unreadable(f"{path}: expected a JSON object with a whole step on each line; {fix}")
     return rows
 
 
-def read_config(path: Path) -> Row:
-    """The run's configuration by dotted key, without what changes no number."""
+def _line_by_line(
+    path: Path, lines: Sequence[str], warnings: list[str] | None, fix: str
+) -> list[Row]:
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            if number < len(lines):
+                raise Unreadable(f"{path}: line {number} is not JSON; {fix}") from None
+            if warnings is not None:
+                warnings.append(f"{path}: the last line is torn, as by a kill; it is dropped")
+    return rows
+
+
+def read_tail(path: Path, length: int = TAIL_BYTES) -> list[Row]:
+    """The rows within the last ``length`` bytes of a JSON-lines file, cheaply, for a display.
+
+    Lines that are cut, or still being written, are left out, and so is a file that cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - length))
+            lines = file.read().splitlines()
+    except OSError:
+        return []
+    rows = []
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        rows += [row] if _is_row(row) else []
+    return rows
+
+
+def _is_row(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("step"), int)
+
+
+def number(value: Any) -> float:
+    """A recorded number; NaN for null, and for what is no number."""
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+# --- a run ----------------------------------------------------------------------------------------
+
+
+def read_status(directory: Path) -> Row:
+    """``status.json``; empty where there is none."""
+    return read_object(directory / paths.STATUS) or {}
+
+
+def read_manifest(directory: Path) -> Row:
+    """``manifest.json``; empty where there is none."""
+    return read_object(directory / paths.MANIFEST) or {}
+
+
+def read_config(directory: Path) -> Row:
+    """``config.yaml``, sections within; Unreadable where there is none."""
+    path = directory / paths.CONFIG
     # The C loader is ten times faster, and not built everywhere.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
@@ -84,65 +148,90 @@ def read_config(path: Path) -> Row:
         raise Unreadable(f"{path}: missing") from None
     except (OSError, ValueError, yaml.YAMLError):
         raise Unreadable(f"{path}: not readable as YAML") from None
-    flat: Row = {}
-    for name in ("model", "data", "optimizer", "train"):
-        section = (config.get(name) or {}) if isinstance(config, dict) else None
-        if not isinstance(section, dict):
-            raise Unreadable(f"{path}: expected a run's configuration, with sections of keys")
-        flat |= {f"{name}.{key}": value for key, value in section.items()}
-    return {key: value for key, value in flat.items() if key not in _ASIDE}
+    sections = ("model", "data", "optimizer", "train")
+    if not isinstance(config, dict) or not all(
+        isinstance(config.get(name) or {}, dict) for name in sections
+    ):
+        raise Unreadable(f"{path}: expected a run's configuration, with sections of keys")
+    return config
 
 
-def number(value: Any) -> float:
-    """NaN for null, and for what is no number."""
-    return float(value) if isinstance(value, int | float) else np.nan
+def read_evaluations(directory: Path) -> list[Row]:
+    """The rows of ``evaluation.jsonl``, in the order in which they were made."""
+    return read_rows(directory / paths.EVALUATION, fix="remove it and evaluate again")
+
+
+def quarantined(directory: Path) -> list[str]:
+    """A line for each data file that a run could not read, of all times that it was resumed."""
+    return read_manifest(directory).get("quarantined", {}).get("files", [])
+
+
+# --- accuracy -------------------------------------------------------------------------------------
+
+
+def monitored_curve(rows: Iterable[Row]) -> Curve:
+    """top1 by moving averages on the split that the run is followed on: val, or else test."""
+    evaluated = [row for row in rows if row.get("statistics") == "moving" and "top1" in row]
+    split = paths.monitored_split({row.get("split") for row in evaluated})
+    return [(row["step"], number(row["top1"])) for row in evaluated if row.get("split") == split]
+
+
+def final_accuracy(curve: Curve) -> float:
+    """The last value of a curve; NaN where it is not finite, or there is none."""
+    return curve[-1][1] if curve else math.nan
+
+
+def best_accuracy(curve: Curve) -> tuple[float, float]:
+    """The greatest value of a curve and its first step, as (step, value); NaN where there is none.
+
+    A curve's best is biased upwards: it was chosen on the split on which it is measured.
+    """
+    finite = [point for point in curve if math.isfinite(point[1])]
+    return max(finite, key=lambda point: point[1], default=(math.nan, math.nan))
+
+
+def steps_to(curve: Iterable[tuple[float, float]], target: float) -> float:
+    """The first step whose value is at least ``target``; NaN where none is."""
+    return min((step for step, value in curve if value >= target), default=math.nan)
+
+
+# --- how it ended ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: its state, its last step, the seconds that it took in all."""
+    """How a run ended: its state, last step, seconds in all, last accuracy, and error."""
 
     state: str
     step: int
     seconds: float
     top1: float | None = None
     error: str | None = None
+    cause: str | None = None
+    """``signal``, ``lost``, ``data``, ``disk``, ``divergence`` or ``other``; None: it completed."""
+
+
+def last_status(directory: Path) -> Outcome:
+    """The status of a run, its accuracy left out; ``preempted`` at step 0 where it has none."""
+    status = read_status(directory)
+    return Outcome(
+        status.get("state") or "preempted",
+        int(status.get("step") or 0),
+        float(status.get("seconds") or 0.0),
+        error=status.get("error"),
+        cause=status.get("cause"),
+    )
 
 
 def finished(directory: Path) -> Outcome | None:
     """The outcome of a run that has nothing left to do, or None."""
-    status = read_json(directory / paths.STATUS) or {}
-    if status.get("state") not in ("completed", "diverged"):
+    last = last_status(directory)
+    if last.state not in FINISHED:
         return None
-    step, seconds = int(status.get("step", 0)), float(status.get("seconds", 0.0))
-    return Outcome(status["state"], step, seconds, last_top1(directory))
-
-
-def last_status(directory: Path) -> Outcome:
-    """How far an unfinished run is, by its status."""
-    status = read_json(directory / paths.STATUS) or {}
-    return Outcome("preempted", status.get("step", 0), status.get("seconds", 0.0))
-
-
-def quarantined(directory: Path) -> list[str]:
-    """A line for each file that a run could not read, of all times that it was resumed."""
-    facts = read_json(directory / paths.MANIFEST) or {}
-    return facts.get("quarantined", {}).get("files", [])
+    return Outcome(last.state, last.step, last.seconds, last_top1(directory), cause=last.cause)
 
 
 def last_top1(directory: Path) -> float | None:
-    """The last accuracy on the split that a run was followed on (val, or else test), with moving
-    averages; None where no row tells it."""
-    try:
-        lines = (directory / paths.METRICS).read_text().splitlines()
-    except (OSError, UnicodeDecodeError):
-        return None
-    last: dict[str, float | None] = {}
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if row["statistics"] == "moving":
-            last[row["split"]] = row["top1"]
-    return last.get(paths.monitored_split(last))
+    """:func:`final_accuracy` of a run; None where its records have none."""
+    top1 = final_accuracy(monitored_curve(read_rows(directory / paths.METRICS)))
+    return top1 if math.isfinite(top1) else None

@@ -166,6 +166,6 @@ def _work(run: PlannedRun, pipe: Connection, slot: int, gpus: int) -> None:
 
     with StopFlag().listening() as stop:
         try:
-            tell(run_experiment(run.config, progress=progress, say=lambda line: None, stop=stop))
+            tell(run_experiment(run.config, progress=progress, log=lambda line: None, stop=stop))
         except Exception as error:  # bad input that the preflight could not see
             tell(Outcome("failed", 0, 0.0, error=f"{type(error).__name__}: {error}"))

@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bn_repro.config.schema import Config
-from bn_repro.records import paths
-from bn_repro.records.files import read_json
-from bn_repro.records.reader import Outcome
+from bn_repro.records.reader import Outcome, last_status
 from bn_repro.sweep.display import Board
 from bn_repro.sweep.study import PlannedRun
 from bn_repro.training.finished import find_finished
@@ -131,11 +129,11 @@ def run_all(
 
 def failed_before(runs: Sequence[PlannedRun]) -> dict[Path, Outcome]:
     """The runs that failed of themselves, by their directories; one that was killed did not."""
-    found: dict[Path, Outcome] = {}
-    for run in runs:
-        status = read_json(run.directory / paths.STATUS) or {}
-        error = str(status.get("error"))
-        if status.get("state") == "failed" and not error.startswith(LOST):
-            step, seconds = int(status.get("step", 0)), float(status.get("seconds", 0.0))
-            found[run.directory] = Outcome("failed", step, seconds, error=error)
-    return found
+    last = {run.directory: last_status(run.directory) for run in runs}
+    return {
+        directory: outcome
+        for directory, outcome in last.items()
+        if outcome.state == "failed"
+        and outcome.cause != "lost"
+        and not str(outcome.error).startswith(LOST)  # of a version that recorded no cause
+    }

@@ -153,6 +153,8 @@ class Job:
         except FailedJobError as error:  # the run has said why; or submitit's traceback does
             told = [line for line in str(error).splitlines() if re.match(r"[\w.]+: ", line)]
             said = failed_before([self.run]).get(self.run.directory)
-            return said or mark_as_lost(self.run.directory, told[-1] if told else reason)
+            if said or not told:
+                return said or mark_as_lost(self.run.directory, reason)
+            return mark_as_lost(self.run.directory, told[-1], "other")
         except UncompletedJobError:
             return mark_as_lost(self.run.directory, reason)

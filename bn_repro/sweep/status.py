@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +11,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bn_repro.config.identity import settings_of
 from bn_repro.config.schema import Config
-from bn_repro.records import paths, reader
+from bn_repro.records import paths, reader, search
+from bn_repro.records.reader import FINISHED
 
-TAIL = 16_384
-"""Bytes from the end of a record that hold its last rows."""
 LAST = 4_096
-"""The same, of a finished run: its last rows are those of its last step."""
-FINISHED = ("completed", "diverged")
+"""Bytes from the end of a finished run's records: its last rows are those of its last step."""
 
 
 @dataclass(frozen=True)
@@ -52,42 +50,27 @@ class Row:
 def look(directory: Path, batch_size: int | None = None) -> Look:
     """The run in ``directory``; its rate is known where the examples of a step are."""
     try:
-        status = reader.read_object(directory / paths.STATUS)
+        status = reader.read_status(directory)
     except reader.Unreadable as error:
-        begun = (directory / paths.STATUS).exists()
-        return Look("unreadable", error=str(error)) if begun else Look("waiting")
+        return Look("unreadable", error=str(error))
+    if not status:
+        return Look("waiting")
     state, step = str(status.get("state")), status.get("step") or 0
     if state == "running" and locked(directory) is False:
         state = "interrupted"
-    rows = _tail(directory / paths.METRICS, LAST if state in FINISHED else TAIL)
-    last = {row.get("split"): row.get("top1") for row in rows if row.get("statistics") == "moving"}
+    length = LAST if state in FINISHED else reader.TAIL_BYTES
+    rows = reader.read_tail(directory / paths.METRICS, length)
+    top1 = reader.final_accuracy(reader.monitored_curve(rows))
     rate = None
     if state not in FINISHED:
         step = max([step, *(row.get("step", 0) for row in rows)])
-        timing = _tail(directory / paths.TIMING, LAST)
+        timing = reader.read_tail(directory / paths.TIMING, LAST)
         if timing and batch_size:
             rate = timing[-1].get("examples_per_second", 0.0) / batch_size or None
     names = (paths.STATUS, paths.METRICS, paths.TIMING)
     times = [p.stat().st_mtime for name in names if (p := directory / name).exists()]
     age = max(0.0, time.time() - max(times)) if times else None
-    return Look(state, step, last.get("val", last.get("test")), rate, age, status.get("error"))
-
-
-def _tail(path: Path, length: int) -> list[dict[str, Any]]:
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - length))
-            lines = file.read().splitlines()
-    except OSError:
-        return []
-    rows = []
-    for line in lines:  # the first may be cut, the last still being written
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        rows += [row] if isinstance(row, dict) else []
-    return rows
+    return Look(state, step, top1 if math.isfinite(top1) else None, rate, age, status.get("error"))
 
 
 def locked(directory: Path) -> bool | None:
@@ -113,37 +96,29 @@ def locked(directory: Path) -> bool | None:
 
 def found(root: Path) -> list[Row]:
     """Every run under a runs directory, by what tells it from others of its experiment."""
-    places, configs = [], []
-    for directory in sorted(root.rglob("seed*")):
-        seed = re.fullmatch(r"seed(\d+)", directory.name)
-        run = re.fullmatch(r"(.+)-([0-9a-z]+)", directory.parent.relative_to(root).as_posix())
-        if seed and run and directory.is_dir():
-            places.append((run[1], int(seed[1]), directory))
-            try:
-                configs.append(_config(directory))
-            except reader.Unreadable:
-                configs.append({})
-    if not places:
-        raise ValueError(
-            f"runs: no runs under {root} yet; train one (python scripts/train.py "
-            f"experiment=mnist/bn), or say where they are with runs=..."
-        )
+    places = search.find_runs(root)
+    configs = []
+    for run in places:
+        try:
+            configs.append(_config(run.directory))
+        except reader.Unreadable:
+            configs.append({})
     values: dict[tuple[str, str], set[str]] = {}
-    for (experiment, _, _), config in zip(places, configs, strict=True):
+    for run, config in zip(places, configs, strict=True):
         for key, value in config.items():
-            values.setdefault((experiment, key), set()).add(repr(value))
+            values.setdefault((run.experiment, key), set()).add(repr(value))
     rows = []
-    for (experiment, seed, directory), config in zip(places, configs, strict=True):
-        told = (f" {k}={v}" for k, v in config.items() if len(values[experiment, k]) > 1)
-        title = f"{experiment}{''.join(told)} seed {seed}"
+    for run, config in zip(places, configs, strict=True):
+        told = (f" {k}={v}" for k, v in config.items() if len(values[run.experiment, k]) > 1)
+        title = f"{run.experiment}{''.join(told)} seed {run.seed}"
         size = config.get("train.batch_size", 0)
-        rows.append(Row(title, directory, config.get("train.steps", 0), size))
+        rows.append(Row(title, run.directory, config.get("train.steps", 0), size))
     return sorted(rows, key=lambda row: row.title)
 
 
 @cache
 def _config(directory: Path) -> dict[str, Any]:
-    return reader.read_config(directory / paths.CONFIG)
+    return settings_of(reader.read_config(directory))
 
 
 def planned(config: Config, words: Sequence[str]) -> tuple[list[Row], bool]:

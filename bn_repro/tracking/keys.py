@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import heapq
-import json
+import math
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from bn_repro import paper
-from bn_repro.records import paths
+from bn_repro.records import paths, reader
 
 Row = Mapping[str, Any]
 USUAL = {"train": "batch"}
@@ -40,7 +40,9 @@ def values_of(row: Row) -> dict[str, float]:
 
 def rows_of(directory: Path) -> Iterator[dict[str, Any]]:
     """The rows of a run's records, all files together, in the order of their steps."""
-    files = (read(directory / name) for name in (paths.TRACES, paths.METRICS, paths.TIMING))
+    files = (
+        reader.read_rows(directory / name) for name in (paths.TRACES, paths.METRICS, paths.TIMING)
+    )
     return heapq.merge(*files, key=lambda row: row["step"])
 
 
@@ -56,20 +58,18 @@ def summary_of(directory: Path) -> dict[str, Any]:
 
     The accuracy is by moving averages, on the split that the run is followed on: val, or else test.
     """
-    path = directory / paths.STATUS
-    status = json.loads(path.read_text()) if path.exists() else {}
+    status = reader.read_status(directory)
     found: dict[str, Any] = {key: status.get(key) for key in ("state", "step", "seconds")}
-    evaluated = [r for r in read(directory / paths.METRICS) if r["statistics"] == "moving"]
-    followed = paths.monitored_split({r["split"] for r in evaluated})
-    curve = [(r["step"], r["top1"]) for r in evaluated if r["split"] == followed]
-    reached = [(step, top1) for step, top1 in curve if top1 is not None]
-    if reached:
-        found["final_top1"] = curve[-1][1]
-        found["best_step"], found["best_top1"] = max(reached, key=lambda point: point[1])
-    for target in TARGETS:
-        steps = [step for step, top1 in reached if top1 >= target]
-        found |= {steps_key(target): step for step in steps[:1]}
-    for row in read(directory / paths.EVALUATION):
+    curve = reader.monitored_curve(reader.read_rows(directory / paths.METRICS))
+    best_step, best = reader.best_accuracy(curve)
+    numbers = {
+        "final_top1": reader.final_accuracy(curve),
+        "best_step": best_step,
+        "best_top1": best,
+    }
+    numbers |= {steps_key(target): reader.steps_to(curve, target) for target in TARGETS}
+    found |= {key: value for key, value in numbers.items() if math.isfinite(value)}
+    for row in reader.read_evaluations(directory):
         numbers = {k: v for k, v in row.items() if k in ("loss", "top1", "top5")}
         found |= {evaluation_key(row["crops"], row["statistics"], k): v for k, v in numbers.items()}
     return {key: value for key, value in found.items() if value is not None}
@@ -83,14 +83,3 @@ def steps_key(target: float) -> str:
 def evaluation_key(crops: int, statistics: str, metric: str) -> str:
     """``evaluation/144_moving/top1``."""
     return f"evaluation/{crops}_{statistics}/{metric}"
-
-
-def read(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a JSON-lines file; none where there is no file."""
-    try:
-        with open(path) as file:
-            yield from map(json.loads, file)
-    except FileNotFoundError:
-        return
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error}); start over with force=true") from error

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from bn_repro.records import paths
-from bn_repro.tracking.keys import Row, read, summary_of, values_of
+from bn_repro.records.reader import FINISHED, read_rows
+from bn_repro.tracking.keys import Row, summary_of, values_of
 from bn_repro.tracking.published import Local, Place, Refused, line_of
 
-FINISHED = ("completed", "diverged")
 TAG_LENGTH = 64
 INIT_SECONDS, FINISH_SECONDS = 30.0, 120.0
 """So long W&B is waited for; what is not sent by then can be published later."""
@@ -159,7 +159,7 @@ class Shown:
         records = wandb.Artifact(self.run.id, type="records")
         for path in self.local.files():
             records.add_file(str(path))
-        rows = list(read(self.local.directory / paths.METRICS))
+        rows = list(read_rows(self.local.directory / paths.METRICS))
         columns: list[Any] = list(dict.fromkeys(key for row in rows for key in row))
         data: list[Any] = [[row.get(key) for key in columns] for row in rows]
         records.add(wandb.Table(columns=columns, data=data, allow_mixed_types=True), "metrics")

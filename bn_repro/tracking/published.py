@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bn_repro.config.schema import Config
 from bn_repro.records import paths
 from bn_repro.records.files import write_atomically
+from bn_repro.records.reader import read_config, read_manifest
 from bn_repro.tracking.keys import history, summary_of
 
 FILES = (
@@ -61,13 +60,12 @@ class Local:
     def read(directory: Path) -> Local:
         """The run in ``directory``; :class:`Refused` where a file is missing or damaged."""
         try:
-            config = yaml.safe_load((directory / paths.CONFIG).read_text())
-            manifest = json.loads((directory / paths.MANIFEST).read_text())
+            config, manifest = read_config(directory), read_manifest(directory)
             family = config["experiment"].split("/")[:-1]
             begun = re.sub(r"\D", "", manifest["started"])
             name = "-".join([*family, directory.parent.name, directory.name, begun])
             summary, rows = summary_of(directory), list(history(directory))
-        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise Refused(f"{directory}: not a run's records ({line_of(error)})") from error
         return Local(directory, name, config, manifest, summary, rows)
 

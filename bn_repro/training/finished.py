@@ -5,45 +5,42 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
 from bn_repro.config.identity import directory_of
 from bn_repro.config.schema import Config
-from bn_repro.records import paths
-from bn_repro.records.files import read_json
-from bn_repro.records.reader import Outcome, finished
+from bn_repro.records.reader import Outcome, Unreadable, finished, read_config, read_manifest
 
 if TYPE_CHECKING:
     from bn_repro.data.batches import Data
 
 
 def find_finished(config: Config) -> Outcome | None:
-    """The outcome of this configuration's run if it is finished, and was on the same data.
+    """The outcome of this configuration's run if it is finished, on the same data; else None.
 
-    Data that lie where the run found them are taken for the same; others are read and compared.
+    Data in the same folder count as the same; data elsewhere are read and compared.
     """
     directory = directory_of(config)
     done = finished(directory)
-    if done is not None and _root_before(directory) != config.data.root:
+    if done is not None and _data_root(directory) != config.data.root:
         from bn_repro.training.build import build  # torch: only other data need it
 
-        same_data(directory, build(config)[1])
+        check_same_data(directory, build(config)[1])
     return done
 
 
-def _root_before(directory: Path) -> str | None:
+def _data_root(directory: Path) -> str | None:
     try:
-        before = yaml.safe_load((directory / paths.CONFIG).read_text())
-        return before["data"]["root"]
-    except (OSError, TypeError, KeyError, yaml.YAMLError):
+        return read_config(directory)["data"]["root"]
+    except (Unreadable, KeyError, TypeError):
         return None
 
 
-def same_data(directory: Path, data: Data) -> None:
+def check_same_data(
+    directory: Path, data: Data, fix: str = "bring the data back, or start over with force=true"
+) -> None:
     """ValueError, naming both, where the run in ``directory`` was begun on other data."""
-    before = (read_json(directory / paths.MANIFEST) or {}).get("data")
+    before = read_manifest(directory).get("data")
     if before not in (None, data.fingerprint):
         raise ValueError(
             f"{directory}: the run was begun on data {before[:16]}, but {data.name} is now "
-            f"{data.fingerprint[:16]}; bring the data back, or start over with force=true"
+            f"{data.fingerprint[:16]}; {fix}"
         )

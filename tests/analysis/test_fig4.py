@@ -199,8 +199,8 @@ def test_a_single_crop_alone_is_drawn_and_told(members, tmp_path):
 
 def test_a_damaged_record_is_told(members, tmp_path):
     path = members[0].directory / paths.EVALUATION
-    path.write_text('{"crops": 1, "st')
-    with pytest.raises(ValueError, match="evaluation.jsonl: not JSON .*; remove it and evaluate"):
+    path.write_text('{"crops": 1, "st\n' + path.read_text())
+    with pytest.raises(ValueError, match="evaluation.jsonl: .*; remove it and evaluate"):
         report.write("fig4", members, tmp_path / "out")
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from bn_repro.cli import status as command
 from bn_repro.config.compose import compose
-from bn_repro.records import paths
+from bn_repro.records import paths, reader
 from bn_repro.records.recorder import write_status
 from bn_repro.sweep import status
 from bn_repro.sweep.status import Look, Row
@@ -73,7 +73,7 @@ def test_what_is_being_written_is_left_out(tmp_path):
     directory = lay(tmp_path, "bn-1/seed0", "running", rows=[at(k) for k in range(1, 500)])
     with open(directory / paths.METRICS, "a") as file:
         file.write('{"step": 999, "spl')
-    assert (directory / paths.METRICS).stat().st_size > 2 * status.TAIL
+    assert (directory / paths.METRICS).stat().st_size > 2 * reader.TAIL_BYTES
     assert status.look(directory).step == 499
 
 
@@ -107,13 +107,13 @@ def test_runs_are_found_with_what_tells_them_apart(tmp_path):
 
 
 def test_no_runs_yet_is_one_line(tmp_path):
-    with pytest.raises(ValueError, match=f"runs: no runs under {tmp_path} yet; train one"):
+    with pytest.raises(ValueError, match=f"runs: no run directory under {tmp_path}; .* train one"):
         status.found(tmp_path)
 
 
 def test_a_study_shows_runs_that_have_not_begun(tmp_path):
     words = ["scale=smoke", "train.steps=2", f"runs={tmp_path}"]
-    run(compose(["experiment=mnist/bn", *words]), say=lambda line: None)
+    run(compose(["experiment=mnist/bn", *words]), log=lambda line: None)
     config = compose(["study=fig1", *words])
     text = io.StringIO()
     command.show(config, words, Console(file=text, width=200))

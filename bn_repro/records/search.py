@@ -1,0 +1,39 @@
+"""The runs under a folder."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from bn_repro.records.reader import BadInput
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """A run directory, ``<root>/<experiment>-<id>/seed<k>/``."""
+
+    experiment: str
+    id: str
+    seed: int
+    directory: Path
+
+
+def find_runs(root: str | Path) -> list[FoundRun]:
+    """Every run under ``root``, sorted by path; BadInput where there is none.
+
+    What ``force=true`` moved aside (``seed0.20260101-120000``) is no run.
+    """
+    root = Path(root)
+    runs = []
+    for directory in sorted(root.rglob("seed*")):
+        seed = re.fullmatch(r"seed(\d+)", directory.name)
+        name = re.fullmatch(r"(.+)-([0-9a-z]+)", directory.parent.relative_to(root).as_posix())
+        if seed and name and directory.is_dir():
+            runs.append(FoundRun(name[1], name[2], int(seed[1]), directory))
+    if not runs:
+        raise BadInput(
+            f"runs: no run directory under {root.absolute()}; expected <experiment>-<id>/seed<k>/ "
+            "as scripts/train.py writes them: train one first, or give another folder with runs=..."
+        )
+    return runs

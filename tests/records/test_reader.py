@@ -1,0 +1,89 @@
+"""One reader: what a kill leaves behind is read, what is damaged is one line with its fix."""
+
+import json
+import math
+
+import pytest
+
+from bn_repro.records import paths, reader
+from bn_repro.records.reader import Outcome, Unreadable
+
+
+def row(step, top1, split="test", statistics="moving"):
+    return {"step": step, "split": split, "statistics": statistics, "top1": top1}
+
+
+def lay(directory, rows=(), **status):
+    (directory / paths.METRICS).write_text("".join(json.dumps(r) + "\n" for r in rows))
+    if status:
+        (directory / paths.STATUS).write_text(json.dumps(status))
+
+
+def test_a_torn_last_line_is_dropped_and_warned_of(tmp_path):
+    lay(tmp_path, [row(1, 0.5)])
+    path = tmp_path / paths.METRICS
+    path.write_text(path.read_text() + '{"step": 2, "spl')
+    warnings = []
+    assert reader.read_rows(path, warnings) == reader.read_rows(path) == [row(1, 0.5)]
+    assert len(warnings) == 1
+    assert str(path) in warnings[0]
+
+
+@pytest.mark.parametrize("text", ['{"step": 1}\n{"st\n{"step": 2}\n', "7\n", '{"split": "val"}\n'])
+def test_a_record_damaged_elsewhere_is_one_line_with_path_and_fix(tmp_path, text):
+    path = tmp_path / paths.EVALUATION
+    path.write_text(text)
+    with pytest.raises(Unreadable, match="; remove it and evaluate again$") as error:
+        reader.read_evaluations(tmp_path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "\x00"])
+def test_a_damaged_status_is_one_line_with_path_and_fix(tmp_path, text):
+    (tmp_path / paths.STATUS).write_text(text)
+    with pytest.raises(Unreadable, match=r"status.json: .*; start over with force=true$"):
+        reader.last_status(tmp_path)
+
+
+def test_nothing_is_there_before_a_run_begins(tmp_path):
+    missing = tmp_path / "seed0"
+    assert reader.read_rows(missing / paths.METRICS) == reader.read_tail(missing / "x") == []
+    assert reader.read_status(missing) == reader.read_manifest(missing) == {}
+    assert reader.finished(missing) is None
+    assert reader.last_status(missing) == Outcome("preempted", 0, 0.0)
+
+
+def test_a_tail_has_the_last_rows_and_no_torn_one(tmp_path):
+    lay(tmp_path, [row(step, 0.5) for step in range(500)])
+    path = tmp_path / paths.METRICS
+    with open(path, "a") as file:
+        file.write('{"step": 999')
+    found = [r["step"] for r in reader.read_tail(path, 1_000)]
+    assert found == list(range(500 - len(found), 500))
+    assert 5 < len(found) < 20
+
+
+def test_accuracies_are_of_the_monitored_split_by_moving_averages():
+    rows = [row(1, 0.9), row(1, 0.3, "val"), row(2, 0.6, "val"), row(3, 0.5, "val")]
+    rows += [row(3, 0.99, "val", "population"), row(3, 0.98, "train", "batch"), row(4, None, "val")]
+    curve = reader.monitored_curve(rows)
+    assert curve[:3] == [(1, 0.3), (2, 0.6), (3, 0.5)]
+    assert math.isnan(reader.final_accuracy(curve))
+    assert reader.final_accuracy(curve[:3]) == 0.5
+    assert reader.best_accuracy(curve) == (2, 0.6)
+    assert [reader.steps_to(curve, target) for target in (0.3, 0.31, 0.6)] == [1, 2, 2]
+    assert math.isnan(reader.steps_to(curve, 0.61))
+    assert reader.monitored_curve(rows[:1]) == [(1, 0.9)]
+    assert math.isnan(reader.final_accuracy([]))
+    assert all(map(math.isnan, reader.best_accuracy([])))
+
+
+def test_a_finished_run_has_its_outcome_from_its_records(tmp_path):
+    lay(tmp_path, [row(9, 0.75)], state="completed", step=9, seconds=1.5, error=None)
+    assert reader.finished(tmp_path) == Outcome("completed", 9, 1.5, 0.75)
+    lay(tmp_path, [], state="diverged", step=3, seconds=1.5, cause="divergence", error=None)
+    assert reader.finished(tmp_path) == Outcome("diverged", 3, 1.5, cause="divergence")
+    lay(tmp_path, [], state="failed", step=3, seconds=1.5, cause="disk", error="full")
+    assert reader.finished(tmp_path) is None
+    assert reader.last_status(tmp_path) == Outcome("failed", 3, 1.5, error="full", cause="disk")
