@@ -4,6 +4,7 @@ The first command of each script runs as a user's does, in a process of its own;
 one. A command for a SLURM cluster is only composed.
 """
 
+import csv
 import os
 import re
 import shlex
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import tomllib
 
-import pandas as pd
+import numpy as np
 import pytest
 from support import ROOT, call
 
@@ -146,20 +147,24 @@ def test_every_page_and_every_study_is_linked():
         assert f"(results/{folder.name}/README.md)" in README
 
 
+def runs_of(study):
+    with open(ROOT / "results" / study / "runs.csv") as file:
+        return list(csv.DictReader(file))
+
+
 @pytest.mark.parametrize("folder", RESULTS, ids=lambda folder: folder.name)
 def test_a_study_costs_what_its_results_say(folder):
     row = re.search(rf"^\| `{folder.name}` \| (\d+) \| (.*) \|$", ALL, flags=re.MULTILINE)
     assert row, "docs/running.md has no cost of it"
-    assert int(row[1]) == len(pd.read_csv(folder / "runs.csv"))
+    assert int(row[1]) == len(runs_of(folder.name))
     assert f"- Time: {row[2]}.\n" in (folder / "README.md").read_text()
 
 
 def test_the_results_in_brief_are_those_of_the_runs():
     def percent(study, experiment, column):
-        runs = pd.read_csv(ROOT / "results" / study / "runs.csv", dtype={"id": str})
-        runs = runs[runs["experiment"] == experiment]
-        most = runs[runs["id"] == runs["id"].iloc[0]]  # the experiment as it stands comes first
-        return f"{100 * most[column].mean():.1f}"
+        rows = [row for row in runs_of(study) if row["experiment"] == experiment]
+        as_it_stands = [row for row in rows if row["id"] == rows[0]["id"]]
+        return f"{100 * np.mean([float(row[column]) for row in as_it_stands]):.1f}"
 
     brief = " ".join(README.partition("Contents:")[0].split())
     on_mnist = [percent("fig1", f"mnist/{arm}", "final_top1") for arm in ("bn", "baseline")]
