@@ -214,7 +214,8 @@ class Provided:
     def judge(self, quantity: Quantity) -> Judgement:
         """As the other rule does, if the condition is met."""
         found = self.rule.judge(quantity)
-        if found.verdict == "holds" and not self.met:
+        measured = quantity.interval.n >= ENOUGH_SEEDS
+        if measured and found.verdict != "does not hold" and not self.met:
             return Judgement("undecided", self.otherwise)
         return found
 

@@ -43,18 +43,26 @@ def curves(ax: Axes, wide: pd.DataFrame, arm: Arm, *, markers: int = 10) -> Axes
     return ax
 
 
-def along(ax: Axes, x: Sequence[float], values: np.ndarray, arm: Arm, **look: Any) -> Axes:
-    """Numbers (settings, seeds) along a varied key ``x``: every seed a point, their mean a line."""
+def _marks(arm: Arm, *, light: bool) -> dict[str, Any]:
+    """An arm's line and full markers; ``light``: a thinner line and open ones."""
+    look: dict[str, Any] = {"color": arm.color, "marker": arm.marker, "ls": arm.linestyle}
+    look |= {"ms": 3.8, "mew": 0.6, "mec": "white"}
+    return look | {"mec": arm.color, "mfc": "white", "lw": 0.8, "alpha": 0.7} if light else look
+
+
+def along(
+    ax: Axes, x: Sequence[float], values: np.ndarray, arm: Arm, *, light: bool = False, **look: Any
+) -> Axes:
+    """Numbers (settings, seeds) along a varied key ``x``: every seed a point, their mean a line.
+
+    ``light`` sets a second line of the same arm apart.
+    """
     means = np.nanmean(values, axis=-1) if values.size else np.array([])
-    known: dict[str, Any] = {"label": arm.label, "color": arm.color, "ls": arm.linestyle}
-    ax.plot(x, means, **(known | look))
-    ax.plot(
-        np.repeat(np.asarray(x, dtype=float), values.shape[-1]),
-        values.ravel(),
-        **{"ls": "none", "marker": arm.marker, "color": arm.color, "ms": 3.2},
-        markeredgecolor="white",
-        markeredgewidth=0.3,
-    )
+    marks = _marks(arm, light=light) | {"ms": 3.2, "zorder": 2.1 if light else 2.2}
+    ax.plot([], [], **({"label": arm.label} | marks | look))  # for the legend: line and marker
+    ax.plot(x, means, **(marks | look | {"marker": "", "label": None}))
+    places = np.repeat(np.asarray(x, dtype=float), values.shape[-1])
+    ax.plot(places, values.ravel(), **(marks | {"ls": "none"}))
     return ax
 
 
@@ -178,10 +186,6 @@ def profile(ax: Axes, x: Sequence[Any], values: np.ndarray, arm: Arm, *, before:
     """Numbers (seeds, layers) by layer, before (open) or after: seeds faint, median bold."""
     for seed in values:
         ax.plot(x, seed, color=arm.color, lw=0.5, alpha=FAINT)
-    look: dict[str, Any] = {"color": arm.color, "marker": arm.marker, "ls": arm.linestyle}
-    look |= {"ms": 3.8, "mew": 0.6, "mec": "white"}
-    if before:
-        look |= {"mec": arm.color, "mfc": "white", "lw": 0.8, "alpha": 0.7}
     label = f"{arm.label}, {'first' if before else 'last'} step"
-    ax.plot(x, np.nanmedian(values, axis=0), **look, label=label)
+    ax.plot(x, np.nanmedian(values, axis=0), **_marks(arm, light=before), label=label)
     return ax

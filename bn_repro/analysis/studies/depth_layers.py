@@ -1,0 +1,136 @@
+"""What every layer of the deepest networks sees, for ``depth``: saturation, and gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm, Normalize, PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from bn_repro.analysis import panels, style, tables
+from bn_repro.analysis.style import MNIST_ARMS, Arm
+from bn_repro.analysis.tables import Runs
+
+NONLINEARITIES = ("sigmoid", "tanh")
+COLUMNS = list(product(NONLINEARITIES, MNIST_ARMS))
+MEASURES = {"saturated": "saturated inputs", "grad_norm": "norm of their gradient"}
+
+
+class Traced(NamedTuple):
+    """A network with the traces of its runs: a row for each seed, step and ``layer``."""
+
+    nonlinearity: str
+    arm: Arm
+    rows: pd.DataFrame
+
+
+def by_layer(runs: Runs) -> pd.DataFrame:
+    """The traces of one network's runs, whole layers only, with the number of the ``layer``."""
+    rows = tables.select(runs.traces, unit=None)
+    return rows.assign(layer=rows["site"].str.removeprefix("hidden").astype(int))
+
+
+def at_end(rows: pd.DataFrame, name: str, *, first: bool) -> pd.DataFrame:
+    """A number of each seed (row) and layer (column), at its first step or its last."""
+    ends = rows.groupby("seed")["step"].transform("min" if first else "max")
+    kept = rows.loc[rows["step"] == ends]
+    return kept.pivot(index="seed", columns="layer", values=name).astype(float)
+
+
+def numbers(rows: pd.DataFrame) -> dict[str, float]:
+    """Medians over seeds: the gradient's norm in the first layer over that in the last, at the
+    first step (``a_layer``: its root, from one layer to the next) and at the last; and the
+    saturated shares at the last step."""
+    found = {}
+    for name, first in (("at_first", True), ("at_last", False)):
+        slopes = at_end(rows, "grad_norm", first=first).to_numpy()
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found[name] = float(np.median(slopes[:, 0] / slopes[:, -1]))
+    found["a_layer"] = found["at_first"] ** (1 / max(1, rows["layer"].max() - 1))
+    shares = np.median(at_end(rows, "saturated", first=False).to_numpy(), axis=0)
+    return found | {"bottom": shares[0], "top": shares[-1], "most": shares.max()}
+
+
+def maps(networks: Sequence[Traced]) -> Figure:
+    """Layer by step, a column for each network: saturation, and gradient; medians over seeds."""
+    figure = Figure(figsize=(style.WIDTH, 4.1), layout="constrained")
+    axes = figure.subplots(2, 4, sharex=True, sharey=True)
+    for line, (name, label) in zip(axes, MEASURES.items(), strict=True):
+        found = [
+            rows.groupby(["layer", "step"])[name].median().unstack("step")
+            for *_, rows in networks
+        ]
+        norm, cmap = _scale(name, found)
+        for network, table in zip(networks, found, strict=True):
+            ax = line[COLUMNS.index(network[:2])]
+            panels.layer_map(ax, pd.DataFrame(table), norm=norm, cmap=cmap)
+            if name == "saturated":
+                words = f"at most {100 * table.to_numpy(float).max():.1f} %"
+                ax.text(0.05, 0.95, words, transform=ax.transAxes, va="top", fontsize=7)
+        bar = figure.colorbar(ScalarMappable(norm, cmap), ax=list(line), aspect=14, pad=0.01)
+        bar.set_label(label)
+        bar.minorticks_off()
+        if name == "saturated":
+            bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+        line[0].set_ylabel("hidden layer")
+    for ax, (nonlinearity, arm) in zip(axes[0], COLUMNS, strict=True):
+        ax.set_title(f"{nonlinearity}, {arm.label}", fontsize=7.5)
+    for ax in axes[1]:
+        style.steps_axis(ax)
+    style.letters(axes[0])
+    return figure
+
+
+def _scale(name: str, found: Sequence[pd.DataFrame]) -> tuple[Normalize, str]:
+    """One scale for all of a row: shares by their root, which shows small ones; gradients by their
+    logarithm."""
+    known = np.concatenate([table.to_numpy(float).ravel() for table in found])
+    known = known[known > 0]
+    low, high = (known.min(), known.max()) if len(known) else (0.1, 1.0)
+    if name == "saturated":
+        return PowerNorm(0.5, 0, high), "Blues"
+    return LogNorm(low, high), "viridis"
+
+
+def ends(networks: Sequence[Traced]) -> Figure:
+    """The layers as profiles: at the first step (open), at the last (full)."""
+    figure = Figure(figsize=(style.WIDTH, 4.2), layout="constrained")
+    axes = figure.subplots(2, 2, sharex=True, sharey="row")
+    for (nonlinearity, arm, rows), first in product(networks, (True, False)):
+        for ax, name in zip(axes[:, NONLINEARITIES.index(nonlinearity)], MEASURES, strict=True):
+            table = at_end(rows, name, first=first)
+            panels.profile(ax, list(table), table.to_numpy(), arm, before=first)
+    for ax, nonlinearity in zip(axes[0], NONLINEARITIES, strict=True):
+        style.percent_axis(ax).set_title(nonlinearity)
+    for ax in axes[1]:
+        ax.set(yscale="log", xlabel="hidden layer")
+    for ax, label in zip(axes[:, 0], MEASURES.values(), strict=True):
+        ax.set_ylabel(label)
+    style.letters(axes[0])
+    named = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True))
+    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=4)
+    return figure
+
+
+def table(runs: Runs, networks: Sequence[tuple[str, int, Arm]]) -> list[list[str]]:
+    """The numbers of each network at its own best rate, and of the deepest at the common one too
+    where that is another; a head first."""
+    deepest = max(depth for _, depth, _ in networks)
+    rows = [["nonlinearity", "layers", "arm", "rate", "gradient, a layer", "first / last layer"]]
+    rows[0] += ["at the last step", "saturated, first layer", "last layer", "most in a layer"]
+    for block, (nonlinearity, depth, arm) in product(("best", "common"), networks):
+        found = arm.of(runs.where(block=block, nonlinearity=nonlinearity, depth=depth))
+        again = block == "common" and (depth < deepest or len(found.where(block="best").runs))
+        if again or found.traces.empty:
+            continue
+        rate, seen = found.final().levels("optimizer.lr")[0], numbers(by_layer(found))
+        cells = [nonlinearity, f"{depth}", arm.label, f"{rate:g}", f"{seen['a_layer']:.2f}"]
+        cells += [f"{seen[name]:.2g}" for name in ("at_first", "at_last")]
+        rows.append(cells + [f"{100 * seen[name]:.1f} %" for name in ("bottom", "top", "most")])
+    return rows
