@@ -239,10 +239,11 @@ def _digest(folder: Path, study: Study, name: str) -> str:
             content = path.read_bytes()
             digest.update(gzip.decompress(content) if path.suffix == ".gz" else content)
     module = importlib.import_module(study.figures.__module__)
-    drawing = {"panels", "style", "inception", "movement", "grids", "ensembles"}
+    drawing = {"panels", "style", "movement", "grids", "ensembles"}
     used = {v.__name__ for v in vars(module).values() if hasattr(v, "__file__")}
     used |= {getattr(v, "__module__", "") for v in vars(module).values()}
-    names = {n for n in used if n.startswith("bn_repro.analysis.") and n.split(".")[-1] in drawing}
+    own, shared = f"{tables.__package__}.studies.", {f"{tables.__package__}.{n}" for n in drawing}
+    names = {n for n in used if n.startswith(own) or n in shared}
     for part in sorted(names | {module.__name__}):
         source = importlib.import_module(part).__file__ or ""
         lines = Path(source).read_text(encoding="utf-8").splitlines()
