@@ -180,7 +180,7 @@ def times(value: Interval) -> str:
 
 def every(values: Iterable[float], sign: bool = False) -> str:
     """Fractions of every seed, in percent or (``sign``) as differences: the mean, then each."""
-    found = [100 * value for value in values]
+    found = [100 * value for value in values if value == value]  # not NaN
     if not found:
         return "-"
     form = "{:+.2f}" if sign else "{:.1f}"
@@ -207,6 +207,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "every": every,
     "listed": listed,
     "table": table,
+    "mean": lambda values: float(np.mean(values)),
     "count": style.count,
     "thousands": lambda value: f"{value:,.0f}",
 }

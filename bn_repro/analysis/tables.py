@@ -221,12 +221,13 @@ def where(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
     """
     mask = np.ones(len(frame), dtype=bool)
     for key, wanted in values.items():
+        any_of = wanted if isinstance(wanted, list | tuple) else (wanted,)
         if key == "block":
-            mask &= np.array([wanted in str(cell).split("+") for cell in frame["blocks"]], bool)
+            blocks = [str(cell).split("+") for cell in frame["blocks"]]
+            mask &= np.array([not set(any_of).isdisjoint(found) for found in blocks], bool)
             continue
         column = column_of(frame, key)
         cells = [None] * len(frame) if column is None else frame[column].tolist()
-        any_of = wanted if isinstance(wanted, list | tuple) else (wanted,)
         mask &= np.array([plain(cell) in any_of for cell in cells], dtype=bool)
     return frame.take(np.flatnonzero(mask))
 
