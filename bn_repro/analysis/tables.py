@@ -113,15 +113,22 @@ class Runs:
         planned = self.planned(**values)
         return bool(planned) and all(member.key in there for member in planned)
 
-    def final(self, split: str | None = None, *, diverged: float = np.nan) -> Values:
-        """Each run's last accuracy by moving averages on ``split``; null: on the monitored one.
+    def final(
+        self,
+        split: str | None = None,
+        *,
+        statistics: str = "moving",
+        diverged: float = np.nan,
+    ) -> Values:
+        """Each run's last accuracy on ``split`` by ``statistics``; null: as ``runs.csv`` has it, on
+        the monitored split by moving averages.
 
         ``diverged`` stands in for it where a run diverged.
         """
         if split is None:
             last = self.runs["final_top1"].to_numpy(float)
         else:
-            rows = select(self.curves, split=split, statistics="moving", metric="top1")
+            rows = select(self.curves, split=split, statistics=statistics, metric="top1")
             ends = rows.sort_values("step", kind="stable").groupby(KEY)["value"].last()
             last = ends.reindex(pd.MultiIndex.from_frame(self.runs.loc[:, KEY])).to_numpy(float)
         lost = (self.runs["state"] == "diverged").to_numpy(bool)

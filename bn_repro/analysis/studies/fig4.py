@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from bn_repro import paper
 from bn_repro.analysis import claims as c
-from bn_repro.analysis import ensembles, intervals, style, tables
+from bn_repro.analysis import ensembles, intervals, style
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.studies.inception import BN_X30
 from bn_repro.analysis.study import Extra, Study, percent
@@ -97,9 +97,6 @@ def claims(runs: Runs) -> Iterator[Claim]:
     )
 
 
-# --- figure ---------------------------------------------------------------------------------------
-
-
 def figures(runs: Runs) -> dict[str, Figure]:
     """``figure4``: every network by one crop and by 144; ensembles of the six, and of BN-x30."""
     if not networks(runs, PLAIN, SIX):
@@ -173,8 +170,7 @@ def label(member: Member) -> str:
 
 def values(runs: Runs) -> dict[str, Any]:
     """What the template shows besides the claims."""
-    top1 = tables.select(runs.curves, metric="top1").groupby([*KEY, "statistics"])["value"].last()
-    last = top1.unstack("statistics").reindex(columns=["moving", "population"])
+    exact = runs.final("val", statistics="population").array - runs.final("val").array
     table = [["network", "seed"]]
     table[0] += [f"top-{m[3:]} error, {name}" for name, m in product(CROPS.values(), ERRORS)]
     for member, found in networks(runs, PLAIN, SIX):
@@ -188,7 +184,7 @@ def values(runs: Runs) -> dict[str, Any]:
         "printed": paper.FIGURE4,
         "crops": CROPS,
         "networks": table,
-        "algorithm2": 100 * (last["population"] - last["moving"]).dropna(),
+        "algorithm2": (100 * exact[np.isfinite(exact)]).tolist(),
     }
 
 
