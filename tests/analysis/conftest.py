@@ -35,12 +35,15 @@ def write_run(
     state: str = "completed",
     id: str | None = None,
     varied: dict[str, Any] | None = None,
+    blocks: str = "",
     top: float | None = None,
     pace: float | None = None,
     traces: bool = True,
     chance: float = 0.1,
     sites: Sequence[str] = ("hidden1", "hidden2", "hidden3"),
     dies_at: int | None = None,
+    engine: str = "eager",
+    data: str = "0123456789abcdef",
 ) -> Member:
     """A run whose accuracy rises to ``top`` at a ``pace``, and whose distributions drift.
 
@@ -78,6 +81,9 @@ def write_run(
                 "dirty": False,
                 "device": "cpu",
                 "hardware": "Made-up CPU, 1 thread",
+                "engine": engine,
+                "data": data,
+                "classes": round(1 / chance),
                 "versions": {"torch": "2.10"},
             }
         ),
@@ -91,7 +97,7 @@ def write_run(
     }
     for name, text in files.items():
         (directory / name).write_text(text, encoding="utf-8")
-    return Member(experiment, id, seed, varied or {}, directory)
+    return Member(experiment, id, seed, varied or {}, directory, blocks)
 
 
 def _traces(
