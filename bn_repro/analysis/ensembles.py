@@ -129,7 +129,7 @@ def ensemble(table: pd.DataFrame, members: Sequence[Member], crops: int) -> Ense
     """The networks together, by so many crops; None where ``table`` does not have them."""
     rows = errors(table, experiment=NAME, id=name_of(members), crops=crops)
     rows = sorted(rows, key=lambda row: row["models"])
-    return Ensemble(rows) if rows and rows[-1]["models"] > 1 else None
+    return Ensemble(rows) if rows else None
 
 
 def name_of(ensemble: Sequence[Member]) -> str:

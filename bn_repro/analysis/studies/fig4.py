@@ -124,7 +124,8 @@ def draw_networks(ax: Axes, runs: Runs) -> Axes:
     alone = len(rows)
     for arm in (PLAIN, SIX):
         whole = {k: found.all for k in CROPS if (found := together(runs, arm, k))}
-        rows += [(f"ensemble of {arm.label}", arm, whole)] if whole else []
+        if len(members_of(runs.members, arm)) > 1 and whole:
+            rows.append((f"ensemble of {arm.label}", arm, whole))
     for place, (_, arm, by_crops) in enumerate(rows):
         ends = {crops: errors["top1"] for crops, errors in by_crops.items()}
         ax.plot(list(ends.values()), [place] * len(ends), color=style.INK, lw=0.7, zorder=1)
