@@ -281,12 +281,12 @@ class InEach:
         if min((part.n for part in quantity.parts), default=0) < ENOUGH_SEEDS:
             return _undecided(min(quantity.parts, key=lambda part: part.n), "0")
         if found == {1}:
-            return Judgement("holds", f"each {self.what} lies above")
+            return Judgement("holds", f"above in each {self.what}")
         if found == {-1}:
-            return Judgement("does not hold", f"each {self.what} lies below")
+            return Judgement("does not hold", f"below in each {self.what}")
         if found == {1, -1}:
             return Judgement("undecided", f"the {self.what}s disagree")
-        return Judgement("undecided", f"a {self.what} is within the noise")
+        return Judgement("undecided", f"not clear in each {self.what}")
 
 
 @dataclass(frozen=True)

@@ -63,8 +63,7 @@ def maps(networks: Sequence[Traced]) -> Figure:
     axes = figure.subplots(2, 4, sharex=True, sharey=True)
     for line, (name, label) in zip(axes, MEASURES.items(), strict=True):
         found = [
-            rows.groupby(["layer", "step"])[name].median().unstack("step")
-            for *_, rows in networks
+            rows.groupby(["layer", "step"])[name].median().unstack("step") for *_, rows in networks
         ]
         norm, cmap = _scale(name, found)
         for network, table in zip(networks, found, strict=True):
