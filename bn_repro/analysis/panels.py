@@ -58,11 +58,14 @@ def along(
     ``light`` sets a second line of the same arm apart.
     """
     means = np.nanmean(values, axis=-1) if values.size else np.array([])
-    marks = _marks(arm, light=light) | {"ms": 3.2, "zorder": 2.1 if light else 2.2}
-    ax.plot([], [], **({"label": arm.label} | marks | look))  # for the legend: line and marker
-    ax.plot(x, means, **(marks | look | {"marker": "", "label": None}))
-    places = np.repeat(np.asarray(x, dtype=float), values.shape[-1])
-    ax.plot(places, values.ravel(), **(marks | {"ls": "none"}))
+    marks: dict[str, Any] = _marks(arm, light=light)
+    marks |= {"ms": 3.2, "zorder": 2.1 if light else 2.2}
+    line: dict[str, Any] = {"label": arm.label} | marks | look
+    ax.plot([], [], **line)  # for the legend: line and marker
+    line |= {"marker": "", "label": None}
+    ax.plot(x, means, **line)
+    marks |= {"ls": "none"}
+    ax.plot(np.repeat(np.asarray(x, dtype=float), values.shape[-1]), values.ravel(), **marks)
     return ax
 
 

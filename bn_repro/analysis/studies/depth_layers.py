@@ -11,15 +11,17 @@ import pandas as pd
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize, PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from bn_repro.analysis import panels, style, tables
 from bn_repro.analysis.style import MNIST_ARMS, Arm
 from bn_repro.analysis.tables import Runs
 
-NONLINEARITIES = ("sigmoid", "tanh")
-COLUMNS = list(product(NONLINEARITIES, MNIST_ARMS))
+DEEPEST = 20
+NONLINEARITIES: tuple[str, ...] = ("sigmoid", "tanh")
+COLUMNS: list[tuple[str, Arm]] = list(product(NONLINEARITIES, MNIST_ARMS))
 MEASURES = {"saturated": "saturated inputs", "grad_norm": "norm of their gradient"}
+KEPT_STEPS = [int(m * 10**k) for k in range(5) for m in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8)]
 
 
 class Traced(NamedTuple):
@@ -28,6 +30,26 @@ class Traced(NamedTuple):
     nonlinearity: str
     arm: Arm
     rows: pd.DataFrame
+
+
+def keep(runs: Runs) -> pd.DataFrame:
+    """The traces that are shown: the final runs' layers, some nine steps a decade and the last."""
+    rows = tables.select(runs.where(held_out=None).traces, unit=None)
+    last = rows.groupby(tables.KEY)["step"].transform("max")
+    return rows.loc[rows["step"].isin(KEPT_STEPS) | (rows["step"] == last)]
+
+
+def deepest(runs: Runs) -> list[Traced]:
+    """The deepest networks, each at its own best rate, of those that have traces."""
+    best = runs.where(block="best", depth=DEEPEST)
+    found = [(n, arm, by_layer(arm.of(best.where(nonlinearity=n)))) for n, arm in COLUMNS]
+    return [Traced(*network) for network in found if len(network[2])]
+
+
+def of_deepest(runs: Runs) -> dict[str, list[dict[str, float]]]:
+    """The :func:`numbers` of the deepest networks, by nonlinearity: without BN, and with it."""
+    found = deepest(runs)
+    return {n: [numbers(t.rows) for t in found if t.nonlinearity == n] for n in NONLINEARITIES}
 
 
 def by_layer(runs: Runs) -> pd.DataFrame:
@@ -57,18 +79,27 @@ def numbers(rows: pd.DataFrame) -> dict[str, float]:
     return found | {"bottom": shares[0], "top": shares[-1], "most": shares.max()}
 
 
-def maps(networks: Sequence[Traced]) -> Figure:
+def figures(runs: Runs) -> dict[str, Figure]:
+    """Of the deepest networks, where they have traces, ``figure_depth_layers`` (over training) and
+    ``figure_depth_ends`` (first step and last)."""
+    networks = deepest(runs)
+    drawn = {"figure_depth_layers": _maps, "figure_depth_ends": _ends} if networks else {}
+    return {name: draw(networks) for name, draw in drawn.items()}
+
+
+def _maps(networks: Sequence[Traced]) -> Figure:
     """Layer by step, a column for each network: saturation, and gradient; medians over seeds."""
     figure = Figure(figsize=(style.WIDTH, 4.1), layout="constrained")
     axes = figure.subplots(2, 4, sharex=True, sharey=True)
     for line, (name, label) in zip(axes, MEASURES.items(), strict=True):
         found = [
-            rows.groupby(["layer", "step"])[name].median().unstack("step") for *_, rows in networks
+            pd.DataFrame(network.rows.groupby(["layer", "step"])[name].median().unstack("step"))
+            for network in networks
         ]
         norm, cmap = _scale(name, found)
         for network, table in zip(networks, found, strict=True):
             ax = line[COLUMNS.index(network[:2])]
-            panels.layer_map(ax, pd.DataFrame(table), norm=norm, cmap=cmap)
+            panels.layer_map(ax, table, norm=norm, cmap=cmap)
             if name == "saturated":
                 words = f"at most {100 * table.to_numpy(float).max():.1f} %"
                 ax.text(0.05, 0.95, words, transform=ax.transAxes, va="top", fontsize=7)
@@ -79,7 +110,7 @@ def maps(networks: Sequence[Traced]) -> Figure:
             bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
         line[0].set_ylabel("hidden layer")
     for ax, (nonlinearity, arm) in zip(axes[0], COLUMNS, strict=True):
-        ax.set_title(f"{nonlinearity}, {arm.label}", fontsize=7.5)
+        ax.set_title(f"{nonlinearity},\n{arm.label}")
     for ax in axes[1]:
         style.steps_axis(ax)
     style.letters(axes[0])
@@ -97,7 +128,7 @@ def _scale(name: str, found: Sequence[pd.DataFrame]) -> tuple[Normalize, str]:
     return LogNorm(low, high), "viridis"
 
 
-def ends(networks: Sequence[Traced]) -> Figure:
+def _ends(networks: Sequence[Traced]) -> Figure:
     """The layers as profiles: at the first step (open), at the last (full)."""
     figure = Figure(figsize=(style.WIDTH, 4.2), layout="constrained")
     axes = figure.subplots(2, 2, sharex=True, sharey="row")
@@ -109,6 +140,7 @@ def ends(networks: Sequence[Traced]) -> Figure:
         style.percent_axis(ax).set_title(nonlinearity)
     for ax in axes[1]:
         ax.set(yscale="log", xlabel="hidden layer")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 5, 10]))
     for ax, label in zip(axes[:, 0], MEASURES.values(), strict=True):
         ax.set_ylabel(label)
     style.letters(axes[0])
@@ -119,17 +151,16 @@ def ends(networks: Sequence[Traced]) -> Figure:
 
 def table(runs: Runs, networks: Sequence[tuple[str, int, Arm]]) -> list[list[str]]:
     """The numbers of each network at its own best rate, and of the deepest at the common one too
-    where that is another; a head first."""
-    deepest = max(depth for _, depth, _ in networks)
+    where that is another; a head first. Empty without traces."""
     rows = [["nonlinearity", "layers", "arm", "rate", "gradient, a layer", "first / last layer"]]
     rows[0] += ["at the last step", "saturated, first layer", "last layer", "most in a layer"]
     for block, (nonlinearity, depth, arm) in product(("best", "common"), networks):
         found = arm.of(runs.where(block=block, nonlinearity=nonlinearity, depth=depth))
-        again = block == "common" and (depth < deepest or len(found.where(block="best").runs))
+        again = block == "common" and (depth < DEEPEST or len(found.where(block="best").runs))
         if again or found.traces.empty:
             continue
         rate, seen = found.final().levels("optimizer.lr")[0], numbers(by_layer(found))
         cells = [nonlinearity, f"{depth}", arm.label, f"{rate:g}", f"{seen['a_layer']:.2f}"]
         cells += [f"{seen[name]:.2g}" for name in ("at_first", "at_last")]
         rows.append(cells + [f"{100 * seen[name]:.1f} %" for name in ("bottom", "top", "most")])
-    return rows
+    return rows if len(rows) > 1 else []

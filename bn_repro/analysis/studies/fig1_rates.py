@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter
+from matplotlib.ticker import FixedLocator
 
 from bn_repro.analysis import claims as c
 from bn_repro.analysis import grids, intervals, panels, steps_to, style, tables
@@ -54,8 +54,7 @@ def target_of(without: pd.DataFrame) -> float:
 
 def claims(runs: Runs) -> Iterator[Claim]:
     """What remains of Figure 1(a) at each arm's own best rate."""
-    without, with_bn = finals(runs)
-    where = "4.1, Figure 1(a)"
+    (without, with_bn), where = finals(runs), "4.1, Figure 1(a)"
     yield Claim(
         "final_accuracy_difference",
         "Each at its own best rate, BN ends with the higher test accuracy.",
@@ -138,12 +137,11 @@ def draw_rates(ax: Axes, runs: Runs) -> Axes:
         highest = max(highest, found.values.max())
         panels.along(ax, rates, found.values, arm)
         ax.plot([rates[best]], [found.means[best]], **panels.RING, mec=arm.color)
-        bar: dict[str, Any] = {"color": arm.color, "lw": 3.0, "marker": "|", "ms": 7}
-        bar["solid_capstyle"] = "butt"
-        ax.plot(good(found), [0.13 + 0.045 * place] * 2, transform=height, **bar)
+        bar: dict[str, Any] = {"color": arm.color, "marker": "|", "ms": 7, "transform": height}
+        ax.plot(good(found), [0.13 + 0.045 * place] * 2, lw=3, solid_capstyle="butt", **bar)
     ax.set_xscale("log")
     ax.set_xlabel("learning rate")
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    ax.xaxis.set_major_formatter("{x:g}")
     style.error_axis(ax, 0.0, 1 - 0.6 * (1 - highest), "accuracy on held-out images")
     panels.reference(ax, runs.chance, "chance")
     ax.text(0.01, 0.21, "rates within 1 point of the arm's best", transform=height, fontsize=6.5)
@@ -158,13 +156,12 @@ def draw_finals(ax: Axes, runs: Runs) -> Axes:
     for arm, wide in zip(MNIST_ARMS, (without, with_bn), strict=True):
         panels.curves(ax, wide, arm.with_(label=f"{arm.label}, rate {final_rate(runs, arm):g}"))
     if without.size:
-        both, target = np.stack([without, with_bn]), target_of(without)
-        low, high = float(both.min()), float(both.max())
+        target, both = target_of(without), np.stack([without, with_bn])
+        low, high = both.min(), both.max()
         style.error_axis(ax, low, 1 - 0.9 * (1 - high))
         ticks = [t for t in (*style.ERROR_TICKS, 0.96, 0.975, 0.985) if low < t < high]
         ax.yaxis.set_major_locator(FixedLocator(sorted(ticks) or [low, high]))
-        line = panels.reference(ax, target).lines[-1]
-        line.set_label(f"best without BN, {100 * target:.1f} %")
+        panels.reference(ax, target).lines[-1].set_label(f"best without BN, {100 * target:.1f} %")
         ax.set_xlim(0, float(without.columns[-1]))
         ax.legend(loc="lower right")
     style.steps_axis(ax).set_title("test images, own best rate")
@@ -175,6 +172,7 @@ def values(runs: Runs) -> dict[str, Any]:
     """What the template shows besides the claims."""
     without, with_bn = finals(runs)
     target, lead = target_of(without), c.differences(with_bn, without, intervals.LEVEL)
+    unsure = [found.estimate if math.isnan(found.low) else found.low for found in lead]
     tried = {arm.label: grid(runs, arm) for arm in MNIST_ARMS}
     arms = []
     for arm, wide in zip(MNIST_ARMS, (without, with_bn), strict=True):
@@ -187,7 +185,7 @@ def values(runs: Runs) -> dict[str, Any]:
         "target": target,
         "ahead": sum(found.low > 0 for found in lead),
         "in_every_seed": int((with_bn > without).all().sum()),
-        "worst_step": without.columns[np.argmin([f.low for f in lead])] if lead else 0,
+        "worst_step": without.columns[np.argmin(unsure)] if lead else 0,
         "evaluations": len(lead),
         "grids": {label: (found, good(found)) for label, found in tried.items() if found},
     }
