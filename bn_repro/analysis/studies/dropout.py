@@ -223,8 +223,8 @@ def draw(ax: Axes, both: Both, kind: str) -> Axes:
         ax.plot(dropouts, wide.to_numpy().T, color=color, lw=0.6, alpha=0.35)
         ax.plot(dropouts, means.to_numpy(), **look)
         ring: dict[str, Any] = panels.RING | {"mec": color}
-        if (best := part.best()) in means:
-            ax.plot([best], [means[best]], **ring)
+        if (best := part.best()) is not None and best in means:
+            ax.plot(best, means[best], **ring)
     ax.set_xticks(both.dropouts, [f"{dropout:g}" for dropout in both.dropouts])
     return ax
 
