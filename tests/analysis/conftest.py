@@ -35,6 +35,7 @@ def write_run(
     state: str = "completed",
     id: str | None = None,
     varied: dict[str, Any] | None = None,
+    blocks: str = "",
     top: float | None = None,
     pace: float | None = None,
     traces: bool = True,
@@ -78,6 +79,9 @@ def write_run(
                 "dirty": False,
                 "device": "cpu",
                 "hardware": "Made-up CPU, 1 thread",
+                "engine": "eager",
+                "data": "0123456789abcdef",
+                "classes": round(1 / chance),
                 "versions": {"torch": "2.10"},
             }
         ),
@@ -91,7 +95,7 @@ def write_run(
     }
     for name, text in files.items():
         (directory / name).write_text(text, encoding="utf-8")
-    return Member(experiment, id, seed, varied or {}, directory)
+    return Member(experiment, id, seed, varied or {}, directory, blocks)
 
 
 def _traces(
