@@ -84,6 +84,12 @@ def study_of(name: str) -> Study:
     return importlib.import_module(own if found else f"{package}.default").STUDY
 
 
+def figure_names(name: str) -> list[str]:
+    """The figures that the template of study ``name`` has captions for, in its order."""
+    blocks = _environment().get_template(study_of(name).prose).blocks
+    return [block.removeprefix("caption_") for block in blocks if block.startswith("caption_")]
+
+
 # --- prose ----------------------------------------------------------------------------------------
 
 
@@ -211,7 +217,7 @@ def claims_table(claims: Iterable[Claim]) -> str:
     return table(rows)
 
 
-FILTERS: dict[str, Callable[..., str]] = {
+FILTERS: dict[str, Any] = {
     "percent": percent,
     "points": points,
     "times": times,

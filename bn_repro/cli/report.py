@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bn_repro.analysis import overview, report, results, style, tables
-from bn_repro.analysis.library import RESULTS
 from bn_repro.analysis.report import Report
 from bn_repro.analysis.study import unfit
 from bn_repro.analysis.tables import Member
 from bn_repro.cli.errors import COMPLETED
 from bn_repro.cli.main import words as overrides
-from bn_repro.config.compose import CONFIGS, compose
+from bn_repro.config.compose import compose
 from bn_repro.config.schema import Config
+from bn_repro.records.paths import CONFIGS, RESULTS
 from bn_repro.sweep.study import committed_accuracy, expand
 from bn_repro.tracking import publish
 
