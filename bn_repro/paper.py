@@ -68,7 +68,7 @@ def percent(fraction: float | None, digits: int = 1) -> str:
     return "not given" if fraction is None else f"{100 * fraction:.{digits}f} %"
 
 
-def fewersteps(slow: str, fast: str, stated: float | None = None) -> str:
+def fewer_steps(slow: str, fast: str, stated: float | None = None) -> str:
     """How many times fewer steps to 72.2 %: as the text states it, else by Figure 3."""
     many, few = (FIGURE3[f"imagenet/{name}"].steps_to_target or 0.0 for name in (slow, fast))
     factor = f"{many / few:.1f}" if stated is None else f"{stated:g}"

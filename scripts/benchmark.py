@@ -121,8 +121,8 @@ def streaming(rounds: int) -> list[Row]:
                 reader[0, batch]
 
         def whole(photometric: str) -> Callable[[], None]:
-            presentation = Preprocessing(photometric=photometric, channels_last=True)
-            data = imagenet.imagenet(root, presentation, size=size, workers=0)
+            preprocessing = Preprocessing(photometric=photometric, channels_last=True)
+            data = imagenet.imagenet(root, preprocessing, size=size, workers=0)
 
             def work() -> None:
                 for _ in data.train_batches(seed=0, first_step=1, steps=n // 32, batch_size=32):

@@ -131,7 +131,13 @@ def test_a_notebook_shows_other_runs(tmp_path: Path):
 
     how = {"steps": 3_000, "split": "val", "traces": False}
     members = [
-        write_run(tmp_path, "imagenet/bn_x30", seed, id=f"0a00000{seed}", varied=varied, **how)
+        write_run(
+            *(tmp_path, "imagenet/bn_x30", seed),
+            id=f"0a00000{seed}",
+            varied=varied,
+            blocks=f"ensemble {seed}" if seed else "plain",
+            **how,
+        )
         for seed, varied in enumerate([{}, *CHANGES])
     ]
     for member in members:

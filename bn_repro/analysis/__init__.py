@@ -8,7 +8,7 @@ For a notebook::
     analysis.steps_to.by_row(wide, 0.95)          # the first step at 95 %, NaN where never
     analysis.interval(wide[50_000])               # a mean with its 95 % bootstrap interval
     with style.context():
-        fig1.draw_accuracy(ax, runs)              # what draws takes axes and returns them
+        panels.curves(ax, wide, style.BN)         # what draws takes axes and returns them
 
 ``style`` and ``panels`` are imported by themselves: the rest does not need matplotlib.
 """
@@ -18,6 +18,7 @@ from bn_repro.analysis.claims import Claim, Quantity
 from bn_repro.analysis.intervals import Interval, bootstrap, difference, interval, ratio
 from bn_repro.analysis.library import runs, study
 from bn_repro.analysis.results import with_steps_to
+from bn_repro.analysis.study import Prose, claims_table
 from bn_repro.analysis.tables import BadInput, Member, Runs, Values, finished, select, shared
 
 __all__ = [
@@ -25,11 +26,13 @@ __all__ = [
     "Claim",
     "Interval",
     "Member",
+    "Prose",
     "Quantity",
     "Runs",
     "Values",
     "bootstrap",
     "claims",
+    "claims_table",
     "difference",
     "finished",
     "interval",

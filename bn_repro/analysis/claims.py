@@ -149,7 +149,17 @@ def _undecided(found: Interval, bound: str) -> Judgement:
 def _bound(bound: float, unit: Unit) -> str:
     if unit == "points":
         return f"{100 * bound:+g} points" if bound else "0"
-    return f"{bound:g}"
+    if unit == "runs":
+        return f"{100 * bound:g} % of the runs"
+    return f"{bound:g} times chance" if unit == "times chance" else f"{bound:g}"
+
+
+def _lies(quantity: Quantity, where: str) -> str:
+    """The reason of a verdict: the interval's side, or who never reaches the target."""
+    estimate = quantity.interval.estimate
+    if quantity.never and not 0 < estimate < math.inf:
+        return f"{quantity.never[estimate > 0]} never reaches it"
+    return f"the interval lies {where}"
 
 
 @dataclass(frozen=True)
@@ -170,8 +180,8 @@ class Above:
         if found == 0:
             return _undecided(quantity.interval, bound)
         if found > 0:
-            return Judgement("holds", f"the interval lies above {bound}")
-        return Judgement("does not hold", f"the interval lies below {bound}")
+            return Judgement("holds", _lies(quantity, f"above {bound}"))
+        return Judgement("does not hold", _lies(quantity, f"below {bound}"))
 
 
 @dataclass(frozen=True)
@@ -192,8 +202,8 @@ class Below:
         if found == 0:
             return _undecided(quantity.interval, bound)
         if found < 0:
-            return Judgement("holds", f"the interval lies below {bound}")
-        return Judgement("does not hold", f"the interval lies above {bound}")
+            return Judgement("holds", _lies(quantity, f"below {bound}"))
+        return Judgement("does not hold", _lies(quantity, f"above {bound}"))
 
 
 @dataclass(frozen=True)
@@ -271,12 +281,12 @@ class InEach:
         if min((part.n for part in quantity.parts), default=0) < ENOUGH_SEEDS:
             return _undecided(min(quantity.parts, key=lambda part: part.n), "0")
         if found == {1}:
-            return Judgement("holds", f"each {self.what} lies above")
+            return Judgement("holds", f"above in each {self.what}")
         if found == {-1}:
-            return Judgement("does not hold", f"each {self.what} lies below")
+            return Judgement("does not hold", f"below in each {self.what}")
         if found == {1, -1}:
             return Judgement("undecided", f"the {self.what}s disagree")
-        return Judgement("undecided", f"a {self.what} is within the noise")
+        return Judgement("undecided", f"not clear in each {self.what}")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from bn_repro.analysis import intervals
+from bn_repro.analysis import intervals, tables
 from bn_repro.analysis.intervals import Interval
 from bn_repro.analysis.tables import KEY, Member
 from bn_repro.records import paths
@@ -92,6 +93,43 @@ def over_images(gained: float, lost: float, images: float) -> Interval:
     values = np.sort((drawn[:, 0] - drawn[:, 1]) / n)
     cut = int(intervals.tail(n) * intervals.RESAMPLES)
     return Interval((gained - lost) / n, float(values[cut]), float(values[-1 - cut]), n)
+
+
+def errors(table: pd.DataFrame, **which: Any) -> Rows:
+    """The rows of :func:`table` by moving averages, ``top1`` and ``top5`` as errors (maybe NaN)."""
+    found = tables.select(table.reindex(columns=COLUMNS), statistics="moving", **which)
+    rows: Rows = found.to_dict("records")  # pyright: ignore[reportAssignmentType]
+    return [row | {name: 1 - float(row[name]) for name in ("top1", "top5")} for row in rows]
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Some networks together: ``rows``, as :func:`errors` gives them, are all their ensembles, from
+    single networks to all of them, which are the last row."""
+
+    rows: Rows
+
+    @property
+    def all(self) -> dict[str, Any]:
+        """The row of all of them together."""
+        return self.rows[-1]
+
+    def by_size(self, metric: str = "top1") -> dict[int, list[float]]:
+        """The errors of all ensembles of 1, 2, ... networks."""
+        sizes = sorted({int(row["models"]) for row in self.rows})
+        return {k: [row[metric] for row in self.rows if row["models"] == k] for k in sizes}
+
+    @property
+    def lead(self) -> Interval:
+        """Their accuracy minus that of their best network, with its interval over images."""
+        return over_images(self.all["gained"], self.all["lost"], self.all["images"])
+
+
+def ensemble(table: pd.DataFrame, members: Sequence[Member], crops: int) -> Ensemble | None:
+    """The networks together, by so many crops; None where ``table`` does not have them."""
+    rows = errors(table, experiment=NAME, id=name_of(members), crops=crops)
+    rows = sorted(rows, key=lambda row: row["models"])
+    return Ensemble(rows) if rows else None
 
 
 def name_of(ensemble: Sequence[Member]) -> str:

@@ -242,8 +242,8 @@ def _digest(folder: Path, study: Study, name: str) -> str:
     drawing = {"panels", "style", "movement", "grids", "ensembles"}
     used = {v.__name__ for v in vars(module).values() if hasattr(v, "__file__")}
     used |= {getattr(v, "__module__", "") for v in vars(module).values()}
-    names = {n for n in used if n.startswith("bn_repro.analysis.") and n.split(".")[-1] in drawing}
-    names |= {n for n in used if n.startswith("bn_repro.analysis.studies.")}
+    own, shared = f"{tables.__package__}.studies.", {f"{tables.__package__}.{n}" for n in drawing}
+    names = {n for n in used if n.startswith(own) or n in shared}
     for part in sorted(names | {module.__name__}):
         source = importlib.import_module(part).__file__ or ""
         lines = Path(source).read_text(encoding="utf-8").splitlines()

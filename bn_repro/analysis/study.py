@@ -180,7 +180,7 @@ def times(value: Interval) -> str:
 
 def every(values: Iterable[float], sign: bool = False) -> str:
     """Fractions of every seed, in percent or (``sign``) as differences: the mean, then each."""
-    found = [100 * value for value in values]
+    found = [100 * value for value in values if value == value]  # not NaN
     if not found:
         return "-"
     form = "{:+.2f}" if sign else "{:.1f}"
@@ -200,6 +200,17 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *others))
 
 
+def claims_table(claims: Iterable[Claim]) -> str:
+    """Claims beside the paper's numbers, with their verdicts and reasons; markdown."""
+    rows = [["claim", "section", "the paper", "here [95 % interval]", "n", "verdict"]]
+    for claim in claims:
+        here, verdict = str(claim.quantity), f"**{claim.verdict}**: {claim.reason}"
+        rows.append(
+            [claim.sentence, claim.section, claim.paper or "-", here, str(claim.n), verdict]
+        )
+    return table(rows)
+
+
 FILTERS: dict[str, Callable[..., str]] = {
     "percent": percent,
     "points": points,
@@ -207,6 +218,8 @@ FILTERS: dict[str, Callable[..., str]] = {
     "every": every,
     "listed": listed,
     "table": table,
+    "claims_table": claims_table,
+    "mean": lambda values: float(np.mean(values)),
     "count": style.count,
     "thousands": lambda value: f"{value:,.0f}",
 }

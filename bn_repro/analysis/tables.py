@@ -113,15 +113,22 @@ class Runs:
         planned = self.planned(**values)
         return bool(planned) and all(member.key in there for member in planned)
 
-    def final(self, split: str | None = None, *, diverged: float = np.nan) -> Values:
-        """Each run's last accuracy by moving averages on ``split``; null: on the monitored one.
+    def final(
+        self,
+        split: str | None = None,
+        *,
+        statistics: str = "moving",
+        diverged: float = np.nan,
+    ) -> Values:
+        """Each run's last accuracy on ``split`` by ``statistics``; null: as ``runs.csv`` has it, on
+        the monitored split by moving averages.
 
         ``diverged`` stands in for it where a run diverged.
         """
         if split is None:
             last = self.runs["final_top1"].to_numpy(float)
         else:
-            rows = select(self.curves, split=split, statistics="moving", metric="top1")
+            rows = select(self.curves, split=split, statistics=statistics, metric="top1")
             ends = rows.sort_values("step", kind="stable").groupby(KEY)["value"].last()
             last = ends.reindex(pd.MultiIndex.from_frame(self.runs.loc[:, KEY])).to_numpy(float)
         lost = (self.runs["state"] == "diverged").to_numpy(bool)
@@ -221,12 +228,13 @@ def where(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
     """
     mask = np.ones(len(frame), dtype=bool)
     for key, wanted in values.items():
+        any_of = wanted if isinstance(wanted, list | tuple) else (wanted,)
         if key == "block":
-            mask &= np.array([wanted in str(cell).split("+") for cell in frame["blocks"]], bool)
+            blocks = [str(cell).split("+") for cell in frame["blocks"]]
+            mask &= np.array([not set(any_of).isdisjoint(found) for found in blocks], bool)
             continue
         column = column_of(frame, key)
         cells = [None] * len(frame) if column is None else frame[column].tolist()
-        any_of = wanted if isinstance(wanted, list | tuple) else (wanted,)
         mask &= np.array([plain(cell) in any_of for cell in cells], dtype=bool)
     return frame.take(np.flatnonzero(mask))
 

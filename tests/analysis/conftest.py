@@ -42,6 +42,8 @@ def write_run(
     chance: float = 0.1,
     sites: Sequence[str] = ("hidden1", "hidden2", "hidden3"),
     dies_at: int | None = None,
+    engine: str = "eager",
+    data: str = "0123456789abcdef",
 ) -> Member:
     """A run whose accuracy rises to ``top`` at a ``pace``, and whose distributions drift.
 
@@ -79,8 +81,8 @@ def write_run(
                 "dirty": False,
                 "device": "cpu",
                 "hardware": "Made-up CPU, 1 thread",
-                "engine": "eager",
-                "data": "0123456789abcdef",
+                "engine": engine,
+                "data": data,
                 "classes": round(1 / chance),
                 "versions": {"torch": "2.10"},
             }

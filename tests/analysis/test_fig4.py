@@ -51,10 +51,11 @@ def evaluate(member: Member, crops: int, *, signal: float, statistics: str = "mo
 def members(make_run) -> list[Member]:
     """Three runs of BN-x30 and the six of the ensemble, evaluated both ways."""
     how = {"steps": 3_000, "split": "val", "traces": False}
-    found = [make_run("imagenet/bn_x30", seed, id="0a000000", **how) for seed in range(3)]
+    plain = {"id": "0a000000", "blocks": "plain"}
+    found = [make_run("imagenet/bn_x30", seed, **plain, **how) for seed in range(3)]
     for place, varied in enumerate(CHANGES, start=1):
-        name = f"0b00000{place}"
-        found.append(make_run("imagenet/bn_x30", 2 + place, id=name, varied=varied, **how))
+        own = {"id": f"0b00000{place}", "varied": varied, "blocks": f"ensemble {place}"}
+        found.append(make_run("imagenet/bn_x30", 2 + place, **own, **how))
     for member in found:
         evaluate(member, 1, signal=1.8)
         evaluate(member, 144, signal=2.1)
@@ -63,8 +64,15 @@ def members(make_run) -> list[Member]:
 
 def written(members: list[Member], out: Path) -> tuple[list[Any], pd.DataFrame, str]:
     found = report.write("fig4", members, out)
-    rows = pd.read_csv(out / fig4.EXTRA)
-    return found.claims, rows, (out / "README.md").read_text()
+    rows = pd.read_csv(out / "evaluations.csv")
+    return list(found.claims), rows, (out / "README.md").read_text()
+
+
+def forget(member: Member) -> None:
+    """What an evaluation leaves, gone."""
+    assert member.directory is not None
+    (member.directory / paths.EVALUATION).unlink()
+    shutil.rmtree(member.directory / paths.PREDICTIONS)
 
 
 def test_the_claims_hold_where_crops_and_networks_help(members, tmp_path):
@@ -75,21 +83,22 @@ def test_the_claims_hold_where_crops_and_networks_help(members, tmp_path):
         tables.select(rows, crops=k).query("experiment != 'ensemble'")["top1"].to_numpy()
         for k in (1, 144)
     )
-    assert crops.estimate == pytest.approx((multi - single).mean(), rel=1e-4)
+    assert crops.quantity.interval.estimate == pytest.approx((multi - single).mean(), rel=1e-4)
     assert (ensemble.verdict, ensemble.n) == ("holds", 3)
     of_six = tables.select(rows, experiment="ensemble", crops=144, models=6)
     name = of_six["id"].iloc[0]
     plain = tables.select(rows, experiment="imagenet/bn_x30", crops=144)["top1"].iloc[:3]
-    assert ensemble.estimate == pytest.approx(of_six["top1"].iloc[0] - plain.mean(), rel=1e-4)
+    lead = of_six["top1"].iloc[0] - plain.mean()
+    assert ensemble.quantity.interval.estimate == pytest.approx(lead, rel=1e-4)
     alone = tables.select(rows, experiment="ensemble", id=name, crops=144, models=1)["top1"]
     over_best = 100 * (of_six["top1"].iloc[0] - alone.max())
-    assert f"the other way round: {over_best:+.2f} [" in readme
+    assert f"its accuracy minus its best member's is {over_best:+.2f} points [" in readme
     assert len(rows) == 9 * 2 + 2 * 63 + 2 * 7
-    (equals,) = tables.select(rows, experiment="ensemble", crops=144, models=3, members="1+2+3")[
-        ["id", "top1"]
-    ].query(f"id != {name!r}")["top1"]
-    assert f"the 3 plain BN-x30 by 144 crops: {100 * (1 - equals):.1f} % top-1 error" in readme
-    assert "| BN-Inception ensemble | 144 | 6 | 20.1 % |" in readme
+    triples = tables.select(rows, experiment="ensemble", crops=144, models=3, members="1+2+3")
+    (equals,) = triples.loc[triples["id"] != name, "top1"]
+    alike = f"the 3 plain BN-x30 by 144 crops have {100 * (1 - equals):.1f} % top-1 error together"
+    assert alike in readme
+    assert "| BN-Inception ensemble | 144 | 6 | 20.10 % |" in readme
     assert "python scripts/evaluate.py study=fig4" in readme
     assert "(evaluations.csv)" in readme
 
@@ -113,7 +122,7 @@ def test_networks_that_agree_gain_nothing_by_an_ensemble(members, tmp_path):
             (shutil.rmtree if target.is_dir() else Path.unlink)(target)
             (shutil.copytree if (first / name).is_dir() else shutil.copy)(first / name, target)
     readme = written(members, tmp_path / "out")[2]
-    assert readme.count("the other way round: +0.00 [+0.00, +0.00] points better") == 2
+    assert readme.count("minus its best member's is +0.00 points [+0.00, +0.00]") == 2
 
 
 def test_every_subset_is_the_mean_of_its_members(members):
@@ -151,9 +160,7 @@ def test_runs_without_evaluations_keep_the_committed_rows(members, tmp_path):
     out = tmp_path / "out"
     first = written(members, out)[1]
     for member in members:
-        assert member.directory is not None
-        (member.directory / paths.EVALUATION).unlink()
-        shutil.rmtree(member.directory / paths.PREDICTIONS)
+        forget(member)
     pd.testing.assert_frame_equal(written(members, out)[1], first)
 
 
@@ -161,12 +168,10 @@ def test_an_ensemble_is_forgotten_when_a_network_of_it_is_another(members, tmp_p
     out = tmp_path / "out"
     written(members, out)
     for member in members[3:]:
-        assert member.directory is not None
-        shutil.rmtree(member.directory / paths.PREDICTIONS)
-        (member.directory / paths.EVALUATION).unlink()
+        forget(member)
     evaluate(members[5], 144, signal=1.0)
     claims, rows, _ = written(members, out)
-    of_six = ensembles.name_of(fig4.six(members))
+    of_six = ensembles.name_of(fig4.members_of(members, fig4.SIX))
     assert tables.select(rows, experiment="ensemble", id=of_six, crops=144).empty
     assert claims[1].verdict == "undecided"
     assert claims[1].n == 0
@@ -174,9 +179,7 @@ def test_an_ensemble_is_forgotten_when_a_network_of_it_is_another(members, tmp_p
 
 def test_without_evaluations_nothing_is_decided_and_the_way_is_told(members, tmp_path):
     for member in members:
-        assert member.directory is not None
-        (member.directory / paths.EVALUATION).unlink()
-        shutil.rmtree(member.directory / paths.PREDICTIONS)
+        forget(member)
     claims, rows, readme = written(members, tmp_path / "out")
     assert {c.verdict for c in claims} == {"undecided"}
     assert rows.empty
@@ -208,7 +211,7 @@ def test_the_figure_shows_every_network_and_every_ensemble(members, tmp_path):
     out = tmp_path / "out"
     report.write("fig4", members, out)
     data = results.of_members(results.read(out, "fig4"), members)
-    data.extra = results.read_extra(out / fig4.EXTRA)
+    data.extra = results.read_extra(out / "evaluations.csv")
     figure = fig4.figures(data)["figure4"]
     figure.draw_without_rendering()
     left, middle, right = figure.axes
@@ -216,13 +219,13 @@ def test_the_figure_shows_every_network_and_every_ensemble(members, tmp_path):
     assert labels[0] == "BN-x30, seed 0"
     assert "weights x2, dropout 10 %" in labels
     assert "dropout 5 %, BN per\nactivation in 5a, 5b" in labels
-    assert labels[-1] == "ensemble of 6"
-    assert len(labels) == 10
+    assert labels[-2:] == ["ensemble of plain BN-x30", "ensemble of the six"]
+    assert len(labels) == 11
     for axes in (middle, right):
         points = [len(np.asarray(line.get_xdata())) for line in axes.lines]
-        assert points == [63, 6, 63, 6]
-    top1 = np.asarray(middle.lines[-1].get_ydata(), float)
-    assert (np.diff(top1) < 0).all()  # more networks, fewer errors, as made up
+        assert points == [63, 6, 63, 6, 7, 3, 7, 3]
+    for line in (middle.lines[3], middle.lines[-1]):
+        assert (np.diff(np.asarray(line.get_ydata(), float)) < 0).all()  # as made up
 
 
 def test_the_interval_over_images_is_that_of_resampling_them():

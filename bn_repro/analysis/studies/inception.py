@@ -1,30 +1,36 @@
-"""What the studies of section 4.2's Inceptions share: networks as arms, and their quantities."""
+"""What the studies of section 4.2's Inceptions share: networks as arms, quantities, curves."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from bn_repro import paper
-from bn_repro.analysis import intervals, steps_to, tables
-from bn_repro.analysis.claims import NOTHING, Quantity
+from bn_repro.analysis import intervals, panels, steps_to, style, tables
+from bn_repro.analysis.claims import NOTHING, Above, Claim, Quantity
 from bn_repro.analysis.intervals import Interval
 from bn_repro.analysis.style import Arm
 from bn_repro.analysis.tables import Runs
 
 
-def _network(label: str, name: str, *look: object, std: float | None = None) -> Arm:
+def network(label: str, name: str, *look: object, std: float | None = None) -> Arm:
     """A network of section 4.2.2; ``std`` where its first weights are small Gaussians, not He's."""
     return Arm(label, *look, {"experiment": f"imagenet/{name}", "init_std": std})  # pyright: ignore
 
 
-INCEPTION = _network("Inception", "inception", "#e6912e", (0, (4.5, 1.4)), "s")
-BN_BASELINE = _network("BN-Baseline", "bn_baseline", "#56a3dc", "-", "^")
-BN_X5 = _network("BN-x5", "bn_x5", "#0b4a8f", "-", "o")
-BN_X30 = _network("BN-x30", "bn_x30", "#8e1652", (0, (6, 1.3, 1.2, 1.3)), "D")
-BN_SIGMOID = _network("BN-x5-Sigmoid", "bn_x5_sigmoid", "#4a9a5c", (0, (1.2, 1.1)), "v")
+INCEPTION = network("Inception", "inception", "#e6912e", (0, (4.5, 1.4)), "s")
+BN_BASELINE = network("BN-Baseline", "bn_baseline", "#56a3dc", "-", "^")
+BN_X5 = network("BN-x5", "bn_x5", "#0b4a8f", "-", "o")
+BN_X30 = network("BN-x30", "bn_x30", "#8e1652", (0, (6, 1.3, 1.2, 1.3)), "D")
+BN_SIGMOID = network("BN-x5-Sigmoid", "bn_x5_sigmoid", "#4a9a5c", (0, (1.2, 1.1)), "v")
+INCEPTION_X5 = network("Inception-x5", "inception_x5", "#e6912e", (0, (4.5, 1.4)), "s")
+BN_BASELINE_X5 = network("BN-Baseline-x5", "bn_baseline_x5", "#56a3dc", "-", "^")
+"""The paper has Inception at this rate, and no BN-Baseline."""
 NETWORKS = (INCEPTION, BN_BASELINE, BN_X5, BN_X30, BN_SIGMOID)
 """Figure 3's rows, in its order."""
 
@@ -97,6 +103,12 @@ def speed_up(runs: Runs, slow: Arm, fast: Arm, to_best_of: Arm = INCEPTION) -> I
     return Interval(found.estimate, ratio(grid, 0).low, ratio(0, grid).high, found.n)
 
 
+def median_steps(runs: Runs, arm: Arm, target: float) -> float:
+    """The median over seeds of the steps to ``target``; infinity where never, NaN without runs."""
+    wide = curves(runs, arm)
+    return float(np.median(steps_to.at(wide, target))) if wide.size else math.nan
+
+
 def fewer_steps(runs: Runs, slow: Arm, fast: Arm) -> Quantity:
     """How many times fewer steps ``fast`` needs than ``slow`` to Inception's best accuracy."""
     words = (
@@ -115,3 +127,63 @@ def maximum_gap(runs: Runs, higher: Arm, lower: Arm) -> Quantity:
         f"difference of means; {SEPARATE}"
     )
     return Quantity(words, intervals.difference(*values, paired=False), "points")
+
+
+def bn_alone_claim(runs: Runs) -> Claim:
+    """What the paper says of BN and nothing else."""
+    return Claim(
+        "bn_baseline_speed_up_ratio",
+        "BN alone (BN-Baseline) reaches Inception's best accuracy in fewer than half of the steps.",
+        "4.2.2, Figures 2 and 3",
+        fewer_steps(runs, INCEPTION, BN_BASELINE),
+        Above(2.0),
+        paper.fewer_steps("inception", "bn_baseline"),
+    )
+
+
+def missing(runs: Runs, arms: Iterable[Arm]) -> list[str]:
+    """The arms that lack planned runs: ``BN-x30 (2 of 3 runs)``."""
+    counts = [(arm, len(arm.of(runs).runs), len(runs.planned(**arm.keys))) for arm in arms]
+    return [
+        f"{arm.label} ({here} of {style.count(planned, 'run')})"
+        for arm, here, planned in counts
+        if here < planned
+    ]
+
+
+def pair(runs: Runs, bn: Arm, plain: Arm) -> dict[str, Any]:
+    """With BN and without, all else the same: the maxima, and the steps to the best without."""
+    if any(arm.of(runs).runs.empty for arm in (bn, plain)):
+        return {}
+    target = target_of(runs, plain)
+    steps = [median_steps(runs, arm, target) for arm in (bn, plain)]
+    return {
+        "best": [best(runs, arm) for arm in (bn, plain)],
+        "gap": maximum_gap(runs, bn, plain),
+        "target": target,
+        "steps": [steps_to.shown(s, runs.last_step) for s in steps],
+        "fewer": speed_up(runs, plain, bn, plain) if np.isfinite(steps[0]) else None,
+    }
+
+
+def draw_pair(ax: Axes, runs: Runs, bn: Arm, plain: Arm) -> Axes:
+    """Validation accuracy with BN and without, and the best without as a dotted line."""
+    target = target_of(runs, plain)
+    if not math.isnan(target):
+        panels.reference(ax, target, f"{plain.label}'s best, {100 * target:.1f} %")
+    return draw_curves(ax, runs, (bn, plain))
+
+
+def draw_curves(ax: Axes, runs: Runs, arms: Iterable[Arm]) -> Axes:
+    """Validation accuracy against steps."""
+    for arm in arms:
+        panels.curves(ax, curves(runs, arm), arm, markers=8)
+    ax.set_xlim(0, runs.last_step)
+    ax.set_ylim(0, None)
+    return style.steps_axis(style.percent_axis(ax))
+
+
+def name_ends(ax: Axes, runs: Runs, arms: Iterable[Arm]) -> Axes:
+    """The arms' names at the right, each at its median's last value; after the limits are set."""
+    known = [(arm, curves(runs, arm)) for arm in arms]
+    return panels.label_ends(ax, [(a, float(w.iloc[:, -1].median())) for a, w in known if w.size])

@@ -1,0 +1,95 @@
+"""Of ``fig3``: figures that look for reasons: BN alone at two rates, and what layers see."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from bn_repro.analysis import panels, style, tables
+from bn_repro.analysis.studies import inception
+from bn_repro.analysis.studies.fig3_failures import SIGMOID, X5
+from bn_repro.analysis.studies.inception import (
+    BN_BASELINE,
+    BN_BASELINE_X5,
+    INCEPTION,
+    INCEPTION_X5,
+    NETWORKS,
+)
+from bn_repro.analysis.tables import Runs
+
+PAIRS = {
+    "Inception's learning rate": (BN_BASELINE, INCEPTION),
+    "5 times that rate": (BN_BASELINE_X5, INCEPTION_X5),
+}
+"""With BN and without, all else the same, from He's initial weights."""
+
+
+def figure_rates(runs: Runs) -> Figure:
+    """BN and nothing else, against none: a panel a rate."""
+    figure = Figure(figsize=(style.WIDTH, 2.7), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    for ax, (rate, pair) in zip(axes, PAIRS.items(), strict=True):
+        inception.draw_pair(ax, runs, *pair)
+        ax.set_title(rate)
+    highest = [inception.best(runs, arm).max(initial=0) for pair in PAIRS.values() for arm in pair]
+    axes[0].set_ylim(0, 1.05 * max(highest) or 1)
+    for ax, pair in zip(axes, PAIRS.values(), strict=True):
+        inception.name_ends(ax, runs, pair)
+    axes[0].set_ylabel("single-crop validation accuracy")
+    style.letters(axes)
+    return figure
+
+
+SIGNALS = {
+    "std": "standard deviation",
+    "saturated": "share with |x| > 4",
+    "grad_norm": "norm of the gradient",
+}
+
+
+def figure_signals(runs: Runs) -> Figure:
+    """What each network's nonlinearities see, by layer: at the first step and at the last."""
+    traces = tables.select(runs.traces, unit=None)
+    sites = list(dict.fromkeys(traces["site"].tolist()))
+    arms = [arm for arm in (*NETWORKS, X5, SIGMOID) if len(arm.of(runs).traces)]
+    figure = Figure(figsize=(style.WIDTH, 4.6), layout="constrained")
+    axes = figure.subplots(
+        len(SIGNALS), max(len(arms), 1), sharex=True, sharey="row", squeeze=False
+    )
+    for column, arm in enumerate(arms):
+        mine = arm.of(runs).traces
+        for ax, name in zip(axes[:, column], SIGNALS, strict=True):
+            for last in (False, True):
+                values = _profile(tables.select(mine, unit=None), name, sites, last=last)
+                panels.profile(ax, range(len(sites)), values, arm, before=not last)
+        name = arm.label.replace("-Sig", "-\nSig").replace(", ", ",\n")
+        axes[0, column].set_title(name, color=arm.color, fontsize=7)
+        axes[-1, column].set_xticks(range(len(sites)), sites, rotation=90, fontsize=6)
+    for ax, words in zip(axes[:, 0], SIGNALS.values(), strict=True):
+        ax.set_ylabel(words)
+    for ax in axes[[0, 2], 0]:
+        ax.set_yscale("log")
+        ax.yaxis.set_minor_locator(NullLocator())
+    axes[0, 0].yaxis.set_major_locator(FixedLocator([0.2, 0.5, 1, 2, 5, 10]))
+    axes[0, 0].yaxis.set_major_formatter("{x:g}")
+    style.percent_axis(axes[1, 0])
+    figure.supxlabel("layer whose nonlinearity's input is measured, from first to last", fontsize=8)
+    look: dict[str, Any] = {"color": style.INK, "marker": "o", "ms": 4}
+    handles = [*axes[0, 0].plot([], [], **look, mfc="white"), *axes[0, 0].plot([], [], **look)]
+    axes[1, -1].legend(handles, ["first step", "last step"], fontsize=6.5, handlelength=1.6)
+    return figure
+
+
+def _profile(traces: Any, name: str, sites: list[str], *, last: bool) -> np.ndarray:
+    """A row per seed, a column per site, at the run's first or last recorded step."""
+    rows = []
+    for _, part in traces.groupby("seed"):
+        at = part.loc[part["step"] == (part["step"].max() if last else part["step"].min())]
+        known = dict(zip(at["site"].tolist(), at[name].tolist(), strict=True))
+        rows.append([known.get(site, math.nan) for site in sites])
+    values = np.array(rows, dtype=float).reshape(len(rows), len(sites))
+    return np.where(values > 0, values, np.nan) if name == "grad_norm" else values
