@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from bn_repro.analysis import style
+from bn_repro.analysis import panels, style
+from bn_repro.analysis.study import count
 
 
 def _figure() -> Figure:
@@ -17,10 +18,10 @@ def _figure() -> Figure:
         figure = Figure(figsize=(3, 2))
         ax = figure.add_subplot()
         wide = pd.DataFrame([[0.1, 0.5, 0.9], [0.2, 0.5, 0.8]], columns=[1_000, 2_000, 3_000])
-        assert style.plot_curves(ax, wide, style.BN) is ax
+        assert panels.curves(ax, wide, style.BN) is ax
         bands = np.array([[-1.0, -2, -2], [0.0, 0, 0], [1.0, 2, 2]])
-        assert style.plot_percentiles(ax, np.array([1, 2, 3]), bands, style.BASELINE) is ax
-        assert style.name_percentiles(ax, bands[:, -1]) is ax
+        assert panels.percentiles(ax, np.array([1, 2, 3]), bands, style.BASELINE) is ax
+        assert panels.name_percentiles(ax, bands[:, -1]) is ax
         assert style.steps_axis(ax) is ax
         return figure
 
@@ -68,4 +69,4 @@ def test_words() -> None:
     assert [style.thousands(v) for v in (1, 500, 1_000, 12_500, 50_000)] == [
         *("1", "500", "1K", "12.5K", "50K")
     ]
-    assert (style.count(1, "seed"), style.count(1_000, "seed")) == ("1 seed", "1,000 seeds")
+    assert (count(1, "seed"), count(1_000, "seed")) == ("1 seed", "1,000 seeds")
