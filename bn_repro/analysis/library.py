@@ -8,12 +8,9 @@ from pathlib import Path
 from bn_repro.analysis import results, tables
 from bn_repro.analysis.study import Study, study_of
 from bn_repro.analysis.tables import BadInput, Runs
-from bn_repro.config import catalogue
-from bn_repro.config.compose import CONFIGS
+from bn_repro.records.paths import RESULTS
 
-ROOT = CONFIGS.parent
-"""The checkout that the package is imported from."""
-RESULTS = ROOT / "results"
+ROOT = RESULTS.parent
 
 
 def runs(folder: str | Path = "runs", *, traces: bool = False) -> Runs:
@@ -80,6 +77,8 @@ def _nothing_yet(name: str) -> str:
             f"study {name}: no {RESULTS}, the package is not a checkout's; give the folder of one: "
             f"study({name!r}, 'CHECKOUT/results/{name}')"
         )
+    from bn_repro.config import catalogue  # Hydra comes with it
+
     known = catalogue.names("study")
     if name not in known:
         return f"study {name}: unknown; there are {', '.join(known)}"
