@@ -13,6 +13,7 @@ from analysis.conftest import write_run
 
 from bn_repro.analysis import report, results, tables
 from bn_repro.analysis.studies import learning_rate_and_init as study
+from bn_repro.analysis.studies import learning_rate_and_init_figures as maps
 from bn_repro.analysis.style import BASELINE, BN
 from bn_repro.analysis.tables import Member, Runs
 from bn_repro.config.compose import compose
@@ -61,7 +62,7 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
 
 def load(members: list[Member]) -> Runs:
     runs = tables.load(members)
-    runs.runs = results.with_steps_to(runs, study.TARGETS)
+    runs.runs = results.with_steps_to(runs, maps.TARGETS)
     return runs
 
 
@@ -75,20 +76,20 @@ def verdicts(runs: Runs) -> set[str]:
 
 
 def test_the_maps_hold_the_test_set_and_the_choice_does_not(runs: Runs) -> None:
-    found = study.cells(runs, BN)
+    found = maps.cells(runs, BN)
     assert found is not None
     assert found.test.axes == (RATES, STDS)
     assert found.test.values.shape == (4, 3, 3)
     assert found.test.values[1, 2].tolist() == pytest.approx([0.92, 0.921, 0.922])
     assert not np.allclose(found.test.values, found.held_out.values)
     assert found.best == (2, 1)
-    lost = study.cells(runs, BASELINE)
+    lost = maps.cells(runs, BASELINE)
     assert lost is not None
     assert lost.test.values[3, 2].tolist() == [runs.chance] * 3
 
 
 def test_steps_are_infinite_where_the_target_is_never_reached(runs: Runs) -> None:
-    found = study.cells(runs, BASELINE)
+    found = maps.cells(runs, BASELINE)
     assert found is not None
     assert np.isfinite(found.steps.values[2, 1]).all()
     assert np.isinf(found.steps.values[0, 0]).all()
@@ -153,7 +154,7 @@ def test_half_a_grid_decides_nothing(members: list[Member], tmp_path) -> None:
 
 
 def test_one_arm_alone_is_drawn(runs: Runs) -> None:
-    for figure in study.figures(BN.of(runs)).values():
+    for figure in maps.figures(BN.of(runs)).values():
         figure.draw_without_rendering()
     assert verdicts(BN.of(runs)) == {"undecided"}
 

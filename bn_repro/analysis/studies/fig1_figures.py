@@ -44,7 +44,7 @@ def _figure1(runs: Runs) -> Figure:
     if not runs.traces.empty:
         axes = right.subplots(3, 2, sharex=True, sharey="row")
         for column, arm in enumerate(MNIST_ARMS):
-            _draw_percentiles(axes[:, column], arm.of(runs), arm)
+            _draw_percentiles(axes[:, column], runs, arm)
             axes[0, column].set_title(f"({'bc'[column]})  {arm.label}")
         limit = max(paper.FIGURE1_INPUTS[1], *(abs(y) for ax in axes[0] for y in ax.get_ylim()))
         for ax in axes[:2].flat:
@@ -107,7 +107,7 @@ def draw_difference(ax: Axes, runs: Runs) -> Axes:
 
 def _draw_percentiles(axes: Any, runs: Runs, arm: style.Arm) -> None:
     """1(b), 1(c): one seed's unit, as the paper; all units; all units relative to their width."""
-    units, layer = (movement.tracks(runs, LAST, unit) for unit in UNITS.values())
+    units, layer = (movement.tracks(arm.of(runs), LAST, unit) for unit in UNITS.values())
     for steps, values in list(units.values())[:1]:
         for row in values:
             axes[0].plot(steps, row, color=arm.color, lw=0.4, alpha=0.4)

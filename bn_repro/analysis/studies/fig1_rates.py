@@ -139,8 +139,7 @@ def draw_rates(ax: Axes, runs: Runs) -> Axes:
         ax.plot([rates[best]], [found.means[best]], **panels.RING, mec=arm.color)
         bar: dict[str, Any] = {"color": arm.color, "marker": "|", "ms": 7, "transform": height}
         ax.plot(good(found), [0.13 + 0.045 * place] * 2, lw=3, solid_capstyle="butt", **bar)
-    ax.set_xscale("log")
-    ax.set_xlabel("learning rate")
+    ax.set(xscale="log", xlabel="learning rate")
     ax.xaxis.set_major_formatter("{x:g}")
     style.error_axis(ax, 0.0, 1 - 0.6 * (1 - highest), "accuracy on held-out images")
     panels.reference(ax, runs.chance, "chance")
