@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bn_repro.analysis import results, tables
+from bn_repro.analysis.study import study_of  # here, or this module would hide ``study`` later
 from bn_repro.analysis.tables import BadInput, Runs
 from bn_repro.records.paths import RESULTS
 
@@ -39,8 +40,6 @@ def study(name: str, folder: str | Path | None = None) -> Runs:
     data = results.read(place, name)
     if data.runs.empty and folder is None:
         raise BadInput(_nothing_yet(name))
-    from bn_repro.analysis.study import study_of  # matplotlib, which a table does without
-
     own = study_of(name)
     if data.runs.empty:
         return _of_runs(name, own, place)

@@ -19,17 +19,21 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from matplotlib.figure import Figure
 
-from bn_repro.analysis import intervals, style
+from bn_repro.analysis import intervals
 from bn_repro.analysis.claims import VERDICTS, Claim, Quantity
 from bn_repro.analysis.intervals import Interval
 from bn_repro.analysis.tables import Member, Runs
+
+if TYPE_CHECKING:  # a table does without matplotlib
+    from matplotlib.figure import Figure
+
+    from bn_repro.analysis.style import Arm
 
 HERE = Path(__file__).parent
 STUDIES, TEMPLATES = HERE / "studies", HERE / "templates"
@@ -62,7 +66,7 @@ class Study:
     prose: str
     figures: Callable[[Runs], Mapping[str, Figure]]
     claims: Callable[[Runs], Iterable[Claim]] = lambda runs: ()
-    arms: Sequence[style.Arm] = ()
+    arms: Sequence[Arm] = ()
     values: Callable[[Runs], Mapping[str, Any]] = lambda runs: {}
     targets: Sequence[float] | Callable[[Runs], Sequence[float]] = ()
     traces: bool = False
@@ -149,13 +153,15 @@ def unfit(prose: Prose) -> list[str]:
 
 
 def _environment() -> Environment:
+    from bn_repro.analysis import style
+
     environment = Environment(
         loader=FileSystemLoader([STUDIES, TEMPLATES]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= FILTERS
+    environment.filters |= FILTERS | {"count": style.count}
     return environment
 
 
@@ -226,7 +232,6 @@ FILTERS: dict[str, Any] = {
     "table": table,
     "claims_table": claims_table,
     "mean": lambda values: float(np.mean(values)),
-    "count": style.count,
     "thousands": lambda value: f"{value:,.0f}",
 }
 """What templates have besides Jinja's own filters."""
