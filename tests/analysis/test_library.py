@@ -255,3 +255,9 @@ def test_a_damaged_table_is_one_line(table: Path, damage, words: str) -> None:
     assert str(refused.value).startswith(f"{table}: ")
     assert "restore it from git" in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_study_is_asked_for_after_its_module_was_imported() -> None:
+    """``analysis.study`` is a function, and there is a module of that name."""
+    code = "from bn_repro import analysis; from bn_repro.analysis.studies import fig1; "
+    subprocess.run([sys.executable, "-c", f"{code}analysis.study('fig1')"], check=True)
