@@ -10,7 +10,7 @@ For a notebook::
     with style.context():
         panels.curves(ax, wide, style.BN)         # what draws takes axes and returns them
 
-``style`` and ``panels`` are imported by themselves: the rest does not need matplotlib.
+``style``, ``panels`` and ``study`` are imported by themselves: the rest needs no matplotlib.
 """
 
 from bn_repro.analysis import claims, intervals, results, steps_to, tables
@@ -18,7 +18,6 @@ from bn_repro.analysis.claims import Claim, Quantity
 from bn_repro.analysis.intervals import Interval, bootstrap, difference, interval, ratio
 from bn_repro.analysis.library import runs, study
 from bn_repro.analysis.results import with_steps_to
-from bn_repro.analysis.study import Prose, claims_table
 from bn_repro.analysis.tables import BadInput, Member, Runs, Values, finished, select, shared
 
 __all__ = [
@@ -26,13 +25,11 @@ __all__ = [
     "Claim",
     "Interval",
     "Member",
-    "Prose",
     "Quantity",
     "Runs",
     "Values",
     "bootstrap",
     "claims",
-    "claims_table",
     "difference",
     "finished",
     "interval",

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from bn_repro.analysis import results, tables
-from bn_repro.analysis.study import Study, study_of
 from bn_repro.analysis.tables import BadInput, Runs
-from bn_repro.config import catalogue
-from bn_repro.config.compose import CONFIGS
+from bn_repro.records.paths import RESULTS
 
-ROOT = CONFIGS.parent
-"""The checkout that the package is imported from."""
-RESULTS = ROOT / "results"
+ROOT = RESULTS.parent
 
 
 def runs(folder: str | Path = "runs", *, traces: bool = False) -> Runs:
@@ -42,6 +39,8 @@ def study(name: str, folder: str | Path | None = None) -> Runs:
     data = results.read(place, name)
     if data.runs.empty and folder is None:
         raise BadInput(_nothing_yet(name))
+    from bn_repro.analysis.study import study_of  # matplotlib, which a table does without
+
     own = study_of(name)
     if data.runs.empty:
         return _of_runs(name, own, place)
@@ -50,7 +49,7 @@ def study(name: str, folder: str | Path | None = None) -> Runs:
     return data
 
 
-def _of_runs(name: str, own: Study, folder: Path) -> Runs:
+def _of_runs(name: str, own: Any, folder: Path) -> Runs:
     warnings: list[str] = []
     members = tables.discover(folder, warnings)
     known = {m.key[:2]: m for m in results.read(RESULTS / name).members}
@@ -80,6 +79,8 @@ def _nothing_yet(name: str) -> str:
             f"study {name}: no {RESULTS}, the package is not a checkout's; give the folder of one: "
             f"study({name!r}, 'CHECKOUT/results/{name}')"
         )
+    from bn_repro.config import catalogue  # Hydra comes with it
+
     known = catalogue.names("study")
     if name not in known:
         return f"study {name}: unknown; there are {', '.join(known)}"

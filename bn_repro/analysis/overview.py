@@ -7,6 +7,7 @@ What is said of one study comes from its template and its files; a study that is
 from __future__ import annotations
 
 import base64
+import posixpath
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from markupsafe import Markup
 from bn_repro import paper
 from bn_repro.analysis import results, style
 from bn_repro.analysis.claims import VERDICTS
-from bn_repro.analysis.report import Report, seeds_behind
+from bn_repro.analysis.report import Report, distinct_runs
 from bn_repro.analysis.study import TEMPLATES, _environment
 
 README, REPORT, PAGE = "README.md", "results/REPORT.md", "results/report.html"
@@ -60,9 +61,9 @@ class Overview:
         )
 
     @property
-    def behind(self) -> str:
+    def provenance(self) -> str:
         """``86 runs of 3 studies, 2.8 hours of training``."""
-        runs = seeds_behind(self.reports)
+        runs = distinct_runs(self.reports)
         studies = f"{len(self.reports)} stud{'y' if len(self.reports) == 1 else 'ies'}"
         hours = runs["seconds"].sum() / 3600
         return f"{len(runs):,} runs of {studies}, {hours:.1f} hours of training"
@@ -88,9 +89,23 @@ class Overview:
         return found
 
 
+def relinked(text: str, folder: str, to: str) -> str:
+    """Markdown that lies in ``folder``, its relative links as they are from the folder ``to``."""
+
+    def moved(link: re.Match[str]) -> str:
+        target = link[1]
+        if re.match(r"#|[a-z]+:", target):
+            return link[0]
+        return f"]({posixpath.relpath(posixpath.join(folder, target), to)})"
+
+    return re.sub(r"\]\(([^()\s]+)\)", moved, text)
+
+
 def write(root: Path, reports: Sequence[Report]) -> list[Path]:
     """Write ``results/REPORT.md``, ``results/report.html`` and the README's rows under ``root``."""
     overview, environment = Overview(reports), _environment()
+    environment.filters["flat"] = lambda text: " ".join(text.split())
+    environment.filters["moved"] = _moved
     before, after = around(root)
     rows = environment.get_template("readme.md.j2").render(overview=overview).strip()
     report = environment.get_template("report.md.j2").render(overview=overview)
@@ -99,6 +114,11 @@ def write(root: Path, reports: Sequence[Report]) -> list[Path]:
         results.write(root / REPORT, re.sub(r"\n{3,}", "\n\n", report).strip() + "\n"),
         results.write(root / PAGE, page(overview, root / "results")),
     ]
+
+
+def _moved(text: str, report: Report, to: str) -> str:
+    """A study's prose, for a file in the folder ``to`` of the repository."""
+    return relinked(text, f"results/{report.name}", to)
 
 
 def around(root: Path) -> tuple[str, str]:
@@ -120,6 +140,12 @@ def around(root: Path) -> tuple[str, str]:
 def page(overview: Overview, folder: Path) -> str:
     """``report.html``, which needs no file beside it; ``folder`` has the studies' folders."""
     markdown = _markdown()
+
+    def here(text: str, report: Report) -> str:
+        """Links to a study's page lead to its section."""
+        text = _moved(text, report, "results")
+        return re.sub(r"\]\((\w+)/README\.md(#[\w-]*)?\)", r"](#\1)", text)
+
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -128,6 +154,7 @@ def page(overview: Overview, folder: Path) -> str:
         lstrip_blocks=True,
     )
     environment.filters["line"] = lambda text: _tight(markdown.renderInline(text))
+    environment.filters["here"] = here
     environment.filters["blocks"] = lambda text, label: _tight(
         markdown.render(text, {"label": label})
     )

@@ -10,8 +10,9 @@ import gzip
 import hashlib
 import importlib
 import math
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,6 +25,9 @@ from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.study import Prose, Study, _environment, every, study_of
 from bn_repro.analysis.tables import RUN_COLUMNS, BadInput, Member, Runs
 
+SAME_RUNS = {"study", "runs", "out", "data.root", "data.cache", "study.jobs", "device", "threads"}
+SAME_RUNS |= {"wandb", "wandb.dir", "wandb.project", "wandb.entity", "wandb.tags"}
+"""The keys whose overrides leave a study's runs the same ones."""
 MOST_ARMS = 24
 """A table has a row for each setting, up to so many."""
 
@@ -70,23 +74,21 @@ class Report:
 
     @property
     def commands(self) -> list[str]:
-        """The command lines from nothing to this report."""
+        """The command lines from nothing to this report, with the overrides as they were typed."""
+        report = "python scripts/report.py"
+        if not self.name:
+            return [f"{report} {shlex.join(self.overrides)}"]
+        training = shlex.join([x for x in self.overrides if _key(x) != "out"])
         between = self.study.extra.commands if self.study.extra else ()
         lines = [f"python scripts/train.py study={self.name}", *between]
-        return [" ".join([x, *self._of_training]) for x in lines] + [
-            " ".join([f"python scripts/report.py study={self.name}", *self.overrides])
-        ]
-
-    @property
-    def _of_training(self) -> list[str]:
-        return [word for word in self.overrides if not word.startswith("out=")]
+        found = [f"{line} {training}" for line in lines]
+        found.append(f"{report} study={self.name} {shlex.join(self.overrides)}")
+        return [line.rstrip() for line in found]
 
     @property
     def changed(self) -> list[str]:
         """The overrides by which these are not the committed study's runs."""
-        return [
-            x for x in self._of_training if not x.startswith(("runs=", "data.root=", "device="))
-        ]
+        return [x for x in self.overrides if self.name and _key(x) not in SAME_RUNS]
 
     @property
     def cost(self) -> str:
@@ -145,6 +147,10 @@ class Report:
         return note
 
 
+def _key(override: str) -> str:
+    return override.split("=", 1)[0]
+
+
 def write(
     name: str,
     members: Sequence[Member],
@@ -169,14 +175,18 @@ def write(
         )
     engines = sorted({engine for engine in data.runs["engine"] if engine})
     if len(engines) > 1:
-        raise BadInput(f"study {name}: runs of several engines ({', '.join(engines)}); give one")
+        raise BadInput(
+            f"study {name}: runs of several engines ({', '.join(engines)}), whose numbers differ a "
+            "little; train them anew with one (train.engine=eager force=true), or report them "
+            "elsewhere (out=...)"
+        )
     _write_rows(study, data, members, folder)
     report = read(name, folder, members, complete=complete, overrides=overrides)
     figures = study.figures(report.runs)
     _draw(study, figures, folder, name)
     order = list(report.prose.captions)
     names = sorted(figures, key=lambda f: order.index(f) if f in order else len(order))
-    report = Report(**{**vars(report), "figures": names, "warnings": data.warnings})
+    report = replace(report, figures=names, warnings=data.warnings)
     results.write(folder / results.CLAIMS, claim_files.to_json(report.claims))
     text = _environment().get_template("study.md.j2").render(report=report)
     results.write(folder / results.README, text)
@@ -313,6 +323,6 @@ def print_verdicts(report: Report) -> None:
     Console().print(shown)
 
 
-def seeds_behind(reports: Sequence[Report]) -> pd.DataFrame:
+def distinct_runs(reports: Sequence[Report]) -> pd.DataFrame:
     """The runs behind several studies; one that two studies have counts once."""
     return pd.concat([r.runs.runs for r in reports]).drop_duplicates(tables.KEY)

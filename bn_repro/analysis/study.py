@@ -84,6 +84,12 @@ def study_of(name: str) -> Study:
     return importlib.import_module(own if found else f"{package}.default").STUDY
 
 
+def figure_names(name: str) -> list[str]:
+    """The figures that the template of study ``name`` has captions for, in its order."""
+    blocks = _environment().get_template(study_of(name).prose).blocks
+    return [block.removeprefix("caption_") for block in blocks if block.startswith("caption_")]
+
+
 # --- prose ----------------------------------------------------------------------------------------
 
 
@@ -179,13 +185,13 @@ def times(value: Interval) -> str:
 
 
 def every(values: Iterable[float], sign: bool = False) -> str:
-    """Fractions of every seed, in percent or (``sign``) as differences: the mean, then each."""
-    found = [100 * value for value in values if value == value]  # not NaN
+    """Fractions of seeds, in percent or (``sign``) as differences: the mean, then each of them."""
+    found = [100 * value + 0.0 for value in values if value == value]  # not NaN, not -0
     if not found:
         return "-"
     form = "{:+.2f}" if sign else "{:.1f}"
-    unit = "" if sign else " %"
-    return f"{form.format(np.mean(found))}{unit} ({', '.join(map(form.format, found))})"
+    mean = form.format(np.mean(found)) + ("" if sign else " %")
+    return f"{mean} ({', '.join(map(form.format, found))})" if len(found) > 1 else mean
 
 
 def listed(words: Iterable[Any]) -> str:
@@ -211,7 +217,7 @@ def claims_table(claims: Iterable[Claim]) -> str:
     return table(rows)
 
 
-FILTERS: dict[str, Callable[..., str]] = {
+FILTERS: dict[str, Any] = {
     "percent": percent,
     "points": points,
     "times": times,

@@ -6,21 +6,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bn_repro.analysis import overview, report, results, tables
-from bn_repro.analysis.library import RESULTS
+from bn_repro.analysis import overview, report, results, style, tables
 from bn_repro.analysis.report import Report
 from bn_repro.analysis.study import unfit
 from bn_repro.analysis.tables import Member
 from bn_repro.cli.errors import COMPLETED
 from bn_repro.cli.main import words as overrides
-from bn_repro.config.compose import CONFIGS, compose
+from bn_repro.config.compose import compose
 from bn_repro.config.schema import Config
+from bn_repro.records.paths import CONFIGS, RESULTS
 from bn_repro.sweep.study import committed_accuracy, expand
 from bn_repro.tracking import publish
-
-ANYWHERE = {"study", "runs", "out", "data.root", "data.cache", "study.jobs", "device", "threads"}
-ANYWHERE |= {"wandb", "wandb.dir", "wandb.project", "wandb.entity", "wandb.tags"}
-"""Overrides that leave a study's runs the same ones."""
 
 
 def main(config: Config) -> int:
@@ -66,7 +62,7 @@ def studies_with_results() -> list[str]:
 def report_study(config: Config, own: Sequence[str]) -> Report:
     """Write the results of a study, from its runs and what is there already, and print where."""
     name = config.study.name
-    changing = [word for word in own if word.split("=", 1)[0] not in ANYWHERE]
+    changing = [word for word in own if word.split("=", 1)[0] not in report.SAME_RUNS]
     if config.out is None and changing:
         raise ValueError(
             f"out: with {changing[0]} the study is not the one that {RESULTS.name}/{name} holds; "
@@ -134,7 +130,8 @@ def _print_where(written: Report, out: Path, config: Config) -> None:
     fewest = min((claim.n for claim in written.claims), default=None)
     if fewest is not None and all(claim.verdict == "undecided" for claim in written.claims):
         print(
-            f"With {fewest} seeds nothing is decided: give more (study.seeds=5; SEEDS=5 with make)"
+            f"With {style.count(fewest, 'seed')} nothing is decided: give more (study.seeds=5; "
+            "SEEDS=5 with make)"
         )
     pictures = ", ".join(f"{out}/{figure}.svg" for figure in written.figures[:1])
     print(
@@ -146,14 +143,15 @@ def _warn(line: str) -> None:
     print(f"warning: {line}", file=sys.stderr)
 
 
+def committed() -> list[Report]:
+    """What lies under results/, each study's claims judged anew; nothing is written."""
+    found = []
+    for name in studies_with_results():
+        members, complete = _members(compose([f"study={name}"]), [], RESULTS / name)
+        found.append(report.read(name, RESULTS / name, members, complete=complete))
+    return found
+
+
 def unfit_prose() -> list[str]:
     """What templates say of verdicts that the committed results do not give; for ``make lint``."""
-    lines = []
-    for name in studies_with_results():
-        config, folder = compose([f"study={name}"]), RESULTS / name
-        members, complete = _members(config, [], folder)
-        lines += [
-            f"{name}: {line}"
-            for line in unfit(report.read(name, folder, members, complete=complete).prose)
-        ]
-    return lines
+    return [f"{found.name}: {line}" for found in committed() for line in unfit(found.prose)]

@@ -17,9 +17,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bn_repro.config.compose import CONFIGS
+from bn_repro.records.paths import CONFIGS, RESULTS
 
-RESULTS = CONFIGS.parent / "results"
 FIGURE = re.compile(r"Figures? \d\w?(?: (?:and|to) \d\w?)*")
 SECTION = re.compile(r"(?:abstract, )?\bsec(?:\.|tion) \d+(?:\.\d+)*(?:, \d+(?:\.\d+)*)*", re.I)
 SENTENCE = re.compile(r"\. +(?=[A-Z])")

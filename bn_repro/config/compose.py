@@ -6,7 +6,6 @@ import copy
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -16,8 +15,8 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from bn_repro.config.schema import Config
+from bn_repro.records.paths import CONFIGS
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 GROUPS = ("experiment", "scale", "data", "wandb", "study")
 
 ConfigStore.instance().store(name="schema", node=Config)

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bn_repro.data import crops
-from bn_repro.data.decode import QUARANTINE_LIMIT, CorruptImage, Quarantine, read
+from bn_repro.data.decode import CorruptImage, Quarantine, read
 from bn_repro.data.listing import SPLITS, Listing, bytes_of
 
 FORMAT = 1
@@ -69,22 +69,20 @@ def open_cache(
     *,
     name: str,
     size: int,
+    quarantine: Quarantine,
     cache_dir: str | Path | None = None,
     workers: int | None = None,
-    on_error: str = "raise",
-    limit: int = QUARANTINE_LIMIT,
     progress: bool = True,
 ) -> ImageCache:
     """The cache of ``listing`` at ``size``; it is built if there is none.
 
     An image of another size has its largest central square resized. ``workers`` threads decode
-    (default: one a core). Raises ValueError for a file that cannot be read (with ``on_error``
-    "quarantine", for more than ``limit`` of them), for a cache whose content has changed, and for a
-    cache folder that cannot be read, or cannot be written to build one.
+    (default: one a core). Raises ValueError for files that ``quarantine`` does not accept, for a
+    cache whose content has changed, and for a cache folder that cannot be read, or cannot be
+    written to build one.
     """
     folder = Path(cache_dir).expanduser() if cache_dir else default_folder()
     path = folder / f"{name}-{_key(listing, size)}"
-    quarantine = Quarantine(on_error, limit)
     with _able_to("read", path):
         cache = _load(path)
     if cache is None:
@@ -100,7 +98,7 @@ def open_cache(
     if (path, cache.fingerprint) not in _verified:
         cache.verify()
         _verified.add((path, cache.fingerprint))
-    Quarantine(on_error, limit).record(list(cache.quarantined))  # others may have built it
+    quarantine.record(list(cache.quarantined))  # another run may have built it
     return cache
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bn_repro.data.archives import extract_archives
 from bn_repro.data.augment import Preprocessing
+from bn_repro.data.decode import Quarantine
 from bn_repro.data.image_cache import open_cache
 from bn_repro.data.listing import SPLITS, Listing, list_images
 from bn_repro.data.resident import ResidentImages
@@ -54,7 +55,6 @@ def image_folder(
     preprocessing: Preprocessing,
     *,
     size: int = 64,
-    resident: bool | None = None,
     workers: int = 2,
     cache_dir: str | Path | None = None,
     on_error: str = "raise",
@@ -62,15 +62,12 @@ def image_folder(
 ) -> ResidentImages | StreamedImages:
     """Any folder of train/<class>/ and val/<class>/, at ``size``.
 
-    If ``resident``, each image's central square is decoded once at ``size`` and kept in memory;
-    otherwise files are streamed, and patches are cut from the whole image. None: resident if all
-    images take at most ``RESIDENT_BYTES``.
+    If all images take at most ``RESIDENT_BYTES``, each image's central square is decoded once and
+    kept in memory; otherwise files are streamed, and patches are cut from the whole image.
     """
     listing = list_images(root, "an image folder: train/<class>/*, val/<class>/*")
-    if resident is None:
-        images = sum(len(listing.labels[split]) for split in SPLITS)
-        resident = images * size * size * 3 <= RESIDENT_BYTES
-    if resident:
+    images = sum(len(listing.labels[split]) for split in SPLITS)
+    if images * size * size * 3 <= RESIDENT_BYTES:
         return _resident(
             "image_folder", listing, preprocessing, size, cache_dir, on_error, progress
         )
@@ -89,7 +86,12 @@ def _resident(
     progress: bool,
 ) -> ResidentImages:
     cache = open_cache(
-        listing, name=name, size=size, cache_dir=cache_dir, on_error=on_error, progress=progress
+        listing,
+        name=name,
+        size=size,
+        quarantine=Quarantine(on_error),
+        cache_dir=cache_dir,
+        progress=progress,
     )
     return ResidentImages(
         name,

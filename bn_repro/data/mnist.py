@@ -10,6 +10,7 @@ import hashlib
 import json
 import lzma
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -35,45 +36,56 @@ AHEAD = 32
 """How many mini-batches are fetched at once; one by one, section 4.1's step takes 2 % longer."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """Which training images are used, and how they are shuffled.
+
+    The last ``held_out``, by index, are the split "val". The split "train" is all images before
+    them, or ``limit`` of these, drawn without replacement from ``limit_seed``; with the same seed a
+    smaller draw is part of a larger one.
+    """
+
+    held_out: int = 0
+    limit: int | None = None
+    limit_seed: int = 0
+    shuffling: str = "full"
+
+    def chosen(self, n: int) -> tuple[slice | np.ndarray, int]:
+        """Which of ``n`` images are trained on, and the first of the held-out ones.
+
+        Raises ValueError for numbers that ``n`` does not allow, and for an unknown shuffling.
+        """
+        if not 0 <= self.held_out < n:
+            raise ValueError(
+                f"data.held_out: {self.held_out} of {n} training images leaves none to train on; "
+                f"hold out 0 to {n - 1}"
+            )
+        kept = n - self.held_out
+        if self.limit is not None and not 0 < self.limit <= kept:
+            raise ValueError(
+                f"data.limit: {self.limit} training images asked for, {kept} are there "
+                f"({n} less {self.held_out} held out)"
+            )
+        if self.shuffling not in SHUFFLINGS:
+            raise ValueError(f"data.shuffling: {self.shuffling!r} is unknown; one of {SHUFFLINGS}")
+        if self.limit is None:
+            return slice(0, kept), kept
+        return _drawn(kept, self.limit, self.limit_seed), kept
+
+
 class DigitRows(Resident):
     """A set of small labelled images, each image one row.
 
-    x is float32 (B, H*W) in [0, 1], y int64 (B,). The last ``held_out`` training images, by index,
-    are the split "val". The split "train" is all training images before them, or ``limit`` of
-    these, drawn without replacement from ``limit_seed``; with the same seed a smaller draw is part
-    of a larger one. "test" is always whole.
+    x is float32 (B, H*W) in [0, 1], y int64 (B,). ``part`` makes "train" and, where images are held
+    out, "val"; "test" is always whole. ``white`` is the largest value of a stored pixel.
     """
 
     def __init__(
-        self,
-        name: str,
-        train: Digits,
-        test: Digits,
-        *,
-        classes: int,
-        white: int,
-        held_out: int = 0,
-        limit: int | None = None,
-        limit_seed: int = 0,
-        shuffling: str = "full",
+        self, name: str, train: Digits, test: Digits, part: Part, *, classes: int, white: int
     ) -> None:
-        n = len(train.labels)
-        if not 0 <= held_out < n:
-            raise ValueError(
-                f"data.held_out: {held_out} of {n} training images leaves none to train on; "
-                f"hold out 0 to {n - 1}"
-            )
-        kept = n - held_out
-        if limit is not None and not 0 < limit <= kept:
-            raise ValueError(
-                f"data.limit: {limit} training images asked for, {kept} are there "
-                f"({n} less {held_out} held out)"
-            )
-        if shuffling not in SHUFFLINGS:
-            raise ValueError(f"data.shuffling: {shuffling!r} is unknown; one of {SHUFFLINGS}")
-        chosen = slice(0, kept) if limit is None else _drawn(kept, limit, limit_seed)
+        chosen, kept = part.chosen(len(train.labels))
         stored = {"train": (train.images[chosen], train.labels[chosen])}
-        if held_out:
+        if part.held_out:
             stored["val"] = (train.images[kept:], train.labels[kept:])
         stored["test"] = (test.images, test.labels)
         super().__init__(
@@ -83,7 +95,7 @@ class DigitRows(Resident):
             }
         )
         self._white = white
-        self.shuffling = shuffling
+        self.shuffling = part.shuffling
 
         self.name = name
         self.classes = classes
@@ -92,7 +104,7 @@ class DigitRows(Resident):
             "train": train.digest,
             "test": test.digest,
             "image": train.images.shape[1:],
-            "held_out": held_out,
+            "held_out": part.held_out,
             "drawn": None if isinstance(chosen, slice) else _sha256(chosen.tobytes()),
         }
         self.fingerprint = _sha256(json.dumps(content, sort_keys=True).encode())
@@ -121,24 +133,13 @@ def mnist_binary(
 ) -> DigitRows:
     """MNIST's 60,000 + 10,000 digits, each pixel 0 or 1 (> 127), from the file in this package."""
     train, test = _read_packed(PACKED)
-    return DigitRows(
-        "mnist_binary",
-        train,
-        test,
-        classes=10,
-        white=1,
-        held_out=held_out,
-        limit=limit,
-        limit_seed=limit_seed,
-        shuffling=shuffling,
-    )
+    part = Part(held_out, limit, limit_seed, shuffling)
+    return DigitRows("mnist_binary", train, test, part, classes=10, white=1)
 
 
 def mnist_grey(
     root: str | Path | None = None,
     *,
-    name: str = "mnist",
-    binarize: bool = False,
     classes: int | None = None,
     held_out: int = 0,
     limit: int | None = None,
@@ -148,25 +149,16 @@ def mnist_grey(
     """MNIST in grey, in [0, 1], or another set in its format, such as Fashion-MNIST.
 
     ``root`` has the four IDX files, gzipped or not: directly, in ``raw`` or in ``MNIST/raw``.
-    Without it MNIST is downloaded once to ``~/.cache/bn_repro/mnist``. With ``binarize``, grey
-    values above 127 become 1 and others 0. ``classes`` defaults to the largest training label plus
-    one.
+    Without it MNIST is downloaded once to ``~/.cache/bn_repro/mnist``. ``classes`` defaults to the
+    largest training label plus one.
     """
     if root is None:
         train, test = read_idx_set(downloaded(), published=True, classes=classes)
     else:
         train, test = read_idx_set(Path(root).expanduser(), classes=classes)
-    return DigitRows(
-        name,
-        binarized(train) if binarize else train,
-        binarized(test) if binarize else test,
-        classes=classes or int(train.labels.max()) + 1,
-        white=1 if binarize else 255,
-        held_out=held_out,
-        limit=limit,
-        limit_seed=limit_seed,
-        shuffling=shuffling,
-    )
+    part = Part(held_out, limit, limit_seed, shuffling)
+    classes = classes or int(train.labels.max()) + 1
+    return DigitRows("mnist", train, test, part, classes=classes, white=255)
 
 
 def binarized(digits: Digits) -> Digits:

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Container
 from pathlib import Path
 
+CONFIGS, RESULTS = (Path(__file__).parents[2] / name for name in ("configs", "results"))
+"""Of the checkout that the package is imported from."""
+
 CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
 STATUS = "status.json"

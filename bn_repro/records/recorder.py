@@ -45,92 +45,53 @@ class Logger(Protocol):
 
     def begin(self, directory: Path) -> None:
         """Show what the records in ``directory`` hold already."""
-        ...
 
     def row(self, row: Mapping[str, Any]) -> None:
         """Show a row of metrics, traces or timing, as it was recorded."""
-        ...
 
     def finish(self, state: str) -> None:
         """Close with the run's last state."""
-        ...
 
 
-class NoLogger:
+class NoLogger(Logger):
     """Shows nothing."""
-
-    def begin(self, directory: Path) -> None:
-        """Do nothing."""
-
-    def row(self, row: Mapping[str, Any]) -> None:
-        """Do nothing."""
-
-    def finish(self, state: str) -> None:
-        """Do nothing."""
 
 
 class Record(Protocol):
-    """What the training loop writes to; see :class:`Recorder`."""
-
-    def metrics(
-        self, step: int, split: str, statistics: str, values: Mapping[str, float]
-    ) -> None: ...
-
-    def traces(self, rows: Sequence[Mapping[str, Any]]) -> None: ...
-
-    def timing(self, row: Mapping[str, Any]) -> None: ...
-
-    def lengths(self) -> dict[str, int]: ...
-
-    def quarantined(self, lines: Sequence[str]) -> list[str]: ...
-
-    def status(
-        self,
-        state: str,
-        step: int,
-        seconds: float,
-        error: str | None = None,
-        cause: str | None = None,
-    ) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class NoRecord:
-    """The record of every rank but the first: writes nothing."""
+    """What the training loop writes to; as it stands here it writes nothing."""
 
     def metrics(self, step: int, split: str, statistics: str, values: Mapping[str, float]) -> None:
-        """Write nothing."""
+        """A row of ``metrics.jsonl``; ``values`` are loss, top1, ... (accuracies as fractions)."""
 
     def traces(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write nothing."""
+        """Rows of ``traces.jsonl``, all of one step."""
 
     def timing(self, row: Mapping[str, Any]) -> None:
-        """Write nothing."""
+        """A row of ``timing.jsonl``: whatever depends on a clock."""
 
     def lengths(self) -> dict[str, int]:
-        """No file has a length."""
+        """The files' lengths in bytes, once they are on the disk, for a checkpoint to remember."""
         return {}
 
     def quarantined(self, lines: Sequence[str]) -> list[str]:
-        """No line is new."""
+        """Add data files that could not be read to ``manifest.json``; gives the new ones.
+
+        The manifest has their ``count`` and a line for each (``files``), over all resumes.
+        """
         return []
 
-    def status(
-        self,
-        state: str,
-        step: int,
-        seconds: float,
-        error: str | None = None,
-        cause: str | None = None,
-    ) -> None:
-        """Write nothing."""
+    def status(self, outcome: Outcome) -> None:
+        """Replace ``status.json``."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Close the files, and the logger with the run's last state."""
 
 
-class Recorder:
+class NoRecord(Record):
+    """The record of every rank but the first: writes nothing."""
+
+
+class Recorder(Record):
     """The open records of the run in ``directory``, cut back to the ``lengths`` in bytes that its
     checkpoint remembers (0 for a file it does not name).
 
@@ -162,16 +123,13 @@ class Recorder:
         self.logger.begin(directory)
 
     def metrics(self, step: int, split: str, statistics: str, values: Mapping[str, float]) -> None:
-        """A row of ``metrics.jsonl``; ``values`` are loss, top1, ... (accuracies as fractions)."""
         row = {"step": step, "split": split, "statistics": statistics, **values}
         self._append(paths.METRICS, [row])
 
     def traces(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Rows of ``traces.jsonl``, all of one step."""
         self._append(paths.TRACES, rows)
 
     def timing(self, row: Mapping[str, Any]) -> None:
-        """A row of ``timing.jsonl``: whatever depends on a clock."""
         self._append(paths.TIMING, [row])
 
     def _append(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -182,16 +140,11 @@ class Recorder:
             self.logger.row(row)
 
     def lengths(self) -> dict[str, int]:
-        """The files' lengths in bytes, once they are on the disk, for a checkpoint to remember."""
         for file in self._files.values():
             os.fsync(file.fileno())
         return {name: file.tell() for name, file in self._files.items()}
 
     def quarantined(self, lines: Sequence[str]) -> list[str]:
-        """Add data files that could not be read to ``manifest.json``; gives the new ones.
-
-        The manifest has their ``count`` and a line for each (``files``), over all resumes.
-        """
         known = quarantined(self.directory)
         new = [line for line in lines if line not in known]
         if new:
@@ -200,19 +153,11 @@ class Recorder:
             write_json(self.directory / paths.MANIFEST, facts)
         return new
 
-    def status(
-        self,
-        state: str,
-        step: int,
-        seconds: float,
-        error: str | None = None,
-        cause: str | None = None,
-    ) -> None:
-        """Replace ``status.json``."""
-        write_status(self.directory, state, step, seconds, error, cause)
+    def status(self, outcome: Outcome) -> None:
+        o = outcome
+        write_status(self.directory, o.state, o.step, o.seconds, o.error, o.cause)
 
     def close(self) -> None:
-        """Close the files, and the logger with the run's last state."""
         for file in self._files.values():
             file.close()
         status = read_status(self.directory)

@@ -13,7 +13,7 @@ from itertools import product
 from typing import Any
 
 from bn_repro import paper
-from bn_repro.analysis.studies import module_of
+from bn_repro.analysis.study import figure_names
 from bn_repro.config.identity import USUAL_SCALE, at_scale
 from bn_repro.config.schema import Config
 from bn_repro.tracking.keys import evaluation_key, steps_key
@@ -213,7 +213,7 @@ def figures(scale: str = "default") -> list[Any]:
 def own(tags: Sequence[str], study: str = "") -> list[Any]:
     """What the report on runs with one of these tags holds; a study's has its figures too."""
     wr = _library()
-    shown = getattr(module_of(study), "CAPTIONS", {}) if study else {}
+    shown = figure_names(study) if study else []
     return [
         wr.P(LINE_OF_ARM),
         grid(

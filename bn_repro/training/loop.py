@@ -99,14 +99,13 @@ class Due(NamedTuple):
 
 
 class Cadence:
-    """What is due at which step, by ``train.*_every``; the last step logs, evaluates and saves.
-
-    Looking at a loss waits for a GPU and for other ranks: these sync as often as they log.
-    """
+    """What is due at which step, by ``train.*_every``; the last step logs, evaluates and saves."""
 
     def __init__(self, config: TrainConfig, session: Session) -> None:
         self.config = config
-        self.sync_every = config.log_every if session.asking_waits else 1
+        # To look at a loss is to wait for the GPU and for the other ranks.
+        waits = session.device.type != "cpu" or session.world.size > 1
+        self.sync_every = config.log_every if waits else 1
 
     def at(self, step: int) -> Due:
         """What is due at ``step``, counted from 1."""
@@ -165,7 +164,7 @@ class Run:
 
     def begin(self) -> None:
         """Record that it runs, and put the model in training mode."""
-        self.record.status("running", self.state.step, self.state.seconds)
+        self.record.status(Outcome("running", self.state.step, self.state.seconds))
         self._record_quarantined()
         self.model.train()
 
@@ -204,7 +203,7 @@ class Run:
         """Save a checkpoint, and the step in the status."""
         self._record_quarantined()
         seconds = self.state.save(self.checkpoints, self.record.lengths())
-        self.record.status("running", self.state.step, seconds)
+        self.record.status(Outcome("running", self.state.step, seconds))
 
     def complete(self) -> Outcome:
         """Measure what is measured once, after the last step, and end."""
@@ -230,9 +229,10 @@ class Run:
     def end(self, state: str, cause: str | None = None) -> Outcome:
         """Record how the run ended."""
         self._record_quarantined()
-        step, seconds = self.state.step, self.state.seconds
-        self.record.status(state, step, seconds, cause=cause)
-        return Outcome(state, step, seconds, self.state.monitored.get("top1"), cause=cause)
+        top1 = self.state.monitored.get("top1")
+        outcome = Outcome(state, self.state.step, self.state.seconds, top1, cause=cause)
+        self.record.status(outcome)
+        return outcome
 
     def _measure(
         self, statistics: str, split: str, model: nn.Module | None = None

@@ -190,14 +190,8 @@ def record_failure(directory: Path, error: BaseException, world: World) -> Outco
     if world.size > 1 and before.state == "failed":
         return replace(outcome, state="failed", error=line)
     try:
-        write_status(
-            directory,
-            outcome.state,
-            outcome.step,
-            outcome.seconds,
-            outcome.error,
-            outcome.cause,
-        )
+        o = outcome
+        write_status(directory, o.state, o.step, o.seconds, o.error, o.cause)
         text = "".join(traceback.format_exception(error))
         write_atomically(directory / paths.TRACEBACK, text.encode())
     except OSError as also:

@@ -38,8 +38,3 @@ class Session:
     def stop_agreed(self) -> bool:
         """Whether any rank was asked to stop; all ranks must ask at the same step."""
         return self.any_rank(bool(self.stop))
-
-    @property
-    def asking_waits(self) -> bool:
-        """Whether looking at a result means waiting, for a GPU or for other ranks."""
-        return self.device.type != "cpu" or self.world.size > 1

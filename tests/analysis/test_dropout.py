@@ -4,15 +4,16 @@ set."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from bn_repro.analysis import report, tables
 from bn_repro.analysis.studies import dropout
-from bn_repro.analysis.tables import Member, StudyData
+from bn_repro.analysis.study import Prose
+from bn_repro.analysis.tables import Member, Runs
 from bn_repro.config.compose import compose
 from bn_repro.records import paths
 from bn_repro.sweep.study import accuracy_of, expand
@@ -40,53 +41,61 @@ Make = Callable[..., list[Member]]
 def make(make_run) -> Make:
     """Members of the study from exact accuracies, plus a little that each seed adds."""
 
-    def accurate(experiment: str, seed: int, id: str, varied: dict, tops: dict[str, float]):
-        member = make_run(experiment, seed, id=id, varied=varied, steps=500, traces=False)
+    def accurate(key: tuple[str, int, str], varied: dict, tops: dict[str, float]) -> Member:
+        experiment, seed, id = key
+        block = "rates" if "val" in tops else "final"
+        how = {"steps": 500, "traces": False, "blocks": block}
+        member = make_run(experiment, seed, id=id, varied=varied, **how)
         rows = [
             {"step": step, "split": split, "statistics": "moving", "loss": 1.0, "top1": top}
             for split, reached in tops.items()
             for step, top in ((250, 0.5), (500, round(reached, 5)))
         ]
-        assert member.directory is not None
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (member.directory / paths.METRICS).write_text(text)
         return member
 
-    def members(tops: Tops = TOPS, finals: Sequence[int] = FINAL_SEEDS) -> list[Member]:
+    def members(tops: Tops = TOPS) -> list[Member]:
         found = []
         for place, ((experiment, limit), reached) in enumerate(tops.items()):
-            for i, (rate_, top) in enumerate(zip(DROPOUTS, reached, strict=True)):
-                common = {"data.limit": limit, "model.dropout": rate_}
+            for i, (dropout_, top) in enumerate(zip(DROPOUTS, reached, strict=True)):
+                common = {"data.limit": limit, "model.dropout": dropout_}
                 for j, rate in enumerate(RATES):
                     for seed in (0, 1):
-                        varied = common | {"optimizer.lr": rate, "data.held_out": 10_000}
+                        varied = common | {"optimizer.lr": rate}
                         held = top - 0.004 * abs(j - BEST_RATE) + 0.0005 * seed
-                        id = f"h{place}{i}{j}"
-                        found.append(accurate(experiment, seed, id, varied, {"val": held}))
-                for seed in finals:
+                        key = (experiment, seed, f"h{place}{i}{j}")
+                        found.append(accurate(key, varied, {"val": held}))
+                for seed in FINAL_SEEDS:
                     varied = common | {"optimizer.lr": RATES[BEST_RATE]}
                     # The sum over seeds is 0, and both arms gain or lose alike by a seed.
                     test = top + 0.0004 * (seed - 12) * (1 + 0.2 * i)
-                    both = {"test": test, "train": test + TRAIN[limit]}
-                    found.append(accurate(experiment, seed, f"f{place}{i}", varied, both))
+                    ends = {"test": test, "train": test + TRAIN[limit]}
+                    found.append(accurate((experiment, seed, f"f{place}{i}"), varied, ends))
         return found
 
     return members
 
 
+FEW: Tops = {(BASELINE, 1000): (0.90, 0.91, 0.80), (BN, 1000): (0.92, 0.91, 0.80)}
+
+
 @pytest.fixture
-def data(make: Make) -> StudyData:
+def data(make: Make) -> Runs:
     return tables.load(make())
 
 
-def judged(data: StudyData) -> dict[str, tuple[float, str]]:
+def judged(data: Runs) -> dict[str, tuple[float, str]]:
     return {
-        k.id.removesuffix("_difference"): (round(100 * k.estimate, 2), k.verdict)
+        k.id.removesuffix("_difference"): (
+            round(100 * k.quantity.interval.estimate, 2),
+            k.verdict,
+        )
         for k in dropout.claims(data)
     }
 
 
-def test_claims_are_judged_for_each_number_of_images(data: StudyData) -> None:
+def test_claims_are_judged_for_each_number_of_images(data: Runs) -> None:
     assert judged(data) == {
         "dropout_gain_60000": (0.0, "undecided"),  # both choose none: exactly 0
         "bn_alone_60000": (0.5, "holds"),
@@ -99,7 +108,7 @@ def test_claims_are_judged_for_each_number_of_images(data: StudyData) -> None:
         "both_together_1000": (-1.0, "does not hold"),
     }
     assert {k.n for k in dropout.claims(data)} == {5}
-    first = dropout.claims(data)[0]
+    first = next(dropout.claims(data)).quantity.interval
     assert (first.low, first.high) == (0.0, 0.0)
 
 
@@ -125,110 +134,90 @@ def test_just_as_good_has_a_margin(make: Make, short: float, verdict: str) -> No
     assert judged(tables.load(members))["bn_alone_1000"][1] == verdict
 
 
-def test_dropout_is_chosen_on_held_out_images_at_its_own_best_rate(data: StudyData) -> None:
-    few = dropout.read(data)[5000][BASELINE]
-    assert few.tuned is not None
-    assert few.tuned.axes == (DROPOUTS, RATES)
-    assert few.best() == 0.1
-    assert few.tuned_rate(0.1) == (1.0, pytest.approx(0.94025))
-    both = dropout.read(data)[1000]
-    assert (both[BN].best(), both[BN].best(nonzero=True)) == (0.0, 0.1)
-    assert both[BN].gap.mean().tolist() == pytest.approx([0.12] * 3)
+def test_dropout_is_chosen_on_held_out_images_at_its_own_best_rate(data: Runs) -> None:
+    everything, some, few = dropout.read(data)
+    assert [both.limit for both in (everything, some, few)] == [None, 5000, 1000]
+    assert some.base.tuned is not None
+    assert some.base.tuned.axes == (DROPOUTS, RATES)
+    assert some.base.best() == 0.1
+    assert some.base.tuned_rate(0.1) == (1.0, pytest.approx(0.94025))
+    assert (few.bn.best(), few.bn.best(nonzero=True)) == (0.0, 0.1)
+    assert [few.bn.of("gap", d).mean() for d in DROPOUTS] == pytest.approx([0.12] * 3)
 
 
 def test_the_test_set_chooses_nothing(make: Make) -> None:
-    members = make({(BASELINE, 1000): (0.90, 0.91, 0.80), (BN, 1000): (0.92, 0.91, 0.80)})
+    members = make(FEW)
     for member in members:
-        if member.varied.get("data.held_out") is None and member.varied["model.dropout"] == 0.5:
+        if member.blocks == "final" and member.varied["model.dropout"] == 0.5:
             assert member.directory is not None
             path = member.directory / paths.METRICS
             path.write_text(path.read_text().replace("0.8", "0.99"))
-    found = dropout.read(tables.load(members))[1000]
-    assert [arm.best() for arm in found.values()] == [0.1, 0.0]
+    (found,) = dropout.read(tables.load(members))
+    assert [part.best() for part in found.parts] == [0.1, 0.0]
     assert judged(tables.load(members))["both_together_1000"] == (-1.0, "does not hold")
 
 
 def test_a_diverged_run_counts_as_chance(make: Make) -> None:
-    members = make({(BASELINE, 1000): (0.90, 0.91, 0.80), (BN, 1000): (0.92, 0.91, 0.80)})
+    members = make(FEW)
     for member in members:
-        if member.key[1] == "f00" and member.directory is not None:  # the baseline without dropout
+        if member.id == "f00" and member.directory is not None:  # the baseline without dropout
             status = {"state": "diverged", "step": 300, "seconds": 1.0, "error": None}
             (member.directory / paths.STATUS).write_text(json.dumps(status))
-    base = dropout.read(tables.load(members))[1000][BASELINE]
-    assert base.test[0.0].tolist() == base.train[0.0].tolist() == [0.1] * 5
+    (found,) = dropout.read(tables.load(members))
+    chance = [0.1] * 5
+    assert found.base.of("test", 0.0).tolist() == found.base.of("train", 0.0).tolist() == chance
 
 
-def test_findings_answer_first(data: StudyData) -> None:
-    words = dropout.findings(data)
-    assert words.startswith(
-        "**Against the baseline with its best dropout, BN without dropout is at least as good (to "
-        "0.2 points) on 60,000 training images, worse on 1,000, neither shown to be as good nor "
-        "shown to be worse on 5,000.** What dropout adds is less with BN on 5,000 and 1,000 "
-        "training images, not shown to differ with BN on 60,000. Dropout added to BN still helps "
-        "on 5,000 training images, clashes with it and costs accuracy on 60,000 and 1,000."
-    )
-    assert words.replace("**", "").startswith(dropout.summary(data))
-    assert "the difference is exactly 0, and the claim undecided" in words
-    assert words.count("nothing that BN could reduce") == 1
+def prose(data: Runs) -> str:
+    return Prose("dropout", dropout.STUDY, data, list(dropout.claims(data)))["findings"]
+
+
+def test_findings_show_what_was_chosen(data: Runs) -> None:
+    words = prose(data)
+    assert words.count("dropout adds 0 by definition") == 3
     assert "| **0.1** | without BN | 1 | 94.0 % | 100.0 % [99.9, 100.1] | 94.0 %" in words
-    assert "Of 18 settings 0 chose the lowest rate of the grid and 0 the highest" in words
+    assert "Of 18 settings, 0 chose the lowest rate of the grid and 0 the highest" in words
+    assert "ended below" not in words
 
 
-def test_a_rate_that_loses_fresh_seeds_is_said(data: StudyData, monkeypatch) -> None:
-    assert "ended below" not in dropout.findings(data)
-    found = dropout.read(data)
-    found[5_000][dropout.BASELINE].test.loc[[10, 11], 0.1] = 0.1, 0.3
-    monkeypatch.setattr(dropout, "read", lambda data: found)
-    words = dropout.findings(data)
-    assert words.endswith(
-        "ended below 50 %: without BN, dropout 0.1 at rate 1 on 5,000 images, 2 of 5."
-    )
+def test_a_rate_that_loses_fresh_seeds_is_said_and_marked(make: Make) -> None:
+    members = make(FEW)
+    for member in members:
+        if member.id == "f01" and member.seed < 12:  # the baseline, dropout 0.1
+            assert member.directory is not None
+            path = member.directory / paths.METRICS
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            path.write_text("".join(json.dumps(row | {"top1": 0.2}) + "\n" for row in rows))
+    data = tables.load(members)
+    assert "without BN, dropout 0.1, on 1,000 training images: 2 of 5" in prose(data)
+    top = dropout.figures(data)["figure_dropout"].axes[0]
+    assert [text.get_text() for text in top.texts] == ["2 of 5 runs\nbelow 50 %"]
+    assert top.get_ylim()[0] > 0.7  # the lost runs do not stretch the axis
 
 
 def test_a_rate_at_an_end_of_the_grid_or_not_the_best_is_said(make: Make) -> None:
     members = [m for m in make() if m.varied["optimizer.lr"] != 0.3]
-    words = dropout.findings(tables.load(members))
+    words = prose(tables.load(members))
     assert "| 1 (lowest) |" in words
-    assert "Of 18 settings 18 chose the lowest rate" in words
+    assert "Of 18 settings, 18 chose the lowest rate" in words
     members = [
-        Member(*m.key, m.varied | {"optimizer.lr": 3.0}, m.directory) if m.id == "f00" else m
-        for m in members
+        replace(m, varied=m.varied | {"optimizer.lr": 3.0}) if m.id == "f00" else m for m in members
     ]
-    assert "| 3 (highest), not the best, 1 |" in dropout.findings(tables.load(members))
-
-
-def test_the_figure_has_a_column_for_each_number_of_images(data: StudyData) -> None:
-    figure = dropout.figures(data)["figure_dropout"]
-    assert len(figure.axes) == 6
-    top = figure.axes[0]
-    assert top.get_title("left") == "60,000 training images"
-    points = [np.column_stack(line.get_data()).astype(float) for line in top.lines]
-    rings = [
-        at
-        for line, at in zip(top.lines, points, strict=True)
-        if line.get_markerfacecolor() == "none"
-    ]
-    assert rings[0] == pytest.approx(np.array([[0.0, 0.97]]))
-    assert rings[1] == pytest.approx(np.array([[0.0, 0.975]]))
-    seeds = [at for at in points if len(at) == len(DROPOUTS)]
-    assert len(seeds) == 2 * (5 + 1)  # every seed and the mean
-    gaps = np.column_stack(figure.axes[5].lines[0].get_data()).astype(float)
-    assert gaps == pytest.approx(np.column_stack([DROPOUTS, [12.0] * 3]))
-    assert {text.get_text() for text in figure.axes[2].texts} == {"without\nBN", "with\nBN"}
+    assert "| 3 (highest), not the best, 1 |" in prose(tables.load(members))
 
 
 @pytest.mark.usefixtures("drawn_once")
 def test_a_study_half_done_is_reported(make: Make, tmp_path: Path) -> None:
     members = make()
-    tuned = [m for m in members if "data.held_out" in m.varied]
+    tuned = [m for m in members if m.blocks == "rates"]
     found = report.write("dropout", tuned, tmp_path / "tuned")
     assert {(k.verdict, k.n) for k in found.claims} == {("undecided", 0)}
-    plain = [m if m.varied["model.dropout"] == 0 else Member(*m.key, m.varied) for m in members]
+    plain = [m if m.varied["model.dropout"] == 0 else replace(m, directory=None) for m in members]
     found = report.write("dropout", plain, tmp_path / "plain")  # 0 is the best of what is in
     assert len(found.claims) == 9
-    told = (tmp_path / "plain/README.md").read_text()
-    assert told.count("the runs that choose the dropout are not all in") == 3
-    assert "| 0 | with BN | 1 | - | 98.5 % [98.4, 98.6] | 97.5 % [97.4, 97.6] |" in told
+    text = (tmp_path / "plain/README.md").read_text()
+    assert text.count("The runs that choose the dropout are not all in") == 3
+    assert "| 0 | with BN | 1 | - | 98.5 % [98.4, 98.6] | 97.5 % [97.4, 97.6] |" in text
     fewer = [m for m in members if m.seed < 12]
     assert {(k.verdict, k.n) for k in dropout.claims(tables.load(fewer))} == {("undecided", 2)}
 
@@ -237,15 +226,16 @@ def test_the_report_repeats_from_its_files(make: Make, tmp_path: Path) -> None:
     members, out = make(), tmp_path / "out"
     report.write("dropout", members, out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    report.write("dropout", [Member(*m.key, m.varied) for m in members], out)
+    report.write("dropout", [replace(m, directory=None) for m in members], out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert not (out / "traces.csv.gz").exists()
 
 
 def test_two_final_runs_of_a_setting_are_refused(make: Make) -> None:
-    members = make({(BASELINE, 1000): (0.90, 0.91, 0.80), (BN, 1000): (0.92, 0.91, 0.80)})
-    with pytest.raises(ValueError, match="two final runs of experiment mnist/bn, model.dropout 0"):
-        dropout.read(tables.load([*members, members[-1]]))
+    members = make(FEW)
+    twin = next(m for m in members if m.id == "f10")  # BN without dropout
+    with pytest.raises(ValueError, match=r"two runs with one seed \(experiment mnist/bn"):
+        list(dropout.claims(tables.load([*members, twin])))
 
 
 @pytest.mark.usefixtures("drawn_once")
@@ -258,7 +248,7 @@ def test_the_study_at_smoke_scale(tmp_path: Path) -> None:
         planned, whole = expand(config.study, words, accuracy_of)
         states = [run(p.config, log=lambda line: None).state for p in planned]
         assert set(states) == {"completed"}
-    members = [Member(*p.key, p.varied, p.directory) for p in planned]
+    members = [Member(*p.key, p.varied, p.directory, "+".join(p.blocks)) for p in planned]
     found = report.write("dropout", members, tmp_path / "out")
     assert len(members) == 24
     assert [k.n for k in found.claims] == [1] * 6

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
+from analysis.conftest import write_run
 
-from bn_repro.analysis import report, tables
+from bn_repro.analysis import report, results, tables
 from bn_repro.analysis.studies import learning_rate_and_init as study
-from bn_repro.analysis.tables import Member, StudyData
+from bn_repro.analysis.studies import learning_rate_and_init_figures as maps
+from bn_repro.analysis.style import BASELINE, BN
+from bn_repro.analysis.tables import Member, Runs
 from bn_repro.config.compose import compose
 from bn_repro.records import paths
 from bn_repro.sweep.study import accuracy_of, expand
@@ -33,110 +38,125 @@ def at_the_end(member: Member, top1: float) -> Member:
     return member
 
 
-@pytest.fixture
-def members(make_run) -> list[Member]:
-    found = []
+@pytest.fixture(scope="module")
+def members(tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
+    found, place = list[Member](), tmp_path_factory.mktemp("runs")
     how = {"steps": 4_000, "eval_every": 500, "traces": False, "pace": 60}
     for arm, tops in TOPS.items():
-        for i, rate in enumerate(RATES):
-            for j, std in enumerate(STDS):
-                for seed in range(3):
-                    varied = {"optimizer.lr": rate, "model.init_std": std, "data.held_out": 10_000}
-                    lost = arm == "mnist/baseline" and (i, j) == (3, 2)
-                    more = {"dies_at": 700} if lost else {"top": tops[i][j]}
-                    run = make_run(
-                        arm, seed, id=f"{i}{j}{arm[-1]}", split="val", varied=varied, **more, **how
-                    )
-                    found.append(run if lost else at_the_end(run, tops[i][j] + 0.001 * seed))
+        for (i, j), top in np.ndenumerate(np.array(tops)):
+            varied = {"optimizer.lr": RATES[i], "model.init_std": STDS[j]}
+            cell = {"id": f"{i}{j}{arm[-1]}", "split": "val", "varied": varied, "blocks": "grid"}
+            for seed in range(3):
+                if arm == "mnist/baseline" and (i, j) == (3, 2):
+                    found.append(write_run(place, arm, seed, dies_at=700, **cell, **how))
+                else:
+                    run = write_run(place, arm, seed, top=float(top), **cell, **how)
+                    found.append(at_the_end(run, top + 0.001 * seed))
     for arm, top in (("mnist/baseline", 0.96), ("mnist/bn", 0.975)):
         for seed in range(10, 15):
             varied = {"optimizer.lr": 1.0, "model.init_std": 0.1}
-            found.append(make_run(arm, seed, id=f"f{arm[-1]}", varied=varied, top=top, **how))
+            best = {"id": f"f{arm[-1]}", "varied": varied, "blocks": "final"}
+            found.append(write_run(place, arm, seed, top=top, **best, **how))
     return found
+
+
+def load(members: list[Member]) -> Runs:
+    runs = tables.load(members)
+    runs.runs = results.with_steps_to(runs, maps.TARGETS)
+    return runs
 
 
 @pytest.fixture
-def data(members: list[Member]) -> StudyData:
-    found = tables.load(members)
-    found.runs["steps_to_0.9"] = [
-        500.0 if value > 0.9 else math.nan for value in found.runs["final_top1"]
-    ]
-    return found
+def runs(members: list[Member]) -> Runs:
+    return load(members)
 
 
-def test_the_maps_hold_the_test_set_and_the_choice_does_not(data: StudyData) -> None:
-    found = study.accuracy(data, "mnist/bn")
+def verdicts(runs: Runs) -> set[str]:
+    return {claim.verdict for claim in study.claims(runs)}
+
+
+def test_the_maps_hold_the_test_set_and_the_choice_does_not(runs: Runs) -> None:
+    found = maps.cells(runs, BN)
     assert found is not None
-    assert found.axes == (RATES, STDS)
-    assert found.values.shape == (4, 3, 3)
-    assert found.values[1, 2].tolist() == pytest.approx([0.92, 0.921, 0.922])
-    held_out = study.accuracy(data, "mnist/bn", "val")
-    assert held_out is not None
-    assert not np.allclose(found.values, held_out.values)
-    assert study.chosen(data, "mnist/bn") == (2, 1)
-    lost = study.accuracy(data, "mnist/baseline")
+    assert found.test.axes == (RATES, STDS)
+    assert found.test.values.shape == (4, 3, 3)
+    assert found.test.values[1, 2].tolist() == pytest.approx([0.92, 0.921, 0.922])
+    assert not np.allclose(found.test.values, found.held_out.values)
+    assert found.best == (2, 1)
+    lost = maps.cells(runs, BASELINE)
     assert lost is not None
-    assert lost.values[3, 2].tolist() == [study.CHANCE] * 3
+    assert lost.test.values[3, 2].tolist() == [runs.chance] * 3
 
 
-def test_claims_hold_where_bn_is_wider_higher_and_better(data: StudyData) -> None:
-    found = {claim.id: claim for claim in study.claims(data)}
-    assert {claim.verdict for claim in found.values()} == {"holds"}
-    # Of 12 cells 3 reach 90 % without BN (one at 90 % exactly) and 11 with.
-    assert found["trains_to_90_difference"].estimate == pytest.approx((11 - 3) / 12)
-    # At std 0.1 rates 1 to 1 are good without BN (0.93 is not), 0.1 to 1 with (0.968; 0.96 is not).
-    assert found["good_rates_ratio"].estimate == pytest.approx(10)
-    assert found["good_scales_ratio"].estimate == pytest.approx(100)
-    assert found["highest_rate_ratio"].estimate == pytest.approx(10)
-
-
-def test_the_same_grid_twice_decides_nothing(members: list[Member], make_run) -> None:
-    """BN's own runs under the baseline's name: no claim may hold."""
-    data = tables.load([m for m in members if m.experiment == "mnist/bn"])
-    twin = (
-        data.runs.assign(experiment="mnist/baseline"),
-        data.curves.assign(experiment="mnist/baseline"),
-    )
-    both = StudyData(
-        "twins",
-        data.members,
-        tables.pd.concat([data.runs, twin[0]], ignore_index=True),
-        tables.pd.concat([data.curves, twin[1]], ignore_index=True),
-        data.traces,
-    )
-    assert {claim.verdict for claim in study.claims(both)} == {"undecided"}
-
-
-def test_the_other_way_round_no_claim_holds(data: StudyData) -> None:
-    swap = {"mnist/bn": "mnist/baseline", "mnist/baseline": "mnist/bn"}
-    for frame in (data.runs, data.curves):
-        frame["experiment"] = frame["experiment"].replace(swap)
-    assert {claim.verdict for claim in study.claims(data)} == {"does not hold"}
-
-
-def test_steps_are_infinite_where_the_target_is_never_reached(data: StudyData) -> None:
-    found = study.steps(data, "mnist/baseline")
+def test_steps_are_infinite_where_the_target_is_never_reached(runs: Runs) -> None:
+    found = maps.cells(runs, BASELINE)
     assert found is not None
-    assert found.values[2, 1].tolist() == [500] * 3
-    assert np.isinf(found.values[0, 0]).all()
+    assert np.isfinite(found.steps.values[2, 1]).all()
+    assert np.isinf(found.steps.values[0, 0]).all()
 
 
-def test_it_is_written_and_drawn(members: list[Member], tmp_path) -> None:
-    written = report.write("learning_rate_and_init", members, tmp_path)
-    assert {f.stem for f in written.files if f.suffix == ".svg"} == {"figure_grid", "figure_best"}
-    text = (tmp_path / "README.md").read_text()
-    assert "best cell is rate 1 at std 0.1" in text
-    again = report.write("learning_rate_and_init", members, tmp_path)
-    assert again.claims == written.claims
+def test_claims_hold_where_bn_is_wider_higher_and_better(runs: Runs) -> None:
+    found = {claim.id: claim for claim in study.claims(runs)}
+    assert {claim.verdict for claim in found.values()} == {"holds"}
+    estimates = {id: claim.quantity.interval.estimate for id, claim in found.items()}
+    # Of 12 cells 3 reach 90 % without BN (one at 90 % exactly) and 11 with.
+    assert estimates["trains_to_90_difference"] == pytest.approx((11 - 3) / 12)
+    # At std 0.1 rates 1 to 1 are good without BN (0.93 is not), 0.1 to 1 with (0.968; 0.96 is not).
+    assert estimates["good_rates_ratio"] == pytest.approx(10)
+    assert estimates["good_scales_ratio"] == pytest.approx(100)
+    assert estimates["highest_rate_ratio"] == pytest.approx(10)
+
+
+def test_the_same_grid_twice_decides_nothing(runs: Runs) -> None:
+    """BN's own runs under the baseline's name: no claim may hold."""
+    own = BN.of(runs)
+    rows, curves = (
+        pd.concat([frame, frame.assign(experiment="mnist/baseline")], ignore_index=True)
+        for frame in (own.runs, own.curves)
+    )
+    assert verdicts(Runs("twins", own.members, rows, curves, own.traces)) == {"undecided"}
+
+
+def test_the_other_way_round_no_claim_holds(runs: Runs) -> None:
+    swap = {"mnist/bn": "mnist/baseline", "mnist/baseline": "mnist/bn"}
+    for frame in (runs.runs, runs.curves):
+        frame["experiment"] = frame["experiment"].replace(swap)
+    assert verdicts(runs) == {"does not hold"}
+
+
+def test_the_highest_rate_is_unknown_where_the_usual_scale_was_not_tried(runs: Runs) -> None:
+    found = {c.id: c for c in study.claims(runs.where(init_std=[0.01, 1.0]))}["highest_rate_ratio"]
+    assert math.isnan(found.quantity.interval.estimate)
+    assert found.verdict == "undecided"
 
 
 @pytest.mark.usefixtures("drawn_once")
-def test_half_a_grid_is_told_and_decides_nothing(members: list[Member], tmp_path) -> None:
-    some = [m for m in members if m.varied.get("data.held_out")]
-    half = [m for k, m in enumerate(some) if k % 5]
+def test_it_is_written_and_drawn(members: list[Member], tmp_path) -> None:
+    written = report.write("learning_rate_and_init", members, tmp_path)
+    assert list(written.figures) == ["figure_grid", "figure_best"]
+    text = (tmp_path / "README.md").read_text()
+    assert "best cell is rate 1 at std 0.1" in text
+    assert "92 % of the grid's runs reach 90 % with BN, 25 % without" in written.prose["outcome"]
+    again = report.write("learning_rate_and_init", members, tmp_path)
+    assert (tmp_path / "README.md").read_text() == text
+    assert len(again.claims) == len(written.claims)
+
+
+@pytest.mark.usefixtures("drawn_once")
+def test_half_a_grid_decides_nothing(members: list[Member], tmp_path) -> None:
+    half = [
+        member if k % 5 else replace(member, directory=None)
+        for k, member in enumerate(members)
+        if member.blocks == "grid"
+    ]
     written = report.write("learning_rate_and_init", half, tmp_path)
     assert {claim.verdict for claim in written.claims} == {"undecided"}
-    assert "undecided" in (tmp_path / "README.md").read_text()
+
+
+def test_one_arm_alone_is_drawn(runs: Runs) -> None:
+    for figure in maps.figures(BN.of(runs)).values():
+        figure.draw_without_rendering()
+    assert verdicts(BN.of(runs)) == {"undecided"}
 
 
 @pytest.mark.usefixtures("drawn_once")
@@ -145,9 +165,9 @@ def test_the_study_at_smoke_scale(tmp_path) -> None:
     config, whole, planned = compose(["study=learning_rate_and_init", *words]), False, []
     while not whole:
         planned, whole = expand(config.study, words, accuracy_of)
-        assert {run(p.config, log=lambda line: None).state for p in planned} == {"completed"}
+        assert {run(p.config).state for p in planned} == {"completed"}
     assert len(planned) == 10  # the corners of the grid, and a best cell for each arm
-    members = [Member(*p.key, p.varied, p.directory) for p in planned]
+    members = [Member(*p.key, p.varied, p.directory, "+".join(p.blocks)) for p in planned]
     written = report.write("learning_rate_and_init", members, tmp_path / "out")
     assert written.warnings == []
     assert {(claim.n, claim.verdict) for claim in written.claims} == {(1, "undecided")}

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import shutil
-from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,13 +15,18 @@ from matplotlib.figure import Figure
 
 from bn_repro.analysis import report, results, tables
 from bn_repro.analysis.studies import fig1
-from bn_repro.analysis.tables import Member
+from bn_repro.analysis.tables import BadInput, Member
 
 
 @pytest.fixture
 def light(monkeypatch: pytest.MonkeyPatch) -> None:
     """A figure that takes no time, where rows are what is looked at."""
-    monkeypatch.setattr(fig1, "figures", lambda data: {"figure1": Figure(figsize=(1, 1))})
+    small = replace(fig1.STUDY, figures=_small)
+    monkeypatch.setattr(fig1, "STUDY", small)
+
+
+def _small(runs: tables.Runs) -> dict[str, Figure]:
+    return {"figure1": Figure(figsize=(1, 1))}
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:
@@ -49,8 +52,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 
 def test_what_is_written(whole: Whole) -> None:
     _, out, found = whole
-    assert found.warnings == []
-    assert sorted(path.name for path in found.files) == sorted(_bytes(out))
+    assert list(found.warnings) == []
+    assert list(found.figures) == ["figure1", "figure1_units", "figure1_layers"]
+    assert set(found.files) < set(_bytes(out))
     assert set(_bytes(out)) == {
         *("runs.csv", "curves.csv.gz", "traces.csv.gz", "claims.json", "README.md"),
         *(f"figure1{part}.{kind}" for part in ("", "_units", "_layers") for kind in ("svg", "png")),
@@ -58,11 +62,12 @@ def test_what_is_written(whole: Whole) -> None:
     runs = (out / "runs.csv").read_text().splitlines()
     assert runs[0] == (
         "experiment,id,seed,state,step,final_top1,best_top1,best_step,"
-        "steps_to_0.9,steps_to_0.95,steps_to_0.97,seconds,commit,device"
+        "steps_to_0.9,steps_to_0.95,steps_to_0.97,seconds,commit,device,engine,data,classes,blocks"
     )
     assert len(runs) == 11
     assert runs[1].startswith("mnist/baseline,00012345,0,completed,50000,0.")
     assert ",,25.125,0123456789ab," in runs[1]  # never reached: null
+    assert runs[1].endswith(',"cpu, Made-up CPU, 1 thread",eager,0123456789ab,10,')
     packed = (out / "curves.csv.gz").read_bytes()
     assert packed[3] == 0  # no file name in the header
     assert packed[4:8] == bytes(4)  # and no time
@@ -71,8 +76,13 @@ def test_what_is_written(whole: Whole) -> None:
     rows = json.loads((out / "claims.json").read_text())
     assert [row["verdict"] for row in rows] == ["holds"] * 4  # as the fixture was made
     readme = (out / "README.md").read_text()
-    for word in ("Made-up CPU", "0123456789ab", "study=fig1", "](figure1.svg)", "**holds**"):
+    for word in ("Made-up CPU", "engine: eager", "0123456789ab", "](figure1.svg)", "**holds**: "):
         assert word in readme
+    assert found.commands == [
+        "python scripts/train.py study=fig1",
+        "python scripts/report.py study=fig1",
+    ]
+    assert "Not the committed study" not in readme
 
 
 def test_a_clean_checkout_rewrites_no_byte(whole: Whole, tmp_path: Path) -> None:
@@ -148,7 +158,8 @@ def test_a_broken_run_is_said_and_left_out(make_run, tmp_path: Path) -> None:
     (tmp_path / "runs/mnist/bn-1e234567/seed2/metrics.jsonl").unlink()
     found = report.write("fig1", members, tmp_path / "out")
     assert len(found.warnings) == 1
-    assert "(1 had not finished)" in (tmp_path / "out/README.md").read_text()
+    assert not found.finished
+    assert "- 5 of 6 runs; seeds a setting: 2 to 3;" in (tmp_path / "out/README.md").read_text()
 
 
 def test_a_table_that_is_no_table_is_said(tmp_path: Path) -> None:
@@ -183,9 +194,66 @@ def test_varied_keys_keep_their_types(make_run, tmp_path: Path) -> None:
     assert data.runs["data.held_out"].tolist() == [10_000, None]
 
 
-def test_verdicts_are_printed(whole: Whole) -> None:
-    shown = io.StringIO()
-    with redirect_stdout(shown):
-        report.print_verdicts(whole[2].claims, "Figure 1")
-    assert shown.getvalue().count("holds") == 4
-    assert "[+" in shown.getvalue()  # an interval, not markup
+@pytest.mark.usefixtures("light")
+def test_runs_of_two_engines_are_refused_and_nothing_is_written(make_run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    members = _short(make_run)
+    report.write("fig1", members, out)
+    before = _bytes(out)
+    other = make_run("mnist/bn", 3, steps=3_000, engine="compiled")
+    with pytest.raises(BadInput, match=r"study fig1: runs of several engines \(compiled, eager\)"):
+        report.write("fig1", [*members, other], out)
+    assert _bytes(out) == before
+
+
+@pytest.mark.usefixtures("light")
+def test_a_run_on_other_data_leaves_the_committed_row_and_is_said(make_run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    members = _short(make_run)
+    report.write("fig1", members, out)
+    before = _bytes(out)
+    shutil.rmtree(tmp_path / "runs")
+    make_run("mnist/bn", 1, steps=3_000, top=0.5, data="fedcba9876543210")
+    found = report.write("fig1", members, out)
+    (line,) = found.warnings
+    assert line.startswith("mnist/bn-1e234567 seed 1: ")
+    assert "data fedcba987654" in line
+    assert "0123456789ab" in line
+    assert "\n" not in line
+    assert _bytes(out) == before
+
+
+@pytest.mark.usefixtures("light")
+def test_a_report_on_runs_of_ones_own_says_how_they_were_made(make_run, tmp_path: Path) -> None:
+    typed = ["scale=smoke", "wandb=offline", "out=my results"]
+    found = report.write("fig1", _short(make_run, seeds=[0]), tmp_path / "out", overrides=typed)
+    commands = [
+        "python scripts/train.py study=fig1 scale=smoke wandb=offline",
+        "python scripts/report.py study=fig1 scale=smoke wandb=offline 'out=my results'",
+    ]
+    assert found.commands == commands
+    readme = (tmp_path / "out/README.md").read_text()
+    assert "\n".join(commands) in readme
+    assert "these runs were made with `scale=smoke`." in readme
+
+
+@pytest.mark.usefixtures("light")
+def test_with_one_seed_the_step_shown_is_the_worst(make_run, tmp_path: Path) -> None:
+    members = [
+        make_run("mnist/baseline", 0, steps=9_000, top=0.96, pace=900),
+        make_run("mnist/bn", 0, steps=9_000, top=0.965, pace=300),
+    ]
+    found = report.write("fig1", members, tmp_path / "out")
+    without, with_bn = fig1.curves(found.runs)
+    lead = (with_bn - without).to_numpy()[0]
+    (ahead,) = (c for c in found.claims if c.id == "ahead_at_each_step_difference")
+    assert lead.argmin() > 0
+    assert ahead.quantity.interval.estimate == pytest.approx(lead.min())
+    assert (ahead.verdict, ahead.reason) == ("undecided", "fewer than 3 seeds")
+
+
+def test_verdicts_are_printed(whole: Whole, capsys) -> None:
+    report.print_verdicts(whole[2])
+    shown = capsys.readouterr().out
+    assert shown.count("holds:") == 4
+    assert "[+" in shown  # an interval, not markup

@@ -12,14 +12,15 @@ from support import Forked
 
 from bn_repro.data import image_cache
 from bn_repro.data.crops import square
-from bn_repro.data.decode import decode
+from bn_repro.data.decode import Quarantine, decode
 from bn_repro.data.image_cache import ImageCache, open_cache
 from bn_repro.data.listing import list_images
 
 
 def opened(root: Path, size: int = 16, **options) -> ImageCache:
+    quarantine = Quarantine(options.pop("on_error", "raise"), options.pop("limit", 100))
     options = {"cache_dir": root.parent / "cache", "progress": False} | options
-    return open_cache(list_images(root), name="set", size=size, **options)
+    return open_cache(list_images(root), name="set", size=size, quarantine=quarantine, **options)
 
 
 def folders(root: Path) -> list[Path]:

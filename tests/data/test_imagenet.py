@@ -47,7 +47,6 @@ class TestNames:
         assert isinstance(image_folder(folder, PLAIN, **options), ResidentImages)
         monkeypatch.setattr(module, "RESIDENT_BYTES", 33 * 20 * 20 * 3 - 1)
         assert isinstance(image_folder(folder, PLAIN, **options), StreamedImages)
-        assert isinstance(image_folder(folder, PLAIN, resident=True, **options), ResidentImages)
 
     def test_fingerprint_in_memory_is_of_the_pixels(self, folder: Path, tmp_path: Path) -> None:
         options = {"cache_dir": tmp_path, "progress": False}

@@ -16,6 +16,7 @@ from bn_repro.data import streaming
 from bn_repro.data.augment import MEAN, STD, Preprocessing
 from bn_repro.data.imagenet import image_folder, imagenet
 from bn_repro.data.listing import list_images
+from bn_repro.data.resident import ResidentImages
 from bn_repro.data.streaming import StreamedImages
 
 # From Python 3.12 on, forking a process that has threads warns; torch's loader forks.
@@ -85,18 +86,11 @@ class TestTrainBatches:
                     draw(100 * len(split) + 10 * label + k, 48, 48).save(path)
         asked: dict[str, Any] = {"seed": 5, "first_step": 1, "steps": 4, "batch_size": 8}
         for preprocessing in (Preprocessing(photometric="full"), Preprocessing(augmentation=False)):
-            both = [
-                image_folder(
-                    tmp_path / "png",
-                    preprocessing,
-                    size=48,
-                    resident=resident,
-                    workers=0,
-                    cache_dir=tmp_path,
-                    progress=False,
-                ).train_batches(**asked)
-                for resident in (True, False)
-            ]
+            root, options = tmp_path / "png", {"cache_dir": tmp_path, "progress": False}
+            resident = image_folder(root, preprocessing, size=48, **options)
+            assert isinstance(resident, ResidentImages)
+            files = StreamedImages("set", list_images(root), preprocessing, size=48, workers=0)
+            both = (data.train_batches(**asked) for data in (resident, files))
             for (x, y), (v, w) in zip(*both, strict=True):
                 assert torch.equal(y, w)
                 if preprocessing.augmentation:

@@ -113,6 +113,8 @@ def test_a_run_that_failed_of_itself_waits_for_retry_and_a_killed_one_does_not(t
     for planned, error in ((runs[0], "OSError: disk full"), (runs[1], f"{LOST}: SIGKILL")):
         planned.directory.mkdir(parents=True)
         write_status(planned.directory, "failed", 2, 0.5, error)
+    runs[2].directory.mkdir(parents=True)
+    write_status(runs[2].directory, "failed", 2, 0.5, "job 7 left no result", "lost")
     left = failed_before(runs)
     assert left == {runs[0].directory: Outcome("failed", 2, 0.5, error="OSError: disk full")}
     crew = Executor()

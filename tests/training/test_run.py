@@ -247,7 +247,7 @@ def test_a_full_disk_is_one_line_and_a_failed_run(tmp_path, room):
     assert "Traceback" not in out + err
     if room:
         status = json.loads((directory_of(config_of(tmp_path)) / paths.STATUS).read_text())
-        assert status["state"] == "failed"
+        assert (status["state"], status["cause"]) == ("failed", "disk")
     assert run(config_of(tmp_path), log=silent).state == "completed"
 
 
@@ -260,7 +260,7 @@ def test_the_records_follow_the_contract(settings):
     )
     status = json.loads((directory / paths.STATUS).read_text())
     assert set(status) == {"state", "step", "seconds", "cause", "error"}
-    assert (status["state"], status["step"]) == ("completed", 120)
+    assert (status["state"], status["step"], status["cause"]) == ("completed", 120, None)
     metrics = rows(directory, paths.METRICS)
     tests = [(r["step"], r["statistics"]) for r in metrics if r["split"] == "test"]
     assert tests == [(50, "moving"), (100, "moving"), (120, "moving"), (120, "population")]
@@ -377,7 +377,7 @@ def write_digits(folder: Path, seed: int) -> None:
 def test_a_non_finite_loss_ends_the_run_as_diverged(tmp_path, monkeypatch):
     config = config_of(tmp_path, "model.nonlinearity=relu", "optimizer.lr=1e30", "model.norm=none")
     outcome = run(config, log=silent)
-    assert outcome.state == "diverged"
+    assert (outcome.state, outcome.cause) == ("diverged", "divergence")
     last = rows(directory_of(config), paths.METRICS)[-1]
     assert (last["step"], last["loss"]) == (outcome.step, None)
     assert run(config, log=silent).state == "diverged"

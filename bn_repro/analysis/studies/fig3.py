@@ -24,7 +24,7 @@ from bn_repro.analysis.studies.inception import (
     NETWORKS,
 )
 from bn_repro.analysis.study import Study, every
-from bn_repro.analysis.tables import Runs
+from bn_repro.analysis.tables import Runs, shared
 
 ARMS = (*NETWORKS, *failures.FAILURES, inception.BN_BASELINE_X5)
 
@@ -173,7 +173,7 @@ def _bounds(runs: Runs, target: float) -> tuple[float, float] | None:
 
 def _ahead_from(runs: Runs) -> int | None:
     """The first step from which on the median of BN-x30 is ahead of BN-x5's; None if never."""
-    fast, slow = (inception.curves(runs, arm).median() for arm in (BN_X30, BN_X5))
+    fast, slow = shared(*(inception.curves(runs, arm).median() for arm in (BN_X30, BN_X5)))
     ahead = (fast > slow).to_numpy()[::-1]
     lasting = int(np.logical_and.accumulate(ahead).sum())
     return int(fast.index[len(ahead) - lasting]) if lasting else None
