@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bn_repro.analysis import results, tables
+
 # Imported here and now, or that module would later hide the function ``study``.
 from bn_repro.analysis.study import Study, study_of
 from bn_repro.analysis.tables import BadInput, Runs

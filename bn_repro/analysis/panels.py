@@ -190,5 +190,6 @@ def profile(ax: Axes, x: Sequence[Any], values: np.ndarray, arm: Arm, *, before:
     for seed in values:
         ax.plot(x, seed, color=arm.color, lw=0.5, alpha=FAINT)
     label = f"{arm.label}, {'first' if before else 'last'} step"
-    ax.plot(x, np.nanmedian(values, axis=0), **_marks(arm, light=before), label=label)
+    medians = pd.DataFrame(values).median().to_numpy()  # NaN, without a warning, where all are
+    ax.plot(x, medians, **_marks(arm, light=before), label=label)
     return ax

@@ -153,15 +153,13 @@ def unfit(prose: Prose) -> list[str]:
 
 
 def _environment() -> Environment:
-    from bn_repro.analysis import style
-
     environment = Environment(
         loader=FileSystemLoader([STUDIES, TEMPLATES]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= FILTERS | {"count": style.count}
+    environment.filters |= FILTERS
     return environment
 
 

@@ -4,34 +4,53 @@ import pytest
 
 from bn_repro.analysis import tables
 from bn_repro.analysis.studies import default
+from bn_repro.analysis.study import Prose
+from bn_repro.analysis.style import BASELINE, BN
 
 
 @pytest.fixture
-def data(make_run):
+def runs(make_run):
     made = [make_run("mnist/bn", seed, id="a", varied={"model.norm": "batch"}) for seed in (0, 1)]
     made += [make_run("mnist/bn", 0, id="b", varied={"model.norm": "layer_norm"}, dies_at=1)]
     made += [make_run("mnist/bn", 0, id="c", varied={"model.norm": "none"})]
-    data = tables.load(made, name="norms")
-    data.runs["steps_to_0.5"] = [1000.0, 2000.0, None, 3000.0]
-    return data
+    runs = tables.load(made, name="norms")
+    runs.runs["steps_to_0.5"] = [1000.0, 2000.0, None, 3000.0]
+    return runs
 
 
-def test_an_arm_is_named_by_what_was_varied(data):
-    assert list(default.arms(data)) == [
+def test_an_arm_is_named_by_what_was_varied(runs):
+    assert [arm.label for arm in default.arms(runs)] == [
         f"mnist/bn, model.norm={norm}" for norm in ("batch", "layer_norm", "none")
     ]
 
 
-def test_without_bn_is_drawn_as_elsewhere(data, make_run):
-    colors = [look.color for look in default.looks(default.arms(data)).values()]
-    blue, orange = default.LOOKS[0][0], default.BASELINE[0]
-    assert (colors[0], colors[2]) == (blue, orange)
+def test_without_bn_is_drawn_as_elsewhere(runs, make_run):
+    colors = [arm.color for arm in default.arms(runs)]
+    assert (colors[0], colors[2]) == (BN.color, BASELINE.color)
     assert len({*colors}) == 3
     pair = tables.load([make_run("mnist/baseline", 5, id="d"), make_run("mnist/bn", 5, id="e")])
-    assert [look.color for look in default.looks(default.arms(pair)).values()] == [orange, blue]
+    assert [arm.color for arm in default.arms(pair)] == [BASELINE.color, BN.color]
 
 
-def test_an_arm_that_diverged_is_drawn_without_a_word(data):
-    (figure,) = default.figures(data).values()
-    _, right = figure.axes
+def test_an_arm_that_diverged_is_drawn_without_a_warning(runs):
+    (figure,) = default.figures(runs).values()
+    left, right = figure.axes
     assert len(right.collections) == 2  # two means; a warning would be an error here
+    assert [ax.get_title("left")[:3] for ax in (left, right)] == ["(a)", "(b)"]
+
+
+def test_findings_rank_the_arms_and_one_without_accuracy_is_last(runs):
+    prose = Prose("norms", default.STUDY, runs, [])
+    lines = prose["findings"].splitlines()
+    assert [line.split("`")[1].rpartition("=")[2] for line in lines][2] == "layer_norm"
+    assert "(2 seeds)" in prose["findings"]
+    assert prose["outcome"].startswith("Best: `mnist/bn, model.norm=")
+
+
+def test_of_many_arms_the_best_are_drawn(make_run):
+    how = {"steps": 500, "eval_every": 250, "pace": 1, "traces": False}
+    tops = [0.5 + 0.04 * i for i in range(10)]
+    made = [make_run("mnist/bn", 0, id=f"i{i}", top=top, **how) for i, top in enumerate(tops)]
+    runs = tables.load(made)
+    assert [arm.keys["id"] for arm in default.drawn(runs)] == [f"i{i}" for i in range(2, 10)]
+    assert "8 best of 10 arms" in Prose("", default.STUDY, runs, [])["findings"]

@@ -121,6 +121,7 @@ def test_the_report_of_one_seed_and_one_arm(members: list[Member], tmp_path: Pat
     assert "undefined" not in (tmp_path / "out/README.md").read_text()
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_the_report_is_whole_and_repeats(members: list[Member], tmp_path: Path) -> None:
     out = tmp_path / "out"
     report.write("fig1_rates", members, out)

@@ -7,14 +7,16 @@ import pandas as pd
 import pytest
 
 from bn_repro.analysis import grids
+from bn_repro.analysis.tables import BadInput, Values
 
 
-def runs(*rows: tuple[float, int | None, int, float]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["rate", "limit", "seed", "last"])
+def values(*rows: tuple[float, int | None, int, float]) -> Values:
+    frame = pd.DataFrame(rows, columns=["rate", "limit", "seed", "value"])
+    return Values(frame.assign(experiment="mnist/bn", id=[f"{i}" for i in range(len(frame))]))
 
 
 def test_cells_are_in_order_and_a_missing_value_is_last() -> None:
-    table = runs((1.0, None, 0, 0.4), (0.1, None, 0, 0.3), (0.1, 5, 0, 0.1), (1.0, 5, 0, 0.2))
+    table = values((1.0, None, 0, 0.4), (0.1, None, 0, 0.3), (0.1, 5, 0, 0.1), (1.0, 5, 0, 0.2))
     found = grids.grid(table, ["rate", "limit"])
     assert found is not None
     assert found.axes == ((0.1, 1.0), (5, None))
@@ -24,7 +26,7 @@ def test_cells_are_in_order_and_a_missing_value_is_last() -> None:
 
 
 def test_the_seeds_are_those_of_every_cell_and_a_hole_is_nan() -> None:
-    table = runs((0.1, 5, 0, 0.1), (0.1, 5, 1, 0.2), (1.0, 6, 1, 0.3))
+    table = values((0.1, 5, 0, 0.1), (0.1, 5, 1, 0.2), (1.0, 6, 1, 0.3))
     found = grids.grid(table, ["rate", "limit"])
     assert found is not None
     assert found.seeds == (1,)
@@ -34,13 +36,13 @@ def test_the_seeds_are_those_of_every_cell_and_a_hole_is_nan() -> None:
 
 
 def test_two_runs_in_a_cell_are_refused() -> None:
-    with pytest.raises(ValueError, match="two runs at"):
-        grids.grid(runs((0.1, 5, 0, 0.1), (0.1, 5, 0, 0.2)), ["rate", "limit"])
+    with pytest.raises(BadInput, match="two runs with one seed"):
+        grids.grid(values((0.1, 5, 0, 0.1), (0.1, 5, 0, 0.2)), ["rate", "limit"])
 
 
 def test_nothing_is_no_grid() -> None:
-    assert grids.grid(runs(), ["rate"]) is None
-    assert grids.grid(runs((0.1, 5, 0, 0.1), (1.0, 5, 1, 0.1)), ["rate"]) is None
+    assert grids.grid(values(), ["rate"]) is None
+    assert grids.grid(values((0.1, 5, 0, 0.1), (1.0, 5, 1, 0.1)), ["rate"]) is None
 
 
 def test_a_gap_ends_the_good_range() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bn_repro.analysis import movement, tables
+from bn_repro.analysis.style import MNIST_ARMS
 
 STEPS = np.array([*np.unique(np.geomspace(1, 1_000, 40).astype(int)), *range(1_250, 50_001, 250)])
 
@@ -58,14 +59,28 @@ def test_too_few_rows_give_no_number() -> None:
 def test_the_ratio_pairs_seeds_and_tells_the_arms_apart(make_run) -> None:
     members = [make_run("mnist/baseline", seed, steps=20_000) for seed in range(4)]
     members += [make_run("mnist/bn", seed, steps=20_000) for seed in range(1, 6)]
-    data = tables.load(members)
-    found = movement.movement_ratio(data, "mnist/bn", "mnist/baseline", "hidden3", None)
+    runs = tables.load(members)
+    baseline, bn = (arm.of(runs) for arm in MNIST_ARMS)
+    found = movement.movement_ratio(bn, baseline, "hidden3", None)
     assert found.n == 3  # seeds 1, 2, 3
     assert found.high < 1  # as the fixture was made
-    turned = movement.movement_ratio(data, "mnist/baseline", "mnist/bn", "hidden3", None)
+    turned = movement.movement_ratio(baseline, bn, "hidden3", None)
     assert turned.estimate == pytest.approx(1 / found.estimate)
-    assert list(movement.tracks(data, "mnist/bn", "hidden3", 0)) == [1, 2, 3, 4, 5]
-    assert movement.movement_ratio(data, "mnist/bn", "mnist/bn", "nowhere", 0).n == 0
+    assert list(movement.tracks(bn, "hidden3", 0)) == [1, 2, 3, 4, 5]
+    assert movement.movement_ratio(bn, bn, "nowhere", 0).n == 0
+
+
+def test_relative_percentiles_lose_offset_and_scale() -> None:
+    _, values = _track(np.sin(STEPS / 5_000), noise=0.05)
+    np.testing.assert_allclose(movement.relative(3 * values + 11), movement.relative(values))
+
+
+def test_the_median_track_goes_as_far_as_every_seed() -> None:
+    steps, values = _track(np.zeros(len(STEPS)))
+    by_seed = {0: (steps, values), 1: (steps[:10], values[:, :10] + 2), 2: (steps, values + 5)}
+    found, middle = movement.median_track(by_seed)
+    assert found.tolist() == steps[:10].tolist()
+    np.testing.assert_allclose(middle, values[:, :10] + 2)
 
 
 def test_smoothing_keeps_the_shape_and_a_step() -> None:

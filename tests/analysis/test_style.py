@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from bn_repro.analysis import panels, style
+from bn_repro.analysis import panels, style, tables
 from bn_repro.analysis.study import count
 
 
@@ -70,3 +71,56 @@ def test_words() -> None:
         *("1", "500", "1K", "12.5K", "50K")
     ]
     assert (count(1, "seed"), count(1_000, "seed")) == ("1 seed", "1,000 seeds")
+
+
+def test_error_axes_are_in_percent_and_say_their_scale() -> None:
+    with style.context():
+        ax = style.error_axis(Figure().add_subplot(), 0.0, 0.99)
+    top, middle, bottom = (ax.transData.transform((0, y))[1] for y in (0.99, 0.9, 0.0))
+    assert (top - middle) / (middle - bottom) == pytest.approx(
+        1, abs=0.01
+    )  # a decade of error each
+    assert "log scale of the error" in ax.get_ylabel()
+    assert ax.yaxis.get_major_formatter()(0.975, 0) == "97.5 %"
+
+
+def test_letters_stand_before_titles() -> None:
+    with style.context():
+        axes = Figure().subplots(1, 2)
+        axes[0].set_title("accuracy")
+        style.letters(axes)
+        assert [ax.get_title(loc="left") for ax in axes] == ["(a)  accuracy", "(b)"]
+
+
+def test_an_arm_knows_its_share_of_runs_and_values(make_run) -> None:
+    arms = ("mnist/baseline", "mnist/bn")
+    runs = tables.load(
+        [make_run(arm, s, steps=2_000, traces=False) for arm in arms for s in (0, 1)]
+    )
+    assert set(style.BN.of(runs).runs["experiment"]) == {"mnist/bn"}
+    assert len(style.BASELINE.of(runs.final()).array) == 2
+    deeper = style.BN.with_(label="deep", keys={"experiment": "mnist/bn", "depth": 20})
+    assert (deeper.color, len(deeper.of(runs).runs)) == (style.BN.color, 0)
+
+
+def test_a_second_line_of_an_arm_is_open_and_thin() -> None:
+    ax = Figure().add_subplot()
+    values = np.array([[0.1, 0.3], [0.2, np.nan]])
+    for light in (False, True):
+        assert panels.along(ax, [1, 2], values, style.BN, light=light) is ax
+    _, full, _, _, light, points = ax.lines
+    np.testing.assert_allclose(np.asarray(full.get_ydata(), float), [0.2, 0.2])
+    assert light.get_linewidth() < full.get_linewidth()
+    assert points.get_markerfacecolor() == "white"
+    assert len(ax.get_legend_handles_labels()[1]) == 2
+
+
+def test_names_of_curves_never_touch() -> None:
+    with style.context():
+        figure = Figure(figsize=(3, 2))
+        ax = figure.add_subplot()
+        ax.set_ylim(0, 1)
+        panels.label_ends(ax, [(style.BN, 0.5), (style.BASELINE, 0.51)])
+    low, high = sorted(text.get_position()[1] for text in ax.texts)
+    assert (high - low) * ax.get_window_extent().height / figure.dpi >= 0.13  # inches
+    assert (low + high) / 2 == pytest.approx(0.505)

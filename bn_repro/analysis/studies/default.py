@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -40,14 +41,14 @@ def arms(runs: Runs) -> list[Arm]:
     ]
     kinds = runs.runs.drop_duplicates(["experiment", "id"]).to_dict("records")
     without = next((k for k in kinds[:AT_MOST] if _without_bn(k)), None)
-    others = [look for look in LOOKS if without is None or look != WITHOUT_BN]
+    others = itertools.cycle(look for look in LOOKS if without is None or look != WITHOUT_BN)
     found, names = [], set()
-    for place, kind in enumerate(kinds):
+    for kind in kinds:
         words = [f"{key}={'-' if plain(kind[key]) is None else kind[key]}" for key in varied]
         name = ", ".join([kind["experiment"], *words])
         name = name if name not in names else f"{name} ({kind['id']})"
         names.add(name)
-        look = WITHOUT_BN if kind is without else others[place % len(others)]
+        look = WITHOUT_BN if kind is without else next(others)
         color, line, marker = look
         keys = {"experiment": kind["experiment"], "id": kind["id"]}
         found.append(Arm(name, color, line, marker, keys))
