@@ -364,12 +364,13 @@ def test_sweeps_are_for_training(script, tmp_path):
 # --- several runs, and studies --------------------------------------------------------------------
 
 
-def test_an_ensemble_is_the_mean_of_its_members_probabilities(tmp_path):
-    words = [*WORDS, "evaluation.seeds=[1,4]", "evaluation.ensemble=true", f"runs={tmp_path}"]
-    members = [trained(tmp_path, f"seed={seed}") for seed in (1, 4)]
+def test_an_ensemble_is_the_mean_of_its_members_probabilities(finished_run):
+    words = [*WORDS, "evaluation.seeds=[0,4]", "evaluation.ensemble=true"]
+    words.append(f"runs={finished_run.runs}")
+    members = [finished_run, trained(finished_run.runs, "seed=4")]
     found = command.evaluate_all(compose(words), words, quiet())
     assert [title for title, _ in found] == [
-        "imagenet/bn_x30 seed 1",
+        "imagenet/bn_x30 seed 0",
         "imagenet/bn_x30 seed 4",
         "ensemble of 2",
     ]
