@@ -51,7 +51,7 @@ def main(module: str, *, sweeps: bool = False) -> NoReturn:
         global exit_code
         try:
             task = import_module(f"bn_repro.cli.{module}").main
-            exit_code = task(plain(composed))
+            exit_code = task(plain(composed, words()))
         except (HydraException, OmegaConfBaseException) as error:  # from a study's compositions
             exit_code = refuse(error, FAILED)
         except ValueError as error:

@@ -14,7 +14,7 @@ from rich.console import Console
 from bn_repro.cli import main as command_line
 from bn_repro.cli.errors import COMPLETED, FAILED, PREEMPTED
 from bn_repro.cli.main import words
-from bn_repro.config.schema import Config
+from bn_repro.config.schema import Config, check
 from bn_repro.records import paths
 from bn_repro.records.files import archive_run, lock_or_refuse
 from bn_repro.records.reader import Outcome, quarantined
@@ -37,8 +37,6 @@ def main(config: Config) -> int:
         if not launcher._target_.startswith("hydra_plugins.bn_repro_launcher."):
             raise ValueError("hydra/launcher: give cores, submitit_local or submitit_slurm")
         return train_study(config, words(), instantiate(launcher).crew(config.study.jobs))
-    from bn_repro.training.build import check
-
     check(config)
     return train_one(config)
 

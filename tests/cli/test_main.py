@@ -38,7 +38,7 @@ SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=20"]
         (["study=fig1", "hydra/launcher=basic"], 2, "hydra/launcher: give cores, submitit_local"),
         (["study=fig1", "on_failure=never"], 2, "on_failure: 'never' is not one of continue, stop"),
         (["experiment=mnist/bn", "optimizer.lr=-1"], 2, "optimizer.lr: -1.0 is not positive"),
-        (["experiment=mnist/bn", "model.norm=bach"], 2, "model.norm: 'bach' is unknown; one of"),
+        (["experiment=mnist/bn", "model.norm=bach"], 2, "model.norm: 'bach' is not one of none"),
         (["experiment=mnist/bn", "device=cuda"], 2, "device: 'cuda' was asked for"),
         ([], 2, "experiment=mnist/bn"),
         (["study=fig1", "seed=3"], 2, "study.seeds=N"),
