@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 import hydra
@@ -18,7 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from bn_repro.cli.errors import COMPLETED, FAILED, PREEMPTED, refuse
@@ -33,8 +34,6 @@ exit_code = COMPLETED
 last_words: Callable[[], None] | None = None
 """Said once Hydra is done: a sweep may come in batches, and its table is one."""
 
-OmegaConf.register_new_resolver("catalogue", catalogue.listing)  # for configs/hydra/help
-
 
 def main(module: str, *, sweeps: bool = False) -> NoReturn:
     """Compose the command line's configuration and exit with what ``bn_repro.<module>.main`` makes
@@ -44,6 +43,9 @@ def main(module: str, *, sweeps: bool = False) -> NoReturn:
     """
     global exit_code, last_words
     exit_code, last_words = COMPLETED, None
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(catalogue.help_text(Path(sys.argv[0]).stem))
+        sys.exit(COMPLETED)
     if not sweeps and {"-m", "--multirun"} & set(sys.argv[1:]):
         sys.exit(refuse(ValueError("-m: sweeps are for train.py; give study=... to this script")))
 

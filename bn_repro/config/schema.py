@@ -101,12 +101,13 @@ class Section:
             )
 
 
-NORMS = (
-    "none",
-    "batch",
-    "sync_batch",
-)
-"""Each is the function of this name in ``bn_repro/norm.py``."""
+NORMS = {
+    "none": "no normalization",
+    "batch": "BN over each rank's mini-batch",
+    "sync_batch": "BN over the mini-batches of all ranks",
+}
+"""Each is the function of this name in ``bn_repro/norm.py``, with its help text."""
+_NORMS = ", ".join(f"{name} ({text})" for name, text in NORMS.items())
 
 
 @dataclass
@@ -116,7 +117,7 @@ class ModelConfig(Section):
     prefix: ClassVar[str] = "model."
 
     name: str = setting("", "the network")
-    norm: str = setting("none", "before each nonlinearity", one_of(*NORMS))
+    norm: str = setting("none", f"before each nonlinearity: {_NORMS}", one_of(*NORMS))
     norm_eps: float = setting(1e-5, "epsilon of Algorithm 1", POSITIVE)
     norm_momentum: float = setting(
         0.1,
@@ -339,7 +340,7 @@ class TrainConfig(Section):
         POSITIVE,
     )
     batch_size: int = setting(60, "examples a mini-batch, of each rank", POSITIVE)
-    precision: str = setting("float32", "of the network", one_of("float32", "bfloat16"))
+    precision: str = setting("float32", "of the arithmetic", one_of("float32", "bfloat16"))
     engine: str = setting(
         "eager",
         "eager; graphed, on a GPU one CUDA graph a step; compiled, other kernels",
@@ -380,7 +381,11 @@ class WandbConfig(Section):
 
     prefix: ClassVar[str] = "wandb."
 
-    mode: str = setting("disabled", "of W&B", one_of("disabled", "offline", "online"))
+    mode: str = setting(
+        "disabled",
+        "whether W&B gets the records",
+        one_of("disabled", "offline", "online"),
+    )
     project: str = setting("bn-repro", "its project")
     entity: str | None = setting(None, "its user or team; null: the account's own")
     dir: str | None = setting(None, "where W&B keeps its files; null: the runs directory")
