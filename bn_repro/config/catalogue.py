@@ -23,9 +23,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bn_repro.config.compose import CONFIGS, SETTINGS
 from bn_repro.config.identity import usual_scale
-from bn_repro.config.schema import DATASETS, KINDS
+from bn_repro.config.schema import CONFIGS, DATASETS, KINDS, SETTINGS
 
 RESULTS = CONFIGS.parent / "results"
 LABEL = re.compile(r"# (Paper|Question|Expected|Cost|Command): +(\S.*)")

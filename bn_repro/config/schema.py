@@ -125,6 +125,11 @@ class ModelConfig(Section):
         Rule(lambda value: 0 <= value <= 1, "in [0, 1]"),
     )
     nonlinearity: str = setting("sigmoid", "after each norm", one_of("sigmoid", "tanh", "relu"))
+    init: str = setting(
+        "gaussian",
+        "initial weights: gaussian (init_std), or he (variance 2 / fan-in; not for mlp)",
+        one_of("gaussian", "he"),
+    )
     init_std: float = setting(0.1, "standard deviation of Gaussian initial weights", POSITIVE)
     dropout: float = setting(0.0, "probability of dropping a feature", SHARE)
 
@@ -132,6 +137,7 @@ class ModelConfig(Section):
         super().__post_init__()
         self.idle("norm_eps", "norm", "none")
         self.idle("norm_momentum", "norm", "none")
+        self.idle("init_std", "init", "he")
 
 
 @dataclass
@@ -150,17 +156,17 @@ class MLPConfig(ModelConfig):
         Rule(POSITIVE.holds, "a positive number of layers"),
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.init != "gaussian":
+            raise ValueError(f"model.init: {self.init!r} is not for mlp; it draws a gaussian")
+
 
 @dataclass
 class InceptionConfig(ModelConfig):
     """The Inception network of Figure 5."""
 
     name: str = setting("inception", "the network")
-    init: str = setting(
-        "gaussian",
-        "initial weights: he (variance 2 / fan-in) or gaussian (init_std)",
-        one_of("gaussian", "he"),
-    )
     init_gain: float = setting(1.0, "factor on the initial weights", POSITIVE)
     width: float = setting(1.0, "factor on all numbers of channels", POSITIVE)
     lrn: bool = setting(False, "local response normalization in the stem")
@@ -179,7 +185,6 @@ class InceptionConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.idle("init_std", "init", "he")
         self.idle("per_activation_modules", "norm", "none")
 
 

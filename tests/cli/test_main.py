@@ -12,8 +12,8 @@ from filelock import FileLock
 from support import ROOT, call
 
 from bn_repro.config import catalogue
-from bn_repro.config.compose import SETTINGS, compose
-from bn_repro.config.schema import Config
+from bn_repro.config.compose import compose
+from bn_repro.config.schema import SETTINGS, Config
 from bn_repro.records import paths
 
 SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=20"]

@@ -133,7 +133,7 @@ def test_an_older_run_has_the_identity_that_it_would_have_today():
     now = compose(["experiment=mnist/bn", "model.init_std=0.2"])
     own = asdict(now)
     then = own | {section: asdict(getattr(Composed(), section)) | own[section] for section in KINDS}
-    assert {"width", "init"} <= then["model"].keys()
+    assert {"width", "lrn"} <= then["model"].keys()
     identity = {s.key: s.value for s in settings(now) if s.identity}
     assert settings_of(then) == settings_of(own) == identity
     own["train"]["of_tomorrow"] = 3
@@ -155,6 +155,7 @@ def test_an_older_run_has_the_identity_that_it_would_have_today():
             ["imagenet/inception", "model.per_activation_modules=1"],
             "model.per_activation_modules: ",
         ),
+        (["mnist/bn", "model.init=he"], "model.init: 'he' is not for mlp"),
         (["mnist/bn", "model.name=transformer"], "model.name: 'transformer' is not one of mlp"),
     ],
 )
