@@ -114,7 +114,9 @@ def _images(d: schema.ImagesConfig) -> Data:
     if isinstance(d, schema.ImageNetConfig):
         return imagenet.imagenet(root, preprocessing, size=size, workers=d.workers, on_error=bad)
     if isinstance(d, schema.TinyImageNetConfig):
-        return imagenet.tiny_imagenet(root, preprocessing, size=size, cache_dir=d.cache, on_error=bad)
+        return imagenet.tiny_imagenet(
+            root, preprocessing, size=size, cache_dir=d.cache, on_error=bad
+        )
     return imagenet.image_folder(
         root, preprocessing, size=size, workers=d.workers, cache_dir=d.cache, on_error=bad
     )
