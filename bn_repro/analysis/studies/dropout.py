@@ -43,7 +43,7 @@ def _claims(both: Both) -> Iterator[Claim]:
         f"{on} BN reduces what dropout adds.",
         "abstract, 3.4",
         _quantity(
-            f"{ADDS}. Shown is what it adds to the baseline minus what it adds to BN",
+            f"{ADDS}. The difference is what it adds to the baseline minus what it adds to BN",
             base.change("test", base.best()) - bn.change("test", bn.best()),
         ),
         c.Above(),
