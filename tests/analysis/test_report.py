@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def _bytes(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def _short(make_run, seeds=range(3), **how) -> list[Member]:
+def _short(make_run, seeds: Sequence[int] = range(3), **how) -> list[Member]:
     how = {"steps": 3_000} | how
     return [make_run(arm, s, **how) for arm in ("mnist/baseline", "mnist/bn") for s in seeds]
 
