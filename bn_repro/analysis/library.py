@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from bn_repro.analysis import results, tables
+from bn_repro.analysis.study import Study, study_of
 from bn_repro.analysis.tables import BadInput, Runs
 from bn_repro.records.paths import RESULTS
 
@@ -39,8 +39,6 @@ def study(name: str, folder: str | Path | None = None) -> Runs:
     data = results.read(place, name)
     if data.runs.empty and folder is None:
         raise BadInput(_nothing_yet(name))
-    from bn_repro.analysis.study import study_of  # matplotlib, which a table does without
-
     own = study_of(name)
     if data.runs.empty:
         return _of_runs(name, own, place)
@@ -49,7 +47,7 @@ def study(name: str, folder: str | Path | None = None) -> Runs:
     return data
 
 
-def _of_runs(name: str, own: Any, folder: Path) -> Runs:
+def _of_runs(name: str, own: Study, folder: Path) -> Runs:
     warnings: list[str] = []
     members = tables.discover(folder, warnings)
     known = {m.key[:2]: m for m in results.read(RESULTS / name).members}

@@ -19,10 +19,10 @@ from markdown_it.renderer import RendererHTML
 from markupsafe import Markup
 
 from bn_repro import paper
-from bn_repro.analysis import results, style
+from bn_repro.analysis import results
 from bn_repro.analysis.claims import VERDICTS
 from bn_repro.analysis.report import Report, distinct_runs
-from bn_repro.analysis.study import TEMPLATES, _environment
+from bn_repro.analysis.study import TEMPLATES, _environment, count
 
 README, REPORT, PAGE = "README.md", "results/REPORT.md", "results/report.html"
 BEGIN, END = "<!-- results: written by make report -->", "<!-- /results -->"
@@ -55,7 +55,7 @@ class Overview:
         """``Of 19 claims 7 hold, 1 does not hold, 11 are undecided.``"""
         holds, fails, open_ = self.verdicts.values()
         return (
-            f"Of {style.count(sum(self.verdicts.values()), 'claim')} {holds} "
+            f"Of {count(sum(self.verdicts.values()), 'claim')} {holds} "
             f"hold{'s' * (holds == 1)}, {fails} do{'es' * (fails == 1)} not hold, {open_} "
             f"{'is' if open_ == 1 else 'are'} undecided."
         )

@@ -22,7 +22,7 @@ import pandas as pd
 from bn_repro.analysis import claims as claim_files
 from bn_repro.analysis import intervals, results, steps_to, style, tables
 from bn_repro.analysis.claims import Claim
-from bn_repro.analysis.study import Prose, Study, _environment, every, study_of
+from bn_repro.analysis.study import Prose, Study, _environment, count, every, study_of
 from bn_repro.analysis.tables import RUN_COLUMNS, BadInput, Member, Runs
 
 SAME_RUNS = {"study", "runs", "out", "data.root", "data.cache", "study.jobs", "device", "threads"}
@@ -68,7 +68,7 @@ class Report:
     def count(self) -> str:
         """``20 runs``, or ``4 of 27 runs``."""
         if self.finished:
-            return style.count(self.planned, "run")
+            return count(self.planned, "run")
         least = "" if self.complete else "at least "
         return f"{len(self.runs.runs)} of {least}{self.planned} runs"
 

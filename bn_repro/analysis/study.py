@@ -19,17 +19,21 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from matplotlib.figure import Figure
 
-from bn_repro.analysis import intervals, style
+from bn_repro.analysis import intervals
 from bn_repro.analysis.claims import VERDICTS, Claim, Quantity
 from bn_repro.analysis.intervals import Interval
 from bn_repro.analysis.tables import Member, Runs
+
+if TYPE_CHECKING:  # a table does without matplotlib, which takes half a second
+    from matplotlib.figure import Figure
+
+    from bn_repro.analysis.style import Arm
 
 HERE = Path(__file__).parent
 STUDIES, TEMPLATES = HERE / "studies", HERE / "templates"
@@ -62,7 +66,7 @@ class Study:
     prose: str
     figures: Callable[[Runs], Mapping[str, Figure]]
     claims: Callable[[Runs], Iterable[Claim]] = lambda runs: ()
-    arms: Sequence[style.Arm] = ()
+    arms: Sequence[Arm] = ()
     values: Callable[[Runs], Mapping[str, Any]] = lambda runs: {}
     targets: Sequence[float] | Callable[[Runs], Sequence[float]] = ()
     traces: bool = False
@@ -194,6 +198,11 @@ def every(values: Iterable[float], sign: bool = False) -> str:
     return f"{mean} ({', '.join(map(form.format, found))})" if len(found) > 1 else mean
 
 
+def count(number: int, thing: str) -> str:
+    """``1 seed``, ``10 seeds``."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def listed(words: Iterable[Any]) -> str:
     """``a, b and c``."""
     known = [str(word) for word in words]
@@ -226,7 +235,7 @@ FILTERS: dict[str, Any] = {
     "table": table,
     "claims_table": claims_table,
     "mean": lambda values: float(np.mean(values)),
-    "count": style.count,
+    "count": count,
     "thousands": lambda value: f"{value:,.0f}",
 }
 """What templates have besides Jinja's own filters."""

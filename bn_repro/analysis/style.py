@@ -102,11 +102,6 @@ def thousands(value: float, _position: object = None) -> str:
     return f"{value / 1000:g}K" if abs(value) >= 1000 else f"{value:g}"
 
 
-def count(number: int, thing: str) -> str:
-    """``1 seed``, ``10 seeds``."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
 def steps_axis(ax: Axes, ticks: Sequence[float] | None = None) -> Axes:
     """Training steps along x, labelled as in the paper."""
     if ticks is not None:

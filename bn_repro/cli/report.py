@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bn_repro.analysis import overview, report, results, style, tables
+from bn_repro.analysis import overview, report, results, tables
 from bn_repro.analysis.report import Report
-from bn_repro.analysis.study import unfit
+from bn_repro.analysis.study import count, unfit
 from bn_repro.analysis.tables import Member
 from bn_repro.cli.errors import COMPLETED
 from bn_repro.cli.main import words as overrides
@@ -130,7 +130,7 @@ def _print_where(written: Report, out: Path, config: Config) -> None:
     fewest = min((claim.n for claim in written.claims), default=None)
     if fewest is not None and all(claim.verdict == "undecided" for claim in written.claims):
         print(
-            f"With {style.count(fewest, 'seed')} nothing is decided: give more (study.seeds=5; "
+            f"With {count(fewest, 'seed')} nothing is decided: give more (study.seeds=5; "
             "SEEDS=5 with make)"
         )
     pictures = ", ".join(f"{out}/{figure}.svg" for figure in written.figures[:1])

@@ -11,6 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from bn_repro.analysis import panels, style, tables
+from bn_repro.analysis.study import count
 
 
 def _figure() -> Figure:
@@ -69,7 +70,7 @@ def test_words() -> None:
     assert [style.thousands(v) for v in (1, 500, 1_000, 12_500, 50_000)] == [
         *("1", "500", "1K", "12.5K", "50K")
     ]
-    assert (style.count(1, "seed"), style.count(1_000, "seed")) == ("1 seed", "1,000 seeds")
+    assert (count(1, "seed"), count(1_000, "seed")) == ("1 seed", "1,000 seeds")
 
 
 def test_error_axes_are_in_percent_and_say_their_scale() -> None:

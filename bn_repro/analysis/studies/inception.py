@@ -14,6 +14,7 @@ from bn_repro import paper
 from bn_repro.analysis import intervals, panels, steps_to, style, tables
 from bn_repro.analysis.claims import NOTHING, Above, Claim, Quantity
 from bn_repro.analysis.intervals import Interval
+from bn_repro.analysis.study import count
 from bn_repro.analysis.style import Arm
 from bn_repro.analysis.tables import Runs
 
@@ -145,7 +146,7 @@ def missing(runs: Runs, arms: Iterable[Arm]) -> list[str]:
     """The arms that lack planned runs: ``BN-x30 (2 of 3 runs)``."""
     counts = [(arm, len(arm.of(runs).runs), len(runs.planned(**arm.keys))) for arm in arms]
     return [
-        f"{arm.label} ({here} of {style.count(planned, 'run')})"
+        f"{arm.label} ({here} of {count(planned, 'run')})"
         for arm, here, planned in counts
         if here < planned
     ]
