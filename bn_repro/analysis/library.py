@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from bn_repro.analysis import results, tables
+
+# Imported here and now, or that module would later hide the function ``study``.
 from bn_repro.analysis.study import Study, study_of
 from bn_repro.analysis.tables import BadInput, Runs
 from bn_repro.records.paths import RESULTS
@@ -82,9 +84,11 @@ def _nothing_yet(name: str) -> str:
     known = catalogue.names("study")
     if name not in known:
         return f"study {name}: unknown; there are {', '.join(known)}"
+    extra = study_of(name).extra
+    commands = [f"python scripts/train.py study={name}", *(extra.commands if extra else ())]
+    commands.append(f"python scripts/report.py study={name}")
     return (
-        f"study {name}: no results in {RESULTS / name} yet; they are made by: python "
-        f"scripts/train.py study={name}; python scripts/report.py study={name}"
+        f"study {name}: no results in {RESULTS / name} yet; they are made by: {'; '.join(commands)}"
     )
 
 

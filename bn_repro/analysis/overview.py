@@ -35,6 +35,8 @@ class Figure(NamedTuple):
     name: str
     caption: str
     paper: str
+    main: bool
+    """Whether it is one of the paper's, or the study's first: the page folds the others away."""
 
 
 class Overview:
@@ -85,7 +87,7 @@ class Overview:
             caption = report.prose.captions.get(name) or f"{report.title}, {words}."
             said = paper.FIGURES.get(name)
             theirs = f"{said.section}. {said.words}" if said else ""
-            found.append(Figure(name, caption, theirs))
+            found.append(Figure(name, caption, theirs, main=bool(theirs) or not found))
         return found
 
 

@@ -30,7 +30,7 @@ from bn_repro.analysis.claims import VERDICTS, Claim, Quantity
 from bn_repro.analysis.intervals import Interval
 from bn_repro.analysis.tables import Member, Runs
 
-if TYPE_CHECKING:  # a table does without matplotlib, which takes half a second
+if TYPE_CHECKING:  # matplotlib, which to read a study's rows needs not
     from matplotlib.figure import Figure
 
     from bn_repro.analysis.style import Arm

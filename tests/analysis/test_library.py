@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +87,7 @@ def test_a_study_is_what_was_committed_from_anywhere(
     monkeypatch.chdir(tmp_path)
     data = analysis.study("fig1")
     assert (data.name, len(data.members)) == ("fig1", len(data.runs))
-    assert set(data.runs["experiment"]) == set(fig1.ARMS)
+    assert set(data.runs["experiment"]) == {"mnist/baseline", "mnist/bn"}
     assert data.warnings == []
 
 
@@ -105,7 +104,7 @@ def commit(members: list[Member], folder: Path) -> None:
     """A report's tables, without its figures."""
     folder.mkdir()
     data = results.merge(results.read(folder), tables.load(members), members)
-    data.runs = results.with_steps_to(data, fig1.targets(data))
+    data.runs = results.with_steps_to(data, fig1.STUDY.targets_of(data))
     frames = {results.RUNS: data.runs, results.CURVES: data.curves, results.TRACES: data.traces}
     for name, frame in frames.items():
         results.write(folder / name, results.to_csv(frame, name))
@@ -113,7 +112,9 @@ def commit(members: list[Member], folder: Path) -> None:
 
 def test_a_study_of_other_runs(make_run, tmp_path: Path, home: Path) -> None:
     """From a runs directory come the study's own configurations, as from their report."""
-    members = [make_run(arm, seed, **SHORT) for arm in fig1.ARMS for seed in range(2)]
+    members = [
+        make_run(arm, seed, **SHORT) for arm in ("mnist/baseline", "mnist/bn") for seed in range(2)
+    ]
     commit(members, home / "fig1")
     make_run("mnist/bn", 0, id="07e40000", **SHORT)  # another rate, say
     make_run("mnist/bn", 7, **SHORT)  # one more seed
@@ -125,7 +126,8 @@ def test_a_study_of_other_runs(make_run, tmp_path: Path, home: Path) -> None:
     assert found.runs["seed"].tolist() == [0, 1, 0, 1, 7]
     assert list(found.runs) == list(committed.runs)
     assert not found.traces.empty
-    ends = [analysis.curve(data, fig1.BN).loc[1].to_numpy(float) for data in (committed, found)]
+    ends = [data.where(experiment="mnist/bn", id="1e234567").curve() for data in (committed, found)]
+    ends = [wide.loc[1].to_numpy(float) for wide in ends]
     np.testing.assert_allclose(*ends, rtol=1e-5)
 
 
@@ -146,20 +148,21 @@ def test_what_a_study_varies_is_as_it_was_set(make_run, tmp_path: Path, home: Pa
 
 def test_a_study_brings_its_own_table(make_run, tmp_path: Path, home: Path) -> None:
     members = []
-    for seed, varied in enumerate([{}, {"model.dropout": 0.05}, {"model.init_gain": 2.0}]):
-        member = make_run("imagenet/bn_x30", seed, id=f"0a{seed}", split="val", **SHORT)
-        members.append(replace(member, varied=varied))
+    for seed, block in enumerate(("plain", "ensemble 1", "ensemble 2")):
+        network = {"id": f"0a{seed}", "split": "val", "blocks": block}
+        members.append(member := make_run("imagenet/bn_x30", seed, **network, **SHORT))
         row = {"crops": 144, "statistics": "moving", "split": "val", "step": 3_000}
         text = json.dumps(row | {"loss": 1.0, "top1": 0.5, "top5": 0.8})
         (member.directory / paths.EVALUATION).write_text(text + "\n")
     commit(members, home / "fig4")
-    table = fig4.extra(members, results.read_extra(home / fig4.EXTRA))
-    results.write(home / "fig4" / fig4.EXTRA, results.to_csv(table, fig4.EXTRA))
+    extra = fig4.STUDY.extra
+    assert extra is not None
+    table = extra.rows(members, results.read_extra(home / "fig4" / extra.file))
+    results.write(home / "fig4" / extra.file, results.to_csv(table, extra.file))
     for data in (analysis.study("fig4"), analysis.study("fig4", tmp_path / "runs")):
         assert data.extra["top1"].tolist() == [0.5] * 3
-        assert [m.seed for m in fig4.six(data.members)] == [1, 2]
-        kept = analysis.subset(data, analysis.select(data.runs, seed=0))
-        assert len(fig4.networks(kept)) == 1
+        assert [m.seed for m in fig4.members_of(data.members, fig4.SIX)] == [1, 2]
+        assert len(fig4.networks(data.where(seed=0), fig4.PLAIN, fig4.SIX)) == 1
 
 
 # --- nothing to show ------------------------------------------------------------------------------
@@ -252,3 +255,9 @@ def test_a_damaged_table_is_one_line(table: Path, damage, words: str) -> None:
     assert str(refused.value).startswith(f"{table}: ")
     assert "restore it from git" in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_study_is_asked_for_after_its_module_was_imported() -> None:
+    """``analysis.study`` is a function, and there is a module of that name."""
+    code = "from bn_repro import analysis; from bn_repro.analysis.studies import fig1; "
+    subprocess.run([sys.executable, "-c", f"{code}analysis.study('fig1')"], check=True)

@@ -344,7 +344,7 @@ def test_what_cannot_be_reported_is_said_in_a_line(checkout: Path) -> None:
     (checkout / "README.md").write_text(MARKS)
 
     (folder / "runs.csv").write_text(kept.replace("experiment,id", "experiment,name"))
-    assert f"{folder}/runs.csv: no column id" in _refused()
+    assert f"{folder}/runs.csv: not rows of runs ('id')" in _refused()
     (folder / "runs.csv").write_text(kept.replace("final_top1", "top1"))
     assert f"{folder}/runs.csv: not rows of runs ('final_top1')" in _refused()
     (folder / "runs.csv").write_text(kept[: len(kept) // 2])

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 
 from bn_repro.analysis import tables
-from bn_repro.analysis.tables import Member
+from bn_repro.analysis.tables import Member, Runs
 from bn_repro.records import paths
 
 
 def test_columns_and_numbers(make_run) -> None:
     members = [
-        make_run("mnist/baseline", 0, steps=3_000, varied={"optimizer.lr": 0.1}),
+        make_run("mnist/baseline", 0, steps=3_000, varied={"optimizer.lr": 0.1}, blocks="a+b"),
         make_run("mnist/bn", 4, steps=3_000),
     ]
     data = tables.load(members)
@@ -29,7 +29,8 @@ def test_columns_and_numbers(make_run) -> None:
     assert (first["experiment"], first["id"], first["seed"]) == ("mnist/baseline", "00012345", 0)
     assert (first["state"], first["step"], first["seconds"]) == ("completed", 3_000, 25.125)
     assert (first["commit"], first["device"]) == ("0123456789ab", "cpu, Made-up CPU, 1 thread")
-    assert first["optimizer.lr"] == 0.1
+    assert (first["engine"], first["data"], first["classes"]) == ("eager", "0123456789ab", 10)
+    assert (first["optimizer.lr"], first["blocks"], second["blocks"]) == (0.1, "a+b", "")
     assert np.isnan(second["optimizer.lr"])
 
     # The same numbers as in the file, in its order.
@@ -44,7 +45,7 @@ def test_columns_and_numbers(make_run) -> None:
     assert second["final_top1"] == moving[-1]
     assert second["best_top1"] == max(moving)
     assert second["best_step"] == 1_000 * (moving.index(max(moving)) + 1)
-    assert tables.curve(data, "mnist/bn").loc[4].tolist() == moving
+    assert data.where(experiment="mnist/bn").curve().loc[4].tolist() == moving
 
     pooled = tables.select(data.traces, experiment="mnist/bn", site="hidden3", unit=None)
     assert len(pooled) == len(tables.select(data.traces, experiment="mnist/bn")) / 6
@@ -74,15 +75,19 @@ def test_null_is_nan_and_a_diverged_run_stands_as_asked(make_run) -> None:
     assert data.runs["state"].tolist() == ["completed", "diverged"]
     assert np.isnan(data.runs["final_top1"][1])
     assert data.runs["best_top1"].tolist()[1] > 0.5
-    assert np.isnan(tables.curve(data, "mnist/bn").loc[1, 4_000])
-    assert tables.curve(data, "mnist/bn", diverged=0.1).loc[1].tolist()[2:] == [0.1, 0.1]
+    assert np.isnan(data.curve().loc[1, 4_000])
+    assert data.curve(diverged=0.1).loc[1].tolist()[2:] == [0.1, 0.1]
+    assert np.isnan(data.final("test").array[1])
+    assert data.final("test", diverged=0.1).array[1] == data.final(diverged=0.1).array[1] == 0.1
 
 
 def test_a_run_that_diverged_before_any_evaluation_is_there(make_run) -> None:
     early = make_run("mnist/bn", 1, steps=2_000, state="diverged")
     (early.directory / paths.METRICS).write_text("")
     data = tables.load([make_run("mnist/bn", 0, steps=2_000), early])
-    assert tables.curve(data, "mnist/bn", diverged=0.1).loc[1].tolist() == [0.1, 0.1]
+    assert data.curve(diverged=0.1).loc[1].tolist() == [0.1, 0.1]
+    assert np.isnan(data.best().array[1])
+    assert data.best(missing=0.1).array[1] == 0.1
 
 
 def test_a_torn_last_line_is_dropped_with_a_warning(make_run) -> None:
@@ -138,7 +143,9 @@ def test_members_without_a_directory_are_no_rows() -> None:
     assert (len(data.runs), len(data.curves), len(data.traces)) == (0, 0, 0)
     assert list(data.runs) == tables.RUN_COLUMNS
     assert tables.finished(data).runs.empty
-    assert tables.curve(data, "mnist/bn", diverged=0.1).empty
+    assert data.curve(diverged=0.1).empty
+    assert np.isnan(data.chance)
+    assert np.isnan(data.last_step)
 
 
 def test_discover_finds_runs_and_what_varies(make_run, tmp_path: Path) -> None:
@@ -223,15 +230,13 @@ def test_records_of_other_versions_load_as_far_as_they_go(make_run) -> None:
 def test_a_table_of_curves_is_of_one_configuration(make_run) -> None:
     members = [make_run("mnist/bn", 0, steps=2_000), make_run("mnist/bn", 1, id="0b", steps=2_000)]
     data = tables.load(members)
-    with pytest.raises(ValueError, match=r"mnist/bn has runs of 2 conf.*\(ids 0b, 1e234567\)"):
-        tables.curve(data, "mnist/bn")
-    assert (
-        len(tables.curve(tables.subset(data, tables.select(data.runs, id="0b")), "mnist/bn")) == 1
-    )
+    with pytest.raises(ValueError, match=r"2 configurations .*0b, mnist/bn-1e234567.*\.where\("):
+        data.curve()
+    assert len(data.where(id="0b").curve()) == 1
     path = members[0].directory / paths.METRICS
     path.write_text(2 * path.read_text())
     with pytest.raises(ValueError, match=r"mnist/bn-1e234567 seed 0 has step 1,000 twice"):
-        tables.curve(tables.load(members[:1]), "mnist/bn")
+        tables.load(members[:1]).curve()
 
 
 def test_hundreds_of_runs_load_in_a_second(make_run, tmp_path: Path) -> None:
@@ -242,3 +247,70 @@ def test_hundreds_of_runs_load_in_a_second(make_run, tmp_path: Path) -> None:
     seconds = time.process_time() - start
     assert len(data.runs) == 300
     assert seconds < 1  # about 0.4 s of a core
+
+
+# --- some of the runs -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def runs(make_run) -> Runs:
+    """Two arms at three depths, one of which was not varied; one run is missing."""
+    how = {"steps": 2_000, "traces": False}
+    found = []
+    for arm in ("mnist/baseline", "mnist/bn"):
+        for k, depth in enumerate((None, 5, 20)):
+            varied = {} if depth is None else {"model.depth": depth}
+            blocks = ("rates", "best", "rates+best")[k]
+            for seed in (1, 0):
+                key = {"id": f"{k}{arm[-1]}", "varied": varied, "blocks": blocks}
+                found.append(make_run(arm, seed, top=0.9 + 0.01 * seed, **key, **how))
+    found[-1].directory.rename(found[-1].directory.with_name("gone"))
+    return tables.load(found)
+
+
+def test_where_takes_keys_values_and_blocks(runs: Runs) -> None:
+    assert len(runs.runs) == 11
+    deep = runs.where(depth=20)  # the last part of model.depth
+    assert deep.runs["model.depth"].tolist() == [20, 20, 20]
+    assert set(deep.curves["id"]) == {"2e", "2n"}
+    assert [m.varied for m in deep.members] == [{"model.depth": 20}] * 3
+    assert len(runs.where(depth=None).runs) == 4  # not varied
+    assert len(runs.where(depth=[5, 20]).runs) == 7
+    assert len(runs.where(width=None).runs) == 11  # no such column: missing everywhere
+    assert len(runs.where(width=3).runs) == 0
+    assert len(runs.where(block="best").runs) == len(runs.where(depth=(5, 20)).runs)
+    assert len(runs.where(block=["rates", "best"]).runs) == 11
+    assert len(runs.where(block="rates", experiment="mnist/bn", seed=0).runs) == 1
+
+
+def test_a_block_is_complete_when_all_its_planned_runs_are_there(runs: Runs) -> None:
+    assert len(runs.planned(block="best", experiment="mnist/bn")) == 4
+    assert runs.complete(block="best", experiment="mnist/baseline")
+    assert not runs.complete(block="best", experiment="mnist/bn")
+    assert not runs.complete(block="another")
+
+
+def test_values_are_by_seed_of_one_configuration(runs: Runs) -> None:
+    found = runs.final().where(experiment="mnist/bn")
+    assert found.levels("depth") == [5, 20, None]
+    one = found.where(depth=5)
+    assert one.by_seed().index.tolist() == [0, 1]
+    assert one.array.tolist() == one.by_seed().tolist()[::-1]
+    with pytest.raises(ValueError, match=r"two runs with one seed \(experiment mnist/bn, id"):
+        found.by_seed()
+
+
+def test_chance_is_that_of_the_recorded_classes(make_run) -> None:
+    ten, hundred = (make_run("mnist/bn", k, steps=500, chance=c) for k, c in enumerate((0.1, 0.01)))
+    assert tables.load([hundred]).chance == 0.01
+    with pytest.raises(ValueError, match=r"runs with \[10, 100\] classes have no common chance"):
+        _ = tables.load([ten, hundred]).chance
+
+
+def test_what_is_shared_are_seeds_and_steps() -> None:
+    a = pd.DataFrame([[1.0, 2.0], [3.0, 4.0]], index=pd.Index([0, 1]), columns=pd.Index([10, 20]))
+    b = pd.DataFrame([[5.0, 6.0], [7.0, 8.0]], index=pd.Index([1, 2]), columns=pd.Index([20, 30]))
+    left, right = tables.shared(a, b)
+    assert (left.to_dict(), right.to_dict()) == ({20: {1: 4.0}}, {20: {1: 5.0}})
+    first, second = tables.shared(a[10], b[30])
+    assert (first.to_dict(), second.to_dict()) == ({1: 3.0}, {1: 6.0})
