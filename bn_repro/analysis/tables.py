@@ -1,8 +1,8 @@
 """Run directories, and a study's committed rows, as tidy frames.
 
 ``runs`` has a row per run, ``curves`` one per recorded number of ``metrics.jsonl``, ``traces`` one
-per row of ``traces.jsonl``. Null becomes NaN. What cannot be read is said in ``warnings``, a line
-each, and the rest still loads.
+per row of ``traces.jsonl``. Null becomes NaN. What cannot be read is a line in ``warnings``, and
+the rest still loads.
 """
 
 from __future__ import annotations
@@ -258,8 +258,8 @@ Block = tuple[Member, list[Row]]
 def discover(runs: str | Path, warnings: list[str] | None = None) -> list[Member]:
     """Every run under a runs directory; ``varied`` holds the keys whose values differ among them.
 
-    A configuration that cannot be read is a line in ``warnings``, and nothing is known to vary in
-    its run. Raises ``ValueError`` where there is no run.
+    A configuration that cannot be read is a line in ``warnings``, and its run's ``varied`` is
+    unknown. Raises ``ValueError`` where there is no run.
     """
     found = search.find_runs(runs)
     configs: list[Row] = []
@@ -366,7 +366,7 @@ def _keys(blocks: Sequence[Block]) -> dict[str, np.ndarray]:
 
 def _numbers(name: str, blocks: Sequence[Block], file: str, warnings: list[str]) -> np.ndarray:
     """A key of all rows as floats, NaN where a row has none or null. What is no number (another
-    version's records may hold words) becomes NaN too, which is said once for each file."""
+    version's records may hold words) becomes NaN too, with one warning for each file."""
     values = [row.get(name) for _, rows in blocks for row in rows]
     try:
         return np.array(values, dtype=float)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 import hydra
@@ -18,12 +19,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from bn_repro.cli.errors import COMPLETED, FAILED, PREEMPTED, refuse
 from bn_repro.config import catalogue
-from bn_repro.config.compose import CONFIGS, plain
+from bn_repro.config.compose import plain
+from bn_repro.records.paths import CONFIGS
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
@@ -32,8 +34,6 @@ exit_code = COMPLETED
 
 last_words: Callable[[], None] | None = None
 """Said once Hydra is done: a sweep may come in batches, and its table is one."""
-
-OmegaConf.register_new_resolver("catalogue", catalogue.listing)  # for configs/hydra/help
 
 
 def main(module: str, *, sweeps: bool = False) -> NoReturn:
@@ -44,6 +44,9 @@ def main(module: str, *, sweeps: bool = False) -> NoReturn:
     """
     global exit_code, last_words
     exit_code, last_words = COMPLETED, None
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(catalogue.help_text(Path(sys.argv[0]).stem))
+        sys.exit(COMPLETED)
     if not sweeps and {"-m", "--multirun"} & set(sys.argv[1:]):
         sys.exit(refuse(ValueError("-m: sweeps are for train.py; give study=... to this script")))
 
@@ -51,7 +54,7 @@ def main(module: str, *, sweeps: bool = False) -> NoReturn:
         global exit_code
         try:
             task = import_module(f"bn_repro.cli.{module}").main
-            exit_code = task(plain(composed))
+            exit_code = task(plain(composed, words()))
         except (HydraException, OmegaConfBaseException) as error:  # from a study's compositions
             exit_code = refuse(error, FAILED)
         except ValueError as error:

@@ -14,13 +14,13 @@ from rich.console import Console
 from bn_repro.cli import main as command_line
 from bn_repro.cli.errors import COMPLETED, FAILED, PREEMPTED
 from bn_repro.cli.main import words
-from bn_repro.config.schema import Config
+from bn_repro.config.schema import Config, check
 from bn_repro.records import paths
 from bn_repro.records.files import archive_run, lock_or_refuse
 from bn_repro.records.reader import Outcome, quarantined
 from bn_repro.sweep import display
 from bn_repro.sweep.scheduler import Executor, failed_before, run_all
-from bn_repro.sweep.study import PlannedRun, accuracy_of, expand
+from bn_repro.sweep.study import PlannedRun, accuracy_of, expand, numbered
 from bn_repro.training.world import launched_world
 
 OF_THE_WHOLE = ("force=", "retry=", "on_failure=")
@@ -32,13 +32,13 @@ swept: list[tuple[PlannedRun, Outcome]] = []
 
 def main(config: Config) -> int:
     """One run, or the runs of a study: their exit code."""
+    if config.study.run is not None:
+        config = numbered(config.study, words()).config
     if config.study.blocks:
         launcher = HydraConfig.get().launcher
         if not launcher._target_.startswith("hydra_plugins.bn_repro_launcher."):
             raise ValueError("hydra/launcher: give cores, submitit_local or submitit_slurm")
         return train_study(config, words(), instantiate(launcher).crew(config.study.jobs))
-    from bn_repro.training.build import check
-
     check(config)
     return train_one(config)
 

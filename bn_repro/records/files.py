@@ -66,16 +66,16 @@ def lock_or_refuse(directory: Path) -> Iterator[None]:
 
 
 def archive_run(directory: Path, log: Callable[[str], None] = print) -> None:
-    """Move a run out of the way, under a name that tells when; nothing is ever deleted.
+    """Rename a run's directory, adding the time to its name; nothing is ever deleted.
 
     The caller holds the run's lock.
     """
     if not directory.exists():
         return
-    name = aside = directory.with_name(f"{directory.name}.{time.strftime('%Y%m%d-%H%M%S')}")
+    dated = archive = directory.with_name(f"{directory.name}.{time.strftime('%Y%m%d-%H%M%S')}")
     number = 1
-    while aside.exists():
+    while archive.exists():
         number += 1
-        aside = name.with_name(f"{name.name}-{number}")
-    shutil.move(directory, aside)
-    log(f"{directory}: the run before was moved to {aside.name}")
+        archive = dated.with_name(f"{dated.name}-{number}")
+    shutil.move(directory, archive)
+    log(f"{directory}: the earlier run was moved to {archive.name}")

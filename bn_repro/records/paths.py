@@ -1,7 +1,7 @@
-"""The names in a run directory, of files and of the split followed, and where it lies.
+"""Where a run lies, the names of its files, and the split it is monitored on.
 
-A run is ``<runs>/<experiment>-<id>/seed<k>/``; the lock that keeps two processes from one run is a
-sibling of the directory, so that it outlives a directory that is moved aside.
+A run is ``<runs>/<experiment>-<id>/seed<k>/``. Its lock, which keeps two processes from training
+one run, lies beside the directory, so it stays when the directory is archived.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ TRACEBACK = "traceback.txt"
 EVALUATION = "evaluation.jsonl"
 PREDICTIONS = "predictions"
 PUBLISHED = "published.json"
-"""What W&B has been sent of a run; no part of its records."""
+"""What W&B has been sent of a run; not one of its records."""
 
 
 def monitored_split(splits: Container[str]) -> str:
-    """The split that a run is followed on, and judged by: val where there is one, or else test."""
+    """The split that a run is monitored on, and judged by: val where there is one, else test."""
     return "val" if "val" in splits else "test"
 
 
 def run_directory(runs: str | Path, experiment: str, run_id: str, seed: int) -> Path:
-    """``<runs>/<experiment>-<id>/seed<k>``; the experiment's slash makes a folder per family."""
+    """``<runs>/<experiment>-<id>/seed<k>``; a slash in the experiment makes a folder per family."""
     return Path(runs) / f"{experiment}-{run_id}" / f"seed{seed}"
 
 

@@ -145,11 +145,11 @@ class Recorder(Record):
         return {name: file.tell() for name, file in self._files.items()}
 
     def quarantined(self, lines: Sequence[str]) -> list[str]:
-        known = quarantined(self.directory)
-        new = [line for line in lines if line not in known]
+        before = quarantined(self.directory)
+        new = [line for line in lines if line not in before]
         if new:
-            found = {"count": len(known) + len(new), "files": known + new}
-            facts = read_manifest(self.directory) | {"quarantined": found}
+            both = {"count": len(before) + len(new), "files": before + new}
+            facts = read_manifest(self.directory) | {"quarantined": both}
             write_json(self.directory / paths.MANIFEST, facts)
         return new
 
@@ -161,7 +161,7 @@ class Recorder(Record):
         for file in self._files.values():
             file.close()
         status = read_status(self.directory)
-        # A run that still says "running" is closed by an error, which is recorded later.
+        # Still "running": an error closes the run, and is recorded after this.
         state = status.get("state", "running")
         self.logger.finish("failed" if state == "running" else state)
 

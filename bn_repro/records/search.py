@@ -22,7 +22,7 @@ class FoundRun:
 def find_runs(root: str | Path) -> list[FoundRun]:
     """Every run under ``root``, sorted by path; BadInput where there is none.
 
-    What ``force=true`` moved aside (``seed0.20260101-120000``) is no run.
+    Archived runs (``seed0.20260101-120000``) are left out.
     """
     root = Path(root)
     runs = []

@@ -14,7 +14,7 @@ from typing import Any
 
 from bn_repro import paper
 from bn_repro.analysis.study import figure_names
-from bn_repro.config.identity import USUAL_SCALE, at_scale
+from bn_repro.config.identity import at_scale, usual_scale
 from bn_repro.config.schema import Config
 from bn_repro.tracking.keys import evaluation_key, steps_key
 
@@ -131,7 +131,7 @@ def figures(scale: str = "default") -> list[Any]:
     wr = _library()
 
     def of(family: str) -> list[str]:
-        return [USUAL_SCALE[family] if scale == "default" else scale]
+        return [str(usual_scale(family)) if scale == "default" else scale]
 
     def inputs(title: str, experiment: str) -> Any:
         one = f"{at_scale(experiment, scale)} seed 0"

@@ -34,12 +34,7 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 def train(
-    config: Config,
-    model: nn.Module,
-    data: Data,
-    directory: Path,
-    session: Session,
-    logger: Logger,
+    config: Config, model: nn.Module, data: Data, directory: Path, session: Session, logger: Logger
 ) -> Outcome:
     """Train ``model`` from its last checkpoint, or from the start, to the end or to a stop.
 

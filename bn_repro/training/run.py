@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from bn_repro.config.identity import arm_of, directory_of, tags_of
-from bn_repro.config.schema import Config
+from bn_repro.config.schema import Config, check
 from bn_repro.data.batches import Data
 from bn_repro.data.decode import CorruptImage
 from bn_repro.records import paths
@@ -26,7 +26,7 @@ from bn_repro.records.reader import Outcome, finished, last_status, read_manifes
 from bn_repro.records.recorder import Logger, NoLogger, manifest, write_status
 from bn_repro.tracking.logger import WandbLogger
 from bn_repro.tracking.published import destination_of
-from bn_repro.training.build import build, check, configure_torch, device_of, fit, network
+from bn_repro.training.build import build, configure_torch, device_of, fit, network
 from bn_repro.training.finished import check_same_data, find_finished
 from bn_repro.training.loop import train
 from bn_repro.training.ranks import barrier, process_group

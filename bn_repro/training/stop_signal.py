@@ -1,4 +1,4 @@
-"""The flag that asks a run to stop: set by a signal, read between two steps. No torch."""
+"""The flag that asks a run to stop: set by a signal, read between two steps. No torch here."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ PREEMPTING = ("SIGINT", "SIGTERM", "SIGUSR2")  # Ctrl-C; torchrun and SLURM; sub
 
 
 class StopFlag:
-    """Set by a signal, read by the loop between two steps; nothing is saved inside a handler.
+    """Truthy once a signal has asked to stop; ``name`` is that signal's.
 
-    A second Ctrl-C interrupts at once, unless the flag is ``patient``.
+    The loop reads it between two steps, so nothing is saved inside a signal handler. A second
+    Ctrl-C raises KeyboardInterrupt at once, unless the flag is ``patient``.
     """
 
     def __init__(self, patient: bool = False) -> None:
@@ -26,12 +27,12 @@ class StopFlag:
 
     @contextmanager
     def listening(self) -> Iterator[StopFlag]:
-        """Catch the preempting signals within (in the main thread; others cannot)."""
+        """Within: catch the signals in PREEMPTING. Does nothing outside the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        known = [getattr(signal, name) for name in PREEMPTING if hasattr(signal, name)]
-        before = {number: signal.signal(number, self._set) for number in known}
+        numbers = [getattr(signal, name) for name in PREEMPTING if hasattr(signal, name)]
+        before = {number: signal.signal(number, self._set) for number in numbers}
         try:
             yield self
         finally:

@@ -1,4 +1,4 @@
-"""This process among its ranks, as ``torchrun`` says it. No torch."""
+"""The ranks that train one network together, as ``torchrun`` sets them up. No torch here."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class CoresLauncher(Launcher):
             composed = loader.load_sweep_config(self.config, list(overrides))
             with open_dict(composed):
                 del composed["hydra"]
-            runs.append(PlannedRun(plain(composed), _varied(overrides, same)))
+            runs.append(PlannedRun(plain(composed, overrides), _varied(overrides, same)))
         outcomes, over = train.train_sweep(runs, self.crew())
         if over:
             raise KeyboardInterrupt  # to a sweeper, which else would send its next jobs

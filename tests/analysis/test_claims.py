@@ -194,8 +194,7 @@ def test_without_runs_nothing_is_decided() -> None:
     ],
 )
 def test_a_quantity_words_itself(unit, found: tuple[float, float, float], shown: str) -> None:
-    estimate, low, high = found
-    assert str(Quantity("q", Interval(estimate, low, high, 5), unit)) == shown
+    assert str(Quantity("q", Interval(*found, 5), unit)) == shown
 
 
 def test_an_arm_that_never_arrives_is_named() -> None:

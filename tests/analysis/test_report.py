@@ -226,7 +226,9 @@ def test_a_run_on_other_data_leaves_the_committed_row_and_is_said(make_run, tmp_
 @pytest.mark.usefixtures("light")
 def test_a_report_on_runs_of_ones_own_says_how_they_were_made(make_run, tmp_path: Path) -> None:
     typed = ["scale=smoke", "wandb=offline", "out=my results"]
-    found = report.write("fig1", _short(make_run, seeds=[0]), tmp_path / "out", overrides=typed)
+    found = report.write(
+        "fig1", _short(make_run, seeds=range(1)), tmp_path / "out", overrides=typed
+    )
     commands = [
         "python scripts/train.py study=fig1 scale=smoke wandb=offline",
         "python scripts/report.py study=fig1 scale=smoke wandb=offline 'out=my results'",

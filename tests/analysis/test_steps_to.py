@@ -9,37 +9,14 @@ import pandas as pd
 
 from bn_repro.analysis import steps_to
 
-CURVE = pd.DataFrame({"step": [100, 200, 300, 400], "value": [0.5, 0.91, 0.89, 0.95]})
 
-
-def test_the_first_crossing_counts() -> None:
-    assert steps_to.steps_to(CURVE, 0.9) == 200
-    assert steps_to.steps_to(CURVE, 0.91) == 200  # reaching it is enough
-    assert math.isnan(steps_to.steps_to(CURVE, 0.96))
-    assert steps_to.steps_to(CURVE.sample(frac=1, random_state=0), 0.9) == 200
-
-
-def test_a_number_that_is_missing_reaches_nothing() -> None:
-    torn = pd.DataFrame({"step": [100, 200], "value": [np.nan, np.nan]})
-    assert math.isnan(steps_to.steps_to(torn, 0.1))
-
-
-def test_tables_agree_with_single_curves() -> None:
-    wide = pd.DataFrame([[0.5, 0.91, 0.89], [0.1, 0.2, np.nan]], columns=[100, 200, 300])
-    np.testing.assert_array_equal(steps_to.by_row(wide, 0.9), [200, np.nan])
-    rows = pd.DataFrame(
-        {
-            "experiment": "e",
-            "id": "0",
-            "seed": [0, 0, 1, 1],
-            "step": [200, 100, 100, 200],
-            "value": [0.95, 0.91, 0.2, np.nan],
-        }
-    )
-    assert steps_to.table(rows, [0.9, 0.95]) == {
-        "steps_to_0.9": {("e", "0", 0): 100},
-        "steps_to_0.95": {("e", "0", 0): 200},
-    }
+def test_the_first_crossing_counts_and_a_missing_number_reaches_nothing() -> None:
+    rows = [[0.5, 0.91, 0.89], [0.1, 0.2, np.nan], [np.nan, np.nan, 0.9]]
+    wide = pd.DataFrame(rows, columns=[100, 200, 300])
+    np.testing.assert_array_equal(steps_to.at(wide, 0.9), [200, np.inf, 300])
+    np.testing.assert_array_equal(steps_to.at(wide, 0.91), [200, np.inf, np.inf])
+    np.testing.assert_array_equal(steps_to.by_row(wide, 0.9), [200, np.nan, 300])
+    assert steps_to.at(wide, np.array([0.1, 0.9])).shape == (2, 3)
 
 
 def test_medians_take_a_miss_as_infinity() -> None:

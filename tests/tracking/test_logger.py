@@ -7,11 +7,11 @@ import sys
 import pytest
 from support import OfflineRun
 
-from bn_repro.analysis import steps_to, tables
+from bn_repro.analysis import tables
 from bn_repro.analysis.tables import Member
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of
-from bn_repro.records import paths
+from bn_repro.records import paths, reader
 from bn_repro.records.recorder import Recorder, write_status
 from bn_repro.tracking import keys
 from bn_repro.tracking.logger import WandbLogger
@@ -86,7 +86,7 @@ def test_an_offline_run_holds_what_the_local_records_hold(tmp_path):
         assert summary[key] == row[key], key
     curve = tables.select(told.curves, split="test", statistics="moving", metric="top1")
     for target in keys.TARGETS:
-        steps = steps_to.steps_to(curve, target)
+        steps = reader.steps_to(zip(curve["step"], curve["value"], strict=True), target)
         assert summary.get(keys.steps_key(target), steps) == steps or steps != steps
     assert "steps_to_20_percent" in summary
     assert not any(key.startswith("trace/") for key in summary)

@@ -5,6 +5,7 @@ One run is under torchrun; those of the others are started here with what torchr
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -75,10 +76,13 @@ def state(directory):
     return found
 
 
+JOINT = ["train.batch_size=30", "model.norm=sync_batch"]
+
+
 @pytest.fixture(scope="module")
 def synchronized(tmp_path_factory):
-    words = ["train.batch_size=30", "model.norm=sync_batch"]
-    return ranks(tmp_path_factory.mktemp("ranks"), *words)
+    """What two ranks say that train one network with joint statistics, and where it lies."""
+    return ranks(tmp_path_factory.mktemp("ranks"), *JOINT)
 
 
 def test_synchronized_ranks_train_as_one_process_on_the_joined_batch(synchronized, tmp_path):
@@ -154,12 +158,13 @@ def test_a_diverged_run_has_no_trace_beyond_its_end(tmp_path):
     assert 0 < max(traced) <= status["step"] < 20
 
 
-def test_other_data_are_told_by_every_rank_in_a_line(tmp_path):
-    _, directory = ranks(tmp_path)
+def test_other_data_are_told_by_every_rank_in_a_line(synchronized, tmp_path):
+    directory = directory_of(tmp_path, *JOINT)
+    shutil.copytree(synchronized[1], directory)
     write_status(directory, "preempted", 20, 1.0)
     manifest = json.loads((directory / paths.MANIFEST).read_text())
     (directory / paths.MANIFEST).write_text(json.dumps(manifest | {"data": "0" * 64}))
-    said, _ = ranks(tmp_path, code=2)
+    said, _ = ranks(tmp_path, *JOINT, code=2)
     assert "the run was begun on data 0000000000000000" in said
     assert "Traceback" not in said
 
@@ -175,10 +180,10 @@ def test_ranks_wait_together_for_another_process_and_any_of_them_can_end_it(tmp_
     assert not directory.exists()
 
 
-def test_a_finished_run_is_found_by_its_ranks(tmp_path):
-    _, directory = ranks(tmp_path)
+def test_a_finished_run_is_found_by_its_ranks(synchronized):
+    _, directory = synchronized
     before = (directory / paths.STATUS).read_bytes()
-    said, _ = ranks(tmp_path)
+    said, _ = ranks(directory.parents[2], *JOINT)
     assert said.count(f"{directory}: already completed at step 40") == 1
     assert (directory / paths.STATUS).read_bytes() == before
 
