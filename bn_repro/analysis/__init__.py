@@ -10,7 +10,7 @@ For a notebook::
     with style.context():
         panels.curves(ax, wide, style.BN)         # what draws takes axes and returns them
 
-``style``, ``panels`` and ``study`` are imported by themselves: the rest needs no matplotlib.
+``style`` and ``panels`` are imported by themselves: the rest needs no matplotlib.
 """
 
 from bn_repro.analysis import claims, intervals, results, steps_to, tables

@@ -143,7 +143,7 @@ def draw_rates(ax: Axes, runs: Runs) -> Axes:
     ax.xaxis.set_major_formatter("{x:g}")
     style.error_axis(ax, 0.0, 1 - 0.6 * (1 - highest), "accuracy on held-out images")
     panels.reference(ax, runs.chance, "chance")
-    ax.text(0.01, 0.21, "rates within 1 point of the arm's best", transform=height, fontsize=6.5)
+    ax.text(0.01, 0.21, "rates within 1 point of best", transform=ax.transAxes, fontsize=6.5)
     ax.set_title("held-out images, every rate")
     ax.legend(loc="upper left")
     return ax
