@@ -9,7 +9,7 @@ from pathlib import Path
 from bn_repro.analysis import overview, overview_html, overview_markdown, report, results
 from bn_repro.analysis.tables import Member
 from bn_repro.cli.errors import COMPLETED
-from bn_repro.cli.main import words
+from bn_repro.cli.main import overrides
 from bn_repro.config.compose import CONFIGS, compose
 from bn_repro.config.schema import Config
 from bn_repro.sweep.study import committed_accuracy, expand
@@ -23,7 +23,7 @@ ANYWHERE |= {"wandb", "wandb.dir", "wandb.project", "wandb.entity", "wandb.tags"
 
 def main(config: Config) -> int:
     """Draw and judge one study; or every study that has results, and then all of them together."""
-    own = words()
+    own = overrides()
     if config.study.blocks:
         report_study(config, own)
         if config.out is None:
@@ -100,5 +100,5 @@ def report_study(config: Config, own: Sequence[str]) -> overview.Told:
     if not whole:
         print(f"study {name}: a later block waits for runs; python scripts/train.py study={name}")
     print(f"Figures, tables and verdicts: {out}/README.md; runs: {config.runs}/")
-    publish.show_report(config, name, out)
+    publish.publish_report(config, name, out)
     return overview.read(name, out, members, written.claims, whole)

@@ -34,8 +34,7 @@ from bn_repro.records.recorder import (
     manifest,
     write_status,
 )
-from bn_repro.tracking.logger import WandbLogger
-from bn_repro.tracking.published import destination_of
+from bn_repro.tracking.logger import WandbLogger, destination_of
 from bn_repro.training.build import build, check, configure_torch, device_of, fit, network
 from bn_repro.training.finished import find_finished, same_data
 from bn_repro.training.loop import Progress, train
