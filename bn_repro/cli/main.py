@@ -26,7 +26,7 @@ from bn_repro.config import catalogue
 from bn_repro.config.compose import CONFIGS, plain
 
 if TYPE_CHECKING:
-    from bn_repro.cli.train import Results
+    from bn_repro.cli.results import Results
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 

@@ -169,4 +169,6 @@ def outcome_of(directory: Path) -> Outcome:
     last = last_status(directory)
     if last.state == "running":  # it was stopped while it waited for another process
         last = replace(last, state="preempted")
+    if last.state == "failed":  # its records may be what failed
+        return last
     return replace(last, top1=last_top1(directory))

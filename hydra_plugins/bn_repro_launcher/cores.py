@@ -43,6 +43,7 @@ class CoresLauncher(Launcher):
         """Run the jobs; what each returns is its accuracy, for a sweeper that seeks the best."""
         from bn_repro.cli import train
         from bn_repro.cli.main import Command
+        from bn_repro.cli.results import Results
         from bn_repro.config.compose import plain
         from bn_repro.sweep.display import console
         from bn_repro.sweep.study import PlannedRun
@@ -58,7 +59,7 @@ class CoresLauncher(Launcher):
                 del composed["hydra"]
             runs.append(PlannedRun(plain(composed), _varied(overrides, same)))
         assert isinstance(self.command, Command)
-        results = self.command.results or train.Results(runs[0].config, console())
+        results = self.command.results or Results(runs[0].config, console())
         outcomes = train.train_sweep(runs, self.executor(), results)
         self.command.results = results
         if results.ended:

@@ -319,7 +319,7 @@ def test_a_report_mends_what_can_be_mended_and_says_so(checkout: Path, capsys) -
     )
     (folder / "runs.csv").write_text(f"{before[0]}{stranger}\n")
     (folder / "claims.json").write_text("[{")
-    command.report_study(compose(["study=fig1_rates"]), command.words())
+    command.report_study(compose(["study=fig1_rates"]), command.overrides())
     assert [(folder / name).read_text() for name in names] == before
     said = capsys.readouterr().err
     assert f"warning: {folder}/runs.csv: 1 of its rows are of no run that study fig1_rates" in said

@@ -21,7 +21,8 @@ from rich.console import Console
 from submitit.core.utils import FailedJobError
 from support import ROOT
 
-from bn_repro.cli import errors, main, train
+from bn_repro.cli import errors, main
+from bn_repro.cli.results import Results
 from bn_repro.config.compose import compose
 from bn_repro.records import paths
 from bn_repro.records.reader import Outcome, last_top1
@@ -84,7 +85,7 @@ def bring_to_end(runs, executor, **options):
     text = io.StringIO()
     console = Console(file=text, width=200)
     outcomes = run_all(runs, executor, console, **options)
-    results = train.Results(replace(runs[0].config, on_failure="continue"), console)
+    results = Results(replace(runs[0].config, on_failure="continue"), console)
     for run, outcome in zip(runs, outcomes, strict=True):
         results.add(run.title, run.directory, outcome)
     results.log()
