@@ -290,7 +290,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(ROOT / "results" / "fig1_rates", tmp_path / "results" / "fig1_rates")
     (tmp_path / "README.md").write_text(MARKS)
     monkeypatch.setattr(command, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(command, "words", lambda: [f"runs={tmp_path / 'runs'}"])
+    monkeypatch.setattr(command, "overrides", lambda: [f"runs={tmp_path / 'runs'}"])
     return tmp_path
 
 
