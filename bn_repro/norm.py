@@ -33,7 +33,7 @@ Mean = Callable[[Tensor, Dims], Tensor]
 
 
 def mini_batch_mean(x: Tensor, dims: Dims) -> Tensor:
-    """The mean of `x` over the dimensions `dims`, which stay, with size 1."""
+    """The mean of `x` over the dimensions `dims`, which keep size 1."""
     return x.mean(dims, keepdim=True)
 
 
@@ -42,8 +42,9 @@ def batch_norm_forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Algorithm 1: normalize `x` over the mini-batch, then scale and shift.
 
-    `dims` are the dimensions of `x` that run over the mini-batch: (0,) of (N, width); (0, 2, 3) of
-    (N, C, H, W) in a convolutional layer, where m' = m * p * q values share a statistic (sec. 3.2).
+    `dims` are the dimensions of `x` that run over the mini-batch: (0,) for (N, width); (0, 2, 3)
+    for (N, C, H, W) in a convolutional layer, where m' = m * p * q values share a statistic
+    (sec. 3.2).
     `gamma` and `beta`, and the returned mu and var, have the shape of `x` with those dimensions 1.
 
     Returns y (shaped as `x`), mu, and var, the biased variance: it divides by m, not by m - 1.
@@ -61,7 +62,7 @@ def batch_norm_backward(
     """The six gradients of section 3, in the paper's order; `dy` stands for dl/dy, and so on.
 
     Arguments and shapes as in `batch_norm_forward`, which returned `mu` and `var`. Returns dx,
-    dgamma, dbeta. Training leaves this to autograd or the fused kernel; the tests hold both to it.
+    dgamma, dbeta. Training uses autograd or the fused kernel; the tests compare both with it.
     """
     m = x.numel() // mu.numel()
     std = torch.sqrt(var + eps)
@@ -86,19 +87,21 @@ def affine_map(
 
 
 class BatchNorm(nn.Module):
-    """A layer of BN; its two forms, below, differ in the values that share a statistic.
+    """A BN layer; its two forms, below, differ in which values share a statistic.
 
-    In training mode it normalizes by the mini-batch, and moving averages follow the statistics,
+    In training mode it normalizes by the mini-batch and updates the moving averages,
     `new = (1 - momentum) * old + momentum * batch`, with the unbiased variance m / (m - 1) * var.
-    (So does PyTorch; elsewhere its momentum of 0.1 is called 0.9.) In eval mode it normalizes by
-    `running_mean` and `running_var`: the averages, or what `estimate_population_statistics` wrote.
+    (PyTorch does the same; elsewhere its momentum of 0.1 is called 0.9.) In eval mode it normalizes
+    by `running_mean` and `running_var`: the moving averages, or the population statistics that
+    `estimate_population_statistics` wrote.
 
-    `fused` runs PyTorch's kernel where it has one; otherwise the functions of this file run as they
-    stand. `synchronized` trains on the joined mini-batch of all ranks: the sum of their gradients
-    is then that of one process whose loss is the sum of their losses.
+    With `fused` PyTorch's kernel runs where there is one, otherwise the functions of this file.
+    With `synchronized` a layer normalizes by the joined mini-batch of all ranks; the sum of the
+    ranks' gradients is then that of one process whose loss is the sum of their losses.
 
-    Statistics are taken in float32 or wider, also of autocast's bfloat16; y has the dtype of x.
-    Raises ValueError for an x of another shape, and in training mode for one value per statistic.
+    Statistics are computed in float32 or wider, also from autocast's bfloat16; y has the dtype of
+    x. Raises ValueError for an x of another shape, and in training mode for a mini-batch with one
+    value per statistic.
     """
 
     dims: ClassVar[Dims]  # the dimensions of the input that run over the mini-batch
@@ -142,7 +145,7 @@ class BatchNorm(nn.Module):
         return y.to(x.dtype)
 
     def normalize(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, int | Tensor]:
-        """Algorithm 1 in this layer: y, mu and var, and m (on feature maps m')."""
+        """Algorithm 1 in this layer; returns y, mu, var and m (on feature maps m')."""
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         gamma, beta = self._spread(self.weight), self._spread(self.bias)
         m, mean = x.numel() // gamma.numel(), mini_batch_mean
@@ -196,9 +199,9 @@ class BatchNormPerFeatureMap(BatchNorm):
 
 
 class _SumOverRanks(torch.autograd.Function):
-    """The sum of a tensor over the ranks of the default process group, given to every rank.
+    """The sum of a tensor over all ranks of the default process group, on every rank.
 
-    Every rank's loss depends on it, so its gradient is the sum of the gradients of all ranks.
+    Every rank's loss depends on the sum, so its gradient is the sum of the gradients of all ranks.
     """
 
     @staticmethod
@@ -213,7 +216,7 @@ class _SumOverRanks(torch.autograd.Function):
 
 
 def mean_over_ranks(x: Tensor, dims: Dims) -> Tensor:
-    """`mini_batch_mean` of the joined mini-batch of all ranks, whose shares may differ in size."""
+    """`mini_batch_mean` of the joined mini-batch of all ranks, whose parts may differ in size."""
     total = x.sum(dims, keepdim=True)
     m = x.new_full((1,), x.numel() // total.numel())
     sums = _SumOverRanks.apply(torch.cat([total.flatten(), m]))
@@ -221,19 +224,20 @@ def mean_over_ranks(x: Tensor, dims: Dims) -> Tensor:
 
 
 def estimate_population_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Algorithm 2, line 10: what the trained `model` normalizes by at inference.
+    """Algorithm 2, line 10: the population statistics of a trained `model`, for inference.
 
     Runs `model` over `batches`, inputs of several training mini-batches of one size m, and writes
 
         E[x] = mean of mu,   Var[x] = m / (m - 1) * mean of var   (m' for m on feature maps)
 
-    into running_mean and running_var of each BN layer; the means, over the mini-batches, are summed
-    in float64. Weights are frozen, and all but BN (dropout) is in eval mode. As in N_BN^tr every
-    layer normalizes by its mini-batch, so that the next layer's statistics are those of training.
-    A layer that is not reached (of an auxiliary classifier) keeps its moving averages. A model with
-    synchronized layers must run on all ranks at once, each with its share of every mini-batch.
+    into running_mean and running_var of each BN layer. The means are over the mini-batches, summed
+    in float64. Weights are frozen, and all layers but BN (such as dropout) are in eval mode. As in
+    N_BN^tr every layer normalizes by its mini-batch, so the next layer sees what it sees in
+    training. A layer that is not reached (in an auxiliary classifier) keeps its moving averages. A
+    model with synchronized layers must run on all ranks at once, each with its part of every
+    mini-batch.
 
-    Raises ValueError for no mini-batches, or of different shapes; then nothing is written.
+    Raises ValueError, and writes nothing, without mini-batches or if their shapes differ.
     """
     layers = [module for module in model.modules() if isinstance(module, BatchNorm)]
     sums, count, unbiased = defaultdict[BatchNorm, Any](float), defaultdict(int), {}
@@ -268,7 +272,7 @@ def estimate_population_statistics(model: nn.Module, batches: Iterable[Tensor]) 
 
 @contextmanager
 def population_statistics(model: nn.Module, batches: Iterable[Tensor]) -> Iterator[None]:
-    """`estimate_population_statistics` for a `with` block, after it the moving averages again."""
+    """`estimate_population_statistics` for a `with` block; then the averages are restored."""
     with _kept(model):
         estimate_population_statistics(model, batches)
         yield
@@ -276,7 +280,7 @@ def population_statistics(model: nn.Module, batches: Iterable[Tensor]) -> Iterat
 
 @contextmanager
 def _kept(model: nn.Module) -> Iterator[None]:
-    """On exit, the modes of `model` and the buffers of its BN layers are what they were."""
+    """Restore, on exit, the modes of `model` and the buffers of its BN layers."""
     modes = [(module, module.training) for module in model.modules()]
     buffers = [b for module, _ in modes if isinstance(module, BatchNorm) for b in module.buffers()]
     values = [buffer.clone() for buffer in buffers]
@@ -291,9 +295,9 @@ def _kept(model: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def fold_into(layer: nn.Linear | nn.Conv2d, bn: BatchNorm) -> nn.Linear | nn.Conv2d:
-    """A copy of `layer` that computes what `bn(layer(x))` is in eval mode (Algorithm 2, line 11).
+    """A copy of `layer` that computes `bn(layer(x))` of eval mode (Algorithm 2, line 11).
 
-    Raises ValueError where BN is not one scale and one shift for each output of `layer`.
+    Raises ValueError if `bn` is not one scale and one shift for each output of `layer`.
     """
     if not _foldable(layer, bn):
         raise ValueError(f"cannot fold {bn} into {layer}: not one scale and shift for each output")
@@ -310,10 +314,10 @@ def _foldable(layer: nn.Linear | nn.Conv2d, bn: BatchNorm) -> bool:
 
 
 def fold(model: nn.Module) -> nn.Module:
-    """A copy of `model` for inference, its BN folded into the layers before where that can be.
+    """A copy of `model` for inference, with BN folded into the layer before it where possible.
 
-    The layer before is the child before of the same module, so children must be applied in order.
-    nn.Identity takes the place of what is folded. BN per activation on feature maps stays.
+    The layer before is the previous child of the same module, so a module must apply its children
+    in order. nn.Identity replaces the folded BN. BN per activation on feature maps stays.
     """
     folded = copy.deepcopy(model).eval()
     for parent in list(folded.modules()):
@@ -330,16 +334,19 @@ def fold(model: nn.Module) -> nn.Module:
 
 @dataclass(frozen=True)
 class Norm:
-    """What a model normalizes by: makes the module of each place, from the shape of its input."""
+    """A kind of normalization: functions that make its module for an input of a given shape."""
 
     fc: Callable[[int], nn.Module]  # (width) -> for (N, width)
     conv: Callable[[int], nn.Module]  # (C) -> for (N, C, H, W), per feature map
     per_activation: Callable[[int, int, int], nn.Module]  # (C, H, W) -> for (N, C, H, W)
-    bias: bool  # whether the layer before keeps b of Wu + b, whose part beta plays (sec. 3.2)
+    bias: bool  # whether the layer before has the b of Wu + b; with BN, beta replaces it (sec. 3.2)
 
 
 def none(eps: float = 1e-5, momentum: float = 0.1) -> Norm:
-    """No normalization; takes what the others take, and needs none of it."""
+    """No normalization; it ignores the arguments, which are those of the other norms.
+
+    "No norm" is a Norm too, so models need no `if`.
+    """
     return Norm(nn.Identity, nn.Identity, nn.Identity, bias=True)
 
 
@@ -356,5 +363,5 @@ def batch(
 
 
 def sync_batch(eps: float = 1e-5, momentum: float = 0.1, fused: bool = True) -> Norm:
-    """Batch normalization whose mini-batch, in training, is that of all ranks together."""
+    """Batch normalization that trains on the joined mini-batch of all ranks."""
     return batch(eps, momentum, fused, synchronized=True)

@@ -62,7 +62,7 @@ def whole_loop(words: list[str], steps: int) -> float:
         config = compose(
             [*words, f"train.steps={steps}", f"train.eval_every={steps}", f"runs={runs}"]
         )
-        outcome = run(config, say=lambda line: None)
+        outcome = run(config, log=lambda line: None)
         assert outcome.state == "completed", outcome.error
         lines = (directory_of(config) / paths.TIMING).read_text().splitlines()
         return config.train.batch_size / json.loads(lines[-1])["examples_per_second"]
@@ -121,8 +121,8 @@ def streaming(rounds: int) -> list[Row]:
                 reader[0, batch]
 
         def whole(photometric: str) -> Callable[[], None]:
-            presentation = Preprocessing(photometric=photometric, channels_last=True)
-            data = imagenet.imagenet(root, presentation, size=size, workers=0)
+            preprocessing = Preprocessing(photometric=photometric, channels_last=True)
+            data = imagenet.imagenet(root, preprocessing, size=size, workers=0)
 
             def work() -> None:
                 for _ in data.train_batches(seed=0, first_step=1, steps=n // 32, batch_size=32):

@@ -80,6 +80,10 @@ class Forked:
         """By SIGTERM."""
         self._process.terminate()
 
+    def interrupt(self) -> None:
+        """By SIGINT, as Ctrl-C does."""
+        os.kill(self._process.pid or 0, signal.SIGINT)
+
     def communicate(self, timeout: float = 120) -> tuple[str, str]:
         """What it said, once it has ended; a few lines, which the pipes hold until then."""
         self._process.join(timeout)

@@ -1,39 +1,43 @@
-"""Every command of the README runs, at smoke scale; its make targets exist.
+"""Every command of the README and of docs/ runs, at smoke scale; every link, path and cost is true.
 
-The first of each script runs as a user's does, in a process of its own; the others in this one.
+The first command of each script runs as a user's does, in a process of its own; the others in this
+one. A command for a SLURM cluster is only composed.
 """
 
+import csv
 import os
 import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
+import tomllib
 
+import numpy as np
 import pytest
 from support import ROOT, call
 
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```\n(.*?)```", README, flags=re.DOTALL)
-COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line]
-SET_UP = ["make reproduce", "make test"]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = {page: page.read_text() for page in PAGES}
+README, ALL = TEXTS[PAGES[0]], "\n".join(TEXTS.values())
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", ALL, flags=re.DOTALL | re.MULTILINE)
+COMMANDS = list(
+    dict.fromkeys(line for kind, text in BLOCKS if not kind for line in text.splitlines() if line)
+)
+SET_UP = ["make reproduce", "make test", "make install", "source .venv/bin/activate"]
 """They build an environment; a fresh clone runs them, not the suite."""
-
-
-def test_every_line_of_code_is_run_below():
-    assert set(COMMANDS) == {*SET_UP, *SCRIPTS, *RANKS, *JOBS}
-
-
-SCRIPTS = [c for c in COMMANDS if c.startswith("python scripts/")]
+CLUSTER = [c for c in COMMANDS if "submitit_slurm" in c]
+SCRIPTS = [c for c in COMMANDS if c.startswith("python scripts/") and c not in CLUSTER]
 FIRST = {command.split()[1]: command for command in reversed(SCRIPTS)}
 RANKS = [c for c in COMMANDS if c.startswith("torchrun ")]
 JOBS = [c for c in COMMANDS if c.startswith("sbatch ")]
-OF_SIZE = ("out=", "scale=", "train.steps=", "runs=")
-"""Words that a small run replaces."""
+SIZES = ("out=", "scale=", "train.steps=", "runs=", "study.seeds=")
+"""Keys that a small run replaces."""
+RESULTS = sorted(path.parent for path in (ROOT / "results").glob("*/README.md"))
 
 
 def small(command):
-    return [w for w in shlex.split(command)[1:] if not w.startswith(OF_SIZE)]
+    overrides = [word for word in shlex.split(command)[1:] if not word.startswith(SIZES)]
+    return [*overrides, *["study.seeds=1"] * ("study=" in command)]
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +54,21 @@ def called(*words, **env):
     return done.stdout
 
 
+def test_every_line_of_code_is_run_below():
+    assert set(COMMANDS) == {*SET_UP, *SCRIPTS, *CLUSTER, *RANKS, *JOBS}
+
+
 @pytest.mark.parametrize("command", SCRIPTS)
 def test_a_command_runs(command, runs, monkeypatch, capsys):
     def here(path, *words):
-        code, out, err = call(monkeypatch, capsys, *words, script=Path(path).name)
+        code, out, err = call(monkeypatch, capsys, *words, script=os.path.basename(path))
         assert code == 0, out + err
         assert "Traceback" not in out + err
 
     script, *words = [*small(command), "scale=smoke", f"runs={runs}"]
     if re.search("imagenet|fig[34]", command):
         words.append("data.train_images=64")
-    if "train.py" not in script:  # it speaks of runs that are there
+    if "train.py" not in script:  # the others read runs that are there
         here("train.py", *(word for word in words if not word.startswith("evaluation.")))
     if "report.py" in script:
         words.append(f"out={runs / 'report'}")
@@ -68,6 +76,13 @@ def test_a_command_runs(command, runs, monkeypatch, capsys):
         called(sys.executable, script, *words)
     else:
         here(script, *words)
+
+
+@pytest.mark.parametrize("command", CLUSTER)
+def test_a_command_for_a_cluster_composes(command, monkeypatch, capsys):
+    code, out, err = call(monkeypatch, capsys, *small(command)[1:], "--cfg", "hydra")
+    assert code == 0, out + err
+    assert "cluster: slurm" in out
 
 
 @pytest.mark.parametrize("command", RANKS)
@@ -87,36 +102,74 @@ def test_a_job_of_the_array_runs_its_network(command, runs):
         SCALE="smoke",
         PYTHON=sys.executable,
     )
-    assert "imagenet/bn_x5 seed 1: completed" in out
+    assert re.search(r"imagenet/\w+ seed \d.*: completed", out)
 
 
 @pytest.mark.parametrize(
-    "target", sorted(set(re.findall(r"`make ([a-z]+)`", README) + [c[5:] for c in SET_UP]))
+    "target", sorted(set(re.findall(r"`make ([a-z]+)`", ALL)) | {c[5:] for c in SET_UP[:3]})
 )
 def test_a_make_target_exists(target):
     done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-def test_links_and_pictures_are_there():
-    for path in re.findall(r"\]\(([^)#]+)\)", README):
-        if not path.startswith("https://"):
-            assert (ROOT / path).exists(), path
+def anchors(text):
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-RESULTS = sorted(path.parent for path in (ROOT / "results").glob("*/README.md"))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_pictures_are_there(page):
+    for target in re.findall(r"\]\(([^)]+)\)", TEXTS[page]):
+        if not target.startswith("https://"):
+            path, _, anchor = target.partition("#")
+            linked = page.parent / path if path else page
+            assert linked.exists(), target
+            assert not anchor or anchor in anchors(linked.read_text()), target
+
+
+def test_paths_are_there():
+    rooms = "bn_repro|configs|docs|hydra_plugins|notebooks|scripts|tests"
+    for path in re.findall(rf"`((?:{rooms})/[\w./]*)`", ALL):
+        assert (ROOT / path).exists(), path
+
+
+def test_extras_are_there():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(re.findall(r"'\.\[(\w+)\]'", ALL)) <= set(extras["optional-dependencies"])
+
+
+def test_every_page_and_every_study_is_linked():
+    for page in PAGES[1:]:
+        assert f"(docs/{page.name})" in README
+    for folder in RESULTS:
+        assert f"(results/{folder.name}/README.md)" in README
+
+
+def runs_of(study):
+    with open(ROOT / "results" / study / "runs.csv") as file:
+        return list(csv.DictReader(file))
 
 
 @pytest.mark.parametrize("folder", RESULTS, ids=lambda folder: folder.name)
-def test_every_verdict_is_told_as_the_results_have_it(folder):
-    found = re.search(
-        r"## Claims\n\n(.*?)\n\n", (folder / "README.md").read_text(), flags=re.DOTALL
-    )
-    told = found[1].splitlines() if found else []
-    assert told or (folder / "claims.json").read_text() == "[]\n"
-    missing = [line for line in told if line not in README.splitlines()]
-    assert not missing, "README.md is not what the results say: make report"
+def test_a_study_costs_what_its_results_say(folder):
+    row = re.search(rf"^\| `{folder.name}` \| (\d+) \| (.*) \|$", ALL, flags=re.MULTILINE)
+    assert row, "docs/running.md has no cost of it"
+    assert int(row[1]) == len(runs_of(folder.name))
+    assert f"- Time: {row[2]}.\n" in (folder / "README.md").read_text()
 
 
-def test_nothing_is_left_to_fill_in():
-    assert "@@" not in README
+def test_the_results_in_brief_are_those_of_the_runs():
+    def percent(study, experiment, column):
+        rows = [row for row in runs_of(study) if row["experiment"] == experiment]
+        as_it_stands = [row for row in rows if row["id"] == rows[0]["id"]]
+        return f"{100 * np.mean([float(row[column]) for row in as_it_stands]):.1f}"
+
+    brief = " ".join(README.partition("Contents:")[0].split())
+    on_mnist = [percent("fig1", f"mnist/{arm}", "final_top1") for arm in ("bn", "baseline")]
+    assert "with BN {} % of the test images are right, without BN {} %".format(*on_mnist) in brief
+    names = ("bn_baseline", "inception", "bn_x5", "bn_x30")
+    best = [percent("fig3", f"imagenet/{name}", "best_top1") for name in names]
+    assert "({} against {} %)".format(*best[:2]) in brief
+    assert "(BN-x5 {} %, BN-x30 {} %)".format(*best[2:]) in brief

@@ -17,14 +17,14 @@ from bn_repro.analysis import ensembles
 from bn_repro.cli.errors import COMPLETED
 from bn_repro.cli.main import overrides
 from bn_repro.config.schema import Config, StudyConfig
-from bn_repro.records import paths
 from bn_repro.sweep import display
 from bn_repro.sweep.display import count_of, duration, log, percent
 from bn_repro.sweep.study import PlannedRun, accuracy_of, expand
 from bn_repro.training.world import launched_world
 
 if TYPE_CHECKING:  # torch, which is not needed to choose among runs
-    from bn_repro.training.multi_crop import Row, Seen
+    from bn_repro.records.reader import Row
+    from bn_repro.training.multi_crop import ImageProgress
 
 Evaluations: TypeAlias = "list[tuple[str, Row]]"
 """Titles of runs, or of an ensemble, each with a row of its evaluation."""
@@ -50,7 +50,7 @@ def evaluate_all(config: Config, own: Sequence[str], console: Console) -> Evalua
     runs, members = runs_to_evaluate(config, own)
     asked = config.evaluation.crops
     crops = [asked] if asked else [1, 144] if members and config.study.blocks else [1]
-    diverged = {r.key for r in runs if multi_crop.ended(r.config).state == "diverged"}
+    diverged = {r.key for r in runs if multi_crop.require_finished(r.config).state == "diverged"}
     for run in runs:
         if run.key in diverged and len(runs) > 1:
             log(console, f"{run.title}: diverged, and left no network to evaluate")
@@ -58,7 +58,7 @@ def evaluate_all(config: Config, own: Sequence[str], console: Console) -> Evalua
     evaluations: Evaluations = []
     for run, k in product(trained, crops):
         with progress_bar(console, f"{run.title}, {count_of(k, 'crop')}") as progress:
-            evaluations.append((run.title, multi_crop.evaluated(run.config, k, progress)))
+            evaluations.append((run.title, multi_crop.evaluate_run(run.config, k, progress)))
     several = [m for m in members if m.key not in diverged]
     if several:
         title = f"ensemble of {len(several)}"
@@ -108,10 +108,7 @@ def ensemble_row(members: Sequence[PlannedRun], crops: int, evaluations: Evaluat
 
     configs = [m.config for m in members]
     statistics = {multi_crop.statistics_of(c) for c in configs}
-    files = [
-        paths.predictions_file(multi_crop.place(c), crops, multi_crop.statistics_of(c))
-        for c in configs
-    ]
+    files = [multi_crop.predictions_file(c, crops) for c in configs]
     probabilities, labels = ensembles.read(files)
     measured = ensembles.measure(ensembles.mean(probabilities), labels)
     first = members[0].title
@@ -121,7 +118,7 @@ def ensemble_row(members: Sequence[PlannedRun], crops: int, evaluations: Evaluat
 
 
 @contextmanager
-def progress_bar(console: Console, title: str) -> Iterator[Seen]:
+def progress_bar(console: Console, title: str) -> Iterator[ImageProgress]:
     """A bar in a terminal; everywhere, once it is done, the number of images and the time."""
     begun, images = time.monotonic(), 0
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeRemainingColumn())

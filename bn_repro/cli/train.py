@@ -74,7 +74,7 @@ def train_one(config: Config) -> Results:
     row = Row(title, directory, config.train.steps, config.train.batch_size)
     display = Display([row], results.console, to_train={directory})
     with updated(display):
-        outcome = run(config, say=write)
+        outcome = run(config, log=write)
     display.end(row, outcome)
     results.add(title, directory, outcome)
     return results

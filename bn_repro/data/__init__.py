@@ -1,1 +1,1 @@
-"""Data sets in memory and streamed, and the order of their mini-batches."""
+"""Data sets in memory and streamed, their augmentation, and the order of their mini-batches."""

@@ -1,7 +1,8 @@
 """The official archives of ILSVRC2012, unpacked once into train/<wnid>/ and val/<wnid>/.
 
 torchvision knows the archives, their MD5s and how the devkit names the validation images' classes.
-It extracts without a filter, into place, and in every process; here one does, to a temporary name.
+But it extracts without a filter, into place, and in every process. Here one process extracts to a
+temporary name, with a filter.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from bn_repro.data.listing import SPLITS
 
 
 def extract_archives(root: Path) -> None:
-    """Make train/ and val/ under ``root`` from the archives, if they are not there and these are.
+    """Extract the archives under ``root``, if there are any, to the train/ or val/ that is missing.
 
-    Ranks and runs may all call this: the first works, the others wait and find it done. ValueError
-    where an archive is damaged or missing, scipy (which reads the devkit) is, or the disk is full.
+    Ranks and runs may all call this: the first extracts while the others wait. Raises ValueError
+    where an archive is damaged or missing, where scipy (which reads the devkit) is not installed,
+    or where the disk is full.
     """
     from torchvision.datasets import imagenet  # takes a second, and only archives need it
 
@@ -56,7 +58,7 @@ def extract_archives(root: Path) -> None:
 
 @contextmanager
 def _only_plain_members() -> Iterator[None]:
-    """Extraction in this block never leaves its folder, nor makes links or devices outside it."""
+    """Within this block, extraction refuses files, links and devices outside its folder."""
     before = tarfile.TarFile.__dict__.get("extraction_filter")
     tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
     try:

@@ -1,13 +1,13 @@
-"""GoogLeNet's augmentation, each sample's draw a function of (seed, epoch, index) alone.
+"""GoogLeNet's augmentation; what is drawn for an image depends on (seed, epoch, index) alone.
 
 Patches of 8 to 100 % of the area with aspect 3/4 to 4/3, mirrored half of the time (Szegedy 2014,
 sec. 6), and photometric distortions: brightness, contrast and colour scaled in random order, then
-lighting noise along the principal components of ImageNet's colours (Howard 2013). What is drawn
-comes from a counter-based hash on the host, so it never depends on the batch, the loader's workers,
-the ranks or the device; applying it is tensor arithmetic, for a whole mini-batch at once.
+lighting noise along the principal components of ImageNet's colours (Howard 2013). The random
+numbers come from a counter-based hash on the host, so they do not depend on the mini-batch, the
+loader's workers, the ranks or the device. They are applied to a whole mini-batch at once.
 
-Geometry is a *box*, five numbers in one row: left, top, right, bottom as fractions of the width and
-the height, and 1 for mirrored. Pillow (``decode.cut``) and ``resample`` read it alike.
+A *box* is a row of five numbers: left, top, right and bottom as fractions of the width and the
+height, and 1 if mirrored. Pillow (``decode.cut``) and ``resample`` both take boxes.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from bn_repro.data.batches import SHUFFLINGS
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-"""ImageNet's channels in [0, 1]: every image is presented as (x / 255 - MEAN) / STD."""
+"""ImageNet's channels in [0, 1]: the network sees (x / 255 - MEAN) / STD."""
 
 AREA = (0.08, 1.0)
 ASPECT = (3 / 4, 4 / 3)
 STRENGTH = {"full": 1.0, "reduced": 0.4, "none": 0.0}
-"""Of the distortions. The paper says "less" (sec. 4.2.1) and not how much; 0.4 is our choice."""
+"""The strength of the distortions. The paper says "less" (sec. 4.2.1) and not how much; 0.4 is our
+choice."""
 FACTOR = 0.5
 """At full strength brightness, contrast and colour are each scaled by 0.5 to 1.5 (Howard 2013)."""
 LIGHTING = 0.1
@@ -60,7 +61,10 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How images come to the network. Without ``augmentation``: whole or centred, undistorted."""
+    """How images are shuffled, cropped and distorted on their way to the network.
+
+    Without ``augmentation`` images are whole, or cropped at the centre, and not distorted.
+    """
 
     shuffling: str = "full"
     augmentation: bool = True
@@ -68,20 +72,22 @@ class Preprocessing:
     channels_last: bool = False
 
     def __post_init__(self) -> None:
-        for key, known in (("shuffling", SHUFFLINGS), ("photometric", tuple(STRENGTH))):
+        for key, choices in (("shuffling", SHUFFLINGS), ("photometric", tuple(STRENGTH))):
             value = getattr(self, key)
-            if value not in known:
-                raise ValueError(f"data.{key}: {value!r} is unknown; one of {', '.join(known)}")
+            if value not in choices:
+                raise ValueError(f"data.{key}: {value!r} is unknown; one of {', '.join(choices)}")
 
     @property
     def distorted(self) -> bool:
+        """Whether training images get photometric distortions."""
         return self.augmentation and STRENGTH[self.photometric] > 0
 
 
 def uniforms(seed: int, epoch: int, index: Index, purpose: int, count: int) -> np.ndarray:
-    """Numbers in [0, 1), float64 (N, count): a hash of (seed, epoch, purpose, index, 0..count-1).
+    """Uniform numbers in [0, 1), float64 (N, count), ``count`` for each of N indices.
 
-    SplitMix64's finalizer over each word in turn (Steele, Lea, Flood 2014); no state is kept.
+    Each is a hash of (seed, epoch, purpose, index, its place), without state: SplitMix64's
+    finalizer, applied to one of these after another (Steele, Lea, Flood 2014).
     """
     state = np.zeros(1, np.uint64)
     for word in (seed, epoch, purpose):
@@ -98,23 +104,24 @@ def _mixed(z: np.ndarray) -> np.ndarray:
 
 
 def patch_boxes(seed: int, epoch: int, index: Index, aspect: float = 1.0) -> np.ndarray:
-    """One random patch for each sample, boxes (N, 5), of images with width / height ``aspect``.
+    """A random patch of each sample, boxes (N, 5), for images with width / height ``aspect``.
 
-    The first of ten draws of area (uniform) and aspect (log-uniform) that fits inside the image,
-    else the largest patch that does, as in torchvision's RandomResizedCrop; then its place.
+    Of ten draws of area (uniform) and aspect ratio (log-uniform), the first that fits inside the
+    image, else the largest patch that fits, as in torchvision's RandomResizedCrop; at a uniform
+    place.
     """
     return fitted(patch_draws(seed, epoch, index), aspect)
 
 
 def patch_draws(seed: int, epoch: int, index: Index) -> np.ndarray:
-    """What is drawn for the patch of each sample, (N, 23), whatever the shape of its image."""
+    """The random numbers behind the patch of each sample, (N, 23), for images of any shape."""
     u = uniforms(seed, epoch, index, 0, 3 + 2 * _TRIES)
     area = AREA[0] + (AREA[1] - AREA[0]) * u[:, 3 : 3 + _TRIES]
-    return np.concatenate([u[:, :3], area, _looked_up(_RATIOS, u[:, 3 + _TRIES :])], axis=1)
+    return np.concatenate([u[:, :3], area, _look_up(_RATIOS, u[:, 3 + _TRIES :])], axis=1)
 
 
 def fitted(u: np.ndarray, aspect: float) -> np.ndarray:
-    """The boxes (N, 5) that ``patch_draws`` (N, 23) make on images of width / height ``aspect``."""
+    """The boxes (N, 5) that draws (N, 23) become on images with width / height ``aspect``."""
     area, ratio = u[:, 3 : 3 + _TRIES], u[:, 3 + _TRIES :]
     width, height = np.sqrt(area * ratio / aspect), np.sqrt(area / ratio * aspect)
     fits = (width <= 1) & (height <= 1)
@@ -127,31 +134,31 @@ def fitted(u: np.ndarray, aspect: float) -> np.ndarray:
 
 
 def distortions(seed: int, epoch: int, index: Index, photometric: str = "full") -> np.ndarray:
-    """The photometric distortion of each sample, (N, 12), to be given to ``distort``.
+    """The photometric distortion of each sample, (N, 12), as ``distort`` takes it.
 
-    For each of three operations in turn: its factor, 1 if it is contrast, 1 if it is colour
-    (neither: brightness). Then what the lighting noise adds to red, green and blue.
+    Three operations in random order, three numbers each: the factor, 1 if it is contrast, 1 if it
+    is colour (if neither, it is brightness). Then what lighting noise adds to red, green and blue.
     """
     strength = STRENGTH[photometric]
     u = uniforms(seed, epoch, index, 1, 7)
-    order = _looked_up(_ORDERS, u[:, 0])
+    order = _look_up(_ORDERS, u[:, 0])
     factor = 1 + strength * FACTOR * (2 * u[:, 1:4] - 1)
     operations = np.stack([factor, order == _CONTRAST, order == _COLOUR], axis=2)
-    along = strength * LIGHTING * _looked_up(_NORMAL, u[:, 4:7])
+    along = strength * LIGHTING * _look_up(_NORMAL, u[:, 4:7])
     lighting = sum(along[:, k : k + 1] * COLOUR_AXES[:, k] for k in range(3))
     return np.concatenate([operations.reshape(-1, 9), lighting], axis=1)
 
 
-def _looked_up(table: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """The entries of a table that uniform numbers fall on."""
+def _look_up(table: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """The entry of ``table`` for each uniform number ``u`` in [0, 1)."""
     return table[(u * len(table)).astype(np.int64)]
 
 
 def resample(images: torch.Tensor, boxes: torch.Tensor, size: int) -> torch.Tensor:
-    """Each image's box at ``size``: uint8 (N, H, W, 3) to float32 (N, 3, size, size) in [0, 1].
+    """Resize each image's box: uint8 (N, H, W, 3) to float32 (N, 3, size, size) in [0, 1].
 
-    Bilinear; pixels beyond the box but within the image are used, as Pillow's ``box`` does. It does
-    not smooth, so a box is to have at most ``size`` pixels a side, as in an image of that size.
+    Bilinear; at a box's edge it uses the image's pixels beyond the box, as Pillow's ``box`` does.
+    It does not antialias, so a box should have at most ``size`` pixels a side.
     Measured, 32 images of 64x64 on one core: 0.8 ms; torchvision's image by image 1.3.
     """
     n, height, width, _ = images.shape
@@ -165,11 +172,12 @@ def resample(images: torch.Tensor, boxes: torch.Tensor, size: int) -> torch.Tens
 
 
 def distort(x: torch.Tensor, distortion: torch.Tensor) -> torch.Tensor:
-    """Brightness, contrast and colour in each sample's own order, then lighting noise.
+    """Change brightness, contrast and colour in each sample's own order, then add lighting noise.
 
-    x, float32 (N, 3, H, W) in [0, 1], is overwritten; ``distortion`` is (N, 12). Each operation
-    blends an image with black, its mean grey or its own grey, and is clamped, as torchvision's
-    ``adjust_*`` do one image at a time (32 of 64x64 on one core: 0.5 ms here, 1.2 there).
+    x, float32 (N, 3, H, W) in [0, 1], is overwritten; ``distortion`` (N, 12) is from
+    ``distortions``. Brightness blends an image with black, contrast with its mean grey, colour with
+    its own grey; each result is clamped to [0, 1]. Torchvision's ``adjust_*`` do the same one image
+    at a time (32 of 64x64 on one core: 0.5 ms here, 1.2 there).
     """
     operations = distortion[:, :9].view(-1, 3, 3, 1, 1, 1)
     for k in range(3):
@@ -183,7 +191,7 @@ def distort(x: torch.Tensor, distortion: torch.Tensor) -> torch.Tensor:
 
 
 def normalize(x: torch.Tensor, channels_last: bool = False) -> torch.Tensor:
-    """(x - MEAN) / STD of each channel; x, float32 (N, 3, H, W) in [0, 1], is overwritten."""
+    """(x - MEAN) / STD; x, float32 (N, 3, H, W) in [0, 1], is overwritten."""
     mean, std = _constants(x.device)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return x.sub_(mean).div_(std).contiguous(memory_format=layout)
@@ -195,8 +203,11 @@ def pixels(images: torch.Tensor) -> torch.Tensor:
     return images.permute(0, 3, 1, 2).contiguous().to(torch.float32).div_(255)
 
 
-def presented(images: torch.Tensor, channels_last: bool = False) -> torch.Tensor:
-    """``normalize(pixels(images))``, bit for bit, without leaving the layout of the bytes."""
+def normalized(images: torch.Tensor, channels_last: bool = False) -> torch.Tensor:
+    """uint8 (N, H, W, 3) to what the network sees, float32 (N, 3, H, W).
+
+    Equal to ``normalize(pixels(images))`` bit for bit, without leaving the layout of the bytes.
+    """
     if not channels_last:
         return normalize(pixels(images))
     n, height, width, _ = images.shape

@@ -1,7 +1,7 @@
-"""The order of examples as a pure function of (seed, step), and what a data set is to the trainer.
+"""The interface of a data set, and the order of its examples: a pure function of (seed, step).
 
-Nothing here keeps state: a run that starts at any step meets the mini-batches that an uninterrupted
-one would have met, on any number of loader workers.
+Nothing here keeps state. So a run that resumes at any step sees the same mini-batches as a run that
+was never interrupted, with any number of loader workers.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ Order = Iterator[tuple[int, torch.Tensor]]
 
 
 class Data(ABC):
-    """A data set as the trainer and the evaluation see it; a subclass makes the examples."""
+    """A data set as training and evaluation use it; subclasses make the examples."""
 
     name: str
     fingerprint: str
-    """Hex digest of the content that is trained and evaluated on."""
+    """Hex digest of the data; a run resumes only where it is the same."""
     classes: int
     shape: tuple[int, ...]
-    """Of one example as the network sees it."""
+    """The shape of one example as the network sees it."""
     splits: dict[str, int]
     """Number of examples of each split: "train" and "test" or "val"."""
     shuffling: str
     quarantined: Sequence[str] = ()
-    """A line for each file that this process met and could not read (data.on_error=quarantine)."""
+    """A line for each file that this process could not read (data.on_error=quarantine)."""
 
     def train_batches(
         self,
@@ -47,10 +47,11 @@ class Data(ABC):
         world: int = 1,
         device: torch.device | str = "cpu",
     ) -> Batches:
-        """This rank's ``batch_size`` examples of the mini-batches ``first_step`` to ``steps``.
+        """This rank's part, ``batch_size`` examples, of mini-batches ``first_step`` to ``steps``.
 
-        A pure function of (seed, step); the ranks' parts, in order, are the global mini-batch.
-        ValueError, at the call, where the training set is smaller than one global mini-batch.
+        A pure function of (seed, step). The parts of all ranks, in order, are the global
+        mini-batch. Raises ValueError, at the call, where the training set is smaller than one
+        global mini-batch.
         """
         assert 0 <= rank < world
         n = self.splits["train"]
@@ -64,7 +65,7 @@ class Data(ABC):
             shuffling=self.shuffling,
         )
         own = slice(rank * batch_size, (rank + 1) * batch_size)
-        return self._trained_on(((epoch, i[own]) for epoch, i in order), seed, device)
+        return self._train_batches(((epoch, i[own]) for epoch, i in order), seed, device)
 
     def eval_batches(
         self,
@@ -77,36 +78,36 @@ class Data(ABC):
     ) -> Batches:
         """Every example of ``split`` once over all ranks, in stored order.
 
-        Each rank has a contiguous part; the last mini-batch of a part may be short, and so is one
-        with a file that is in quarantine: such an example is left out.
+        Each rank has a contiguous part, whose last mini-batch may be short. Files in quarantine are
+        left out of their mini-batches. Raises ValueError for a split that is not there.
         """
-        return self._evaluated_on(split, self._cuts(split, batch_size, rank, world), device)
+        return self._eval_batches(split, self._cuts(split, batch_size, rank, world), device)
 
     def _cuts(self, split: str, batch_size: int, rank: int, world: int) -> Iterator[slice]:
-        """This rank's part of a split, mini-batch by mini-batch."""
+        """The slices of a split that are this rank's mini-batches."""
         assert 0 <= rank < world
         if split not in self.splits:
-            known = ", ".join(self.splits)
-            raise ValueError(f"split {split!r} is unknown; {self.name} has {known}")
+            splits = ", ".join(self.splits)
+            raise ValueError(f"split {split!r} is unknown; {self.name} has {splits}")
         start, stop = (self.splits[split] * r // world for r in (rank, rank + 1))
         return (slice(i, min(i + batch_size, stop)) for i in range(start, stop, batch_size))
 
     @abstractmethod
-    def _trained_on(self, order: Order, seed: int, device: torch.device | str) -> Batches:
-        """The mini-batches of split "train" that ``order`` names."""
+    def _train_batches(self, order: Order, seed: int, device: torch.device | str) -> Batches:
+        """The training mini-batches whose epochs and indices ``order`` yields."""
 
     @abstractmethod
-    def _evaluated_on(
+    def _eval_batches(
         self, split: str, cuts: Iterator[slice], device: torch.device | str
     ) -> Batches:
-        """The parts ``cuts`` of a split."""
+        """The mini-batches of a split that ``cuts`` yields."""
 
 
 def to_device(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
-    """``tensor``, of this machine's memory, on ``device``; a GPU gets it without the host's wait.
+    """A copy of a CPU tensor on ``device``; the host does not wait for a GPU.
 
-    From memory that can be paged out a copy waits for all that the GPU has yet to do. From pinned
-    memory it is one more thing to do, and PyTorch keeps that memory until it is done.
+    A copy from pageable memory would wait until the GPU has finished all that was queued before. A
+    copy from pinned memory is queued itself, and PyTorch keeps that memory until it is done.
     """
     if torch.device(device).type != "cuda":
         return tensor.to(device)
@@ -114,7 +115,10 @@ def to_device(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
 
 
 def steps_per_epoch(n: int, global_batch: int) -> int:
-    """Whole mini-batches in one pass; the examples left over wait for another epoch's order."""
+    """How many whole mini-batches an epoch has; examples left over are not used in it.
+
+    Raises ValueError where there is none.
+    """
     if n < global_batch:
         raise ValueError(
             f"train.batch_size: a mini-batch of {global_batch} needs as many training examples, "
@@ -124,7 +128,7 @@ def steps_per_epoch(n: int, global_batch: int) -> int:
 
 
 def epoch_of(n: int, step: int, global_batch: int) -> tuple[int, int]:
-    """The epoch (from 0) of ``step`` (from 1), and its mini-batch's place within that epoch."""
+    """The epoch of ``step``, counted from 0, and the place of its mini-batch in that epoch."""
     return divmod(step - 1, steps_per_epoch(n, global_batch))
 
 
@@ -133,18 +137,21 @@ def epoch_order(
 ) -> torch.Tensor:
     """The order of ``n`` examples in ``epoch``: a permutation, int64 (n,).
 
-    ``full``: a fresh permutation each epoch. ``fixed``: one permutation for the whole run, cut once
-    into shards whose order alone changes each epoch, so examples meet many companions again.
-    ``within_shard``: the same, and each shard is shuffled within (sec. 4.2.1, "more thorough
-    shuffling"). The first permutation mixes the classes, so no mini-batch is of one class.
+    - ``full``: a new permutation each epoch.
+    - ``fixed``: one permutation for the whole run, cut once into shards. Only the order of the
+      shards changes each epoch, so an example often has the same companions in its mini-batch.
+    - ``within_shard``: as ``fixed``, and each shard is shuffled each epoch (sec. 4.2.1, "more
+      thorough shuffling").
 
-    With ``fixed`` companions are not all the same from epoch to epoch. Mini-batches of B are cut
-    from the shards laid end to end, and where the last shard is short those after it are cut
-    (n % shard) % B further on. Measured on 50,000 examples at B = 32 (cut 16 further on), seeds 0
-    to 2: 28 to 63 % of epoch 0's mini-batches recur whole in each of epochs 1 to 3, the others keep
-    half of their companions. Where B does not divide ``shard`` every shard moves the cuts.
+    The first permutation mixes the classes, so that no mini-batch has a single class.
 
-    Of each order the last n % B examples are left out of their epoch (``steps_per_epoch``).
+    With ``fixed`` not all companions stay the same. Mini-batches of B are cut from the shards laid
+    end to end; a short last shard shifts the mini-batches after it by (n % shard) % B examples.
+    Measured on 50,000 examples at B = 32 (shifted by 16), seeds 0 to 2: 28 to 63 % of epoch 0's
+    mini-batches recur whole in each of epochs 1 to 3, and the others keep half of their companions.
+    If B does not divide ``shard``, every shard shifts the mini-batches after it.
+
+    The last n % B examples of an order are not used in its epoch (``steps_per_epoch``).
     """
     if shuffling not in SHUFFLINGS:
         raise ValueError(f"data.shuffling: {shuffling!r} is unknown; one of {SHUFFLINGS}")
@@ -170,11 +177,11 @@ def batch_indices(
     shard: int = SHARD,
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """(epoch, indices of the global mini-batch) of each step from ``first_step`` to ``steps``."""
-    known, order = -1, torch.empty(0, dtype=torch.int64)
+    current, order = -1, torch.empty(0, dtype=torch.int64)
     for step in range(first_step, steps + 1):
         epoch, place = epoch_of(n, step, global_batch)
-        if epoch != known:
-            known, order = epoch, epoch_order(n, seed, epoch, shuffling, shard)
+        if epoch != current:
+            current, order = epoch, epoch_order(n, seed, epoch, shuffling, shard)
         yield epoch, order[place * global_batch : (place + 1) * global_batch]
 
 

@@ -1,9 +1,9 @@
 """The crops of an evaluation: one in the centre, or GoogLeNet's 144 (Szegedy 2014, sec. 7).
 
-A crop is a box (see ``augment``) on the image as it is stored: "resize, then cut" and "cut the same
-part, resized" are one bilinear resampling, so images in memory and image files share this geometry.
-Sizes scale with the network's: at 224 the shorter side is 256, 288, 320 or 352, at 64 it is 73, 82,
-91 or 101.
+A crop is a box (see ``augment``) on the stored image. Resizing an image and then cutting is one
+bilinear resampling of the box, so images in memory and image files share this geometry. Sizes scale
+with the network's input: at 224 the shorter side is 256, 288, 320 or 352, at 64 it is 73, 82, 91 or
+101.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ CROPS = 144
 
 
 def square(width: int, height: int) -> np.ndarray:
-    """The largest square in the centre of the image: one box, (1, 5)."""
+    """The largest central square of an image: one box, (1, 5)."""
     return _centred(width, height, 1.0)
 
 
 def centre_crop(width: int, height: int, size: int) -> np.ndarray:
-    """The single crop: shorter side to 256/224 of ``size``, then the central square of ``size``."""
+    """The single crop, one box (1, 5): of an image whose shorter side is 256/224 of ``size``, the
+    central square of ``size``."""
     return _centred(width, height, size / round(size * SHORTER_SIDES[0] / BASE))
 
 
@@ -42,9 +43,10 @@ def multi_crop(
 ) -> np.ndarray:
     """GoogLeNet's crops of one image, boxes (144, 5).
 
-    Four sizes; at each three squares; of each square the four corner crops and the centre crop of
-    ``size``, and the square itself resized; each with its mirror image: 4 * 3 * 6 * 2. The squares
-    of a square image are one: there a single one of ``squares`` gives the same mean from 48.
+    Four sizes; three squares at each size; of each square the four corner crops and the centre crop
+    of ``size``, and the square itself resized; each with its mirror image: 4 * 3 * 6 * 2 = 144.
+    On a square image the three squares are the same, so one place in ``squares`` gives the same
+    mean from 48 crops.
     """
     short = min(width, height)
     w, h = short / width, short / height  # of a square, as fractions of the image
@@ -65,9 +67,10 @@ def multi_crop(
 def crops(
     images: torch.Tensor, boxes: np.ndarray, size: int, chunk: int = 12
 ) -> Iterator[torch.Tensor]:
-    """The same boxes (K, 5) of every image, uint8 (N, H, W, 3), normalized, ``chunk`` at a time.
+    """Cut the same boxes (K, 5) from every image, uint8 (N, H, W, 3), and normalize them.
 
-    Each is float32 (N, k, 3, size, size), k at most ``chunk``: memory stays at N * chunk images.
+    Yields float32 (N, k, 3, size, size) with k at most ``chunk``, so that no more than N * chunk
+    crops are in memory.
     """
     n = len(images)
     for part in np.array_split(boxes, range(chunk, len(boxes), chunk)):

@@ -1,4 +1,4 @@
-"""From an image file to pixels, and what becomes of a file that cannot be read."""
+"""Decode image files; refuse, or quarantine, files that cannot be read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ QUARANTINE_LIMIT = 100
 _MIRRORED = Image.Transpose.FLIP_LEFT_RIGHT
 
 Boxes = Callable[[int, int], np.ndarray]
-"""What to cut out of an image of (width, height): boxes (K, 5), see ``augment``."""
+"""From an image's (width, height) to the boxes (K, 5) to cut out of it; see ``augment``."""
 
 _UNREADABLE = (
     OSError,
@@ -27,17 +27,18 @@ _UNREADABLE = (
     struct.error,
     Image.DecompressionBombError,
 )
-"""What Pillow's decoders raise on a damaged file."""
+"""The exceptions of Pillow's decoders on a damaged file."""
 
 
 class CorruptImage(ValueError):
-    """An image file that cannot be read; its message is one line with the path and the reason."""
+    """An image file cannot be read; the message is one line with path and reason."""
 
 
 class Quarantine:
-    """The files that could not be read: an error, or counted up to ``limit`` of them.
+    """The files that could not be read.
 
-    ``reasons`` holds one line for each file, in the order in which they were met.
+    With ``on_error`` "raise" the first is an error; with "quarantine" up to ``limit`` are recorded.
+    ``reasons`` has one line for each file, in the order in which they were met.
     """
 
     def __init__(self, on_error: str = "raise", limit: int = QUARANTINE_LIMIT) -> None:
@@ -47,15 +48,15 @@ class Quarantine:
         self.limit = limit
         self.reasons: list[str] = []
 
-    def admit(self, faults: list[str]) -> None:
-        """Take note of ``faults``; ValueError where they are not tolerated, or too many."""
+    def record(self, faults: list[str]) -> None:
+        """Record the lines ``faults``; CorruptImage if files may not fail, or too many do."""
         for fault in faults:
             if self.on_error == "raise":
-                raise ValueError(f"{fault}; data.on_error=quarantine goes on without such files")
+                raise CorruptImage(f"{fault}; data.on_error=quarantine goes on without such files")
             if fault not in self.reasons:
                 self.reasons.append(fault)
             if len(self.reasons) > self.limit:
-                raise ValueError(f"{fault}; more than {self.limit} such files, see to the data")
+                raise CorruptImage(f"{fault}; more than {self.limit} such files, see to the data")
 
 
 def read(
@@ -67,11 +68,13 @@ def read(
     limit: int = QUARANTINE_LIMIT,
     replace: bool = True,
 ) -> tuple[np.ndarray | None, int, list[str]]:
-    """The boxes of image ``index``, its label, and a line for each file that could not be read.
+    """Read image ``index``: its boxes, uint8 (K, size, size, 3), its label, and fault lines.
 
-    In place of such a file comes the next of the listing that can be read, with its own label: a
-    function of ``index`` alone. CorruptImage where all images, or over ``limit`` in a row, cannot.
-    Not to ``replace`` is for evaluation, where the next would count twice: the boxes are None.
+    There is one fault line for each file that could not be read. With ``replace`` (training) the
+    next readable file of the listing, with its own label, takes such a file's place, so the result
+    depends on ``index`` alone; CorruptImage if all files, or more than ``limit`` in a row, cannot
+    be read. Without ``replace`` (evaluation, where the next file would count twice) the boxes of
+    such a file are None.
     """
     faults: list[str] = []
     n = len(listing.labels[split])
@@ -88,11 +91,12 @@ def read(
 
 
 def decode(path: str | os.PathLike[str], boxes: Boxes, size: int) -> np.ndarray:
-    """Boxes of an image file, each resized to ``size``: uint8 (K, size, size, 3), RGB.
+    """Cut boxes out of an image file and resize each to ``size``: uint8 (K, size, size, 3), RGB.
 
-    Grey, CMYK, palette and transparent images become RGB whatever the file's suffix says; EXIF
-    orientation is ignored, as it is in everybody's results. A JPEG is decoded at 1/2, 1/4 or 1/8 of
-    its size (Pillow's ``draft``) where every box still has ``size`` pixels a side.
+    Grey, CMYK, palette and transparent images become RGB, whatever the file's suffix. EXIF
+    orientation is ignored, as in published results. A JPEG is decoded at 1/2, 1/4 or 1/8 of its
+    size (Pillow's ``draft``) where every box then still has ``size`` pixels a side. Raises
+    CorruptImage.
     """
     try:
         with Image.open(path) as image:
@@ -124,10 +128,14 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def cut(image: Image.Image, boxes: np.ndarray, size: int) -> np.ndarray:
-    """Boxes in pixels (K, 5) of an RGB image, each resized (bilinear, antialiased) and mirrored."""
-    cut = []
+    """Cut boxes in pixels (K, 5) out of an RGB image: uint8 (K, size, size, 3).
+
+    Each is resized (bilinear, antialiased) and mirrored if its box says so.
+    """
+    patches = []
     for left, top, right, bottom, mirror in boxes.tolist():
         inside = (max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height))
         patch = image.resize((size, size), Image.Resampling.BILINEAR, box=inside)
-        cut.append(np.asarray(patch.transpose(_MIRRORED) if mirror else patch))
-    return cut[0][None] if len(cut) == 1 else np.stack(cut)  # one is copied into its mini-batch
+        patches.append(np.asarray(patch.transpose(_MIRRORED) if mirror else patch))
+    # A single patch is not copied: its caller copies it into a mini-batch.
+    return patches[0][None] if len(patches) == 1 else np.stack(patches)

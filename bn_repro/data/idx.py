@@ -1,7 +1,6 @@
-"""Sets of labelled images in MNIST's own format (IDX): read and checked, MNIST itself downloaded.
+"""Read sets of labelled images in MNIST's format (IDX); download MNIST itself.
 
-Whatever is loaded is checked against its own header and, where a checksum is published, against
-that.
+Every file is checked against its own header; MNIST's files also against their published checksums.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ MNIST_MD5 = {
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
-"""Of MNIST's files as they are once gunzipped."""
+"""The MD5 sums of MNIST's files, gunzipped."""
 
 DOWNLOAD_TIMEOUT_S = 30.0
 
@@ -41,17 +40,17 @@ class Digits:
     images: np.ndarray
     labels: np.ndarray
     digest: str
-    """Digest of the content: equal content gives an equal digest, gzipped or not."""
+    """A digest of the content, the same for gzipped and plain files."""
 
 
 def read_idx_set(
     root: Path, *, published: bool = False, classes: int | None = None
 ) -> tuple[Digits, Digits]:
-    """Training and test images of the four IDX files under ``root``, each checked.
+    """The training and test images of the four IDX files under ``root``, checked.
 
-    ValueError names the file and the reason: a missing file, a damaged one, images and labels that
-    disagree, a label beyond ``classes``. A set is taken for MNIST, and held to its published MD5s,
-    where ``published`` says so or where one of its two image files is MNIST's.
+    A set is held to MNIST's published MD5s if ``published``, or if one of its image files is
+    MNIST's. Raises ValueError with the file and the reason: a missing or damaged file, different
+    numbers of images and labels, a label beyond ``classes``.
     """
     paths = _located(root)
     arrays, md5s = {}, {}
@@ -81,18 +80,18 @@ def read_idx_set(
 
 
 def _located(root: Path) -> dict[str, Path]:
-    """The four files' paths; where both lie there, the plain one goes before the gzipped."""
+    """The paths of the four files; a plain file is preferred to a gzipped one."""
     names = [name for pair in FILES.values() for name in pair]
     best: dict[str, Path] = {}
     for folder in (root, root / "raw", root / "MNIST" / "raw"):
-        found = {
+        files = {
             name: path
             for name in names
             for path in (folder / f"{name}.gz", folder / name)
             if os.path.isfile(path)
         }
-        if len(found) > len(best):
-            best = found
+        if len(files) > len(best):
+            best = files
     missing = [name for name in names if name not in best]
     if missing:
         raise ValueError(
@@ -103,7 +102,7 @@ def _located(root: Path) -> dict[str, Path]:
 
 
 def _read_idx(path: Path, dimensions: int) -> tuple[np.ndarray, str]:
-    """The array of an IDX file of bytes, and the MD5 of the file as it is once gunzipped.
+    """The array in an IDX file of bytes, and the MD5 of the gunzipped file.
 
     The format: two zero bytes, the type (8: unsigned byte), the number of dimensions, each
     dimension as a big-endian 32-bit integer, then the data.
@@ -133,10 +132,11 @@ def _read_idx(path: Path, dimensions: int) -> tuple[np.ndarray, str]:
 
 
 def _check_labels(labels: dict[Path, np.ndarray], classes: int | None) -> None:
-    """Labels lie below ``classes``, or where that is not given, below the training labels' end.
+    """ValueError for a label of ``classes`` or more.
 
-    A damaged label would then add classes that have no examples. Ten are taken as they come (a
-    small set may lack one), more only where the training labels leave no gap.
+    Without ``classes`` their number is that of the largest training label plus one. A damaged label
+    would then add classes without examples. So more than ten classes must leave no gap; up to ten
+    may, since a small set may lack one.
     """
     path, train = next(iter(labels.items()))
     used = np.unique(train)
@@ -146,15 +146,18 @@ def _check_labels(labels: dict[Path, np.ndarray], classes: int | None) -> None:
             f"{path}: label {last}, but classes below it have no example; the file is corrupt, "
             "or the set lacks examples of some of its classes"
         )
-    for path, found in labels.items():
-        if found.max() >= (classes or last + 1):
+    for path, values in labels.items():
+        if values.max() >= (classes or last + 1):
             raise ValueError(
-                f"{path}: label {found.max()} is out of range for {classes or last + 1} classes"
+                f"{path}: label {values.max()} is out of range for {classes or last + 1} classes"
             )
 
 
 def downloaded() -> Path:
-    """The cache folder with MNIST's four files, downloaded by torchvision if they are not there."""
+    """The cache folder with MNIST's four files; torchvision downloads them if they are missing.
+
+    Raises ValueError where they cannot be downloaded.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "bn_repro/mnist"
     if all((cache / name).is_file() for name in MNIST_MD5):
         return cache

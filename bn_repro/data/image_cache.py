@@ -1,11 +1,11 @@
-"""Small image sets decoded once: every image as uint8 in one file to a split, memory-mapped.
+"""Small image sets, decoded once: one memory-mapped file of uint8 images for each split.
 
-``open_cache`` finds the cache of a listing, or builds it: under a temporary name, renamed when it
-is complete, behind a lock, so that of several runs one builds and all share. One that is there is
-read alone: it can be another user's, or lie on a disk that cannot be written. Its name carries a
-key over the source (paths, sizes, classes) and over how it is decoded; the SHA-256 of its content
-is the fingerprint of the data set, and is compared with what is opened. A cache whose files have
-not their promised sizes is built again.
+``open_cache`` opens the cache of a listing, or builds it: behind a lock, and under a temporary name
+until the cache is complete. So several runs share one cache, which one of them builds. A cache that
+exists is only read: it can be another user's, or lie on a read-only disk. Its name carries a key
+over the source (paths, sizes, classes) and over how it is decoded. The SHA-256 of its content is
+the fingerprint of the data set, and is checked when a process opens the cache. A cache with files
+of the wrong size is built again.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from bn_repro.data.decode import QUARANTINE_LIMIT, CorruptImage, Quarantine, rea
 from bn_repro.data.listing import SPLITS, Listing, bytes_of
 
 FORMAT = 1
-"""Raised when the same images give other files or pixels, so that no older cache is taken."""
+"""To be increased when the same images give other files or pixels: no older cache is then used."""
 CHUNK = 256
 META = "meta.json"
 
 _verified: set[tuple[Path, str]] = set()
-"""The caches whose content this process has compared with their fingerprint."""
+"""The caches whose content this process has checked against their fingerprint."""
 
 
 @dataclass(frozen=True)
 class ImageCache:
     """A decoded set: images uint8 (N, size, size, 3) and labels int64 (N,) of each split.
 
-    The images are a map of the file that is private to the process: writing to it changes no file.
-    ``quarantined`` has a line for each file that could not be read: in "train" the next was put in
-    its place, in "val", where it would count twice, nothing.
+    The images are a private memory map: writing to it changes no file. ``quarantined`` has a line
+    for each file that could not be read. In "train" the next image took its place; in "val", where
+    that would count twice, it is left out.
     """
 
     path: Path
@@ -56,7 +56,7 @@ class ImageCache:
     labels: dict[str, np.ndarray]
 
     def verify(self) -> None:
-        """Read all of it; ValueError where the content is not what was built."""
+        """Read the whole content; ValueError if it has changed since it was built."""
         if _fingerprint(self.classes, self.images, self.labels) != self.fingerprint:
             raise ValueError(
                 f"{self.path}: the content has changed since it was built; remove this folder, and "
@@ -75,16 +75,16 @@ def open_cache(
     limit: int = QUARANTINE_LIMIT,
     progress: bool = True,
 ) -> ImageCache:
-    """The cache of ``listing`` at ``size``, built now if there is none.
+    """The cache of ``listing`` at ``size``; it is built if there is none.
 
-    An image of that size is taken as it is; of another, its largest central square is resized.
-    ``workers`` threads decode (default: one a core). ValueError for a file that cannot be read (or
-    more than ``limit`` of them, where ``on_error`` is "quarantine"), for a cache whose content has
-    changed, and for a cache folder that cannot be read, or written where one is to be built.
+    An image of another size has its largest central square resized. ``workers`` threads decode
+    (default: one a core). Raises ValueError for a file that cannot be read (with ``on_error``
+    "quarantine", for more than ``limit`` of them), for a cache whose content has changed, and for a
+    cache folder that cannot be read, or cannot be written to build one.
     """
     folder = Path(cache_dir).expanduser() if cache_dir else default_folder()
     path = folder / f"{name}-{_key(listing, size)}"
-    bad = Quarantine(on_error, limit)
+    quarantine = Quarantine(on_error, limit)
     with _able_to("read", path):
         cache = _load(path)
     if cache is None:
@@ -93,14 +93,14 @@ def open_cache(
             with FileLock(folder / f"{path.name}.lock"):
                 cache = _load(path)  # others may have built it since
                 if cache is None:
-                    _build(listing, path, size, workers, bad, progress)
+                    _build(listing, path, size, workers, quarantine, progress)
                     cache = _load(path)
     assert cache is not None, f"{path} was built and does not load"
     # Once a process: measured on 676 MB in the page cache, 0.4 s of a core (with SHA extensions).
     if (path, cache.fingerprint) not in _verified:
         cache.verify()
         _verified.add((path, cache.fingerprint))
-    Quarantine(on_error, limit).admit(list(cache.quarantined))  # others may have built it
+    Quarantine(on_error, limit).record(list(cache.quarantined))  # others may have built it
     return cache
 
 
@@ -109,7 +109,7 @@ def default_folder() -> Path:
 
 
 def _key(listing: Listing, size: int) -> str:
-    """Changes with the list of files, their sizes, their classes and what is made of them."""
+    """A digest of the files' names, sizes and classes, and of how they are decoded."""
     sha = hashlib.sha256(f"{FORMAT} {size} {listing.digest()}".encode())
     for split in SPLITS:
         n = len(listing.paths[split])
@@ -119,7 +119,7 @@ def _key(listing: Listing, size: int) -> str:
 
 
 def _load(path: Path) -> ImageCache | None:
-    """The cache at ``path``, or None where there is none or it is not whole."""
+    """The cache at ``path``; None if there is none, or not a complete one."""
     try:
         meta = json.loads((path / META).read_text())
         if any((path / name).stat().st_size != n for name, n in meta["bytes"].items()):
@@ -147,9 +147,14 @@ def _arrays(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
 
 
 def _build(
-    listing: Listing, path: Path, size: int, workers: int | None, bad: Quarantine, progress: bool
+    listing: Listing,
+    path: Path,
+    size: int,
+    workers: int | None,
+    quarantine: Quarantine,
+    progress: bool,
 ) -> None:
-    # Whoever left these behind was killed: their lock is ours now.
+    # The process that left these was killed: this one holds its lock.
     for left_over in path.parent.glob(f".{path.name}.*"):
         shutil.rmtree(left_over)
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -158,21 +163,23 @@ def _build(
         left_out = 0
         with _bar(f"decoding {listing.root.name}", total, progress) as advance:
             for split in SPLITS:
-                left_out += _decode_split(listing, split, scratch, size, workers, bad, advance)
+                left_out += _decode_split(
+                    listing, split, scratch, size, workers, quarantine, advance
+                )
         meta = {
             "sha256": _fingerprint(listing.classes, *_arrays(scratch)),
             "classes": listing.classes,
             "root": str(listing.root),
-            "quarantined": bad.reasons,
+            "quarantined": quarantine.reasons,
             "left_out": left_out,
             "bytes": {f.name: f.stat().st_size for f in sorted(scratch.iterdir())},
         }
         (scratch / META).write_text(json.dumps(meta, indent=1))
         scratch.chmod(0o755)  # a temporary folder is its maker's alone; a cache is for all
         for written in (*scratch.iterdir(), scratch):
-            _to_disk(written)  # before the name that says it is whole
+            _to_disk(written)  # before it gets the name of a complete cache
         if path.exists():
-            shutil.rmtree(path)  # not whole, or it would have been loaded
+            shutil.rmtree(path)  # not complete, or it would have been loaded
         scratch.rename(path)
         _to_disk(path.parent)
     finally:
@@ -185,12 +192,12 @@ def _decode_split(
     folder: Path,
     size: int,
     workers: int | None,
-    bad: Quarantine,
+    quarantine: Quarantine,
     advance: Callable[[int], None],
 ) -> int:
-    """Decode on threads: Pillow holds the interpreter's lock for a small part of the time only.
+    """Decode a split into its files in ``folder``; returns how many images were left out.
 
-    The number of images that were left out.
+    On threads: Pillow holds the interpreter's lock for a small part of the time only.
     """
     labels = listing.labels[split].copy()
     file = folder / f"{split}-images.npy"
@@ -202,7 +209,7 @@ def _decode_split(
         faults: list[str] = []
         for k in range(len(block)):
             pixels, labels[start + k], failed = read(
-                listing, split, start + k, crops.square, size, bad.limit, split == "train"
+                listing, split, start + k, crops.square, size, quarantine.limit, split == "train"
             )
             faults += failed
             if pixels is None:
@@ -216,10 +223,10 @@ def _decode_split(
 
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         for done, faults in pool.map(write_chunk, range(0, len(labels), CHUNK)):
-            bad.admit(faults)
+            quarantine.record(faults)
             advance(done)
     if len(missing) == len(labels):
-        raise CorruptImage(f"{bad.reasons[-1]}; nor can any before it")
+        raise CorruptImage(f"{quarantine.reasons[-1]}; nor can any before it")
     if missing:  # rare, so the split is simply written again
         np.save(file, np.delete(np.load(file), missing, axis=0))
         labels = np.delete(labels, missing)
@@ -228,7 +235,7 @@ def _decode_split(
 
 
 def _write_header(file: Path, shape: tuple[int, ...]) -> int:
-    """Begin a .npy file of bytes of this shape; where its data begins."""
+    """Write the header of a .npy file of bytes with this shape; returns where its data begins."""
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     with open(file, "wb") as f:
         np.lib.format.write_array_header_1_0(f, header)
@@ -236,7 +243,7 @@ def _write_header(file: Path, shape: tuple[int, ...]) -> int:
 
 
 def _to_disk(path: Path) -> None:
-    """Wait until a file's content, or the names in a folder, would outlast a crash."""
+    """Flush a file's content, or a folder's names, to the disk, so that a crash cannot lose it."""
     opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)
@@ -247,7 +254,7 @@ def _to_disk(path: Path) -> None:
 def _fingerprint(
     classes: tuple[str, ...], images: dict[str, np.ndarray], labels: dict[str, np.ndarray]
 ) -> str:
-    """SHA-256 of all that is trained and evaluated on: classes, labels and pixels in order."""
+    """SHA-256 of the classes, and of the labels and pixels of each split, in order."""
     sha = hashlib.sha256(json.dumps(classes).encode())
     for split in SPLITS:
         for part, array in (("labels", labels[split]), ("images", images[split])):
@@ -257,15 +264,15 @@ def _fingerprint(
 
 
 @contextmanager
-def _bar(what: str, total: int, shown: bool) -> Iterator[Callable[[int], None]]:
+def _bar(title: str, total: int, visible: bool) -> Iterator[Callable[[int], None]]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
-        task = bar.add_task(what, total=total)
+    with Progress(*columns, console=Console(stderr=True), disable=not visible) as bar:
+        task = bar.add_task(title, total=total)
         yield lambda n: bar.advance(task, n)
 
 

@@ -1,4 +1,4 @@
-"""ImageNet and sets like it: which data set a name means, and where its images come from."""
+"""ImageNet, Tiny ImageNet and image folders, held in memory or streamed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from bn_repro.data.resident import ResidentImages
 from bn_repro.data.streaming import StreamedImages
 
 RESIDENT_BYTES = 4 * 2**30
-"""Up to this size, decoded, a folder of images is held in memory; beyond it, streamed."""
+"""A folder of images up to this decoded size is held in memory; a larger one is streamed."""
 
 
 def imagenet(
     root: str | Path,
-    presentation: Preprocessing,
+    preprocessing: Preprocessing,
     *,
     size: int = 224,
     workers: int = 2,
@@ -31,13 +31,13 @@ def imagenet(
     extract_archives(root)
     listing = list_images(root, "ImageNet: train/<wnid>/*.JPEG, val/<wnid>/*.JPEG")
     return StreamedImages(
-        "imagenet", listing, presentation, size=size, workers=workers, on_error=on_error
+        "imagenet", listing, preprocessing, size=size, workers=workers, on_error=on_error
     )
 
 
 def tiny_imagenet(
     root: str | Path,
-    presentation: Preprocessing,
+    preprocessing: Preprocessing,
     *,
     size: int = 64,
     cache_dir: str | Path | None = None,
@@ -46,12 +46,12 @@ def tiny_imagenet(
 ) -> ResidentImages:
     """Tiny ImageNet in its official layout, any number of classes: decoded once, in memory."""
     listing = list_images(root, "tiny-imagenet-200")
-    return _resident("tiny_imagenet", listing, presentation, size, cache_dir, on_error, progress)
+    return _resident("tiny_imagenet", listing, preprocessing, size, cache_dir, on_error, progress)
 
 
 def image_folder(
     root: str | Path,
-    presentation: Preprocessing,
+    preprocessing: Preprocessing,
     *,
     size: int = 64,
     resident: bool | None = None,
@@ -62,25 +62,27 @@ def image_folder(
 ) -> ResidentImages | StreamedImages:
     """Any folder of train/<class>/ and val/<class>/, at ``size``.
 
-    ``resident`` decodes it once, each image's central square at ``size``, and keeps that in memory;
-    otherwise files are streamed, and patches are cut from the whole image. Left open, the first
-    where all of it takes at most ``RESIDENT_BYTES``.
+    If ``resident``, each image's central square is decoded once at ``size`` and kept in memory;
+    otherwise files are streamed, and patches are cut from the whole image. None: resident if all
+    images take at most ``RESIDENT_BYTES``.
     """
     listing = list_images(root, "an image folder: train/<class>/*, val/<class>/*")
     if resident is None:
         images = sum(len(listing.labels[split]) for split in SPLITS)
         resident = images * size * size * 3 <= RESIDENT_BYTES
     if resident:
-        return _resident("image_folder", listing, presentation, size, cache_dir, on_error, progress)
+        return _resident(
+            "image_folder", listing, preprocessing, size, cache_dir, on_error, progress
+        )
     return StreamedImages(
-        "image_folder", listing, presentation, size=size, workers=workers, on_error=on_error
+        "image_folder", listing, preprocessing, size=size, workers=workers, on_error=on_error
     )
 
 
 def _resident(
     name: str,
     listing: Listing,
-    presentation: Preprocessing,
+    preprocessing: Preprocessing,
     size: int,
     cache_dir: str | Path | None,
     on_error: str,
@@ -95,6 +97,6 @@ def _resident(
         cache.classes,
         cache.images,
         cache.labels,
-        presentation,
+        preprocessing,
         cache.quarantined,
     )

@@ -1,4 +1,4 @@
-"""Image files on disk: which layout, which classes, which files."""
+"""List the image files of a folder, with their classes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import numpy as np
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 SPLITS = ("train", "val")
 SIZED = 1000
-"""At most so many files have their sizes in a listing's fingerprint."""
+"""How many files, at most, have their sizes in a listing's fingerprint."""
 
 
 @dataclass(frozen=True)
 class Listing:
     """The images of a folder: for each split, paths below ``root`` (bytes, sorted) and labels.
 
-    Arrays, not lists: loader workers share their memory, where reading a list would copy it.
+    Arrays, not lists: loader workers share the memory of an array, but reading a list copies it.
     """
 
     root: Path
@@ -34,10 +34,10 @@ class Listing:
     def fingerprint(self) -> str:
         """SHA-256 over ``digest`` and the sizes in bytes of up to ``SIZED`` files, evenly spaced.
 
-        A set whose images were resized, or encoded anew, under the same names has another.
+        It changes if images are resized, or encoded again, under the same names.
         """
-        # Not of all: each run asks, and a stat for each of ImageNet's 1.28 million files is too
-        # slow on a network file system.
+        # Not of all files: each run asks, and a stat for each of ImageNet's 1.28 million files is
+        # too slow on a network file system.
         paths = np.concatenate([self.paths[split] for split in SPLITS])
         count = min(len(paths), SIZED)
         chosen = paths[np.arange(count) * len(paths) // count]
@@ -45,7 +45,7 @@ class Listing:
         return hashlib.sha256(f"{self.digest()} {sizes}".encode()).hexdigest()
 
     def digest(self) -> str:
-        """SHA-256 over the names of classes and files: not of what the files hold."""
+        """SHA-256 over the names of classes and files, not over their content."""
         sha = hashlib.sha256(os.fsencode("\n".join(self.classes)))
         for split in SPLITS:
             sha.update(b"\n\n" + b"\n".join(self.paths[split].tolist()))
@@ -54,7 +54,7 @@ class Listing:
 
 
 def bytes_of(path: Path) -> int:
-    """The size of a file; -1 where there is none, as behind a link that leads nowhere."""
+    """The size of a file in bytes; -1 if there is none, as behind a broken link."""
     try:
         return path.stat().st_size
     except FileNotFoundError:
@@ -62,11 +62,12 @@ def bytes_of(path: Path) -> int:
 
 
 def list_images(root: str | Path, layout: str = "an image folder") -> Listing:
-    """What lies under ``root``, in ImageFolder's layout or in that of tiny-imagenet-200.
+    """List the images under ``root``, in ImageFolder's layout or in that of tiny-imagenet-200.
 
-    train/<class>/ holds images at any depth (Tiny ImageNet: in images/); val/ is alike, or holds
-    images/ and val_annotations.txt. A class is numbered by its place in the sorted names.
-    ValueError where something is missing, a class has no image, or train/ and val/ disagree.
+    train/<class>/ has images at any depth (Tiny ImageNet: in images/); val/ has the same layout, or
+    images/ and val_annotations.txt. A class is numbered by its place in the sorted names. Raises
+    ValueError if something is missing, a class has no image, or train/ and val/ have different
+    classes.
     """
     root = Path(root).expanduser()
     for split in SPLITS:
@@ -80,9 +81,9 @@ def list_images(root: str | Path, layout: str = "an image folder") -> Listing:
     annotations = root / "val" / "val_annotations.txt"
     val = _annotated(annotations) if annotations.is_file() else _by_class(root, "val", layout)
     _same_classes(root, "val/", set(val), set(classes))
-    found = {"train": train, "val": val}
+    files_by_class = {"train": train, "val": val}
     paths, labels = {}, {}
-    for split, files in found.items():
+    for split, files in files_by_class.items():
         pairs = sorted((name, label) for label, c in enumerate(classes) for name in files[c])
         paths[split] = np.array([name for name, _ in pairs])
         labels[split] = np.array([label for _, label in pairs], np.int64)
@@ -93,11 +94,11 @@ def _by_class(root: Path, split: str, layout: str) -> dict[str, list[bytes]]:
     classes = sorted(e.name for e in os.scandir(root / split) if e.is_dir() and e.name[0] != ".")
     if not classes:
         raise _unexpected(f"no class folders in {split}/ under {root}", layout)
-    found = {c: list(_images_below(root, f"{split}/{c}")) for c in classes}
-    empty = [c for c, files in found.items() if not files]
+    by_class = {c: list(_images_below(root, f"{split}/{c}")) for c in classes}
+    empty = [c for c, files in by_class.items() if not files]
     if empty:
         raise _unexpected(f"no images in {split}/{_some(empty)} under {root}", layout)
-    return found
+    return by_class
 
 
 def _images_below(root: Path, folder: str) -> Iterator[bytes]:
@@ -113,31 +114,31 @@ def _images_below(root: Path, folder: str) -> Iterator[bytes]:
 
 
 def _annotated(annotations: Path) -> dict[str, list[bytes]]:
-    """Tiny ImageNet's val/: lines of file name, class, box; every image has one and only one."""
+    """Tiny ImageNet's val/: a line of file name, class and box for every image, exactly one."""
     if not (annotations.parent / "images").is_dir():
         raise _unexpected(f"no images/ beside {annotations}", "tiny-imagenet-200")
-    there = {p.removeprefix(b"images/") for p in _images_below(annotations.parent, "images")}
-    found: dict[str, list[bytes]] = {}
+    left = {p.removeprefix(b"images/") for p in _images_below(annotations.parent, "images")}
+    by_class: dict[str, list[bytes]] = {}
     for number, line in enumerate(annotations.read_text().splitlines(), start=1):
         name, *rest = line.split("\t")
-        if not rest or os.fsencode(name) not in there:
+        if not rest or os.fsencode(name) not in left:
             raise ValueError(
                 f"data.root: {annotations}, line {number}: expected a file of val/images/, a tab "
                 f"and its class, and each file once; found {line[:60]!r}"
             )
-        there.remove(os.fsencode(name))
-        found.setdefault(rest[0], []).append(os.fsencode(f"val/images/{name}"))
-    if there:
-        names = [os.fsdecode(name) for name in sorted(there)]
+        left.remove(os.fsencode(name))
+        by_class.setdefault(rest[0], []).append(os.fsencode(f"val/images/{name}"))
+    if left:
+        names = [os.fsdecode(name) for name in sorted(left)]
         raise ValueError(f"data.root: no line in {annotations} for images/{_some(names)}")
-    return found
+    return by_class
 
 
-def _same_classes(root: Path, where: str, found: set[str], train: set[str]) -> None:
-    if found != train:
+def _same_classes(root: Path, where: str, classes: set[str], train: set[str]) -> None:
+    if classes != train:
         parts = [
             f"only in {place}: {_some(sorted(names))}"
-            for place, names in (("train/", train - found), (where, found - train))
+            for place, names in (("train/", train - classes), (where, classes - train))
             if names
         ]
         raise ValueError(
@@ -151,4 +152,4 @@ def _some(names: list[str]) -> str:
 
 
 def _unexpected(what: str, layout: str) -> ValueError:
-    return ValueError(f"data.root: {what}; expected the layout of {layout} (see README, Data)")
+    return ValueError(f"data.root: {what}; expected the layout of {layout} (see docs/data.md)")

@@ -1,7 +1,7 @@
 """MNIST: the binary digits of section 4.1, shipped with the package, and any set of IDX files.
 
-``mnist_binary`` reads the packed set beside this module, checked against its recorded SHA-256;
-``mnist_grey`` reads the four files of MNIST's own format, downloaded or from a directory given.
+``mnist_binary`` reads the packed set beside this module and checks its SHA-256. ``mnist_grey``
+reads four files in MNIST's own format, from a folder or downloaded.
 """
 
 from __future__ import annotations
@@ -22,27 +22,26 @@ from bn_repro.data.idx import Digits, downloaded, read_idx_set
 from bn_repro.data.resident import Resident
 
 THRESHOLD = 127
-"""A pixel above it is ink: the paper's images are binary, and its threshold is not given."""
+"""A grey value above it becomes 1. The paper's images are binary; it gives no threshold."""
 
 PACKED = Path(__file__).parent / "mnist_binary" / "digits.xz"
 PACKED_SPLITS = {
     "train": (60_000, "ff23dcd6ab28c72f1dc7b1edd087d7ca8b7e2a683d4633bbf3fde816d926f79b"),
     "test": (10_000, "34abda6bcbb954438b776fb93d7b27a8d5aa66791f14055a8791becc3c6cbe81"),
 }
-"""Images of each split in ``PACKED``, in its order, and the SHA-256 of the split's content."""
-
+"""For each split in ``PACKED``, in its order: the number of images and the content's SHA-256."""
 
 AHEAD = 32
-"""Mini-batches whose rows are fetched at once: one by one takes 2 % of section 4.1's step more."""
+"""How many mini-batches are fetched at once; one by one, section 4.1's step takes 2 % longer."""
 
 
 class DigitRows(Resident):
-    """A set of small images and digits, each image one row.
+    """A set of small labelled images, each image one row.
 
     x is float32 (B, H*W) in [0, 1], y int64 (B,). The last ``held_out`` training images, by index,
-    are the split "val"; of those before them "train" is all, or ``limit`` drawn without replacement
-    from ``limit_seed`` (with one seed, a smaller limit draws a part of a larger one). "test" is
-    always whole.
+    are the split "val". The split "train" is all training images before them, or ``limit`` of
+    these, drawn without replacement from ``limit_seed``; with the same seed a smaller draw is part
+    of a larger one. "test" is always whole.
     """
 
     def __init__(
@@ -98,14 +97,14 @@ class DigitRows(Resident):
         }
         self.fingerprint = _sha256(json.dumps(content, sort_keys=True).encode())
 
-    def _trained_on(self, order: Order, seed: int, device: torch.device | str) -> Batches:
+    def _train_batches(self, order: Order, seed: int, device: torch.device | str) -> Batches:
         x, y = self.on(device, "train")
         while ahead := [index for _, index in islice(order, AHEAD)]:
             index, size = to_device(torch.cat(ahead), y.device), len(ahead[0])
             pixels, labels = (of.index_select(0, index).split(size) for of in (x, y))
             yield from zip(map(self._inputs, pixels), labels, strict=True)
 
-    def _evaluated_on(
+    def _eval_batches(
         self, split: str, cuts: Iterator[slice], device: torch.device | str
     ) -> Batches:
         x, y = self.on(device, split)
@@ -146,11 +145,12 @@ def mnist_grey(
     limit_seed: int = 0,
     shuffling: str = "full",
 ) -> DigitRows:
-    """MNIST in grey, in [0, 1], or any other set of that format such as Fashion-MNIST.
+    """MNIST in grey, in [0, 1], or another set in its format, such as Fashion-MNIST.
 
-    ``root`` holds the four IDX files, gzipped or not: directly, in ``raw`` or in ``MNIST/raw``.
-    Without it MNIST is downloaded, once, to ``~/.cache/bn_repro/mnist``. ``binarize`` thresholds
-    at > 127. ``classes`` is found from the labels where it is not given.
+    ``root`` has the four IDX files, gzipped or not: directly, in ``raw`` or in ``MNIST/raw``.
+    Without it MNIST is downloaded once to ``~/.cache/bn_repro/mnist``. With ``binarize``, grey
+    values above 127 become 1 and others 0. ``classes`` defaults to the largest training label plus
+    one.
     """
     if root is None:
         train, test = read_idx_set(downloaded(), published=True, classes=classes)
@@ -181,7 +181,7 @@ def packed_bits(ink: np.ndarray) -> bytes:
 
 
 def _read_packed(path: Path) -> tuple[Digits, Digits]:
-    """The packed set: xz over, for each split, the images' packed bits and a byte to each label."""
+    """The training and test digits in the packed file (mnist_binary/README.md has its format)."""
     content = _decompressed(path)
     read, start = [], 0
     for split, (n, sha256) in PACKED_SPLITS.items():
@@ -197,7 +197,7 @@ def _read_packed(path: Path) -> tuple[Digits, Digits]:
 
 @lru_cache(maxsize=1)
 def _decompressed(path: Path) -> bytes:
-    """What the packed file holds, 8 MB: xz takes half the time that it takes to have the set."""
+    """The 8 MB in the packed file, kept: xz is half of the time that the set takes to load."""
     try:
         return lzma.decompress(path.read_bytes())
     except (OSError, lzma.LZMAError) as error:

@@ -1,4 +1,4 @@
-"""Data that live in memory, and images that are augmented there by the batch."""
+"""Data sets held in memory; images are augmented there, a mini-batch at a time."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from bn_repro.data.augment import (
     distort,
     distortions,
     normalize,
+    normalized,
     patch_boxes,
-    presented,
     resample,
 )
 from bn_repro.data.batches import Batches, Data, Order, to_device
 
 
 class Resident(Data):
-    """Data held in memory, examples and labels of each split.
+    """A data set in memory: the examples and labels of each split.
 
-    On the CPU they are used where they are, a memory map included; to another device a split is
-    copied when first asked for there, and stays.
+    On the CPU they are used in place, also from a memory map. A split is copied to another device
+    when it is first used there, and kept.
     """
 
     def __init__(self, stored: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
@@ -42,7 +42,7 @@ class Resident(Data):
 
 
 class ResidentImages(Resident):
-    """uint8 images (N, size, size, 3) and labels (N,) of "train" and "val".
+    """A set of uint8 images (N, size, size, 3) and labels (N,), with splits "train" and "val".
 
     x is float32 (B, 3, size, size), normalized by ``augment.MEAN`` and ``STD``; y is int64 (B,).
     """
@@ -54,7 +54,7 @@ class ResidentImages(Resident):
         class_names: tuple[str, ...],
         images: Mapping[str, np.ndarray],
         labels: Mapping[str, np.ndarray],
-        presentation: Preprocessing,
+        preprocessing: Preprocessing,
         quarantined: Sequence[str] = (),
     ) -> None:
         size = images["train"].shape[1]
@@ -63,21 +63,21 @@ class ResidentImages(Resident):
         self.class_names = class_names
         self.classes = len(class_names)
         self.shape: tuple[int, ...] = (3, size, size)
-        self.shuffling = presentation.shuffling
+        self.shuffling = preprocessing.shuffling
         self.quarantined = quarantined
-        self._presentation = presentation
+        self._preprocessing = preprocessing
         super().__init__(
             {s: (torch.from_numpy(images[s]), torch.from_numpy(labels[s])) for s in labels}
         )
 
-    def _trained_on(self, order: Order, seed: int, device: torch.device | str) -> Batches:
+    def _train_batches(self, order: Order, seed: int, device: torch.device | str) -> Batches:
         images, labels = self.on(device, "train")
 
         def batch(epoch: int, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             there = to_device(index, images.device)
             chosen, y = images.index_select(0, there), labels.index_select(0, there)
-            if not self._presentation.augmentation:
-                return presented(chosen, self._presentation.channels_last), y
+            if not self._preprocessing.augmentation:
+                return normalized(chosen, self._preprocessing.channels_last), y
             return self._augmented(chosen, seed, epoch, index.numpy()), y
 
         return (batch(epoch, index) for epoch, index in order)
@@ -85,23 +85,23 @@ class ResidentImages(Resident):
     def _augmented(
         self, images: torch.Tensor, seed: int, epoch: int, index: np.ndarray
     ) -> torch.Tensor:
-        drawn = [patch_boxes(seed, epoch, index)]
-        if self._presentation.distorted:
-            drawn.append(distortions(seed, epoch, index, self._presentation.photometric))
-        together = torch.from_numpy(np.concatenate(drawn, axis=1).astype(np.float32))
+        draws = [patch_boxes(seed, epoch, index)]
+        if self._preprocessing.distorted:
+            draws.append(distortions(seed, epoch, index, self._preprocessing.photometric))
+        together = torch.from_numpy(np.concatenate(draws, axis=1).astype(np.float32))
         together = to_device(together, images.device)  # one copy, however much is drawn
         x = resample(images, together[:, :5], self.shape[1])
-        if len(drawn) > 1:
+        if len(draws) > 1:
             x = distort(x, together[:, 5:])
-        return normalize(x, self._presentation.channels_last)
+        return normalize(x, self._preprocessing.channels_last)
 
-    def _evaluated_on(
+    def _eval_batches(
         self, split: str, cuts: Iterator[slice], device: torch.device | str
     ) -> Batches:
-        """Whole images: the single crop of a small one."""
+        """Whole images, which are the single crop of a small image."""
         images, labels = self.on(device, split)
-        channels_last = self._presentation.channels_last
-        return ((presented(images[cut], channels_last), labels[cut]) for cut in cuts)
+        channels_last = self._preprocessing.channels_last
+        return ((normalized(images[cut], channels_last), labels[cut]) for cut in cuts)
 
     def multi_crop_batches(
         self,
@@ -115,8 +115,8 @@ class ResidentImages(Resident):
     ) -> Batches:
         """GoogLeNet's crops of every image of ``split``: x (B, 144, 3, size, size), y (B,).
 
-        The images are square, so every crop comes three times; not ``repeated``, x is (B, 48, ...),
-        with the same mean for a third of the time.
+        The images are square, so every crop comes three times. Without ``repeated`` x is
+        (B, 48, ...), with the same mean in a third of the time.
         """
         size = self.shape[1]
         boxes = crops.multi_crop(size, size, size, crops.SQUARES if repeated else (0.0,))

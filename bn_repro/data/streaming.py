@@ -1,10 +1,9 @@
-"""Images read from their files as they are needed, by loader workers: for sets beyond memory.
+"""Image sets larger than memory, read from their files by loader workers.
 
-A worker decodes a file and cuts the random patch (or the crops) out of it with Pillow; bytes travel
-to the device, and the photometric distortions are done there for the whole mini-batch, by the
-function that images in memory go through. Which patch and which distortion is a hash of (seed,
-epoch, index), so workers and ranks change nothing, and a run begins at any step without decoding
-what it skips.
+A worker decodes a file and cuts the random patch (or the crops) out of it with Pillow. The bytes
+travel to the device, where the whole mini-batch is distorted by the same function as images in
+memory. Patch and distortion are a hash of (seed, epoch, index), so workers and ranks change
+nothing, and a run resumes at any step without decoding what it skips.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ from bn_repro.data.augment import (
     distortions,
     fitted,
     normalize,
+    normalized,
     patch_draws,
     pixels,
-    presented,
 )
 from bn_repro.data.batches import Batches, Data, Order, to_device
 from bn_repro.data.decode import QUARANTINE_LIMIT, Boxes, CorruptImage, Quarantine, read
@@ -35,23 +34,24 @@ from bn_repro.data.listing import SPLITS, Listing
 Request = tuple[int, np.ndarray]
 """Epoch, and indices (B,) of a mini-batch."""
 View = Callable[[int, np.ndarray], Sequence[Boxes]]
-"""What is cut out of each image of a mini-batch, given its request."""
+"""From a request to what is cut out of each of its images."""
 
 
 class StreamedImages(Data):
     """The image files of a listing, with splits "train" and "val".
 
     x is float32 (B, 3, size, size), normalized; y is int64 (B,). ``workers`` processes read ahead;
-    with 0 a mini-batch is read when it is asked for. The fingerprint covers the files' names and
-    classes and the sizes of some, not their content. With ``on_error`` "quarantine" up to ``limit``
-    files may be unreadable: in training the next stands in for one, in evaluation it is left out.
+    with 0 a mini-batch is read when it is used. The fingerprint covers the files' names and classes
+    and the sizes of some, not their content. With ``on_error`` "quarantine" up to ``limit`` files
+    may be unreadable: in training the next file takes the place of one, in evaluation it is left
+    out.
     """
 
     def __init__(
         self,
         name: str,
         listing: Listing,
-        presentation: Preprocessing,
+        preprocessing: Preprocessing,
         *,
         size: int = 224,
         workers: int = 2,
@@ -64,26 +64,26 @@ class StreamedImages(Data):
         self.classes = len(listing.classes)
         self.shape: tuple[int, ...] = (3, size, size)
         self.splits = {split: len(listing.labels[split]) for split in SPLITS}
-        self._bad = Quarantine(on_error, limit)
-        self.quarantined = self._bad.reasons  # which grows
-        self.shuffling = presentation.shuffling
+        self._quarantine = Quarantine(on_error, limit)
+        self.quarantined = self._quarantine.reasons  # this list grows while files are read
+        self.shuffling = preprocessing.shuffling
         self._listing = listing
-        self._presentation = presentation
+        self._preprocessing = preprocessing
         self._workers = workers
 
-    def _trained_on(self, order: Order, seed: int, device: torch.device | str) -> Batches:
+    def _train_batches(self, order: Order, seed: int, device: torch.device | str) -> Batches:
         requests = ((epoch, index.numpy()) for epoch, index in order)
-        augmented = self._presentation.augmentation
+        augmented = self._preprocessing.augmentation
         view = partial(patches, seed) if augmented else partial(_centre_crop, self.shape[1])
         return self._distorted(seed, self._read("train", requests, view, device, replace=True))
 
-    def _evaluated_on(
+    def _eval_batches(
         self, split: str, cuts: Iterator[slice], device: torch.device | str
     ) -> Batches:
         """The centre crop, the shorter side scaled to 256/224 of its size."""
-        channels_last = self._presentation.channels_last
+        channels_last = self._preprocessing.channels_last
         read = self._read(split, _all(cuts), partial(_centre_crop, self.shape[1]), device)
-        return ((presented(images[:, 0], channels_last), y) for _, images, y in read)
+        return ((normalized(images[:, 0], channels_last), y) for _, images, y in read)
 
     def multi_crop_batches(
         self,
@@ -101,7 +101,7 @@ class StreamedImages(Data):
         requests = _all(self._cuts(split, batch_size, rank, world))
         read = self._read(split, requests, partial(_multi_crop, self.shape[1]), device)
         return (
-            (presented(images.flatten(0, 1)).view(len(y), -1, *self.shape), y)
+            (normalized(images.flatten(0, 1)).view(len(y), -1, *self.shape), y)
             for _, images, y in read
         )
 
@@ -115,53 +115,52 @@ class StreamedImages(Data):
     ) -> Iterator[tuple[Request, torch.Tensor, torch.Tensor]]:
         """Each request with its crops, uint8 (B, K, size, size, 3), and labels, on ``device``.
 
-        Unless files that cannot be read are to be replaced, a request has fewer crops for each, and
-        is passed over where none is left; CorruptImage where none is left of all.
+        Without ``replace`` files that cannot be read are left out, and so is a request without any
+        that can. Raises CorruptImage where no file of any request can be read.
         """
         on_gpu = torch.device(device).type == "cuda"
         loader = DataLoader(
-            Reader(self._listing, split, view, self.shape[1], self._bad.limit, replace),
+            Reader(self._listing, split, view, self.shape[1], self._quarantine.limit, replace),
             sampler=requests,
             batch_size=None,
             num_workers=self._workers,
             pin_memory=on_gpu,
-            worker_init_fn=_leave_signals_to_the_trainer,
-            generator=torch.Generator(),  # the loader draws from it: not from the global one
+            worker_init_fn=_ignore_signals,
+            generator=torch.Generator(),  # so that the loader does not draw from the global one
         )
-        shown, faults = 0, []
-        for found in loader:
-            if isinstance(found, str):
-                raise CorruptImage(found)
-            request, images, labels, faults = found
-            self._bad.admit(faults)
-            shown += len(labels)
+        count, faults = 0, []
+        for item in loader:
+            if isinstance(item, str):
+                raise CorruptImage(item)
+            request, images, labels, faults = item
+            self._quarantine.record(faults)
+            count += len(labels)
             if len(labels):
                 yield (
                     request,
                     images.to(device, non_blocking=on_gpu),
                     labels.to(device, non_blocking=on_gpu),
                 )
-        if faults and not shown:
+        if faults and not count:
             raise CorruptImage(f"{faults[-1]}; nor can any before it")
 
     def _distorted(
         self, seed: int, read: Iterator[tuple[Request, torch.Tensor, torch.Tensor]]
     ) -> Batches:
-        shown = self._presentation
+        how = self._preprocessing
         for (epoch, index), images, y in read:
-            if shown.distorted:
-                drawn = distortions(seed, epoch, index, shown.photometric).astype(np.float32)
-                drawn = to_device(torch.from_numpy(drawn), images.device)
-                x = distort(pixels(images[:, 0]), drawn)
-                yield normalize(x, shown.channels_last), y
+            if how.distorted:
+                draws = distortions(seed, epoch, index, how.photometric).astype(np.float32)
+                x = distort(pixels(images[:, 0]), to_device(torch.from_numpy(draws), images.device))
+                yield normalize(x, how.channels_last), y
             else:
-                yield presented(images[:, 0], shown.channels_last), y
+                yield normalized(images[:, 0], how.channels_last), y
 
 
 class Reader(Dataset):
-    """What a worker does: reads the whole mini-batch of a request. It draws nothing at random.
+    """The work of a loader worker: read the mini-batch of a request. It draws no random numbers.
 
-    A file that cannot be read is reported, never raised: from a worker an error comes as a page.
+    Errors are returned, as a line, since the loader turns what a worker raises into a traceback.
     """
 
     def __init__(
@@ -187,7 +186,7 @@ class Reader(Dataset):
                 continue
             if not labels:
                 images = np.empty((len(indices), *cut.shape), np.uint8)
-            images[len(labels)] = cut  # kept for a stack, cuts would all lie in fresh memory
+            images[len(labels)] = cut  # into place: a stack would need fresh memory for every cut
             labels.append(label)
         return request, torch.from_numpy(images[: len(labels)]), torch.tensor(labels), faults
 
@@ -198,12 +197,12 @@ def _all(cuts: Iterator[slice]) -> Iterator[Request]:
 
 def patches(seed: int, epoch: int, indices: np.ndarray) -> list[Boxes]:
     """The ``View`` of training: a random patch of each image."""
-    drawn = patch_draws(seed, epoch, indices)  # of all at once: NumPy's time is in its calls
-    return [partial(_patch, drawn[k : k + 1]) for k in range(len(indices))]
+    draws = patch_draws(seed, epoch, indices)  # all at once: NumPy's cost is in its calls
+    return [partial(_patch, draws[k : k + 1]) for k in range(len(indices))]
 
 
-def _patch(drawn: np.ndarray, width: int, height: int) -> np.ndarray:
-    return fitted(drawn, width / height)
+def _patch(draws: np.ndarray, width: int, height: int) -> np.ndarray:
+    return fitted(draws, width / height)
 
 
 def _centre_crop(size: int, epoch: int, indices: np.ndarray) -> list[Boxes]:
@@ -214,8 +213,8 @@ def _multi_crop(size: int, epoch: int, indices: np.ndarray) -> list[Boxes]:
     return [lambda width, height: crops.multi_crop(width, height, size)] * len(indices)
 
 
-def _leave_signals_to_the_trainer(worker: int) -> None:
-    # Ctrl-C and a scheduler's SIGTERM reach the whole process group. The trainer answers them: it
-    # finishes its step, saves, and ends the workers, which also end by themselves if it is gone.
+def _ignore_signals(worker: int) -> None:
+    # Ctrl-C and a scheduler's SIGTERM reach the whole process group. The trainer handles them: it
+    # finishes its step, saves, and ends the workers. They also end by themselves without a trainer.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

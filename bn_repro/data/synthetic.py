@@ -1,7 +1,7 @@
-"""Images drawn by a formula, for tests and for ``scale=smoke``: learnable, and made in no time.
+"""Images drawn by a formula, for tests and ``scale=smoke``: a network learns them in a few steps.
 
-A class is a grating: an orientation, a frequency and a colour. An image of it has a random phase,
-contrast and brightness, and noise; all a function of (seed, split, index) alone.
+A class is a grating with an orientation, a frequency and a colour. An image of it has a random
+phase, contrast, brightness and noise, which depend on (seed, split, index) alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bn_repro.data.listing import SPLITS
 from bn_repro.data.resident import ResidentImages
 
 NOISE = 60.0
-"""Largest deviation of a pixel by noise, of 255."""
+"""The largest noise of a pixel, of 255."""
 _PURPOSES = {"train": 2, "val": 3}
 
 
@@ -25,7 +25,7 @@ def draw(seed: int, split: str, index: int, classes: int, size: int) -> np.ndarr
     label = index % classes
     u = uniforms(seed, 0, [index], _PURPOSES[split], 3 + size * size * 3)[0]
     angle = np.pi * label / classes
-    cycles = 2.0 + 2.0 * (label % 3)  # over the image: neighbours in angle differ in it
+    cycles = 2.0 + 2.0 * (label % 3)  # over the image; classes of similar angle differ in it
     colour = np.array(colorsys.hsv_to_rgb((label * 0.381966) % 1.0, 0.8, 1.0))
     place = (np.arange(size) + 0.5) / size
     along = place[None, :] * np.cos(angle) + place[:, None] * np.sin(angle)
@@ -36,7 +36,7 @@ def draw(seed: int, split: str, index: int, classes: int, size: int) -> np.ndarr
 
 
 def synthetic(
-    presentation: Preprocessing,
+    preprocessing: Preprocessing,
     *,
     classes: int = 10,
     size: int = 64,
@@ -44,7 +44,7 @@ def synthetic(
     val_images: int = 512,
     seed: int = 0,
 ) -> ResidentImages:
-    """A resident set of drawn images, as many of each class as can be."""
+    """A set of drawn images in memory, with the same number of each class, or one fewer."""
     images, labels = {}, {}
     sha = hashlib.sha256()
     for split, n in zip(SPLITS, (train_images, val_images), strict=True):
@@ -55,4 +55,4 @@ def synthetic(
         sha.update(f"{classes} {images[split].shape}".encode())
         sha.update(images[split].data)
     names = tuple(f"class{k}" for k in range(classes))
-    return ResidentImages("synthetic", sha.hexdigest(), names, images, labels, presentation)
+    return ResidentImages("synthetic", sha.hexdigest(), names, images, labels, preprocessing)

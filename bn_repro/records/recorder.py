@@ -1,9 +1,9 @@
-"""What a run leaves behind: metrics, traces, timing, status, manifest; and their mirror.
+"""Writes what a run leaves behind: metrics, traces, timing, status and manifest.
 
-Local records are the truth. Rows are appended whole and never depend on a clock, except those of
-``timing.jsonl``. A resumed run first cuts its files back to its checkpoint, so that it writes the
-rows an uninterrupted run would have written, byte for byte where a step computes the same each time
-(a GPU's kernels may sum in another order).
+Local records are the truth. Rows are appended whole, and only those of ``timing.jsonl`` depend on a
+clock. A resumed run first cuts its files back to its checkpoint, so it writes the rows that an
+uninterrupted run would have written, byte for byte where a step computes the same each time (a
+GPU's kernels may sum in another order).
 """
 
 from __future__ import annotations
@@ -34,11 +34,14 @@ from bn_repro.records.reader import (
     read_status,
 )
 
-SERIES = (paths.METRICS, paths.TRACES, paths.TIMING)
+ROW_FILES = (paths.METRICS, paths.TRACES, paths.TIMING)
+CAUSES = ("signal", "lost", "data", "disk", "divergence", "other")
+"""Why a run ended: it was asked to stop; its process died; a data file could not be read; a file
+could not be written; its loss was not finite; another error. null: it completed, or is running."""
 
 
-class Mirror(Protocol):
-    """Where records are shown besides the run directory. It must never end a run."""
+class Logger(Protocol):
+    """Where a run's rows are shown besides its directory. It must never end a run."""
 
     def begin(self, directory: Path) -> None:
         """Show what the records in ``directory`` hold already."""
@@ -53,21 +56,21 @@ class Mirror(Protocol):
         ...
 
 
-class NoMirror:
-    """The absence of a mirror."""
+class NoLogger:
+    """Shows nothing."""
 
     def begin(self, directory: Path) -> None:
-        """Show nothing."""
+        """Do nothing."""
 
     def row(self, row: Mapping[str, Any]) -> None:
-        """Show nothing."""
+        """Do nothing."""
 
     def finish(self, state: str) -> None:
-        """Close nothing."""
+        """Do nothing."""
 
 
 class Record(Protocol):
-    """What the trainer writes to."""
+    """What the training loop writes to; see :class:`Recorder`."""
 
     def metrics(
         self, step: int, split: str, statistics: str, values: Mapping[str, float]
@@ -81,13 +84,20 @@ class Record(Protocol):
 
     def quarantined(self, lines: Sequence[str]) -> list[str]: ...
 
-    def status(self, state: str, step: int, seconds: float, error: str | None = None) -> None: ...
+    def status(
+        self,
+        state: str,
+        step: int,
+        seconds: float,
+        error: str | None = None,
+        cause: str | None = None,
+    ) -> None: ...
 
     def close(self) -> None: ...
 
 
 class NoRecord:
-    """The record of every rank but the first: none."""
+    """The record of every rank but the first: writes nothing."""
 
     def metrics(self, step: int, split: str, statistics: str, values: Mapping[str, float]) -> None:
         """Write nothing."""
@@ -99,14 +109,21 @@ class NoRecord:
         """Write nothing."""
 
     def lengths(self) -> dict[str, int]:
-        """Nothing is on the disk."""
+        """No file has a length."""
         return {}
 
     def quarantined(self, lines: Sequence[str]) -> list[str]:
-        """Write nothing, and so have nothing to tell."""
+        """No line is new."""
         return []
 
-    def status(self, state: str, step: int, seconds: float, error: str | None = None) -> None:
+    def status(
+        self,
+        state: str,
+        step: int,
+        seconds: float,
+        error: str | None = None,
+        cause: str | None = None,
+    ) -> None:
         """Write nothing."""
 
     def close(self) -> None:
@@ -114,17 +131,21 @@ class NoRecord:
 
 
 class Recorder:
-    """The open records of one run in ``directory``; ``lengths`` are those of its checkpoint."""
+    """The open records of the run in ``directory``, cut back to the ``lengths`` in bytes that its
+    checkpoint remembers (0 for a file it does not name).
+
+    ValueError where a file is shorter than that: somebody altered it.
+    """
 
     def __init__(
         self,
         directory: Path,
         lengths: Mapping[str, int] | None = None,
-        mirror: Mirror | None = None,
+        logger: Logger | None = None,
     ) -> None:
         self.directory = directory
-        self.mirror: Mirror = mirror or NoMirror()
-        wanted = {directory / name: (lengths or {}).get(name, 0) for name in SERIES}
+        self.logger: Logger = logger or NoLogger()
+        wanted = {directory / name: (lengths or {}).get(name, 0) for name in ROW_FILES}
         for path, length in wanted.items():
             size = path.stat().st_size if path.exists() else 0
             if size < length:
@@ -136,9 +157,9 @@ class Recorder:
         for path, length in wanted.items():
             file = open(path, "ab")  # noqa: SIM115 (closed by close())
             file.truncate(length)
-            file.seek(length)  # truncating leaves the position, and lengths() tells it
+            file.seek(length)  # truncating leaves the position, which lengths() reads
             self._files[path.name] = file
-        self.mirror.begin(directory)
+        self.logger.begin(directory)
 
     def metrics(self, step: int, split: str, statistics: str, values: Mapping[str, float]) -> None:
         """A row of ``metrics.jsonl``; ``values`` are loss, top1, ... (accuracies as fractions)."""
@@ -150,7 +171,7 @@ class Recorder:
         self._append(paths.TRACES, rows)
 
     def timing(self, row: Mapping[str, Any]) -> None:
-        """A row of ``timing.jsonl``: all that a clock had a part in."""
+        """A row of ``timing.jsonl``: whatever depends on a clock."""
         self._append(paths.TIMING, [row])
 
     def _append(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -158,18 +179,18 @@ class Recorder:
         self._files[name].write("".join(json.dumps(row) + "\n" for row in plain).encode())
         self._files[name].flush()
         for row in plain:
-            self.mirror.row(row)
+            self.logger.row(row)
 
     def lengths(self) -> dict[str, int]:
-        """The records' lengths in bytes, once they are on the disk: what a checkpoint remembers."""
+        """The files' lengths in bytes, once they are on the disk, for a checkpoint to remember."""
         for file in self._files.values():
             os.fsync(file.fileno())
         return {name: file.tell() for name, file in self._files.items()}
 
     def quarantined(self, lines: Sequence[str]) -> list[str]:
-        """Add files that could not be read to ``manifest.json``; those that it did not have yet.
+        """Add data files that could not be read to ``manifest.json``; gives the new ones.
 
-        It has their ``count`` and their lines (``files``), of all times that the run was resumed.
+        The manifest has their ``count`` and a line for each (``files``), over all resumes.
         """
         known = quarantined(self.directory)
         new = [line for line in lines if line not in known]
@@ -179,18 +200,25 @@ class Recorder:
             write_json(self.directory / paths.MANIFEST, facts)
         return new
 
-    def status(self, state: str, step: int, seconds: float, error: str | None = None) -> None:
+    def status(
+        self,
+        state: str,
+        step: int,
+        seconds: float,
+        error: str | None = None,
+        cause: str | None = None,
+    ) -> None:
         """Replace ``status.json``."""
-        write_status(self.directory, state, step, seconds, error)
+        write_status(self.directory, state, step, seconds, error, cause)
 
     def close(self) -> None:
-        """Close the records; the mirror is told the last state."""
+        """Close the files, and the logger with the run's last state."""
         for file in self._files.values():
             file.close()
         status = read_status(self.directory)
-        # A run that is still running here is closed by an error, whose record comes later.
+        # A run that still says "running" is closed by an error, which is recorded later.
         state = status.get("state", "running")
-        self.mirror.finish("failed" if state == "running" else state)
+        self.logger.finish("failed" if state == "running" else state)
 
 
 def _plain(value: Any) -> Any:
@@ -198,15 +226,20 @@ def _plain(value: Any) -> Any:
 
 
 def write_status(
-    directory: Path, state: str, step: int, seconds: float, error: str | None = None
+    directory: Path,
+    state: str,
+    step: int,
+    seconds: float,
+    error: str | None = None,
+    cause: str | None = None,
 ) -> None:
-    """Replace the ``status.json`` of ``directory`` atomically."""
-    status = {"state": state, "step": step, "seconds": round(seconds, 3), "error": error}
-    write_json(directory / paths.STATUS, status)
+    """Replace ``status.json`` atomically; for ``cause`` see :data:`CAUSES`."""
+    status = {"state": state, "step": step, "seconds": round(seconds, 3)}
+    write_json(directory / paths.STATUS, {**status, "cause": cause, "error": error})
 
 
 def manifest(*, device: str, hardware: str, engine: str, world: int, data: str) -> dict[str, Any]:
-    """What this run was made with, and by."""
+    """``manifest.json``: the commit, versions, machine, command and data of a run."""
     commit, dirty = _commit()
     return {
         "commit": commit,
@@ -226,10 +259,10 @@ def manifest(*, device: str, hardware: str, engine: str, world: int, data: str) 
 
 
 def _commit() -> tuple[str | None, bool]:
-    def git(*words: str) -> str:
+    def git(*arguments: str) -> str:
         here = Path(__file__).parent
         return subprocess.run(
-            ["git", *words], cwd=here, capture_output=True, text=True, check=True
+            ["git", *arguments], cwd=here, capture_output=True, text=True, check=True
         ).stdout.strip()
 
     try:
@@ -238,17 +271,20 @@ def _commit() -> tuple[str | None, bool]:
         return None, False
 
 
-def mark_as_lost(directory: Path, reason: str) -> Outcome:
-    """The outcome of a run whose process died; its status says so if no other took it over."""
+def mark_as_lost(directory: Path, error: str, cause: str = "lost") -> Outcome:
+    """Record, and give, the outcome of a run whose process died before it could.
+
+    Nothing is written where another process has taken the run over.
+    """
     before = last_status(directory)
     lock = FileLock(paths.lock_file(directory))
     try:
         with lock.acquire(timeout=0):
             done = finished(directory)
-            if done is not None:  # it had ended, and died before it could tell
+            if done is not None:  # it had finished, and died before it could say so
                 return done
             if directory.is_dir():
-                write_status(directory, "failed", before.step, before.seconds, reason)
+                write_status(directory, "failed", before.step, before.seconds, error, cause)
     except (Timeout, OSError):
         pass
-    return Outcome("failed", before.step, before.seconds, error=reason)
+    return Outcome("failed", before.step, before.seconds, error=error, cause=cause)

@@ -136,9 +136,9 @@ def _train(run: PlannedRun, slot: int, gpus: int) -> None:
 
     with StopFlag().listening() as stop:
         try:
-            outcome = train(run.config, say=lambda line: None, stop=stop)
+            outcome = train(run.config, log=lambda line: None, stop=stop)
         except Exception as error:  # bad input that the preflight could not see
             run.directory.mkdir(parents=True, exist_ok=True)
-            outcome = mark_as_lost(run.directory, f"{type(error).__name__}: {error}")
+            outcome = mark_as_lost(run.directory, f"{type(error).__name__}: {error}", cause="other")
     if outcome.state == "failed" and last_status(run.directory).state != "failed":
         sys.exit(f"{run.title}: {outcome.error}")  # the disk took no status

@@ -145,6 +145,8 @@ class Job:
         except FailedJobError as error:  # its status says why; or submitit's traceback does
             before = failed_before([self.run]).get(self.run.directory)
             lines = [line for line in str(error).splitlines() if re.match(r"[\w.]+: ", line)]
-            return before or mark_as_lost(self.run.directory, lines[-1] if lines else reason)
+            if before or not lines:
+                return before or mark_as_lost(self.run.directory, reason)
+            return mark_as_lost(self.run.directory, lines[-1], cause="other")
         except UncompletedJobError:
             return mark_as_lost(self.run.directory, reason)

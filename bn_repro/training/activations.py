@@ -20,7 +20,7 @@ SATURATED = 4.0
 SATURATED_TANH = SATURATED / 2
 """The same for tanh(x) = 2 sigmoid(2x) - 1."""
 POOLED = 1 << 16
-"""At most so many values, evenly spaced, stand for a layer's percentiles."""
+"""A layer's percentiles are those of at most this many of its values, evenly spaced."""
 
 Row = dict[str, float | int | str | None]
 
@@ -34,54 +34,53 @@ def is_trace_step(step: int, *, every: int, dense: int) -> bool:
 
 @contextmanager
 def record_activations(sites: Mapping[str, nn.Module]) -> Iterator[ActivationRecorder]:
-    """Listen to the inputs of ``sites`` during one forward and backward pass."""
-    taken = ActivationRecorder()
+    """Record the inputs of ``sites`` during one forward and backward pass."""
+    recorder = ActivationRecorder()
     handles = [
-        module.register_forward_pre_hook(taken.listener(name)) for name, module in sites.items()
+        module.register_forward_pre_hook(recorder.hook(name)) for name, module in sites.items()
     ]
     try:
-        yield taken
+        yield recorder
     finally:
         for handle in handles:
             handle.remove()
-        taken.inputs.clear()
+        recorder.inputs.clear()
 
 
 class ActivationRecorder:
-    """The inputs met while listening; :meth:`rows` turns them into numbers."""
+    """The recorded inputs of each site, and their description as :meth:`rows`."""
 
     def __init__(self) -> None:
         self.inputs: dict[str, torch.Tensor] = {}
         self.saturated: dict[str, float] = {}
 
-    def listener(self, name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
+    def hook(self, name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
         """A forward pre-hook that keeps the input of site ``name``, and later its gradient."""
 
-        def hear(module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+        def keep(module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
             x = arguments[0]
             if x.requires_grad:
                 x.retain_grad()
             self.inputs[name] = x
             self.saturated[name] = SATURATED_TANH if isinstance(module, nn.Tanh) else SATURATED
 
-        return hear
+        return keep
 
     @torch.no_grad()
     def rows(self, step: int) -> list[Row]:
-        """Two rows a site: the unit :data:`UNIT` (a feature map of a convolution), and the layer.
+        """Two rows a site: one unit (:data:`UNIT`; of a convolution a feature map), and the layer.
 
-        ``p15, p50, p85``, ``mean``, ``std`` (of the mini-batch, biased), ``saturated`` (fraction
-        with |x| > 4; of a tanh, 2) and ``grad_norm`` (of the loss with respect to these inputs).
+        Each has ``p15, p50, p85``, ``mean``, ``std`` (of the mini-batch, biased), ``saturated``
+        (the fraction with |x| > 4; for a tanh, > 2) and ``grad_norm`` (the norm of the loss's
+        gradient with respect to these inputs).
         """
         rows: list[Row] = []
         for site, x in self.inputs.items():
             gradient = torch.zeros_like(x) if x.grad is None else x.grad
-            for unit, part, slope in (
-                (UNIT, x[:, UNIT], gradient[:, UNIT]),
-                (None, x, gradient),
-            ):
-                found = _describe(part, slope, self.saturated[site])
-                rows.append({"step": step, "site": site, "unit": unit, **found})
+            parts = ((UNIT, x[:, UNIT], gradient[:, UNIT]), (None, x, gradient))
+            for unit, inputs, slopes in parts:
+                description = _describe(inputs, slopes, self.saturated[site])
+                rows.append({"step": step, "site": site, "unit": unit, **description})
         return rows
 
 
@@ -89,9 +88,8 @@ def _describe(x: torch.Tensor, gradient: torch.Tensor, saturated: float) -> dict
     x = x.detach().float().flatten()
     stride = -(-x.numel() // POOLED)
     while any(stride % p == 0 for p in (2, 3, 5, 7)) and stride > 1:
-        stride += 1  # else it would visit a few columns of a feature map, over and over
-    some = x[::stride]
-    low, middle, high = torch.quantile(some, x.new_tensor(PERCENTILES)).tolist()
+        stride += 1  # else the sample would be a few columns of each feature map
+    low, middle, high = torch.quantile(x[::stride], x.new_tensor(PERCENTILES)).tolist()
     return {
         "p15": low,
         "p50": middle,
@@ -104,7 +102,10 @@ def _describe(x: torch.Tensor, gradient: torch.Tensor, saturated: float) -> dict
 
 
 def sites_of(model: nn.Module, names: list[str] | None) -> dict[str, nn.Module]:
-    """The nonlinearities to trace."""
+    """The nonlinearities of ``model`` to trace: those of these ``names``, or all for None.
+
+    ValueError for a name that the model does not have.
+    """
     sites: dict[str, nn.Module] = model.sites()  # pyright: ignore[reportCallIssue]
     unknown = set(names or []) - set(sites)
     if unknown:

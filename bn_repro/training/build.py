@@ -100,7 +100,7 @@ def _mnist_part(config: Config) -> dict[str, Any]:
     }
 
 
-def _presentation(config: Config) -> Preprocessing:
+def _preprocessing(config: Config) -> Preprocessing:
     d = config.data
     return Preprocessing(
         shuffling=d.shuffling,
@@ -120,7 +120,7 @@ def _imagenet(config: Config) -> Data:
     d = config.data
     return imagenet.imagenet(
         _root(config),
-        _presentation(config),
+        _preprocessing(config),
         size=d.image_size,
         workers=d.workers,
         on_error=d.on_error,
@@ -131,7 +131,7 @@ def _tiny_imagenet(config: Config) -> Data:
     d = config.data
     return imagenet.tiny_imagenet(
         _root(config),
-        _presentation(config),
+        _preprocessing(config),
         size=d.image_size,
         cache_dir=d.cache,
         on_error=d.on_error,
@@ -142,7 +142,7 @@ def _image_folder(config: Config) -> Data:
     d = config.data
     return imagenet.image_folder(
         _root(config),
-        _presentation(config),
+        _preprocessing(config),
         size=d.image_size,
         workers=d.workers,
         cache_dir=d.cache,
@@ -153,7 +153,7 @@ def _image_folder(config: Config) -> Data:
 def _synthetic(config: Config) -> Data:
     d = config.data
     return synthetic.synthetic(
-        _presentation(config),
+        _preprocessing(config),
         classes=d.classes,
         size=d.image_size,
         train_images=d.train_images,

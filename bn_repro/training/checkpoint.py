@@ -1,4 +1,4 @@
-"""Everything that a bit-exact resume needs, saved atomically and verified when loaded.
+"""The training state: saved atomically, verified when loaded, restored for a bit-exact resume.
 
 A checkpoint's name carries its step and the head of its SHA-256, so a file that was cut short or
 altered is recognised by its name alone; the one before it is kept until the next is complete.
@@ -8,60 +8,131 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from bn_repro.config.schema import Config
 from bn_repro.records.files import write_atomically
+from bn_repro.training.optimizer import polyak_average, sgd
+from bn_repro.training.ranks import gather_moving_averages, load_moving_averages
+from bn_repro.training.session import Log, Session
+from bn_repro.training.world import World
 
 KEEP = 2
+"""How many checkpoints a run in progress has."""
 _DIGEST = 16
 
 
-def save(directory: Path, step: int, state: dict[str, Any]) -> Path:
+class TrainingState:
+    """What training changes: the network, its optimizer and averages, and how far it is.
+
+    ``step`` is the last that was done, ``monitored`` the latest metrics on the monitored split.
+    """
+
+    def __init__(self, config: Config, model: nn.Module, world: World) -> None:
+        self.model, self.world = model, world
+        self.optimizer = sgd(model, config)
+        self.average = polyak_average(model, config.train.polyak)
+        self.step = 0
+        self.monitored: dict[str, float] = {}
+        self._start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Of training in all, the time before a resume included."""
+        return time.perf_counter() - self._start
+
+    def update(self, step: int) -> None:
+        """Make the update of ``step`` from the gradients that are there."""
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        self.step = step
+
+    def restore(self, folder: Path, session: Session) -> dict[str, int]:
+        """Resume from the last intact checkpoint in ``folder``, if there is one.
+
+        Gives the lengths of the records at that time, empty without a checkpoint.
+        """
+        saved = load_latest(folder, session.device, session.log)
+        if saved is None:
+            return {}
+        load_weights(self.model, saved["model"], folder)
+        self.optimizer.load_state_dict(saved["optimizer"])
+        load_moving_averages(self.model, saved["replicas"], self.world)
+        if self.average is not None:
+            self.average.load_state_dict(saved["average"])
+        self.step, self.monitored = saved["step"], saved["last"]
+        self._start -= saved["seconds"]
+        return saved["lengths"]
+
+    def save(self, folder: Path, lengths: dict[str, int]) -> float:
+        """Save a checkpoint, the records' ``lengths`` with it; gives the seconds it was saved at.
+
+        All ranks must call it together; the first one writes.
+        """
+        replicas, seconds = gather_moving_averages(self.model, self.world), self.seconds
+        if self.world.main:
+            state = {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "replicas": replicas,
+                "average": None if self.average is None else self.average.state_dict(),
+                "step": self.step,
+                "seconds": seconds,
+                "last": self.monitored,
+                "lengths": lengths,
+            }
+            save(folder, self.step, state)
+        return seconds
+
+
+def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     """Save ``state`` (tensors, plain values) as the checkpoint of ``step``; keep the last two.
 
-    One that is there of this step or a later one was damaged, or this step were not trained again.
+    Checkpoints of this step or later ones are removed: had they been intact, training would have
+    resumed from them.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
-    path = directory / f"step{step:09d}-{_digest(content)}.pt"
+    path = folder / f"step{step:09d}-{_digest(content)}.pt"
     write_atomically(path, content)
-    for other in _checkpoints(directory):
+    for other in _checkpoints(folder):
         if other != path and _step(other) >= step:
             other.unlink(missing_ok=True)
-    trim(directory, KEEP)
+    trim(folder, KEEP)
     return path
 
 
 def load_latest(
-    directory: Path, device: torch.device | str = "cpu", say: Callable[[str], None] = print
+    folder: Path, device: torch.device | str = "cpu", log: Log = print
 ) -> dict[str, Any] | None:
-    """The state of the last intact checkpoint; None without one. A damaged file is told of."""
-    for path in reversed(_checkpoints(directory)):
+    """The state of the last intact checkpoint; None without one. Damaged ones are logged."""
+    for path in reversed(_checkpoints(folder)):
         content = path.read_bytes()
         if path.stem.endswith("-" + _digest(content)):
             return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
-        say(f"{path}: damaged; going on from the checkpoint before it, or from the start")
+        log(f"{path}: damaged; going on from the checkpoint before it, or from the start")
     return None
 
 
-def load_weights(model: nn.Module, saved: dict[str, torch.Tensor], directory: Path) -> None:
+def load_weights(model: nn.Module, saved: dict[str, torch.Tensor], folder: Path) -> None:
     """Give ``model`` a checkpoint's weights; ValueError if they are of another network."""
-    ours = model.state_dict()
+    own = model.state_dict()
     wrong = [
-        f"{name} is {_shape(saved.get(name))} there and {_shape(ours.get(name))} here"
-        for name in dict.fromkeys([*ours, *saved])
-        if _shape(saved.get(name)) != _shape(ours.get(name))
+        f"{name} is {_shape(saved.get(name))} there and {_shape(own.get(name))} here"
+        for name in dict.fromkeys([*own, *saved])
+        if _shape(saved.get(name)) != _shape(own.get(name))
     ]
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        raise ValueError(f"{directory}: the checkpoint is of another network: {wrong[0]}{more}")
+        raise ValueError(f"{folder}: the checkpoint is of another network: {wrong[0]}{more}")
     model.load_state_dict(saved)
 
 
@@ -69,14 +140,14 @@ def _shape(tensor: torch.Tensor | None) -> str:
     return "missing" if tensor is None else "x".join(map(str, tensor.shape)) or "a number"
 
 
-def trim(directory: Path, keep: int) -> None:
+def trim(folder: Path, keep: int) -> None:
     """Remove all but the last ``keep`` checkpoints, and what an interrupted save left behind."""
-    for path in [*_checkpoints(directory)[:-keep], *directory.glob(".*.partial")]:
+    for path in [*_checkpoints(folder)[:-keep], *folder.glob(".*.partial")]:
         path.unlink(missing_ok=True)
 
 
-def _checkpoints(directory: Path) -> list[Path]:
-    return sorted(directory.glob("step*-*.pt"))
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step*-*.pt"))
 
 
 def _step(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""How good a network is on a split: loss and accuracies over every example once."""
+"""Loss and accuracies of a network over every example of a split, once each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bn_repro.training.ranks import total
 from bn_repro.training.world import World
 
 TOP5_FROM = 20
-"""With fewer classes the top-5 accuracy says nothing and is left out."""
+"""With fewer classes than this, top-5 accuracy says little and is left out."""
 
 Pairs = Iterable[tuple[torch.Tensor, torch.Tensor]]
 
@@ -22,11 +22,11 @@ Pairs = Iterable[tuple[torch.Tensor, torch.Tensor]]
 def scores(
     model: nn.Module, batches: Pairs, several: bool = False
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """What ``model`` says of each mini-batch: float32 (N, classes), and the labels (N,).
+    """Scores (N, classes) of each mini-batch, float32, and its labels (N,).
 
-    A softmax of the scores gives the class probabilities. For x (N, ...) they are the logits; where
-    x holds ``several`` crops of each example, (N, K, ...), the logarithm of the probabilities'
-    arithmetic mean over the K crops (sec. 4.2.3). The model is left in the mode it came in.
+    The softmax of the scores is the class probabilities. For x (N, ...) the scores are the logits;
+    for ``several`` crops an example, x (N, K, ...), the logarithm of the mean of the probabilities
+    over the K crops (sec. 4.2.3). The model runs in evaluation mode and gets its mode back.
     """
     was_training = model.training
     model.eval()
@@ -38,7 +38,7 @@ def scores(
 
 
 def over_crops(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """log of the mean over K of the class probabilities of x (N, K, ...): (N, classes)."""
+    """log of the class probabilities of x (N, K, ...), averaged over K: (N, classes)."""
     n, k = x.shape[:2]
     each = F.log_softmax(model(x.flatten(0, 1)).float(), dim=1).view(n, k, -1)
     return each.logsumexp(dim=1) - math.log(k)
@@ -51,15 +51,15 @@ def accuracies(scored: Pairs, world: World | None = None) -> dict[str, float]:
     part and all get the result. Raises ValueError where there are no examples.
     """
     sums, classes = None, 0
-    for of_batch, y in scored:
-        classes = of_batch.shape[1]
-        exact = torch.float32 if of_batch.device.type == "mps" else torch.float64  # MPS has no such
+    for logits, y in scored:
+        classes = logits.shape[1]
+        exact = torch.float32 if logits.device.type == "mps" else torch.float64  # MPS has none
         if sums is None:
-            sums = torch.zeros(4, dtype=exact, device=of_batch.device)
-        found = of_batch.topk(min(5, classes), dim=1).indices == y[:, None]
+            sums = torch.zeros(4, dtype=exact, device=logits.device)
+        found = logits.topk(min(5, classes), dim=1).indices == y[:, None]
         sums += torch.stack(
             [
-                F.cross_entropy(of_batch, y, reduction="sum").to(exact),
+                F.cross_entropy(logits, y, reduction="sum").to(exact),
                 found[:, 0].sum().to(exact),
                 found.sum().to(exact),
                 sums.new_full((), len(y)),  # made there: a copy from here would be waited for

@@ -14,31 +14,33 @@ if TYPE_CHECKING:
 
 
 def find_finished(config: Config) -> Outcome | None:
-    """The outcome of this configuration's run if it is finished, and was on the same data.
+    """The outcome of this configuration's run if it is finished, on the same data; else None.
 
-    Data that lie where the run found them are taken for the same; others are read and compared.
+    Data in the same folder count as the same; data elsewhere are read and compared.
     """
     directory = directory_of(config)
     done = finished(directory)
-    if done is not None and _root_before(directory) != config.data.root:
+    if done is not None and _data_root(directory) != config.data.root:
         from bn_repro.training.build import build  # torch: only other data need it
 
-        same_data(directory, build(config)[1])
+        check_same_data(directory, build(config)[1])
     return done
 
 
-def _root_before(directory: Path) -> str | None:
+def _data_root(directory: Path) -> str | None:
     try:
         return read_config(directory)["data"]["root"]
     except (Unreadable, KeyError, TypeError):
         return None
 
 
-def same_data(directory: Path, data: Data) -> None:
+def check_same_data(
+    directory: Path, data: Data, fix: str = "bring the data back, or start over with force=true"
+) -> None:
     """ValueError, naming both, where the run in ``directory`` was begun on other data."""
     before = read_manifest(directory).get("data")
     if before not in (None, data.fingerprint):
         raise ValueError(
             f"{directory}: the run was begun on data {before[:16]}, but {data.name} is now "
-            f"{data.fingerprint[:16]}; bring the data back, or start over with force=true"
+            f"{data.fingerprint[:16]}; {fix}"
         )

@@ -1,44 +1,36 @@
-"""The training loop, and the state that makes it resume exactly."""
+"""The training loop, and what it does between two steps: measure, record, save, end."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
-from bn_repro.config.schema import Config
-from bn_repro.data.batches import Batches, Data
+from bn_repro.config.schema import Config, TrainConfig
+from bn_repro.data.batches import Data
 from bn_repro.norm import BatchNorm, population_statistics
 from bn_repro.records import paths
 from bn_repro.records.reader import Outcome
-from bn_repro.records.recorder import Record
+from bn_repro.records.recorder import Logger, NoRecord, Record, Recorder
 from bn_repro.training import checkpoint
 from bn_repro.training.activations import is_trace_step, record_activations, sites_of
+from bn_repro.training.checkpoint import TrainingState
 from bn_repro.training.evaluate import evaluate
-from bn_repro.training.optimizer import polyak_average, rate, sgd
-from bn_repro.training.ranks import (
-    gather_moving_averages,
-    load_moving_averages,
-    mean_of_replicas,
-    replicated,
-    stop_agreed,
-    total,
-    union,
-)
+from bn_repro.training.optimizer import learning_rate_at, set_learning_rate
+from bn_repro.training.ranks import mean_of_replicas, replicated, total, union
+from bn_repro.training.session import Session
 from bn_repro.training.step import ENGINES, autocast
-from bn_repro.training.stop_signal import StopFlag
 from bn_repro.training.throughput import Meter
 from bn_repro.training.world import World
 
-Progress = Callable[[int, Mapping[str, float]], None]
-"""Told the step, and what was last measured."""
+Batch = tuple[torch.Tensor, torch.Tensor]
+"""x (B, *shape) and y (B,)."""
 
 
 def train(
@@ -46,86 +38,111 @@ def train(
     model: nn.Module,
     data: Data,
     directory: Path,
-    *,
-    device: torch.device,
-    world: World,
-    stop: StopFlag,
-    recorder_of: Callable[[Mapping[str, int] | None], Record],
-    progress: Progress,
-    say: Callable[[str], None] = print,
+    session: Session,
+    logger: Logger,
 ) -> Outcome:
     """Train ``model`` from its last checkpoint, or from the start, to the end or to a stop.
 
-    ``model`` is on ``device``, where ``data`` go; ``recorder_of`` opens the records, cut back to
-    the lengths that a checkpoint remembers. Ends ``completed``, ``diverged`` (a non-finite loss) or
-    ``preempted``; errors pass through, with the records closed.
+    ``model`` is on the session's device; records go to ``directory``, and their rows to ``logger``.
+    Ends ``completed``, ``diverged`` (a non-finite loss) or ``preempted``; errors pass through, with
+    the records closed.
     """
-    at = config.train
-    run = Run(config, model, data, directory, device, world, recorder_of, say)
-    optimizer, record = run.optimizer, run.record
+    run = Run(config, model, data, directory, session, logger)
+    at, state, record, world = config.train, run.state, run.record, session.world
+    cadence, losses, meter = Cadence(at, session), Losses(world), Meter(at.batch_size * world.size)
     try:
         run.begin()
-        replica = replicated(model, world, device)
-        eagerly = ENGINES["eager"](replica, optimizer, at.precision)
-        compute = ENGINES[at.engine](replica, optimizer, at.precision)
+        network = replicated(model, world, session.device)
+        eager = ENGINES["eager"](network, state.optimizer, at.precision)
+        engine = ENGINES[at.engine](network, state.optimizer, at.precision)
         sites = sites_of(model, at.trace_sites)
-        stochastic = any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules())
-        # A GPU, and other ranks, are asked how things stand only now and then: to ask is to wait.
-        glance = 1 if device.type == "cpu" and world.size == 1 else at.log_every
-        losses: list[torch.Tensor] = []
-        meter = Meter()
-        for step, (x, y) in enumerate(meter.timed(run.batches()), start=run.step + 1):
-            for group in optimizer.param_groups:
-                group["lr"] = rate(step, config)
-            if stochastic:
-                seed_draws(draw_seed(config.seed, step, world.rank), device)
-            traced = is_trace_step(step, every=at.trace_every, dense=at.trace_dense)
-            if traced:
-                with record_activations(sites) as taps:
-                    loss, logits = eagerly(x, y)
-                    rows = taps.rows(step)
-            else:
-                loss, logits = compute(x, y)
-            optimizer.step()
-            if run.average is not None:
-                run.average.update_parameters(model)
-            run.step = step
+        dropout = any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules())
+        for step, (x, y) in meter.timed(run.batches()):
+            due = cadence.at(step)
+            set_learning_rate(state.optimizer, learning_rate_at(step, config))
+            if dropout:
+                seed_dropout(dropout_seed(config.seed, step, world.rank), session.device)
+            with record_activations(sites if due.trace else {}) as activations:
+                loss, logits = (eager if due.trace else engine)(x, y)
+                traces = activations.rows(step)
+            state.update(step)
+            losses.add(step, loss)
 
-            losses.append(loss)
-            evaluated = step % at.eval_every == 0 or step == at.steps
-            saved = step % at.checkpoint_every == 0 or step == at.steps
-            if step % glance == 0 or traced or evaluated or saved:
-                bad = first_non_finite(losses, world)
-                end = step if bad is None else step - len(losses) + 1 + bad
-                if traced and end == step:
-                    record.traces(rows)
-                if bad is not None:
-                    return run.diverged(end)
-                losses.clear()
-            if step % at.log_every == 0 or step == at.steps:
-                record.metrics(step, "train", "batch", of_mini_batch(loss, logits, y, world))
-                progress(step, run.last)
-            if evaluated:
-                record.timing({"step": step, **meter.rates(at.batch_size * world.size)})
-                run.follow()
-                progress(step, run.last)
-            stopped = step % glance == 0 and step < at.steps and stop_agreed(stop, world, device)
-            if saved or stopped:
+            diverged = losses.first_non_finite() if due.sync else None
+            if due.trace and diverged in (None, step):
+                record.traces(traces)
+            if diverged is not None:
+                return run.diverge(diverged)
+            if due.log:
+                run.log_mini_batch(loss, logits, y)
+            if due.evaluate:
+                record.timing({"step": step, **meter.rates()})
+                run.evaluate()
+            stop = due.sync and step < at.steps and session.stop_agreed()
+            if due.save or stop:
                 run.save()
-            if stopped:
-                return run.end("preempted")
-            meter.rest()
+            if stop:
+                return run.end("preempted", "signal")
         return run.complete()
     finally:
         record.close()
 
 
-class Run:
-    """A run between two steps: what it goes on from, saved, measured and ended.
+class Due(NamedTuple):
+    """What is to be done at a step. ``sync``: look at the losses and the stop flag."""
 
-    ``step`` is the last that was done, ``last`` what was then last measured on the split that the
-    run is followed on.
+    trace: bool
+    log: bool
+    evaluate: bool
+    save: bool
+    sync: bool
+
+
+class Cadence:
+    """What is due at which step, by ``train.*_every``; the last step logs, evaluates and saves.
+
+    Looking at a loss waits for a GPU and for other ranks: these sync as often as they log.
     """
+
+    def __init__(self, config: TrainConfig, session: Session) -> None:
+        self.config = config
+        self.sync_every = config.log_every if session.asking_waits else 1
+
+    def at(self, step: int) -> Due:
+        """What is due at ``step``, counted from 1."""
+        c, last = self.config, step == self.config.steps
+        trace = is_trace_step(step, every=c.trace_every, dense=c.trace_dense)
+        evaluate = last or step % c.eval_every == 0
+        save = last or step % c.checkpoint_every == 0
+        sync = trace or evaluate or save or step % self.sync_every == 0
+        return Due(trace, last or step % c.log_every == 0, evaluate, save, sync)
+
+
+class Losses:
+    """The losses of the last steps, left on their device until it is time to look at them."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.steps: list[int] = []
+        self.values: list[torch.Tensor] = []
+
+    def add(self, step: int, loss: torch.Tensor) -> None:
+        """Keep the loss of ``step``."""
+        self.steps.append(step)
+        self.values.append(loss)
+
+    def first_non_finite(self) -> int | None:
+        """The first step, of those since the last call, whose loss is not finite on some rank."""
+        steps, values = self.steps, self.values
+        self.steps, self.values = [], []
+        if len(values) == self.world.size == 1:  # on the CPU, where the general case costs 3 %
+            return None if math.isfinite(values[0].item()) else steps[0]
+        wrong = total(torch.stack(values).isfinite().logical_not().float(), self.world)
+        return next((s for s, count in zip(steps, wrong.tolist(), strict=True) if count), None)
+
+
+class Run:
+    """A run in progress: its state, its records, and what it measures on its data."""
 
     def __init__(
         self,
@@ -133,179 +150,144 @@ class Run:
         model: nn.Module,
         data: Data,
         directory: Path,
-        device: torch.device,
-        world: World,
-        recorder_of: Callable[[Mapping[str, int] | None], Record],
-        say: Callable[[str], None],
+        session: Session,
+        logger: Logger,
     ) -> None:
-        """From the last checkpoint in ``directory``, or from the start."""
-        self.config, self.model, self.data = config, model, data
-        self.device, self.world = device, world
-        self.optimizer = sgd(model, config)
-        self.average = polyak_average(model, config.train.polyak)
-        self._checkpoints = directory / paths.CHECKPOINTS
-        saved = checkpoint.load_latest(self._checkpoints, device, say) or {}
-        if saved:
-            checkpoint.load_weights(model, saved["model"], self._checkpoints)
-            self.optimizer.load_state_dict(saved["optimizer"])
-            load_moving_averages(model, saved["replicas"], world)
-            if self.average is not None:
-                self.average.load_state_dict(saved["average"])
-        self.step: int = saved.get("step", 0)
-        self.last: dict[str, float] = saved.get("last", {})
-        self.record = recorder_of(saved.get("lengths"))
-        self._split = paths.monitored_split(data.splits)
-        self._say, self._told = say, 0
-        self._clock = time.perf_counter() - saved.get("seconds", 0.0)
+        """Resume from the last checkpoint in ``directory``, or start."""
+        self.config, self.model, self.data, self.session = config, model, data, session
+        self.checkpoints = directory / paths.CHECKPOINTS
+        self.state = TrainingState(config, model, session.world)
+        lengths = self.state.restore(self.checkpoints, session)
+        main = session.world.main
+        self.record: Record = Recorder(directory, lengths, logger) if main else NoRecord()
+        self.split = paths.monitored_split(data.splits)
+        self._unreadable = 0
 
     def begin(self) -> None:
-        """Say that it runs, and put the model in training mode."""
-        self.record.status("running", self.step, self._seconds())
-        self._tell_quarantined()
+        """Record that it runs, and put the model in training mode."""
+        self.record.status("running", self.state.step, self.state.seconds)
+        self._record_quarantined()
         self.model.train()
 
-    def batches(self) -> Batches:
-        """The mini-batches of the steps to come, this rank's part of them."""
-        at = self.config.train
-        return self.data.train_batches(
+    def batches(self) -> Iterator[tuple[int, Batch]]:
+        """The steps to come, each with this rank's part of its mini-batch."""
+        at, world, first = self.config.train, self.session.world, self.state.step + 1
+        batches = self.data.train_batches(
             seed=self.config.seed,
-            first_step=self.step + 1,
+            first_step=first,
             steps=at.steps,
             batch_size=at.batch_size,
-            rank=self.world.rank,
-            world=self.world.size,
-            device=self.device,
+            rank=world.rank,
+            world=world.size,
+            device=self.session.device,
         )
+        return enumerate(batches, start=first)
+
+    def log_mini_batch(self, loss: torch.Tensor, logits: torch.Tensor, y: torch.Tensor) -> None:
+        """Record the mini-batch's own loss and accuracy, over all ranks."""
+        top1 = (logits.argmax(1) == y).float().mean()
+        mean = total(torch.stack([loss, top1]), self.session.world) / self.session.world.size
+        mean_loss, mean_top1 = mean.tolist()
+        values = {"loss": mean_loss, "top1": mean_top1}
+        self.record.metrics(self.state.step, "train", "batch", values)
+        self.session.progress(self.state.step, self.state.monitored)
+
+    def evaluate(self) -> None:
+        """Measure on the monitored split, by the moving averages."""
+        self.state.monitored = self._measure("moving", self.split)
+        if self.state.average is not None:
+            self._measure("polyak", self.split, self.state.average.module)
+        self._record_quarantined()
+        self.session.progress(self.state.step, self.state.monitored)
 
     def save(self) -> None:
-        """Save all that a resume needs, the records' lengths with it."""
-        self._tell_quarantined()
-        replicas = gather_moving_averages(self.model, self.world)
-        if self.world.main:
-            state = {
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "replicas": replicas,
-                "average": None if self.average is None else self.average.state_dict(),
-                "step": self.step,
-                "seconds": self._seconds(),
-                "last": self.last,
-                "lengths": self.record.lengths(),
-            }
-            checkpoint.save(self._checkpoints, self.step, state)
-            self.record.status("running", self.step, state["seconds"])
-
-    def follow(self) -> None:
-        """Measure on the split that the run is followed on, by the moving averages."""
-        self.last = self._measure("moving", self._split)
-        if self.average is not None:
-            self._measure("polyak", self._split, self.average.module)
-        self._tell_quarantined()
+        """Save a checkpoint, and the step in the status."""
+        self._record_quarantined()
+        seconds = self.state.save(self.checkpoints, self.record.lengths())
+        self.record.status("running", self.state.step, seconds)
 
     def complete(self) -> Outcome:
-        """Measure what is measured once, at the end."""
+        """Measure what is measured once, after the last step, and end."""
         at = self.config.train
-        for other in dict.fromkeys(at.final_splits):
-            if other != self._split:
-                self._measure("moving", other)
+        for split in dict.fromkeys(at.final_splits):
+            if split != self.split:
+                self._measure("moving", split)
         if at.population_batches and any(isinstance(m, BatchNorm) for m in self.model.modules()):
-            batches = population_batches(self.config, self.data, self.device, self.world)
-            precise = autocast(self.device, at.precision)
+            batches = population_batches(self.config, self.data, self.session)
+            precise = autocast(self.session.device, at.precision)
             with precise, population_statistics(self.model, batches):
-                self._measure("population", self._split)
-        if self.world.main:
-            checkpoint.trim(self._checkpoints, keep=1)
+                self._measure("population", self.split)
+        if self.session.world.main:
+            checkpoint.trim(self.checkpoints, keep=1)
         return self.end("completed")
 
-    def diverged(self, step: int) -> Outcome:
+    def diverge(self, step: int) -> Outcome:
         """End at ``step``, the first whose loss was not finite."""
-        self.step = step
+        self.state.step = step
         self.record.metrics(step, "train", "batch", {"loss": math.nan, "top1": math.nan})
-        return self.end("diverged")
+        return self.end("diverged", "divergence")
 
-    def end(self, state: str) -> Outcome:
-        """Say how it ended."""
-        self._tell_quarantined()
-        seconds = self._seconds()
-        self.record.status(state, self.step, seconds)
-        return Outcome(state, self.step, seconds, self.last.get("top1"))
+    def end(self, state: str, cause: str | None = None) -> Outcome:
+        """Record how the run ended."""
+        self._record_quarantined()
+        step, seconds = self.state.step, self.state.seconds
+        self.record.status(state, step, seconds, cause=cause)
+        return Outcome(state, step, seconds, self.state.monitored.get("top1"), cause=cause)
 
     def _measure(
         self, statistics: str, split: str, model: nn.Module | None = None
     ) -> dict[str, float]:
-        at, world, model = self.config.train, self.world, model or self.model
+        at, world, model = self.config.train, self.session.world, model or self.model
         batches = self.data.eval_batches(
             split,
             batch_size=at.eval_batch_size,
             rank=world.rank,
             world=world.size,
-            device=self.device,
+            device=self.session.device,
         )
-        with autocast(self.device, at.precision), mean_of_replicas(model, world):
-            found = evaluate(model, batches, world)
-        self.record.metrics(self.step, split, statistics, found)
-        return found
+        with autocast(self.session.device, at.precision), mean_of_replicas(model, world):
+            metrics = evaluate(model, batches, world)
+        self.record.metrics(self.state.step, split, statistics, metrics)
+        return metrics
 
-    def _tell_quarantined(self) -> None:
-        """Say and record which files could not be read, of all ranks, each once for the run.
+    def _record_quarantined(self) -> None:
+        """Record and log the files that no rank could read, each once for the run.
 
-        Asked where the run is measured, saved or ended: a step has nothing to do with it.
+        All ranks must ask together, so it is done where the run is measured, saved or ended.
         """
-        met = union(self.data.quarantined, self.world)
-        if len(met) > self._told:
-            self._told = len(met)
-            for line in self.record.quarantined(met):
-                self._say(f"quarantined: {line}")
-
-    def _seconds(self) -> float:
-        """Of this run in all, the times before it was resumed included."""
-        return time.perf_counter() - self._clock
+        lines = union(self.data.quarantined, self.session.world)
+        if len(lines) > self._unreadable:
+            self._unreadable = len(lines)
+            for line in self.record.quarantined(lines):
+                self.session.log(f"quarantined: {line}")
 
 
-def first_non_finite(losses: list[torch.Tensor], world: World) -> int | None:
-    """The place of the first loss that is not finite on some rank; None where all are."""
-    if len(losses) == world.size == 1:  # of a step on the CPU, where the general case costs 3 %
-        return None if math.isfinite(losses[0].item()) else 0
-    finite = total(torch.stack(losses).isfinite().logical_not().float(), world) == 0
-    return None if bool(finite.all()) else int(finite.logical_not().nonzero()[0])
-
-
-def of_mini_batch(
-    loss: torch.Tensor, logits: torch.Tensor, y: torch.Tensor, world: World
-) -> dict[str, float]:
-    """The mini-batch's own loss and accuracy, over all ranks."""
-    top1 = (logits.argmax(1) == y).float().mean()
-    mean = total(torch.stack([loss, top1]), world) / world.size
-    return dict(zip(("loss", "top1"), mean.tolist(), strict=True))
-
-
-def draw_seed(seed: int, step: int, rank: int) -> int:
-    """The seed of what a step draws at random (dropout), a function of these three alone."""
+def dropout_seed(seed: int, step: int, rank: int) -> int:
+    """The seed of a step's dropout masks, a function of these three alone."""
     return int(np.random.SeedSequence((seed, 3, step, rank)).generate_state(1, np.uint64)[0] >> 1)
 
 
-def seed_draws(seed: int, device: torch.device) -> None:
-    """Seed what a step draws on ``device``."""
+def seed_dropout(seed: int, device: torch.device) -> None:
+    """Seed the dropout masks drawn on ``device``."""
     if device.type == "cpu":
         torch.default_generator.manual_seed(seed)  # of all devices it takes 0.08 ms
     else:
         torch.manual_seed(seed)
 
 
-def population_batches(config: Config, data: Data, device: torch.device, world: World) -> Any:
+def population_batches(config: Config, data: Data, session: Session) -> Iterator[torch.Tensor]:
     """Training mini-batches for Algorithm 2, of the run's own size, from an order of their own.
 
-    Where the ranks' statistics are joint each rank has its share; else each sees the same ones.
+    With ``sync_batch`` each rank takes its share of a mini-batch; else all ranks see the same ones.
     """
-    n = config.train.population_batches
-    ranks = world if config.model.norm == "sync_batch" else World()
+    ranks = session.world if config.model.norm == "sync_batch" else World()
     batches = data.train_batches(
         seed=config.seed + 1_000_003,
         first_step=1,
-        steps=n,
+        steps=config.train.population_batches,
         batch_size=config.train.batch_size,
         rank=ranks.rank,
         world=ranks.size,
-        device=device,
+        device=session.device,
     )
-    return (x for x, _ in islice(batches, n))
+    return (x for x, _ in islice(batches, config.train.population_batches))

@@ -1,4 +1,4 @@
-"""SGD as the paper's networks need it, its rate at a step, and Polyak averaging."""
+"""SGD, its learning rate at a step, and Polyak averaging of the weights."""
 
 from __future__ import annotations
 
@@ -11,30 +11,41 @@ from bn_repro.training.schedule import learning_rate
 
 
 def sgd(model: nn.Module, config: Config) -> torch.optim.SGD:
-    """SGD with momentum; the L2 weight is on weight matrices and kernels, not biases or BN."""
-    decayed = [
-        m.weight for m in model.modules() if isinstance(m, nn.Linear | nn.modules.conv._ConvNd)
-    ]
-    known = set(decayed)
+    """SGD with momentum; weight decay acts on weight matrices and kernels, not on biases or BN."""
+    layers = (nn.Linear, nn.modules.conv._ConvNd)
+    decayed = [m.weight for m in model.modules() if isinstance(m, layers)]
+    others = set(model.parameters()) - set(decayed)
     return torch.optim.SGD(
         [
             {"params": decayed, "weight_decay": config.optimizer.weight_decay},
-            {"params": [p for p in model.parameters() if p not in known], "weight_decay": 0.0},
+            {"params": [p for p in model.parameters() if p in others], "weight_decay": 0.0},
         ],
         lr=config.optimizer.lr,
         momentum=config.optimizer.momentum,
     )
 
 
-def polyak_average(model: nn.Module, new: float) -> AveragedModel | None:
-    """The exponential average of the weights and moving averages of ``model`` from now on."""
-    if not new:
+def polyak_average(model: nn.Module, share: float) -> AveragedModel | None:
+    """An exponential average of the weights and moving averages of ``model``, from now on.
+
+    Each step's values enter it with this ``share``; None for 0.
+    """
+    if not share:
         return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(1 - new), use_buffers=True)
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(1 - share), use_buffers=True)
 
 
-def rate(step: int, config: Config) -> float:
-    """The learning rate of ``step``; the stairs shrink with a run shorter than the paper's."""
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Use ``rate`` from the next update on."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def learning_rate_at(step: int, config: Config) -> float:
+    """The learning rate of ``step``.
+
+    A run shorter than the paper's (``train.paper_steps``) decays in proportionally shorter stairs.
+    """
     o, t = config.optimizer, config.train
     every = o.decay_every
     if every is not None:

@@ -1,7 +1,7 @@
-"""Ranks, reductions over them, and the flag that asks a run to stop.
+"""Several ranks training one network: their process group, reductions, and moving averages.
 
-One process is the world of size 1, in which every function here does nothing. Several ranks come
-from ``torchrun`` (or any launcher that sets its environment variables).
+Under one rank (a world of size 1) every function here does nothing. Several come from ``torchrun``
+or any launcher that sets its environment variables.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bn_repro.norm import BatchNorm
-from bn_repro.training.stop_signal import StopFlag
 from bn_repro.training.world import World
 
 
 @dataclass
 class Group:
-    """A process group in use: ``failed`` once this rank has met an error."""
+    """A process group in use; ``failed``: this rank has met an error."""
 
     failed: bool = False
 
@@ -31,15 +30,15 @@ class Group:
 def process_group(world: World, device: torch.device) -> Iterator[Group]:
     """The default group of torch.distributed while several ranks work: NCCL on GPUs, else gloo.
 
-    A rank that failed does not take leave of NCCL: that is to wait for the others, who may be
-    waiting for it in the midst of a step. They learn of it when its process ends.
+    A rank that failed does not destroy an NCCL group: that would wait for the other ranks, which
+    may be waiting for it in the middle of a step. They notice when its process ends.
     """
     group = Group()
     if world.size == 1:
         yield group
         return
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # where NCCL gathers objects; else all ranks take the first
+        torch.cuda.set_device(device)  # NCCL gathers objects there; by default on GPU 0
         dist.init_process_group("nccl", device_id=device)
     else:
         dist.init_process_group("gloo")
@@ -62,10 +61,10 @@ def total(values: torch.Tensor, world: World) -> torch.Tensor:
 
 def union(lines: Sequence[str], world: World) -> list[str]:
     """The lines of all ranks, each once; all ranks must ask together."""
-    of_ranks: list[Sequence[str]] = [lines] * world.size
+    gathered: list[Sequence[str]] = [lines] * world.size
     if world.size > 1:
-        dist.all_gather_object(of_ranks, list(lines))
-    return list(dict.fromkeys(line for of_rank in of_ranks for line in of_rank))
+        dist.all_gather_object(gathered, list(lines))
+    return list(dict.fromkeys(line for of_rank in gathered for line in of_rank))
 
 
 def barrier(world: World) -> None:
@@ -75,7 +74,7 @@ def barrier(world: World) -> None:
 
 
 def replicated(model: nn.Module, world: World, device: torch.device) -> nn.Module:
-    """``model`` with gradients averaged over ranks; moving averages stay each rank's own."""
+    """``model`` with gradients averaged over ranks; each rank keeps its own moving averages."""
     if world.size == 1:
         return model
     ids = [device.index] if device.type == "cuda" else None
@@ -87,11 +86,12 @@ def _moving_averages(model: nn.Module) -> list[torch.Tensor]:
     return [buffer for m in layers for buffer in (m.running_mean, m.running_var)]
 
 
-def _read(model: nn.Module) -> torch.Tensor:
-    return torch.cat([torch.empty(0), *(b.flatten().cpu() for b in _moving_averages(model))])
+def _flat_moving_averages(model: nn.Module) -> torch.Tensor:
+    buffers = _moving_averages(model)
+    return torch.cat([torch.empty(0), *(buffer.flatten().cpu() for buffer in buffers)])
 
 
-def _write(model: nn.Module, values: torch.Tensor) -> None:
+def _set_moving_averages(model: nn.Module, values: torch.Tensor) -> None:
     buffers = _moving_averages(model)
     parts = values.split([buffer.numel() for buffer in buffers])
     for buffer, part in zip(buffers, parts, strict=True):
@@ -99,41 +99,36 @@ def _write(model: nn.Module, values: torch.Tensor) -> None:
 
 
 def gather_moving_averages(model: nn.Module, world: World) -> list[torch.Tensor]:
-    """Each rank's moving averages, flat, in the order of ranks; nothing for a single rank."""
+    """Each rank's moving averages, flat, in the order of ranks; empty for a single rank."""
     if world.size == 1:
         return []
     gathered: list[torch.Tensor] = [torch.empty(0)] * world.size
-    dist.all_gather_object(gathered, _read(model))
+    dist.all_gather_object(gathered, _flat_moving_averages(model))
     return gathered
 
 
 def load_moving_averages(model: nn.Module, replicas: list[torch.Tensor], world: World) -> None:
-    """Give this rank its own moving averages back."""
+    """Restore this rank's own moving averages, from those of all ``replicas``."""
     if replicas:
-        _write(model, replicas[world.rank])
+        _set_moving_averages(model, replicas[world.rank])
 
 
 @contextmanager
 def mean_of_replicas(model: nn.Module, world: World) -> Iterator[None]:
-    """The network of all ranks: moving averages averaged over them; each has its own after it."""
+    """Within: the network of all ranks, with the mean of their moving averages."""
     if world.size == 1:
         yield
         return
-    own = _read(model)
-    _write(model, torch.stack(gather_moving_averages(model, world)).mean(0))
+    own = _flat_moving_averages(model)
+    _set_moving_averages(model, torch.stack(gather_moving_averages(model, world)).mean(0))
     try:
         yield
     finally:
-        _write(model, own)
+        _set_moving_averages(model, own)
 
 
-def anywhere(holds: bool, world: World, device: torch.device) -> bool:
+def any_rank(holds: bool, world: World, device: torch.device) -> bool:
     """Whether it ``holds`` on any rank; all ranks must ask together."""
     if world.size == 1:
         return holds
     return bool(total(torch.tensor(float(holds), device=device), world))
-
-
-def stop_agreed(stop: StopFlag, world: World, device: torch.device) -> bool:
-    """Whether any rank was asked to stop; all ranks must ask at the same step."""
-    return anywhere(bool(stop), world, device)

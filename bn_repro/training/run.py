@@ -1,11 +1,12 @@
-"""The life of a run: begun, resumed or found finished; alone in its directory; its end recorded."""
+"""The life of a run, alone in its directory: found finished, started, resumed, stopped, failed."""
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,36 +14,26 @@ from pathlib import Path
 import torch
 import yaml
 from filelock import FileLock, Timeout
+from torch import nn
 
 from bn_repro.config.identity import arm_of, directory_of, tags_of
 from bn_repro.config.schema import Config
 from bn_repro.data.batches import Data
+from bn_repro.data.decode import CorruptImage
 from bn_repro.records import paths
-from bn_repro.records.files import (
-    archive_run,
-    ensure_writable,
-    write_atomically,
-    write_json,
-)
+from bn_repro.records.files import archive_run, ensure_writable, write_atomically, write_json
 from bn_repro.records.reader import Outcome, finished, last_status, read_manifest
-from bn_repro.records.recorder import (
-    Mirror,
-    NoMirror,
-    NoRecord,
-    Record,
-    Recorder,
-    manifest,
-    write_status,
-)
+from bn_repro.records.recorder import Logger, NoLogger, manifest, write_status
 from bn_repro.tracking.logger import WandbLogger, destination_of
 from bn_repro.training.build import build, check, configure_torch, device_of, fit, network
-from bn_repro.training.finished import find_finished, same_data
-from bn_repro.training.loop import Progress, train
-from bn_repro.training.ranks import anywhere, barrier, process_group, stop_agreed
+from bn_repro.training.finished import check_same_data, find_finished
+from bn_repro.training.loop import train
+from bn_repro.training.ranks import barrier, process_group
+from bn_repro.training.session import Log, Progress, Session, no_progress
 from bn_repro.training.stop_signal import StopFlag
 from bn_repro.training.world import World, launched_world
 
-Say = Callable[[str], None]
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def preflight(configs: Sequence[Config]) -> None:
@@ -66,8 +57,8 @@ def preflight(configs: Sequence[Config]) -> None:
 def run(
     config: Config,
     *,
-    progress: Progress = lambda step, values: None,
-    say: Say = print,
+    progress: Progress = no_progress,
+    log: Log = print,
     stop: StopFlag | None = None,
 ) -> Outcome:
     """Bring the run of ``config`` to its end: start it, resume it, or find it finished.
@@ -78,70 +69,72 @@ def run(
     world = launched_world()
     check(config)
     device = device_of(config, world)
-    directory = directory_of(config, world.size)
     with (StopFlag() if stop is None else stop).listening() as flag:
+        session = Session(device, world, flag, log, progress)
         done = None if config.force or world.size > 1 else find_finished(config)
         if done is not None:
-            return _found(directory, done, config, world, say)
+            return report_finished(config, done, session)
         configure_torch(config)
         model, data = build(config)
         fit(config, model, data, world)
+        directory = directory_of(config, world.size)
         if world.main:
             ensure_writable(directory)
         with (
             process_group(world, device) as group,
-            _alone(directory, world, device, flag, say) as alone,
+            wait_for_lock(directory, session) as lock_held,
         ):
-            if not alone:
-                return replace(last_status(directory), state="preempted")
-            if config.force:
-                if world.main:
-                    archive_run(directory, say)
-            else:
-                same_data(directory, data)
-            done = finished(directory) if world.main else None
-            if anywhere(done is not None, world, device):
-                done = done or finished(directory) or last_status(directory)
-                return _found(directory, done, config, world, say)
+            if not lock_held:
+                return replace(last_status(directory), state="preempted", cause="signal")
+            done = _finished_meanwhile(config, directory, data, session)
+            if done is not None:
+                return report_finished(config, done, session)
             try:
-                if world.main:
-                    _begin(directory, config, device, world, data)
-                barrier(world)
-
-                def recorder_of(lengths: Mapping[str, int] | None) -> Record:
-                    if not world.main:
-                        return NoRecord()
-                    return Recorder(directory, lengths, mirror_of(config, world))
-
-                return train(
-                    config,
-                    model.to(device),
-                    data,
-                    directory,
-                    device=device,
-                    world=world,
-                    stop=flag,
-                    recorder_of=recorder_of,
-                    progress=progress,
-                    say=say,
-                )
+                return _start_or_resume(config, model, data, directory, session)
             except (Exception, KeyboardInterrupt) as error:
                 group.failed = True
-                return _failed(directory, error, world)
+                return record_failure(directory, error, world)
 
 
-def _begin(directory: Path, config: Config, device: torch.device, world: World, data: Data) -> None:
-    """The directory's first files; a manifest that is there gets a line for each resume."""
+def _finished_meanwhile(
+    config: Config, directory: Path, data: Data, session: Session
+) -> Outcome | None:
+    """Under the lock: the outcome of a run that is finished by now; with ``force`` it is archived.
+
+    ValueError where the run was begun on other data.
+    """
+    if not config.force:
+        check_same_data(directory, data)
+    elif session.world.main:
+        archive_run(directory, session.log)
+    done = finished(directory) if session.world.main else None
+    if not session.any_rank(done is not None):
+        return None
+    return done or finished(directory) or last_status(directory)
+
+
+def _start_or_resume(
+    config: Config, model: nn.Module, data: Data, directory: Path, session: Session
+) -> Outcome:
+    if session.world.main:
+        write_first_files(config, data, directory, session)
+    barrier(session.world)
+    logger = logger_of(config, session.world)
+    return train(config, model.to(session.device), data, directory, session, logger)
+
+
+def write_first_files(config: Config, data: Data, directory: Path, session: Session) -> None:
+    """Status, configuration and manifest; a manifest that is there gets an entry for the resume."""
     directory.mkdir(exist_ok=True)
     before = last_status(directory)
     write_status(directory, "running", before.step, before.seconds)
     content = yaml.safe_dump(asdict(config), sort_keys=False)
     write_atomically(directory / paths.CONFIG, content.encode())
     facts = manifest(
-        device=device.type,
-        hardware=hardware_of(device, config.threads),
+        device=session.device.type,
+        hardware=hardware_of(session.device, config.threads),
         engine=config.train.engine,
-        world=world.size,
+        world=session.world.size,
         data=data.fingerprint,
     )
     first = read_manifest(directory)
@@ -150,76 +143,99 @@ def _begin(directory: Path, config: Config, device: torch.device, world: World, 
     write_json(directory / paths.MANIFEST, facts)
 
 
-def mirror_of(config: Config, world: World) -> Mirror:
-    """Where the run is shown besides its directory."""
+def logger_of(config: Config, world: World) -> Logger:
+    """The W&B logger of the run, on the first rank, where W&B is asked for."""
     if config.wandb.mode == "disabled" or not world.main:
-        return NoMirror()
-    words = asdict(config)
-    return WandbLogger(destination_of(config), tags_of(words), arm_of(words))
+        return NoLogger()
+    resolved = asdict(config)
+    return WandbLogger(destination_of(config), tags_of(resolved), arm_of(resolved))
 
 
-def _found(directory: Path, done: Outcome, config: Config, world: World, say: Say) -> Outcome:
-    """``done``, the outcome of a run that was finished before; where a W&B agent asks for it, the
-    run is shown under the agent's own id, since its sweep waits for the metric."""
-    if world.main:
-        say(f"{directory}: already {done.state} at step {done.step} (force=true starts over)")
+def report_finished(config: Config, done: Outcome, session: Session) -> Outcome:
+    """Log that the run was finished before.
+
+    A W&B agent's sweep waits for the run's metric, so it is shown under the agent's own id.
+    """
+    directory = directory_of(config, session.world.size)
+    if session.world.main:
+        session.log(
+            f"{directory}: already {done.state} at step {done.step} (force=true starts over)"
+        )
     if os.environ.get("WANDB_SWEEP_ID"):
-        mirror = mirror_of(config, world)
-        mirror.begin(directory)
-        mirror.finish(done.state)
+        logger = logger_of(config, session.world)
+        logger.begin(directory)
+        logger.finish(done.state)
     return done
 
 
-def _failed(directory: Path, error: BaseException, world: World) -> Outcome:
-    """Leave the reason in the run's own directory, as far as the disk still takes it.
+def record_failure(directory: Path, error: BaseException, world: World) -> Outcome:
+    """Write why the run failed into its directory, as far as the disk allows.
 
-    A run that had come to its end has not failed. Of several ranks the first to fail tells why: the
-    others fail after it, since it is gone.
+    A run that had finished has not failed. Of several ranks the first to fail is recorded: the
+    others fail because it is gone.
     """
     done = finished(directory)
     if done is not None:
         return done
     line = f"{type(error).__name__}: {error}".splitlines()[0]
     before = last_status(directory)
+    interrupted = isinstance(error, KeyboardInterrupt)
+    outcome = replace(
+        before,
+        state="preempted" if interrupted else "failed",
+        error=None if interrupted else line,
+        cause=cause_of(error),
+    )
     if world.size > 1 and before.state == "failed":
-        return Outcome("failed", before.step, before.seconds, error=line)
-    if isinstance(error, KeyboardInterrupt):
-        state, error_line = "preempted", None
-    else:
-        state, error_line = "failed", line
+        return replace(outcome, state="failed", error=line)
     try:
-        write_status(directory, state, before.step, before.seconds, error_line)
+        write_status(
+            directory,
+            outcome.state,
+            outcome.step,
+            outcome.seconds,
+            outcome.error,
+            outcome.cause,
+        )
         text = "".join(traceback.format_exception(error))
         write_atomically(directory / paths.TRACEBACK, text.encode())
     except OSError as also:
-        error_line = f"{line} (and its record could not be written: {also})"
-    return Outcome(state, before.step, before.seconds, error=error_line)
+        return replace(outcome, error=f"{line} (and its record could not be written: {also})")
+    return outcome
+
+
+def cause_of(error: BaseException) -> str:
+    """The ``cause`` of a status (``recorder.CAUSES``) for an error that ended a run."""
+    if isinstance(error, KeyboardInterrupt):
+        return "signal"
+    if isinstance(error, CorruptImage):
+        return "data"
+    return "disk" if isinstance(error, OSError) and error.errno in DISK_ERRORS else "other"
 
 
 @contextmanager
-def _alone(
-    directory: Path, world: World, device: torch.device, stop: StopFlag, say: Say
-) -> Iterator[bool]:
-    """Hold the run's lock, waiting for it if need be; False if asked to stop before it is had.
+def wait_for_lock(directory: Path, session: Session) -> Iterator[bool]:
+    """Hold the run's lock, waiting for it if need be; False if asked to stop before.
 
-    The first rank takes it, and all wait together: a rank that hears nothing of the others for
-    longer than torch.distributed's time limit would give up.
+    The first rank takes it, and all wait together: torch.distributed gives a rank up that does not
+    answer for longer than its time limit.
     """
-    lock, told = FileLock(paths.lock_file(directory)), False
+    lock, waited = FileLock(paths.lock_file(directory)), False
+    main = session.world.main
     try:
-        while not stop_agreed(stop, world, device):
-            if anywhere(world.main and _taken(lock), world, device):
+        while not session.stop_agreed():
+            if session.any_rank(main and _acquired(lock)):
                 yield True
                 return
-            if world.main and not told:
-                say(f"{directory}: another process is training this run; waiting for it")
-            told = True
+            if main and not waited:
+                session.log(f"{directory}: another process is training this run; waiting for it")
+            waited = True
         yield False
     finally:
         lock.release()
 
 
-def _taken(lock: FileLock) -> bool:
+def _acquired(lock: FileLock) -> bool:
     with suppress(Timeout):
         lock.acquire(timeout=0.2)
     return lock.is_locked

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 AUXILIARY_WEIGHT = 0.3
-"""Of the auxiliary classifier's loss (Szegedy 2014, sec. 5)."""
+"""The weight of the auxiliary classifier's loss (Szegedy 2014, sec. 5)."""
 
 
 def gradients(
@@ -22,7 +22,7 @@ def gradients(
     optimizer: torch.optim.Optimizer,
     precision: str = "float32",
 ) -> tuple[Tensor, Tensor]:
-    """Forward and backward of one mini-batch: its mean cross-entropy and its logits."""
+    """Forward and backward of a mini-batch x (B, ...), y (B,): mean cross-entropy and logits."""
     optimizer.zero_grad(set_to_none=True)
     with autocast(x.device, precision):
         logits = model(x)
@@ -37,14 +37,14 @@ def gradients(
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """Products in bfloat16 where asked for; BN takes its statistics in float32 all the same."""
+    """Matrix products in ``precision``; BN computes its statistics in float32 in any case."""
     if precision == "float32":
         return nullcontext()  # a disabled autocast costs section 4.1's step 4 %
     return torch.autocast(device.type, torch.bfloat16)
 
 
 class Replay(NamedTuple):
-    """A step that was captured: ``again()`` does it anew, from ``x`` and ``y`` into the others."""
+    """A captured step: ``again()`` repeats it, reading ``x, y`` and writing the other tensors."""
 
     x: Tensor
     y: Tensor
@@ -55,28 +55,28 @@ class Replay(NamedTuple):
 
 
 Capture = Callable[[Callable[[], Any]], tuple[Any, Callable[[], None]]]
-"""Calls its argument once to record what it would do to the device, and gives what it returned and
-how to do it."""
+"""Calls a function once to record its work for the device; gives its result, and a function that
+does the recorded work."""
 
 
 def cuda_graph(work: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
-    """``work`` as a CUDA graph: recorded, not done, in memory that stays its own."""
+    """Record ``work`` as a CUDA graph, without doing it; the graph keeps memory of its own."""
     graph = torch.cuda.CUDAGraph()
-    # By default whatever another thread asks of the GPU ends the recording, and one of a
-    # DataLoader's pins memory all the time.
+    # By default a GPU call from another thread breaks the recording, and a DataLoader's thread
+    # pins memory all the time.
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         result = work()
     return result, graph.replay
 
 
 class Graphed:
-    """``gradients`` with the launches of a whole step sent to the GPU at once.
+    """:func:`gradients` with all kernel launches of a step sent to the GPU at once.
 
-    At a mini-batch of 32 a GPU is done with a layer before the next is launched: of Inception's
-    step the launches are the greater part. A graph has them ready. It repeats the very kernels of
-    the eager step, draws of dropout among them: these come from the generator's seed at each
-    replay. The first steps are eager, as libraries choose and allocate then; so is a mini-batch of
-    another shape. The returned loss is the caller's to keep, the logits are until the next call.
+    At a mini-batch of 32 a GPU finishes a layer before the next is launched: launching takes most
+    of Inception's step. A graph replays the same kernels as the eager step. Dropout draws new masks
+    at each replay, from the generator's seed at that time. The first steps run eagerly, while
+    libraries choose kernels and allocate; so does a mini-batch of another shape. The returned loss
+    stays valid; the logits are overwritten by the next call.
     """
 
     EAGER_FIRST = 3
@@ -92,34 +92,34 @@ class Graphed:
         self.capture, self.replay, self.seen = capture, None, 0
 
     def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss and the logits; the gradients are where the optimizer looks for them."""
+        """The loss and the logits; gradients are left in the parameters' ``grad``."""
         self.seen += 1
         if self.replay is None and self.seen > self.EAGER_FIRST:
-            self.replay = self._captured(x, y)
+            self.replay = self._capture(x, y)
         replay = self.replay
         if replay is None or replay.x.shape != x.shape:
             return gradients(self.model, x, y, self.optimizer, self.precision)
         replay.x.copy_(x)
         replay.y.copy_(y)
         replay.again()
-        for parameter, grad in replay.grads:  # a step besides, for traces, puts others there
+        for parameter, grad in replay.grads:  # an eager step between (for traces) replaced them
             parameter.grad = grad
         return replay.loss.clone(), replay.logits
 
-    def _captured(self, x: Tensor, y: Tensor) -> Replay:
+    def _capture(self, x: Tensor, y: Tensor) -> Replay:
         own = x.clone(), y.clone()
 
         def work() -> Any:
             loss, logits = gradients(self.model, *own, self.optimizer, self.precision)
-            found = [(p, p.grad) for p in self.model.parameters() if p.grad is not None]
-            return loss, logits, found
+            grads = [(p, p.grad) for p in self.model.parameters() if p.grad is not None]
+            return loss, logits, grads
 
         (loss, logits, grads), again = self.capture(work)
         return Replay(*own, loss, logits, grads, again)
 
 
 Engine = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Of a mini-batch x, y the loss and the logits, and the gradients where the optimizer looks."""
+"""(x, y) -> (loss, logits); gradients are left in the parameters' ``grad``."""
 
 
 def eager(model: nn.Module, optimizer: torch.optim.Optimizer, precision: str) -> Engine:

@@ -1,44 +1,45 @@
-"""Where the time of training goes."""
+"""Training throughput: examples a second, and the share of time spent waiting for data."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Meter:
-    """Where the time between two evaluations went: in the step, or in waiting for its data."""
+    """Times the steps between two evaluations; ``batch`` examples a step, over all ranks."""
 
-    def __init__(self) -> None:
-        self.steps, self.waited, self.worked, self.since = 0, 0.0, 0.0, 0.0
-        self.told = False
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+        self.steps, self.waiting, self.working, self._lap_start = 0, 0.0, 0.0, 0.0
 
-    def timed(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """``batches``, each timed: its own making, and what the loop then does with it."""
-        self.since = time.perf_counter()
+    def timed(self, batches: Iterator[T]) -> Iterator[T]:
+        """``batches``, each timed: how long it was waited for, and how long it was worked on."""
+        self._lap_start = time.perf_counter()
         for batch in batches:
-            self.waited += self._lap()
+            self.waiting += self._lap()
+            self.steps += 1
             yield batch
-            self.worked += self._lap()
+            work = self._lap()
+            if self.steps:  # else rates() ended this step: evaluating and saving are no part of it
+                self.working += work
 
     def _lap(self) -> float:
-        before, self.since = self.since, time.perf_counter()
-        return self.since - before
+        before, self._lap_start = self._lap_start, time.perf_counter()
+        return self._lap_start - before
 
-    def rates(self, batch: int) -> dict[str, float]:
-        """Examples a second and the share of time spent waiting, since the last call."""
-        spent = self.waited + self.worked + self._lap()
+    def rates(self) -> dict[str, float]:
+        """``examples_per_second`` and the share of time ``waiting`` for data, since the last call.
+
+        Called within a step, it counts the step up to here and leaves out the rest.
+        """
+        spent = self.waiting + self.working + self._lap()
         rates = {
-            "examples_per_second": round(batch * (self.steps + 1) / spent, 1),
-            "waiting": round(self.waited / spent, 4),
+            "examples_per_second": round(self.batch * self.steps / spent, 1),
+            "waiting": round(self.waiting / spent, 4),
         }
-        self.steps, self.waited, self.worked, self.told = 0, 0.0, 0.0, True
+        self.steps, self.waiting, self.working = 0, 0.0, 0.0
         return rates
-
-    def rest(self) -> None:
-        """The step is over: evaluating and saving are no part of it where they were its end."""
-        if self.told:
-            self._lap()
-        self.steps += not self.told
-        self.told = False

@@ -119,7 +119,7 @@ def test_the_study_at_smoke_scale(tmp_path: Path) -> None:
     config, whole, planned = compose(["study=depth", *words]), False, []
     while not whole:
         planned, whole = expand(config.study, words, accuracy_of)
-        assert {run(p.config, say=lambda line: None).state for p in planned} == {"completed"}
+        assert {run(p.config, log=lambda line: None).state for p in planned} == {"completed"}
     members = [Member(*p.key, p.varied, p.directory) for p in planned]
     found = report.write("depth", members, tmp_path / "out")
     assert found.warnings == []

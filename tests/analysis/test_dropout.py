@@ -256,7 +256,7 @@ def test_the_study_at_smoke_scale(tmp_path: Path) -> None:
     whole, planned = False, []
     while not whole:
         planned, whole = expand(config.study, words, accuracy_of)
-        states = [run(p.config, say=lambda line: None).state for p in planned]
+        states = [run(p.config, log=lambda line: None).state for p in planned]
         assert set(states) == {"completed"}
     members = [Member(*p.key, p.varied, p.directory) for p in planned]
     found = report.write("dropout", members, tmp_path / "out")

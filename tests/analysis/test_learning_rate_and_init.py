@@ -145,7 +145,7 @@ def test_the_study_at_smoke_scale(tmp_path) -> None:
     config, whole, planned = compose(["study=learning_rate_and_init", *words]), False, []
     while not whole:
         planned, whole = expand(config.study, words, accuracy_of)
-        assert {run(p.config, say=lambda line: None).state for p in planned} == {"completed"}
+        assert {run(p.config, log=lambda line: None).state for p in planned} == {"completed"}
     assert len(planned) == 10  # the corners of the grid, and a best cell for each arm
     members = [Member(*p.key, p.varied, p.directory) for p in planned]
     written = report.write("learning_rate_and_init", members, tmp_path / "out")

@@ -59,7 +59,7 @@ def test_no_runs_yet_is_one_line(tmp_path):
 
 def test_a_study_has_runs_that_have_not_begun(tmp_path):
     own = ["scale=smoke", "train.steps=2", f"runs={tmp_path}"]
-    run(compose(["experiment=mnist/bn", *own]), say=lambda line: None)
+    run(compose(["experiment=mnist/bn", *own]), log=lambda line: None)
     lines = status(compose(["study=fig1", *own]), *own)
     assert lines[0] == "study fig1: 2 runs, 1 not begun, 1 completed"
     assert lines[2].split()[:5] == ["mnist/baseline", "seed", "0", "not", "begun"]

@@ -50,7 +50,7 @@ def test_a_data_set_can_be_chosen_for_any_experiment(data):
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_an_experiment_takes_a_step(experiment, tmp_path):
     words = ["scale=smoke", "train.steps=2", "train.population_batches=2", f"runs={tmp_path}"]
-    outcome = run(compose([f"experiment={experiment}", *words]), say=lambda line: None)
+    outcome = run(compose([f"experiment={experiment}", *words]), log=lambda line: None)
     assert (outcome.state, outcome.step) == ("completed", 2)
 
 

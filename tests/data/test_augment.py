@@ -14,9 +14,9 @@ from bn_repro.data.augment import (
     distort,
     distortions,
     normalize,
+    normalized,
     patch_boxes,
     pixels,
-    presented,
     resample,
     uniforms,
 )
@@ -197,9 +197,9 @@ class TestNormalize:
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_presented_is_normalized_pixels_bit_for_bit(channels_last: bool) -> None:
+def test_normalized_is_pixels_normalized_bit_for_bit(channels_last: bool) -> None:
     image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 9, 7, 3), np.uint8))
-    ours = presented(image, channels_last)
+    ours = normalized(image, channels_last)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     assert ours.is_contiguous(memory_format=layout)
     assert torch.equal(ours, normalize(pixels(image), channels_last))
@@ -219,7 +219,7 @@ def test_pixels_are_bytes_over_255() -> None:
         ({"photometric": "much"}, "data.photometric: 'much' is unknown; one of full, reduced"),
     ],
 )
-def test_unknown_presentation_is_refused(option: dict[str, str], line: str) -> None:
+def test_unknown_preprocessing_is_refused(option: dict[str, str], line: str) -> None:
     with pytest.raises(ValueError, match=line):
         Preprocessing(**option)  # pyright: ignore[reportArgumentType]
 

@@ -169,15 +169,15 @@ class TestRead:
 class TestQuarantine:
     def test_raises_at_once_by_default(self) -> None:
         with pytest.raises(ValueError, match=r"a\.jpg: bad; data.on_error=quarantine"):
-            Quarantine().admit(["a.jpg: bad"])
+            Quarantine().record(["a.jpg: bad"])
 
     def test_counts_each_file_once_up_to_its_limit(self) -> None:
         quarantine = Quarantine("quarantine", limit=2)
-        quarantine.admit(["a", "b"])
-        quarantine.admit(["a"])
+        quarantine.record(["a", "b"])
+        quarantine.record(["a"])
         assert quarantine.reasons == ["a", "b"]
         with pytest.raises(ValueError, match="c; more than 2 such files"):
-            quarantine.admit(["c"])
+            quarantine.record(["c"])
 
     def test_of_an_unknown_kind_is_refused(self) -> None:
         with pytest.raises(ValueError, match="data.on_error: 'ignore' is unknown"):

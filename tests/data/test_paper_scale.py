@@ -29,7 +29,7 @@ def test_a_dry_run_at_224_through_the_real_loader(experiment, workers, folder, t
     config = compose([*words, f"runs={tmp_path / 'runs'}"])
     assert config.data.image_size == 224
     assert config.model.width == 1.0
-    outcome = run(config, say=lambda line: None)
+    outcome = run(config, log=lambda line: None)
     assert (outcome.state, outcome.step) == ("completed", 2), outcome.error
     lines = (directory_of(config) / paths.METRICS).read_text().splitlines()
     last = json.loads(lines[-1])
@@ -43,7 +43,7 @@ def test_a_dry_run_at_224_through_the_real_loader(experiment, workers, folder, t
 def test_too_few_images_for_a_batch_are_told_before_anything_is_written(folder, tmp_path):
     words = ["experiment=imagenet/bn_x5", *SMALL, f"data.root={folder}", "train.batch_size=32"]
     with pytest.raises(ValueError, match="train.batch_size: a mini-batch of 32 needs"):
-        run(compose([*words, f"runs={tmp_path / 'runs'}"]), say=lambda line: None)
+        run(compose([*words, f"runs={tmp_path / 'runs'}"]), log=lambda line: None)
     assert not (tmp_path / "runs").exists()
 
 
@@ -51,9 +51,9 @@ def test_too_few_images_for_a_batch_are_told_before_anything_is_written(folder, 
 def test_a_set_without_its_root_is_told(data, tmp_path):
     words = ["experiment=imagenet/bn_x5", f"data={data}", f"runs={tmp_path / 'runs'}"]
     with pytest.raises(ValueError, match="^data.root: "):
-        run(compose(words), say=lambda line: None)
+        run(compose(words), log=lambda line: None)
     with pytest.raises(ValueError, match="^data.root: no train/ under "):
-        run(compose([*words, f"data.root={tmp_path}"]), say=lambda line: None)
+        run(compose([*words, f"data.root={tmp_path}"]), log=lambda line: None)
     assert not (tmp_path / "runs").exists()
 
 
@@ -68,4 +68,4 @@ def test_tiny_imagenet_from_its_files_to_a_run(tiny, tmp_path):
         "train.batch_size=8",
         "train.steps=3",
     ]
-    assert run(compose(words), say=lambda line: None).state == "completed"
+    assert run(compose(words), log=lambda line: None).state == "completed"

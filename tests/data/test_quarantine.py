@@ -61,7 +61,7 @@ def told_of(said: list[str], path: Path) -> int:
 def test_are_said_once_and_listed_in_the_manifest(folder, bad, tmp_path):
     said: list[str] = []
     config = config_of(folder, tmp_path / "runs", TOLERANT)
-    assert run(config, say=said.append).state == "completed"
+    assert run(config, log=said.append).state == "completed"
     assert [told_of(said, path) for path in bad.values()] == [1, 1]
     found = manifest(directory_of(config))["quarantined"]
     assert found["count"] == 2
@@ -74,10 +74,10 @@ def test_are_said_once_and_listed_in_the_manifest(folder, bad, tmp_path):
 @pytest.mark.parametrize("crops", [1, 144])
 def test_are_left_out_of_a_later_evaluation_too(folder, bad, tmp_path, crops):
     config = config_of(folder, tmp_path / "runs", TOLERANT)
-    run(config, say=lambda line: None)
+    run(config, log=lambda line: None)
     seen: list[tuple[int, int]] = []
     config = config_of(folder, tmp_path / "runs")  # it need not be said again
-    row = multi_crop.evaluated(config, crops, seen=lambda done, of: seen.append((done, of)))
+    row = multi_crop.evaluate_run(config, crops, progress=lambda done, of: seen.append((done, of)))
     assert seen[-1] == (8, 9)
     if crops == 1:
         moving = [r for r in metrics(directory_of(config)) if r["statistics"] == "moving"]
@@ -87,7 +87,7 @@ def test_are_left_out_of_a_later_evaluation_too(folder, bad, tmp_path, crops):
 def told_at(config: Config) -> list[int]:
     """The step after which each line is said."""
     steps, found = [0], []
-    run(config, say=lambda line: found.append(steps[-1]), progress=lambda k, v: steps.append(k))
+    run(config, log=lambda line: found.append(steps[-1]), progress=lambda k, v: steps.append(k))
     return found
 
 
@@ -114,7 +114,7 @@ def test_that_are_met_at_the_very_end_are_told_too(folder, tmp_path):
 
 def test_of_a_resumed_run_are_those_of_all_its_parts(folder, bad, tmp_path):
     whole = config_of(folder, tmp_path / "whole", TOLERANT)
-    run(whole, say=lambda line: None)
+    run(whole, log=lambda line: None)
     cut = config_of(folder, tmp_path / "cut", TOLERANT)
     said: list[str] = []
     stop = StopFlag()
@@ -122,9 +122,9 @@ def test_of_a_resumed_run_are_those_of_all_its_parts(folder, bad, tmp_path):
     def progress(step, values):
         stop.name = "SIGTERM"
 
-    assert run(cut, say=said.append, stop=stop, progress=progress).state == "preempted"
+    assert run(cut, log=said.append, stop=stop, progress=progress).state == "preempted"
     assert len(said) == 2  # both were met before the cut, and are met again after it
-    assert run(cut, say=said.append).state == "completed"
+    assert run(cut, log=said.append).state == "completed"
     assert [told_of(said, path) for path in bad.values()] == [1, 1]
     one, other = directory_of(cut), directory_of(whole)
     assert manifest(one)["quarantined"]["count"] == 2
@@ -136,13 +136,13 @@ def test_of_a_resumed_run_are_those_of_all_its_parts(folder, bad, tmp_path):
 def test_follow_the_advice_and_the_run_goes_on(folder, bad, tmp_path):
     bad["train"].unlink()  # the other is met at the first evaluation, after step 2
     runs = tmp_path / "runs"
-    failed = run(config_of(folder, runs), say=lambda line: None)
+    failed = run(config_of(folder, runs), log=lambda line: None)
     assert failed.state == "failed"
     assert failed.error is not None
     assert failed.error.endswith("data.on_error=quarantine goes on without such files")
     steps: list[int] = []
     config = config_of(folder, runs, TOLERANT, "train.log_every=1")
-    outcome = run(config, say=lambda line: None, progress=lambda step, v: steps.append(step))
+    outcome = run(config, log=lambda line: None, progress=lambda step, v: steps.append(step))
     assert (failed.step, steps[0], outcome.state) == (1, 2, "completed")
     assert manifest(directory_of(config))["quarantined"]["count"] == 1
 
@@ -185,7 +185,7 @@ def test_of_a_sweep_are_told_beneath_its_table(folder, tmp_path, monkeypatch, ca
 def test_there_are_none_in_a_whole_set(folder, tmp_path):
     said: list[str] = []
     config = config_of(folder, tmp_path / "runs", TOLERANT)
-    run(config, say=said.append)
+    run(config, log=said.append)
     assert said == []
     assert "quarantined" not in manifest(directory_of(config))
 

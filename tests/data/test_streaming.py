@@ -84,11 +84,11 @@ class TestTrainBatches:
                     path = tmp_path / "png" / split / f"c{label}" / f"{k}.png"
                     draw(100 * len(split) + 10 * label + k, 48, 48).save(path)
         asked: dict[str, Any] = {"seed": 5, "first_step": 1, "steps": 4, "batch_size": 8}
-        for presentation in (Preprocessing(photometric="full"), Preprocessing(augmentation=False)):
+        for preprocessing in (Preprocessing(photometric="full"), Preprocessing(augmentation=False)):
             both = [
                 image_folder(
                     tmp_path / "png",
-                    presentation,
+                    preprocessing,
                     size=48,
                     resident=resident,
                     workers=0,
@@ -99,7 +99,7 @@ class TestTrainBatches:
             ]
             for (x, y), (v, w) in zip(*both, strict=True):
                 assert torch.equal(y, w)
-                if presentation.augmentation:
+                if preprocessing.augmentation:
                     # A level of rounding, which brightness and contrast may enlarge 2.25 times.
                     assert ((x - v).abs().amax((0, 2, 3)) * torch.tensor(STD) * 255 < 3.5).all()
                 # (without augmentation a file's centre crop is shown, and an image in memory whole)

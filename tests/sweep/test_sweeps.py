@@ -30,7 +30,7 @@ from bn_repro.records.recorder import mark_as_lost, write_status
 from bn_repro.sweep import slurm
 from bn_repro.sweep.scheduler import LOST, failed_before, run_all
 from bn_repro.sweep.study import PlannedRun
-from bn_repro.training.run import _failed
+from bn_repro.training.run import record_failure
 from bn_repro.training.world import World
 
 SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=4", "train.population_batches=0"]
@@ -234,7 +234,7 @@ def test_a_run_that_ended_and_died_before_it_could_tell_has_ended(tmp_path, died
 
 
 def interrupted(directory):
-    return _failed(directory, KeyboardInterrupt(), World())
+    return record_failure(directory, KeyboardInterrupt(), World())
 
 
 def test_a_failed_run_has_its_traceback_and_is_tried_again_on_request(

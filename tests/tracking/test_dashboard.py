@@ -166,7 +166,7 @@ def test_a_tag_that_the_library_would_misread_is_refused(server):
 def test_every_series_that_is_named_is_logged(saved, tmp_path):
     words = ["experiment=mnist/bn", "scale=smoke", "train.steps=20", "train.eval_every=10"]
     on_mnist = compose([*words, "data.limit=500", "train.population_batches=2", f"runs={tmp_path}"])
-    run(on_mnist, say=lambda line: None)
+    run(on_mnist, log=lambda line: None)
     logged = {k for _, values in keys.history(directory_of(on_mnist)) for k in values}
     # Of ImageNet, as values_of names the rows of its held-out split; and what was evaluated later.
     val = {"step": 1, "split": "val", "statistics": "moving", "top1": 0.5}

@@ -34,7 +34,7 @@ def preempted(config, step):
     def progress(at, values):
         stop.name = "SIGTERM" if at >= step else stop.name
 
-    return run(config, say=silent, stop=stop, progress=progress)
+    return run(config, log=silent, stop=stop, progress=progress)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_record_becomes_a_series(row, key):
 
 def test_an_offline_run_holds_what_the_local_records_hold(tmp_path):
     config = compose([*WORDS, "wandb=offline", "optimizer.lr=0.5", f"runs={tmp_path}"])
-    assert run(config, say=silent).state == "completed"
+    assert run(config, log=silent).state == "completed"
     directory, shown = directory_of(config), OfflineRun(tmp_path)
 
     history = list(keys.history(directory))
@@ -96,7 +96,7 @@ def test_an_offline_run_holds_what_the_local_records_hold(tmp_path):
     assert {"metrics.jsonl", "traces.jsonl", "config.yaml", "metrics.table.json"} <= names
 
     alone = compose([*WORDS, "optimizer.lr=0.5", f"runs={tmp_path / 'alone'}"])
-    run(alone, say=silent)
+    run(alone, log=silent)
     for name in (paths.METRICS, paths.TRACES):
         assert (directory / name).read_bytes() == (directory_of(alone) / name).read_bytes()
     assert not (directory_of(alone) / paths.PUBLISHED).exists()
@@ -110,7 +110,7 @@ def test_a_run_resumed_offline_is_one_whole_run(tmp_path):
     assert first.of("preempting")
     assert first.of("exit")[0].exit.exit_code == 1
 
-    assert run(config, say=silent).state == "completed"
+    assert run(config, log=silent).state == "completed"
     whole = OfflineRun(tmp_path)  # which is the only one
     assert whole.about.run_id == first.about.run_id
     history = keys.history(directory_of(config))
@@ -124,7 +124,7 @@ def test_what_has_been_synced_is_left_alone(tmp_path, capsys):
     before = OfflineRun(tmp_path).path
     before.with_suffix(".wandb.synced").touch()
     content = before.read_bytes()
-    assert run(config, say=silent).state == "completed"
+    assert run(config, log=silent).state == "completed"
     assert "publish the rest with wandb=online; the run goes on" in capsys.readouterr().err
     assert OfflineRun(tmp_path).path.read_bytes() == content
 
@@ -196,8 +196,8 @@ def test_a_run_killed_online_goes_on_without_a_row_twice(directory, tmp_path, se
     write_steps(record, 7, 9)
     for file in record._files.values():  # as a kill would
         file.close()
-    assert isinstance(record.mirror, WandbLogger)
-    record.mirror.run.finish(exit_code=1)
+    assert isinstance(record.logger, WandbLogger)
+    record.logger.run.finish(exit_code=1)
     (name,) = server.runs
     assert [r["step"] for r in server.history(name)] == list(range(1, 9))
     if "less" in seen:
@@ -249,15 +249,15 @@ def test_a_sweep_that_asks_for_a_finished_run_sees_it(tmp_path, server, monkeypa
     import wandb
 
     words = [*WORDS, f"runs={tmp_path}"]
-    begun = told(run(compose(words), say=silent))
+    begun = told(run(compose(words), log=silent))
     online = compose([*words, "wandb=online"])
-    assert told(run(online, say=silent)) == begun
+    assert told(run(online, log=silent)) == begun
     assert server.runs == {}  # it shows itself to none but an agent
 
     monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
     monkeypatch.setenv("WANDB_RUN_ID", "abc123")
     wandb.teardown()
-    assert told(run(online, say=silent)) == begun
+    assert told(run(online, log=silent)) == begun
     assert [*server.runs] == ["abc123"]
     history = server.history("abc123")
     local = [{"step": s, **values} for s, values in keys.history(directory_of(online))]
@@ -269,12 +269,12 @@ def test_a_sweep_that_asks_for_a_finished_run_sees_it(tmp_path, server, monkeypa
 
 def test_an_agent_has_no_part_in_a_run_without_wandb(tmp_path, monkeypatch, capsys):
     words = [*WORDS, f"runs={tmp_path}"]
-    begun = told(run(compose(words), say=silent))
+    begun = told(run(compose(words), log=silent))
     monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
     monkeypatch.setitem(sys.modules, "wandb", None)  # importing it is an error
-    assert told(run(compose(words), say=silent)) == begun
+    assert told(run(compose(words), log=silent)) == begun
     assert capsys.readouterr().err == ""
-    assert told(run(compose([*words, "wandb=online"]), say=silent)) == begun
+    assert told(run(compose([*words, "wandb=online"]), log=silent)) == begun
     assert capsys.readouterr().err.startswith("wandb: ")
 
 
@@ -283,7 +283,7 @@ def test_trouble_over_there_never_ends_a_run(tmp_path, monkeypatch, capsys):
         raise BrokenPipeError("gone")
 
     monkeypatch.setattr("wandb.init", broken)
-    assert run(compose([*WORDS, "wandb=offline", f"runs={tmp_path}"]), say=silent).state == (
+    assert run(compose([*WORDS, "wandb=offline", f"runs={tmp_path}"]), log=silent).state == (
         "completed"
     )
     said = capsys.readouterr().err

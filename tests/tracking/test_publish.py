@@ -30,7 +30,7 @@ def trained(tmp_path_factory):
     """Two runs of Figure 1 trained without W&B, one of them with another rate."""
     runs = tmp_path_factory.mktemp("trained")
     for words in ([], ["optimizer.lr=0.5"]):
-        run(compose(["experiment=mnist/bn", *SMOKE, *words, f"runs={runs}"]), say=lambda line: None)
+        run(compose(["experiment=mnist/bn", *SMOKE, *words, f"runs={runs}"]), log=lambda line: None)
     return runs
 
 
@@ -56,7 +56,7 @@ ONE = ["experiment=mnist/bn", *SMOKE]
 def test_a_run_published_later_is_as_if_it_had_been_logged_live(runs, tmp_path):
     published(*ONE, f"runs={runs}", "wandb=offline")
     live = compose([*ONE, f"runs={tmp_path / 'live'}", "wandb=offline"])
-    run(live, say=lambda line: None)
+    run(live, log=lambda line: None)
     later, logged = OfflineRun(runs), OfflineRun(tmp_path / "live")
     clock = {"timing/examples_per_second", "timing/waiting"}
     assert [{**r, **dict.fromkeys(clock & set(r))} for r in later.history] == [
@@ -104,7 +104,7 @@ def test_what_came_later_is_sent_too(runs):
 def test_a_study_is_a_tag_of_its_runs(runs, tmp_path):
     words = ["study=fig1", "scale=smoke", "train.steps=4", f"runs={tmp_path / 'fig1'}"]
     planned, _ = expand(compose(words).study, words, lambda run: None)
-    run(planned[1].config, say=lambda line: None)
+    run(planned[1].config, log=lambda line: None)
     said = published(*words, "wandb=offline")
     assert "2 runs: 1 not finished, 1 sent" in said
     shown = OfflineRun(tmp_path / "fig1")

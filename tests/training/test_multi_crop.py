@@ -40,7 +40,7 @@ def quiet() -> Console:
 
 def trained(runs: Path, *words: str):
     config = compose([*WORDS, *words, f"runs={runs}"])
-    assert run(config, say=silent).state == "completed"
+    assert run(config, log=silent).state == "completed"
     return config
 
 
@@ -129,7 +129,7 @@ def test_the_model_is_left_in_its_mode_and_has_no_gradients():
 
 @pytest.mark.parametrize("statistics", ["moving", "population"])
 def test_a_single_crop_measures_what_the_run_measured_at_its_last_step(finished_run, statistics):
-    row = multi_crop.evaluated(anew(finished_run, statistics=statistics), 1)
+    row = multi_crop.evaluate_run(anew(finished_run, statistics=statistics), 1)
     last = recorded(finished_run, statistics)
     assert row == {"crops": 1, **last}
     assert set(row) == {"crops", "statistics", "split", "step", "loss", "top1", "top5"}
@@ -142,7 +142,7 @@ def test_too_little_memory_is_told_in_a_line(finished_run, monkeypatch):
 
     monkeypatch.setattr(multi_crop, "scores", out_of_memory)
     with pytest.raises(ValueError, match=r"^evaluation.batch_size: too large for the memory"):
-        multi_crop.evaluated(replace(finished_run, force=True), 1)
+        multi_crop.evaluate_run(replace(finished_run, force=True), 1)
 
 
 @pytest.mark.parametrize(
@@ -155,22 +155,22 @@ def test_too_little_memory_is_told_in_a_line(finished_run, monkeypatch):
 def test_so_it_does_in_bfloat16_and_on_mnist(words, tmp_path):
     config = trained(tmp_path, *words)
     for statistics in ("moving", "population"):
-        row = multi_crop.evaluated(anew(config, statistics=statistics), 1)
+        row = multi_crop.evaluate_run(anew(config, statistics=statistics), 1)
         assert row == {"crops": 1, **recorded(config, statistics)}
     if config.experiment == "mnist/bn":
         assert row["split"] == "test"
         with pytest.raises(ValueError, match="evaluation.crops: mnist_binary has no crops but the"):
-            multi_crop.evaluated(config, 144)
+            multi_crop.evaluate_run(config, 144)
 
 
 def test_a_network_without_bn_has_one_kind_of_statistics(tmp_path):
     config = trained(tmp_path, "experiment=imagenet/inception")
-    row = multi_crop.evaluated(anew(config, statistics="population"), 1)
+    row = multi_crop.evaluate_run(anew(config, statistics="population"), 1)
     assert row == {"crops": 1, **recorded(config, "moving")}
 
 
 def test_144_crops_are_the_mean_over_all_of_them(finished_run):
-    row = multi_crop.evaluated(anew(finished_run, batch_size=100), 144)
+    row = multi_crop.evaluate_run(anew(finished_run, batch_size=100), 144)
     model, data = build(finished_run)
     saved = checkpoint.load_latest(directory_of(finished_run) / paths.CHECKPOINTS)
     assert saved is not None
@@ -192,7 +192,7 @@ def test_144_crops_are_the_mean_over_all_of_them(finished_run):
 
 
 def test_the_probabilities_kept_are_of_every_image_once_in_order(finished_run):
-    row = multi_crop.evaluated(anew(finished_run, batch_size=7), 1)
+    row = multi_crop.evaluate_run(anew(finished_run, batch_size=7), 1)
     probabilities, labels = kept_arrays(finished_run)
     _, data = build(finished_run)
     expected = torch.cat([y for _, y in data.eval_batches("val", batch_size=5)])
@@ -205,29 +205,29 @@ def test_the_probabilities_kept_are_of_every_image_once_in_order(finished_run):
 def test_an_evaluation_is_made_once_unless_forced(own_run, monkeypatch):
     made = []
     monkeypatch.setattr(multi_crop, "build", lambda config: made.append(1) or build(config))
-    first = multi_crop.evaluated(own_run, 1)
-    assert multi_crop.evaluated(own_run, 1) == first
+    first = multi_crop.evaluate_run(own_run, 1)
+    assert multi_crop.evaluate_run(own_run, 1) == first
     assert len(made) == 1
-    both = multi_crop.evaluated(own_run, 144), multi_crop.evaluated(own_run, 1)
+    both = multi_crop.evaluate_run(own_run, 144), multi_crop.evaluate_run(own_run, 1)
     assert len(made) == 2
     assert read_evaluations(directory_of(own_run)) == [first, both[0]]
-    multi_crop.evaluated(replace(own_run, force=True), 1)
+    multi_crop.evaluate_run(replace(own_run, force=True), 1)
     assert len(made) == 3
     assert read_evaluations(directory_of(own_run)) == [both[0], first]  # replaced, not repeated
     paths.predictions_file(directory_of(own_run), 1, "moving").unlink()
-    multi_crop.evaluated(own_run, 1)
+    multi_crop.evaluate_run(own_run, 1)
     assert len(made) == 4  # a row alone is not enough for an ensemble
 
 
 def test_progress_tells_every_image(own_run):
     told = []
-    multi_crop.evaluated(own_run, 144, lambda done, of: told.append((done, of)))
+    multi_crop.evaluate_run(own_run, 144, lambda done, of: told.append((done, of)))
     assert told[-1] == (64, 64)
     assert [done for done, _ in told] == sorted({done for done, _ in told})
 
 
 def test_the_network_of_several_ranks_has_the_mean_of_their_averages(own_run):
-    expected = multi_crop.evaluated(own_run, 1)
+    expected = multi_crop.evaluate_run(own_run, 1)
     theirs = directory_of(own_run, world=2)
     directory_of(own_run).parent.rename(theirs.parent)
     folder = theirs / paths.CHECKPOINTS
@@ -242,12 +242,12 @@ def test_the_network_of_several_ranks_has_the_mean_of_their_averages(own_run):
     for path in folder.iterdir():
         path.unlink()
     checkpoint.save(folder, 6, saved | {"replicas": [flat - spread, flat + spread]})
-    found = multi_crop.evaluated(anew(replace(own_run, force=True), world=2), 1)
+    found = multi_crop.evaluate_run(anew(replace(own_run, force=True), world=2), 1)
     assert found["loss"] == pytest.approx(expected["loss"], rel=1e-4)
     checkpoint.save(folder, 6, saved | {"replicas": [flat - spread, flat - spread]})
     for path in sorted(folder.iterdir(), key=lambda p: p.stat().st_mtime_ns)[:-1]:
         path.unlink()
-    other = multi_crop.evaluated(anew(replace(own_run, force=True), world=2), 1)
+    other = multi_crop.evaluate_run(anew(replace(own_run, force=True), world=2), 1)
     assert other["loss"] != pytest.approx(expected["loss"], rel=1e-4)
 
 
@@ -256,18 +256,18 @@ def test_the_network_of_several_ranks_has_the_mean_of_their_averages(own_run):
 
 def test_an_unfinished_run_is_told(own_run):
     with pytest.raises(ValueError, match="seed5: the run has not begun, and only finished runs"):
-        multi_crop.evaluated(replace(own_run, seed=5), 1)
+        multi_crop.evaluate_run(replace(own_run, seed=5), 1)
     status = directory_of(own_run) / paths.STATUS
     status.write_text(status.read_text().replace("completed", "preempted"))
     with pytest.raises(ValueError, match="the run is preempted at step 6, and only finished runs"):
-        multi_crop.evaluated(own_run, 1)
+        multi_crop.evaluate_run(own_run, 1)
 
 
 def test_a_diverged_run_left_no_network(own_run):
     status = directory_of(own_run) / paths.STATUS
     status.write_text(status.read_text().replace("completed", "diverged"))
     with pytest.raises(ValueError, match="the run diverged at step 6: it left no network"):
-        multi_crop.evaluated(own_run, 1)
+        multi_crop.evaluate_run(own_run, 1)
 
 
 def test_a_missing_or_damaged_checkpoint_is_told(own_run):
@@ -277,10 +277,10 @@ def test_a_missing_or_damaged_checkpoint_is_told(own_run):
     path.write_bytes(content[:-100])
     message = "checkpoints: no intact checkpoint of step 6, the run's last .none found.; train"
     with pytest.raises(ValueError, match=message):
-        multi_crop.evaluated(own_run, 1)
+        multi_crop.evaluate_run(own_run, 1)
     shutil.rmtree(folder)
     with pytest.raises(ValueError, match=message):
-        multi_crop.evaluated(own_run, 1)
+        multi_crop.evaluate_run(own_run, 1)
 
 
 def test_a_checkpoint_of_an_earlier_step_is_not_the_runs_network(own_run):
@@ -290,7 +290,7 @@ def test_a_checkpoint_of_an_earlier_step_is_not_the_runs_network(own_run):
     shutil.rmtree(folder)
     checkpoint.save(folder, 4, saved | {"step": 4})
     with pytest.raises(ValueError, match="no intact checkpoint of step 6.*step 4 found"):
-        multi_crop.evaluated(own_run, 1)
+        multi_crop.evaluate_run(own_run, 1)
 
 
 def test_a_checkpoint_of_another_network_is_one_line(own_run, tmp_path):
@@ -299,7 +299,7 @@ def test_a_checkpoint_of_another_network_is_one_line(own_run, tmp_path):
     shutil.rmtree(folder)
     shutil.copytree(directory_of(other) / paths.CHECKPOINTS, folder)
     with pytest.raises(ValueError, match="the checkpoint is of another network: ") as error:
-        multi_crop.evaluated(own_run, 1)
+        multi_crop.evaluate_run(own_run, 1)
     assert "trunk.conv1.linear.weight is 16x3x7x7 there and 8x3x7x7 here" in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -307,8 +307,8 @@ def test_a_checkpoint_of_another_network_is_one_line(own_run, tmp_path):
 def test_other_data_than_the_run_was_trained_on_are_told(own_run):
     path = directory_of(own_run) / paths.MANIFEST
     path.write_text(json.dumps(json.loads(path.read_text()) | {"data": "0" * 64}))
-    with pytest.raises(ValueError, match="trained on data 0000000000000000, but synthetic is now"):
-        multi_crop.evaluated(own_run, 1)
+    with pytest.raises(ValueError, match="begun on data 0000000000000000, but synthetic is now"):
+        multi_crop.evaluate_run(own_run, 1)
 
 
 def test_where_the_data_lay_is_known_from_the_run(own_run, monkeypatch):
@@ -316,9 +316,9 @@ def test_where_the_data_lay_is_known_from_the_run(own_run, monkeypatch):
     path.write_text(path.read_text().replace("root: null", "root: /where/they/lay"))
     asked = []
     monkeypatch.setattr(multi_crop, "build", lambda c: asked.append(c.data.root) or build(c))
-    multi_crop.evaluated(own_run, 1)
+    multi_crop.evaluate_run(own_run, 1)
     here = replace(own_run, force=True, data=replace(own_run.data, root="/here"))
-    multi_crop.evaluated(here, 1)
+    multi_crop.evaluate_run(here, 1)
     assert asked == ["/where/they/lay", "/here"]
 
 
@@ -386,7 +386,7 @@ def test_an_ensemble_is_the_mean_of_its_members_probabilities(tmp_path):
 
 
 def test_members_that_saw_other_images_make_no_ensemble(finished_run, tmp_path):
-    multi_crop.evaluated(finished_run, 1)
+    multi_crop.evaluate_run(finished_run, 1)
     probabilities, labels = kept_arrays(finished_run)
     path = paths.predictions_file(directory_of(finished_run), 1, "moving")
     np.savez(tmp_path / "other.npz", probabilities=probabilities, labels=labels[::-1])
@@ -445,7 +445,7 @@ def test_figure_4_goes_from_runs_to_verdicts(monkeypatch, tmp_path, capsys):
     config = compose(words)
     runs, _ = expand(config.study, words, lambda run: 0.5)
     for planned in runs:
-        assert run(planned.config, say=silent).state == "completed"
+        assert run(planned.config, log=silent).state == "completed"
     code, told, err = call(monkeypatch, capsys, *words, script="evaluate.py")
     assert code == 0, err
     assert told.count("144 crops: 16 images") == 7

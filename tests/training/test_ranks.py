@@ -84,7 +84,7 @@ def synchronized(tmp_path_factory):
 def test_synchronized_ranks_train_as_one_process_on_the_joined_batch(synchronized, tmp_path):
     _, directory = synchronized
     alone = compose([*WORDS, f"runs={tmp_path}", "train.batch_size=60"])
-    run(alone, say=lambda line: None)
+    run(alone, log=lambda line: None)
     one = state(paths.run_directory(tmp_path, "mnist/bn", run_id(alone), 0))
     two = state(directory)
     for key, value in one["model"].items():
@@ -124,7 +124,7 @@ def test_replicas_keep_their_own_statistics_and_resume_exactly(tmp_path):
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
     process.terminate()
-    process.communicate(timeout=60)
+    process.communicate()
     stopped = json.loads(status.read_text())
     assert stopped["state"] == "preempted"
     assert 20 <= stopped["step"] < 200
@@ -140,7 +140,7 @@ def test_algorithm_2_sees_the_joined_batches_where_statistics_are_joint(tmp_path
     own = next(r for r in rows(directory) if r["statistics"] == "population")
     config = compose([*WORDS, *words, "model.norm=sync_batch", f"runs={tmp_path}"])
     asked = replace(config.evaluation, world=2, statistics="population")
-    row = multi_crop.evaluated(replace(config, evaluation=asked), 1)
+    row = multi_crop.evaluate_run(replace(config, evaluation=asked), 1)
     assert row["loss"] == pytest.approx(own["loss"], rel=1e-6)
     assert row["top1"] == own["top1"]
 
@@ -190,8 +190,8 @@ def test_an_average_of_weights_is_for_one_rank(tmp_path):
 
 def test_the_first_rank_to_fail_tells_why(tmp_path):
     write_status(tmp_path, "running", 3, 1.0)
-    run_module._failed(tmp_path, ValueError("n01/bad.JPEG: not an image"), World(1, 2))
-    run_module._failed(tmp_path, RuntimeError("Connection closed by peer"), World(0, 2))
+    run_module.record_failure(tmp_path, ValueError("n01/bad.JPEG: not an image"), World(1, 2))
+    run_module.record_failure(tmp_path, RuntimeError("Connection closed by peer"), World(0, 2))
     status = json.loads((tmp_path / paths.STATUS).read_text())
     assert (status["state"], status["error"]) == (
         "failed",

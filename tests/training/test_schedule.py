@@ -3,7 +3,7 @@
 import pytest
 
 from bn_repro.config.compose import compose
-from bn_repro.training.optimizer import rate
+from bn_repro.training.optimizer import learning_rate_at
 from bn_repro.training.schedule import learning_rate
 
 
@@ -21,11 +21,11 @@ def test_a_compressed_run_decays_by_the_same_total():
     paper = compose([*words, "train.steps=6000000"])
     proxy = compose([*words, "train.steps=10000", "train.paper_steps=6000000"])
     for fraction in (0.1, 0.5, 1.0):
-        of_paper = rate(int(6_000_000 * fraction), paper)
-        assert rate(int(10_000 * fraction), proxy) == pytest.approx(of_paper, rel=0.05)
+        of_paper = learning_rate_at(int(6_000_000 * fraction), paper)
+        assert learning_rate_at(int(10_000 * fraction), proxy) == pytest.approx(of_paper, rel=0.05)
 
 
 def test_decay_speed_shortens_the_stairs():
     words = ["experiment=mnist/bn", "optimizer.decay_rate=0.5", "optimizer.decay_every=60"]
     fast = compose([*words, "optimizer.decay_speed=6"])
-    assert [rate(s, fast) / 0.1 for s in (10, 11, 21)] == [1.0, 0.5, 0.25]
+    assert [learning_rate_at(s, fast) / 0.1 for s in (10, 11, 21)] == [1.0, 0.5, 0.25]

@@ -15,7 +15,7 @@ from bn_repro.config.identity import directory_of
 from bn_repro.models.inception import Inception
 from bn_repro.models.mlp import MLP
 from bn_repro.records import paths
-from bn_repro.training.loop import draw_seed
+from bn_repro.training.loop import dropout_seed
 from bn_repro.training.run import run
 from bn_repro.training.step import ENGINES, Graphed, cuda_graph, gradients
 
@@ -63,7 +63,7 @@ def steps(model, engine_of, batches, device="cpu", precision="float32", traced=(
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     engine, losses = engine_of(model, optimizer, precision), []
     for step, (x, y) in enumerate(batches, start=1):
-        torch.manual_seed(draw_seed(0, step, 0))
+        torch.manual_seed(dropout_seed(0, step, 0))
         if step in traced:
             loss, logits = gradients(model, x, y, optimizer, precision)
         else:
@@ -178,7 +178,7 @@ def test_a_compiled_run_has_the_records_of_an_eager_one(tmp_path, monkeypatch):
     found = {}
     for engine in ("eager", "compiled"):
         config = compose([*SMOKE, f"train.engine={engine}", f"runs={tmp_path / engine}"])
-        assert run(config, say=lambda line: None).state == "completed"
+        assert run(config, log=lambda line: None).state == "completed"
         directory = directory_of(config)
         assert json.loads((directory / paths.MANIFEST).read_text())["engine"] == engine
         lines = (directory / paths.METRICS).read_text().splitlines()
@@ -189,7 +189,7 @@ def test_a_compiled_run_has_the_records_of_an_eager_one(tmp_path, monkeypatch):
 def test_what_an_engine_needs_is_told(tmp_path):
     config = compose([*SMOKE, "train.engine=graphed", "device=cpu", f"runs={tmp_path}"])
     with pytest.raises(ValueError, match=r"^train\.engine: 'graphed' is for a GPU and one rank"):
-        run(config, say=lambda line: None)
+        run(config, log=lambda line: None)
     with pytest.raises(ValueError, match=r"^train\.engine: 'fast' is not one of eager, graphed"):
         compose([*SMOKE, "train.engine=fast"])
     assert not list(tmp_path.rglob(paths.STATUS))
