@@ -32,7 +32,7 @@ class CoresLauncher(Launcher):
         self.context, self.config, self.command = hydra_context, config, task_function
 
     def executor(self, jobs: int | None = None) -> Executor:
-        """Where runs work; ``jobs`` side by side where the launcher itself does not say."""
+        """Where runs work; ``jobs`` side by side where the launcher gives no number."""
         from bn_repro.sweep.local import LocalExecutor
 
         return LocalExecutor(self.jobs or jobs)
@@ -110,9 +110,9 @@ class SubmititLauncher(CoresLauncher):
 
 def _as_sweepers_write(typed: Sequence[str]) -> set[str]:
     """``live=false`` reaches a job as ``live=False``."""
-    words = OverridesParser.create().parse_overrides(list(typed))
-    plain = (word for word in words if not word.is_sweep_override())
-    return {f"{word.get_key_element()}={word.get_value_element_as_str()}" for word in plain}
+    overrides = OverridesParser.create().parse_overrides(list(typed))
+    plain = (o for o in overrides if not o.is_sweep_override())
+    return {f"{o.get_key_element()}={o.get_value_element_as_str()}" for o in plain}
 
 
 def _varied(overrides: Sequence[str], same: set[str]) -> dict[str, str]:
