@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterable
 from difflib import get_close_matches
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from bn_repro.config import catalogue
-from bn_repro.config.schema import Config
+from bn_repro.config.schema import SETTINGS
 
 COMPLETED, FAILED, BAD_INPUT, PREEMPTED = 0, 1, 2, 75
 """Exit codes."""
@@ -63,7 +62,7 @@ def _no_such_option(path: str, options: Iterable[str]) -> str:
 
 
 def _no_such_key(key: str) -> str:
-    known = list(_keys(Config()))
+    known = list(SETTINGS)
     section, dot, name = key.rpartition(".")
     inside = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == section]
     if dot and inside:
@@ -77,12 +76,3 @@ def _no_such_key(key: str) -> str:
 
 def _near(word: str, known: list[str]) -> str | None:
     return next(iter(get_close_matches(word, known, n=1, cutoff=0.7)), None)
-
-
-def _keys(part: object, prefix: str = "") -> Iterator[str]:
-    for f in fields(part):  # pyright: ignore[reportArgumentType]
-        value = getattr(part, f.name)
-        if is_dataclass(value):
-            yield from _keys(value, f"{prefix}{f.name}.")
-        else:
-            yield f"{prefix}{f.name}"

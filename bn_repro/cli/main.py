@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import hydra
@@ -18,7 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from bn_repro.cli.errors import COMPLETED, FAILED, PREEMPTED, first_of, refuse
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from bn_repro.cli.results import Results
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
-
-OmegaConf.register_new_resolver("catalogue", catalogue.listing)  # for configs/hydra/help
 
 
 class Command:
@@ -48,7 +47,9 @@ class Command:
 
     def __call__(self, composed: DictConfig) -> None:
         with self.errors_refused():
-            self.exit_code = import_module(f"bn_repro.cli.{self.module}").main(plain(composed))
+            self.exit_code = import_module(f"bn_repro.cli.{self.module}").main(
+                plain(composed, overrides())
+            )
 
     @contextmanager
     def errors_refused(self, full: bool = False) -> Iterator[None]:
@@ -76,6 +77,9 @@ def main(module: str, *, sweeps: bool = False) -> NoReturn:
 
     ``-m`` is for a script that ``sweeps``: Hydra gives the jobs to a launcher, which trains.
     """
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(catalogue.help_text(Path(sys.argv[0]).stem))
+        sys.exit(COMPLETED)
     if not sweeps and {"-m", "--multirun"} & set(sys.argv[1:]):
         sys.exit(refuse(ValueError("-m: sweeps are for train.py; give study=... to this script")))
     complete(sys.argv[1:])

@@ -15,19 +15,14 @@ from rich.console import Console
 from bn_repro.cli.main import overrides
 from bn_repro.cli.results import Results
 from bn_repro.config.identity import directory_of
-from bn_repro.config.schema import Config
+from bn_repro.config.schema import Config, check
 from bn_repro.records.files import archive_run, lock_or_refuse
 from bn_repro.records.reader import Outcome
-from bn_repro.sweep.display import (
-    Display,
-    console,
-    log,
-    updated,
-)
+from bn_repro.sweep.display import Display, console, log, updated
 from bn_repro.sweep.run_status import Row
 from bn_repro.sweep.scheduler import Executor, failed_before, run_all
-from bn_repro.sweep.study import PlannedRun, accuracy_of, expand
-from bn_repro.training.finished import find_finished
+from bn_repro.sweep.study import PlannedRun, accuracy_of, expand, numbered
+from bn_repro.training.finished import find_finished, finished_line
 from bn_repro.training.world import launched_world
 
 OF_THE_COMMAND = ("force=", "retry=", "on_failure=")
@@ -38,6 +33,8 @@ NextRuns = Callable[[bool], tuple[list[PlannedRun], bool]]
 
 def main(config: Config) -> int:
     """Train one run, or the runs of a study; the exit code."""
+    if config.study.run is not None:
+        config = numbered(config.study, overrides()).config
     if not config.study.blocks:
         results = train_one(config)
     else:
@@ -52,25 +49,22 @@ def main(config: Config) -> int:
 
 def train_one(config: Config) -> Results:
     """One run in this process."""
+    check(config)
     world, results = launched_world(), Results(config, console())
     results.console.quiet = not world.main
     write = partial(log, results.console)
     title, directory = f"{config.experiment} seed {config.seed}", directory_of(config, world.size)
     in_agent = bool(os.environ.get("WANDB_SWEEP_ID"))  # which waits for W&B to show the run
     finished = None
-    if config.experiment and not config.force and world.size == 1 and not in_agent:
+    if not config.force and world.size == 1 and not in_agent:
         finished = find_finished(config)
     if finished is not None:
-        ended = f"already {finished.state} at step {finished.step}"
-        write(f"{directory}: {ended} (force=true starts over)")
+        write(finished_line(directory, finished))
         results.add(title, directory, finished)
         return results
-    if config.experiment:  # before torch comes, which takes seconds
-        write(f"{title}: {config.train.steps:,} steps, in {directory}")
-    from bn_repro.training.build import check
+    write(f"{title}: {config.train.steps:,} steps, in {directory}")  # before torch takes seconds
     from bn_repro.training.run import run
 
-    check(config)
     row = Row(title, directory, config.train.steps, config.train.batch_size)
     display = Display([row], results.console, to_train={directory})
     with updated(display):

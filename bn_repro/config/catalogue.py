@@ -1,41 +1,50 @@
-"""The experiments and studies there are, as the heads of their YAML files tell them.
+"""The experiments and studies there are, by the labelled heads of their YAML files; and ``--help``.
 
-A head is the comment that a file begins with: what it shows and where in the paper, what to expect,
-its cost, and its command.
+A head is the comment that a file begins with. Its lines are ``# Label: text``, and lines indented
+below go on: ``Paper`` (the place in the paper, and what is trained), ``Question`` (a study's),
+``Expected``, ``Cost`` and ``Command`` (each line one command). Other lines of it are for readers.
 """
 
 from __future__ import annotations
 
+import ast
+import csv
+import itertools
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
+from statistics import median
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bn_repro.config.compose import CONFIGS
+from bn_repro.config.identity import usual_scale
+from bn_repro.config.schema import CONFIGS, DATASETS, KINDS, SETTINGS
 
 RESULTS = CONFIGS.parent / "results"
-FIGURE = re.compile(r"Figures? \d\w?(?: (?:and|to) \d\w?)*")
-SECTION = re.compile(r"(?:abstract, )?\bsec(?:\.|tion) \d+(?:\.\d+)*(?:, \d+(?:\.\d+)*)*", re.I)
-SENTENCE = re.compile(r"\. +(?=[A-Z])")
-EXPECTED = re.compile(r"(?:Expected|Paper): ")
-COMMAND = re.compile(r"python scripts/\S.*$")
-COST = re.compile(r"\bCost\b[ :]*")
-VERDICTS = {"holds": "hold", "does not hold": "do not", "undecided": "undecided"}
+LABEL = re.compile(r"# (Paper|Question|Expected|Cost|Command): +(\S.*)")
+GOES_ON = re.compile(r"#   +(\S.*)")
+VERDICTS = {
+    "holds": ("holds", "hold"),
+    "does not hold": ("does not hold", "do not hold"),
+    "undecided": ("undecided", "undecided"),
+    "not testable": ("not testable", "not testable"),
+}
+"""A verdict, said of one claim and of several."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An experiment or a study: its place in the paper, what it shows, what to expect, its cost."""
+    """An experiment or a study: what its head says, and the measured cost."""
 
     name: str
     paper: str
-    claim: str
+    question: str
     expected: str
     cost: str
     commands: tuple[str, ...]
@@ -49,48 +58,66 @@ def names(group: str) -> list[str]:
 
 
 def entry(group: str, name: str) -> Entry:
-    """What the head of ``configs/<group>/<name>.yaml`` tells.
+    """What the head of ``configs/<group>/<name>.yaml`` says.
 
-    Raises ValueError where it tells no place in the paper, or no cost.
+    A study's cost is read from its committed runs, where there are any. Raises ValueError where the
+    place in the paper, the cost or the command is missing.
     """
     path = CONFIGS / group / f"{name}.yaml"
-    lines: list[str] = []
-    commands: list[str] = []
-    for line in path.read_text().splitlines():
+    head = _head(path.read_text())
+    measured = measured_cost(name) if group == "study" else ""
+    cost = "; ".join(part for part in (measured, " ".join(head.get("Cost", []))) if part)
+    needed = {"Paper": head.get("Paper"), "Cost": cost, "Command": head.get("Command")}
+    for label, found in needed.items():
+        if not found:
+            raise ValueError(f"{path}: its head has no line '# {label}: ...'")
+    paper, question, expected = (
+        " ".join(head.get(label, [])) for label in ("Paper", "Question", "Expected")
+    )
+    return Entry(name, paper, question, expected, cost, tuple(head["Command"]))
+
+
+def _head(text: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    label = ""
+    for line in text.splitlines():
         if not line.startswith("#"):
             break
-        if not line.startswith("# @package"):
-            commands += COMMAND.findall(line)
-            lines.append(COMMAND.sub("", line.lstrip("# ")).strip())
-    told, *cost = COST.split(" ".join(line for line in lines if line), maxsplit=1)
-    figure, section = FIGURE.match(told), SECTION.search(told)
-    sentences = [sentence.strip(". ") for sentence in SENTENCE.split(told)]
-    named = re.match(rf"{FIGURE.pattern}[,:] ", sentences[0])  # and the claim goes on after it
-    claim = sentences[0][named.end() :] if named else sentences[0]
-    place = figure or section
-    if place is None or not cost:
-        what = "place in the paper (Figure ... or Sec. ...)" if cost else "cost (Cost: ...)"
-        raise ValueError(f"{path}: its head comment tells no {what}")
-    return Entry(
-        name,
-        paper=re.sub(r"sec(?:\.|tion)", "sec.", place[0], flags=re.I),
-        claim=claim[:1].upper() + claim[1:],
-        expected=next((s for s in sentences if EXPECTED.match(s)), ""),
-        cost=cost[0].strip(". "),
-        commands=tuple(commands) or (f"python scripts/train.py {group}={name}",),
-    )
+        if begun := LABEL.match(line):
+            label = begun[1]
+            found[label] = [begun[2].strip()]
+        elif label and (more := GOES_ON.match(line)):
+            found[label].append(more[1].strip())
+        else:
+            label = ""
+    return found
 
 
 def entries(group: str) -> list[Entry]:
-    """All experiments, or all studies; one whose head tells too little says so for itself."""
-    told = []
+    """All experiments, or all studies; one whose head lacks something says what."""
+    found = []
     for name in names(group):
         try:
-            told.append(entry(group, name))
+            found.append(entry(group, name))
         except ValueError as error:
             command = f"python scripts/train.py {group}={name}"
-            told.append(Entry(name, "-", str(error), "", "not told", (command,)))
-    return told
+            found.append(Entry(name, str(error), "", "", "unknown", (command,)))
+    return found
+
+
+def measured_cost(study: str, results: Path = RESULTS) -> str:
+    """``32 runs, 25 minutes a run (median), 13.8 hours in all``, from the committed runs."""
+    try:
+        with open(results / study / "runs.csv", newline="") as file:
+            seconds = [float(row["seconds"]) for row in csv.DictReader(file) if row["seconds"]]
+    except (OSError, ValueError, KeyError):
+        seconds = []
+    if not seconds:
+        return ""
+    each, total = median(seconds), sum(seconds) / 60
+    one = f"{each:.0f} s" if each < 120 else f"{each / 60:.0f} minutes"
+    whole = f"{total:.0f} minutes" if total < 60 else f"{total / 60:.1f} hours"
+    return f"{len(seconds)} runs, {one} a run (median), {whole} in all"
 
 
 def verdicts(study: str, results: Path = RESULTS) -> str:
@@ -102,20 +129,7 @@ def verdicts(study: str, results: Path = RESULTS) -> str:
         return "no results yet"
     except (OSError, ValueError, TypeError, KeyError) as error:
         return f"claims.json cannot be read: {type(error).__name__}"
-    return ", ".join(f"{count[key]} {word}" for key, word in VERDICTS.items() if count[key])
-
-
-@cache  # OmegaConf asks for it at every composition
-def listing(group: str, width: int = 90) -> str:
-    """The options of a group and what each shows, for ``--help``."""
-    table = Table.grid(padding=(0, 2))
-    for e in entries(group):
-        place = "" if e.paper in e.claim else f" ({e.paper})"
-        table.add_row(f"  {e.name}", escape(f"{e.claim}{place}"))
-    console = Console(width=width, no_color=True, force_jupyter=False)
-    with console.capture() as captured:
-        console.print(table, highlight=False)
-    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+    return ", ".join(f"{n} {VERDICTS[key][n > 1]}" for key in VERDICTS if (n := count[key]))
 
 
 def show(console: Console) -> None:
@@ -128,12 +142,129 @@ def show(console: Console) -> None:
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
         for e in entries(group):
-            told = [e.claim, *([e.expected] if e.expected else []), f"Cost: {e.cost}"]
+            lines = [e.paper, e.question, e.expected and f"Expected: {e.expected}"]
+            lines.append(f"Cost: {e.cost}")
             if group == "study":
-                told.append(f"Verdicts: {verdicts(e.name)}")
+                lines.append(f"Verdicts: {verdicts(e.name)}")
+            text = escape("\n".join(line for line in lines if line))
             commands = escape("\n".join(e.commands))
-            table.add_row(
-                f"[bold]{e.name}[/]\n{escape(e.paper)}",
-                f"{escape(chr(10).join(told))}\n[cyan]{commands}[/]",
-            )
+            table.add_row(f"[bold]{e.name}[/]", f"{text}\n[cyan]{commands}[/]")
         console.print(table, highlight=False)
+
+
+OF_A_RUN = ("seed", "runs", "force", "device", "threads")
+CONCERNS: dict[str, tuple[str, ...]] = {
+    "train": (
+        *(*OF_A_RUN, "retry", "on_failure"),
+        *("model.", "data.", "optimizer.", "train.", "study.", "wandb."),
+    ),
+    "evaluate": (*OF_A_RUN, "data.root", "data.cache", "study.seeds", "evaluation."),
+    "report": ("runs", "out", "study.seeds", "wandb."),
+    "status": ("runs", "live", "study.seeds"),
+    "publish_wandb": ("runs", "study.seeds", "wandb."),
+    "wandb_dashboard": ("wandb.",),
+}
+"""The keys that a script reads, besides those that name its runs; ``model.`` is a whole section."""
+
+CODES = """\
+Run again, a finished run returns at once, and an unfinished one goes on from its last checkpoint.
+In a study or a sweep a run that failed is left alone until retry=true. Ctrl-C is safe.
+
+Exit codes: 0 completed or diverged, 1 failed, 2 bad input, 75 stopped before its end; of several
+the first of 2, 1, 75, 0.
+
+Tab completion: eval "$(python scripts/train.py -sc install=bash)"
+"""
+
+
+def help_text(command: str) -> str:
+    """What ``scripts/<command>.py --help`` prints: its use, and the choices and keys it reads."""
+    parts = {_use(command): ""}
+    parts["Experiments (experiment=...)"] = listing("experiment")
+    parts["Studies (study=...)"] = listing("study")
+    parts["Scales (scale=...)"] = _columns(_scales())
+    if command == "train":
+        kinds = ((name, _summary(kind.__doc__)) for name, kind in DATASETS.items())
+        parts["Data sets (data=...)"] = _columns(kinds)
+        for group, note in (("launcher", "with study= or -m"), ("sweeper", "with -m")):
+            files = sorted((CONFIGS / "hydra" / group).glob("*.yaml"))
+            title = f"{group.title()}s, {note} (hydra/{group}=...)"
+            parts[title] = _columns((path.stem, _summary(_comment(path))) for path in files)
+    concerns = CONCERNS[command]
+    for section in ("", *(key for key in concerns if key.endswith("."))):
+        keys = [k for k in SETTINGS if (k.startswith(section) if section else k in concerns)]
+        title = f"Keys of {section[:-1]}" if section else "Keys"
+        if keys:
+            parts[title] = _columns((key, describe(key)) for key in keys)
+    others = ((f"{name}.py", _summary(_use(name))) for name in CONCERNS if name != command)
+    parts["Other scripts"] = _columns(others)
+    if command == "train":
+        parts[CODES] = ""
+    return "\n\n".join(f"{title}\n{text}".rstrip() for title, text in parts.items())
+
+
+def _use(command: str) -> str:
+    script = CONFIGS.parent / "scripts" / f"{command}.py"
+    return ast.get_docstring(ast.parse(script.read_text())) or ""
+
+
+def _summary(text: str | None) -> str:
+    """The first sentence."""
+    first = re.split(r"(?<=\.)\s|\n\s*\n|:?\n\s+python ", (text or "").strip())[0]
+    return " ".join(first.replace("``", "").split())
+
+
+def _comment(path: Path) -> str:
+    """The comment that a YAML file begins with."""
+    lines = path.read_text().splitlines()
+    head = itertools.takewhile(lambda line: line.startswith("# "), lines)
+    return "\n".join(line[2:] for line in head if not line.startswith("# @package"))
+
+
+def _scales() -> Iterator[tuple[str, str]]:
+    folder = CONFIGS / "scale"
+    for path in sorted(folder.glob("*.yaml")):
+        families = (file.parent for file in sorted(folder.glob(f"*/{path.name}")))
+        texts = []
+        for family in families:
+            usual = " (the default)" if usual_scale(family.name) == path.stem else ""
+            texts.append(f"{family.name}{usual}: {_summary(_comment(family / path.name))}")
+        if path.stem != "default":
+            yield path.stem, "\n".join(texts)
+
+
+def describe(key: str) -> str:
+    """A key's help, which models or data sets alone have it, and its default."""
+    setting = SETTINGS[key]
+    section, _, name = key.rpartition(".")
+    text, rule = setting.field.metadata["help"], setting.field.metadata["rule"]
+    kinds = KINDS.get(section, {})
+    have = [kind for kind in kinds if name in {f.name for f in fields(kinds[kind])}]
+    if kinds and name == "name":
+        text += f": {', '.join(kinds)}"
+    elif rule is not None and rule.expected.startswith("one of "):
+        known = rule.expected.removeprefix("one of ").split(", ")
+        text += "" if all(value in text for value in known) else f"; {rule.expected}"
+    if len(have) < len(kinds):
+        text = f"{', '.join(have)}: {text}"
+    value = setting.value
+    shown = json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+    return f"{text} ({shown})" if shown else text
+
+
+@cache
+def listing(group: str) -> str:
+    """The options of a group and what each shows, for ``--help``."""
+    return _columns(
+        (e.name, f"{e.question} ({e.paper})" if e.question else e.paper) for e in entries(group)
+    )
+
+
+def _columns(rows: Iterable[tuple[str, str]], width: int = 100) -> str:
+    table = Table.grid(padding=(0, 2))
+    for name, text in rows:
+        table.add_row(f"  {name}", escape(text))
+    console = Console(width=width, no_color=True, force_jupyter=False)
+    with console.capture() as captured:
+        console.print(table, highlight=False)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())

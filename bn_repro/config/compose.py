@@ -1,12 +1,12 @@
-"""The door: Hydra's composition on one side, plain dataclasses on the other."""
+"""From the YAML files and what the user typed to dataclasses; Hydra and OmegaConf end here."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from functools import lru_cache
-from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -15,33 +15,73 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from bn_repro.config.schema import Config
+from bn_repro.config.schema import CONFIGS, KINDS, SECTIONS, SETTINGS, Composed, Config
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 GROUPS = ("experiment", "scale", "data", "wandb", "study")
 
-ConfigStore.instance().store(name="schema", node=Config)
+ConfigStore.instance().store(name="schema", node=Composed)
 
 
-def plain(composed: DictConfig) -> Config:
-    """The composed configuration as dataclasses, checked: ValueError names a key that is off."""
-    config = OmegaConf.to_object(composed)
-    assert isinstance(config, Config)
-    _no_other_keys(config)
-    return config
+def plain(composed: DictConfig, overrides: Sequence[str]) -> Config:
+    """The composed configuration as dataclasses; ``overrides`` are what the user typed for it.
+
+    Of the model and the data set it has the settings of those that are chosen. What only a scale
+    or an experiment set for another is dropped. ValueError names a key that the user typed and
+    that the chosen one does not have, one that does not exist, and a value that cannot be.
+
+    Without an experiment nothing is chosen yet, and both are the default ones: the overrides are
+    judged when a study's runs are composed.
+    """
+    return _plain(composed, OverridesParser.create().parse_overrides(list(overrides)))
 
 
-def _no_other_keys(part: object, prefix: str = "") -> None:
+def _plain(composed: DictConfig, overrides: Sequence[Override]) -> Config:
+    values: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # pyright: ignore
+    _refuse_unknown(values)
+    typed = set(_keys_of(overrides))
+    for name, kind in SECTIONS.items():
+        if name not in KINDS:
+            values[name] = kind(**values[name])
+        elif values["experiment"]:
+            values[name] = _chosen(name, values[name], typed)
+        else:
+            del values[name]
+    return Config(**values)
+
+
+def _refuse_unknown(values: Mapping[str, Any]) -> None:
     """Hydra lets ``+key=value`` add what the schema does not have; it would be ignored."""
-    names = {f.name for f in fields(part)}  # pyright: ignore[reportArgumentType]
-    for name, value in vars(part).items():
-        if name not in names:
+    for section, value in values.items():
+        keys = [f"{section}.{key}" for key in value] if section in SECTIONS else [section]
+        for key in keys:
+            if key not in SETTINGS:
+                prefix = key.rpartition(".")[0]
+                known = [k for k in SETTINGS if k.rpartition(".")[0] == prefix]
+                names = ", ".join(sorted(k.rpartition(".")[2] for k in known or SETTINGS))
+                raise ValueError(f"{key}: no such key; {prefix or 'the configuration'} has {names}")
+
+
+def _keys_of(overrides: Sequence[Override]) -> Iterator[str]:
+    for override in overrides:
+        key, value = override.key_or_group, override.value()
+        if isinstance(value, dict):
+            yield from (f"{key}.{name}" for name in value)
+        else:
+            yield key
+
+
+def _chosen(section: str, values: Mapping[str, Any], typed: set[str]) -> Any:
+    """The section as the dataclass that its ``name`` chooses."""
+    name, kinds = values["name"], KINDS[section]
+    if name not in kinds:
+        raise ValueError(f"{section}.name: {name!r} is not one of {', '.join(kinds)}")
+    own = [f.name for f in fields(kinds[name])]
+    for key in values:
+        if key not in own and f"{section}.{key}" in typed:
             raise ValueError(
-                f"{prefix}{name}: no such key; {prefix or 'the configuration '}has "
-                f"{', '.join(sorted(names))}"
+                f"{section}.{key}: {name} has no such setting; it has {', '.join(own)}"
             )
-        if is_dataclass(value):
-            _no_other_keys(value, f"{prefix}{name}.")
+    return kinds[name](**{key: values[key] for key in own})
 
 
 def compose(overrides: Sequence[str]) -> Config:
@@ -51,24 +91,25 @@ def compose(overrides: Sequence[str]) -> Config:
     then set as it sets them itself, in a thousandth.
     """
     parsed = OverridesParser.create().parse_overrides(list(overrides))
-    keys = [word for word in parsed if _is_plain_key(word)]
-    groups = tuple(str(word.input_line) for word in parsed if word not in keys)
+    keys = [override for override in parsed if _is_plain_key(override)]
+    groups = tuple(str(override.input_line) for override in parsed if override not in keys)
     composed = copy.deepcopy(_composed(groups))
-    for word in keys:
-        OmegaConf.update(composed, word.key_or_group, word.value(), merge=True)
-    return plain(composed)
+    for override in keys:
+        OmegaConf.update(composed, override.key_or_group, override.value(), merge=True)
+    return _plain(composed, parsed)
 
 
-def _is_plain_key(word: Override) -> bool:
-    other = word.is_add() or word.is_force_add() or word.is_delete() or word.is_sweep_override()
-    key = word.key_or_group
+def _is_plain_key(override: Override) -> bool:
+    added = override.is_add() or override.is_force_add()
+    other = added or override.is_delete() or override.is_sweep_override()
+    key = override.key_or_group
     group = key.split("/")[0] in GROUPS or key.startswith("hydra")
-    return not (other or group or word.package is not None)
+    return not (other or group or override.package is not None)
 
 
 @lru_cache(maxsize=256)
-def _composed(words: tuple[str, ...]) -> DictConfig:
+def _composed(groups: tuple[str, ...]) -> DictConfig:
     if GlobalHydra.instance().is_initialized():
-        return hydra.compose("config", overrides=list(words))
+        return hydra.compose("config", overrides=list(groups))
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return hydra.compose("config", overrides=list(words))
+        return hydra.compose("config", overrides=list(groups))

@@ -1,286 +1,480 @@
-"""What a run is: the schema of the configuration, its checks, and the run's identity.
+"""What a run is: every key with its type, its default, its check and its help.
 
-YAML holds values, these dataclasses hold names, types, defaults and checks. Hydra composes against
-them, so a misspelled key fails before anything runs; ``__post_init__`` checks the values when the
-composed configuration becomes plain dataclasses (``OmegaConf.to_object``).
+One dataclass a model (``MODELS``) and a data set (``DATASETS``), and one each for what they share.
+Values are checked when a dataclass is made: ValueError begins with the dotted key.
 """
 
 from __future__ import annotations
 
+import copy
 import math
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, make_dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, get_type_hints
+
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-def _aside(default: Any) -> Any:
-    """A field that does not change what is computed, and so is no part of the run's identity."""
-    return field(default=default, metadata={"identity": False})
+class Rule(NamedTuple):
+    """What a value must be, as a test and in words."""
+
+    holds: Callable[[Any], bool]
+    expected: str
 
 
-def _check(holds: bool, key: str, value: object, expected: str) -> None:
-    if not holds:
-        raise ValueError(f"{key}: {value!r} is not {expected}")
+def at_least(low: float) -> Rule:
+    """A number no smaller than ``low``."""
+    return Rule(lambda value: value >= low, f"{low} or more")
 
 
-def _one_of(key: str, value: object, known: tuple[str, ...]) -> None:
-    _check(value in known, key, value, f"one of {', '.join(known)}")
+POSITIVE = Rule(lambda value: math.isfinite(value) and value > 0, "positive")
+SHARE = Rule(lambda value: 0 <= value < 1, "in [0, 1)")
 
 
-def _positive(value: float | None) -> bool:
-    return value is not None and math.isfinite(value) and value > 0
+def one_of(*known: Any) -> Rule:
+    """One of the values ``known``."""
+    return Rule(lambda value: value in known, f"one of {', '.join(map(str, known))}")
+
+
+def setting(default: Any, text: str, rule: Rule | None = None, *, identity: bool = True) -> Any:
+    """A field with its help text and its rule, which null passes where it is the default.
+
+    A tuple stands for a list.
+
+    ``identity=False``: it does not change what is computed, and is no part of the run's identity.
+    """
+    metadata = {"help": text, "rule": rule, "identity": identity}
+    if isinstance(default, tuple):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+class Setting(NamedTuple):
+    """A key of the configuration: its dotted name, its field, its value, whether it identifies."""
+
+    key: str
+    field: Field[Any]
+    value: Any
+    identity: bool
+
+    @property
+    def default(self) -> Any:
+        """The field's own default."""
+        made = self.field.default_factory
+        return self.field.default if made is MISSING else made()
+
+
+def settings(part: Any, prefix: str = "", identity: bool = True) -> Iterator[Setting]:
+    """All keys of a configuration or of one of its sections, in order."""
+    for f in fields(part):
+        value = getattr(part, f.name)
+        counts = identity and f.metadata.get("identity", True)
+        if is_dataclass(value):
+            yield from settings(value, f"{prefix}{f.name}.", counts)
+        else:
+            yield Setting(f"{prefix}{f.name}", f, value, counts)
 
 
 @dataclass
-class ModelConfig:
-    """A network. The first block is common, the second Inception's alone."""
+class Section:
+    """Checks each of its fields by the field's own rule."""
 
-    name: str = "mlp"
-    norm: str = "none"
-    norm_eps: float = 1e-5
-    norm_momentum: float = 0.1
-    nonlinearity: str = "sigmoid"
-    init: str = "gaussian"
-    init_std: float = 0.1
-    hidden: list[int] = field(default_factory=lambda: [100, 100, 100])
-    depth: int | None = None
-    """So many hidden layers, each as wide as ``hidden``'s first; null: as ``hidden`` lists them."""
-    dropout: float = 0.0
-
-    init_gain: float = 1.0
-    width: float = 1.0
-    lrn: bool = False
-    pool_projection: int = 96
-    separable_stem: bool = False
-    auxiliary: bool = False
-    per_activation_modules: int = 0
+    prefix: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        _one_of("model.nonlinearity", self.nonlinearity, ("sigmoid", "tanh", "relu"))
-        _one_of("model.init", self.init, ("gaussian", "he"))
-        for key in ("norm_eps", "init_std", "init_gain", "width"):
-            _check(_positive(getattr(self, key)), f"model.{key}", getattr(self, key), "positive")
-        _check(0 <= self.norm_momentum <= 1, "model.norm_momentum", self.norm_momentum, "in [0, 1]")
-        _check(0 <= self.dropout < 1, "model.dropout", self.dropout, "in [0, 1)")
-        _check(
-            len(self.hidden) > 0 and all(w > 0 for w in self.hidden),
-            "model.hidden",
-            self.hidden,
-            "a list of positive layer widths",
-        )
-        _check(
-            self.depth is None or self.depth > 0,
-            "model.depth",
-            self.depth,
-            "a positive number of layers, or null",
-        )
-        _check(
-            self.pool_projection in (96, 128),
-            "model.pool_projection",
-            self.pool_projection,
-            "96 (corrected) or 128 (as printed)",
-        )
-        _check(
-            0 <= self.per_activation_modules <= 10,
-            "model.per_activation_modules",
-            self.per_activation_modules,
-            "a number of Inception modules, 0 to 10",
-        )
+        for key, f, value, _ in settings(self, self.prefix):
+            rule = f.metadata.get("rule")
+            if rule is None or (value is None and f.default is None):
+                continue
+            if value is None or not rule.holds(value):
+                null = ", or null" if f.default is None else ""
+                raise ValueError(f"{key}: {value!r} is not {rule.expected}{null}")
+
+    def idle(self, key: str, other: str, value: str) -> None:
+        """ValueError where ``key`` is set and ``other`` has a value with which it has no effect."""
+        own, usual = getattr(self, key), getattr(type(self), key)
+        if getattr(self, other) == value and own != usual:
+            raise ValueError(
+                f"{self.prefix}{key}: has no effect where {self.prefix}{other} is {value!r}; "
+                f"leave it at {usual!r}, not {own!r}"
+            )
+
+
+NORMS = {
+    "none": "no normalization",
+    "batch": "BN over each rank's mini-batch",
+    "sync_batch": "BN over the mini-batches of all ranks",
+}
+"""Each is the function of this name in ``bn_repro/norm.py``, with its help text."""
+_NORMS = ", ".join(f"{name} ({text})" for name, text in NORMS.items())
 
 
 @dataclass
-class DataConfig:
-    """A data set, what of it is trained on, and how its images are presented."""
+class ModelConfig(Section):
+    """The network."""
 
-    name: str = "mnist_binary"
-    held_out: int = 0
-    limit: int | None = None
-    classes: int = 10
-    image_size: int = 64
-    train_images: int = 2048
-    shuffling: str = "full"
-    augmentation: bool = True
-    photometric: str = "none"
-    on_error: str = _aside("raise")
-    """What a file that cannot be read does: ``raise`` ends the run; under ``quarantine`` the next
-    stands in for it in training, evaluation leaves it out, and the manifest lists it."""
-    root: str | None = _aside(None)
-    cache: str | None = _aside(None)
-    workers: int = _aside(2)
+    prefix: ClassVar[str] = "model."
+
+    name: str = setting("", "the network")
+    norm: str = setting("none", f"before each nonlinearity: {_NORMS}", one_of(*NORMS))
+    norm_eps: float = setting(1e-5, "epsilon of Algorithm 1", POSITIVE)
+    norm_momentum: float = setting(
+        0.1,
+        "share of the new mini-batch in the moving averages",
+        Rule(lambda value: 0 <= value <= 1, "in [0, 1]"),
+    )
+    nonlinearity: str = setting("sigmoid", "after each norm", one_of("sigmoid", "tanh", "relu"))
+    init: str = setting(
+        "gaussian",
+        "initial weights: gaussian (init_std), or he (variance 2 / fan-in; not for mlp)",
+        one_of("gaussian", "he"),
+    )
+    init_std: float = setting(0.1, "standard deviation of Gaussian initial weights", POSITIVE)
+    dropout: float = setting(0.0, "probability of dropping a feature", SHARE)
 
     def __post_init__(self) -> None:
-        _one_of("data.shuffling", self.shuffling, ("full", "within_shard", "fixed"))
-        _one_of("data.photometric", self.photometric, ("full", "reduced", "none"))
-        _one_of("data.on_error", self.on_error, ("raise", "quarantine"))
-        _check(self.held_out >= 0, "data.held_out", self.held_out, "a number of images, 0 or more")
-        for key in ("limit", "classes", "image_size", "train_images"):
-            value = getattr(self, key)
-            _check(value is None or value > 0, f"data.{key}", value, "positive")
-        _check(self.workers >= 0, "data.workers", self.workers, "0 or more")
+        super().__post_init__()
+        self.idle("norm_eps", "norm", "none")
+        self.idle("norm_momentum", "norm", "none")
+        self.idle("init_std", "init", "he")
 
 
 @dataclass
-class OptimizerConfig:
-    """SGD, and its rate: ``lr`` times ``decay_rate`` each ``decay_every / decay_speed`` steps."""
+class MLPConfig(ModelConfig):
+    """The fully connected network of section 4.1."""
 
-    lr: float = 0.1
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    decay_rate: float = 1.0
-    decay_every: float | None = None
-    decay_speed: float = 1.0
+    name: str = setting("mlp", "the network")
+    hidden: list[int] = setting(
+        (100, 100, 100),
+        "widths of the hidden layers",
+        Rule(lambda v: len(v) > 0 and all(w > 0 for w in v), "a list of positive layer widths"),
+    )
+    depth: int | None = setting(
+        None,
+        "number of hidden layers, each as wide as the first; null: as hidden lists them",
+        Rule(POSITIVE.holds, "a positive number of layers"),
+    )
 
     def __post_init__(self) -> None:
-        _check(_positive(self.lr), "optimizer.lr", self.lr, "positive")
-        _check(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "in [0, 1)")
-        _check(self.weight_decay >= 0, "optimizer.weight_decay", self.weight_decay, "0 or more")
-        _check(0 < self.decay_rate <= 1, "optimizer.decay_rate", self.decay_rate, "in (0, 1]")
-        _check(
-            self.decay_every is None or _positive(self.decay_every),
-            "optimizer.decay_every",
-            self.decay_every,
-            "a positive number of steps, or null",
-        )
-        _check(_positive(self.decay_speed), "optimizer.decay_speed", self.decay_speed, "positive")
+        super().__post_init__()
+        if self.init != "gaussian":
+            raise ValueError(f"model.init: {self.init!r} is not for mlp; it draws a gaussian")
 
 
 @dataclass
-class TrainConfig:
+class InceptionConfig(ModelConfig):
+    """The Inception network of Figure 5."""
+
+    name: str = setting("inception", "the network")
+    init_gain: float = setting(1.0, "factor on the initial weights", POSITIVE)
+    width: float = setting(1.0, "factor on all numbers of channels", POSITIVE)
+    lrn: bool = setting(False, "local response normalization in the stem")
+    pool_projection: int = setting(
+        96,
+        "channels after the pools of 4c and 4d",
+        Rule(lambda value: value in (96, 128), "96 (corrected) or 128 (as printed)"),
+    )
+    separable_stem: bool = setting(False, "a separable first convolution")
+    auxiliary: bool = setting(False, "GoogLeNet's side classifier, on 4d")
+    per_activation_modules: int = setting(
+        0,
+        "modules with BN per activation, counted back from 5b",
+        Rule(lambda value: 0 <= value <= 10, "a number of Inception modules, 0 to 10"),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.idle("per_activation_modules", "norm", "none")
+
+
+@dataclass
+class DataConfig(Section):
+    """The data set.
+
+    ``root``, ``cache`` and ``workers`` say how files are read. Every data set takes them, for one
+    command may train on several; one without files ignores them.
+    """
+
+    prefix: ClassVar[str] = "data."
+
+    name: str = setting("", "the data set")
+    shuffling: str = setting(
+        "full",
+        "order of an epoch: full; within_shard (shards in a new order, shuffled within); fixed",
+        one_of("full", "within_shard", "fixed"),
+    )
+    root: str | None = setting(None, "folder of the files", identity=False)
+    cache: str | None = setting(
+        None, "folder for decoded images; null: ~/.cache/bn_repro", identity=False
+    )
+    workers: int = setting(2, "processes that read files", at_least(0), identity=False)
+
+
+@dataclass
+class DigitsConfig(DataConfig):
+    """MNIST's 60,000 + 10,000 digits, or a set of that format."""
+
+    held_out: int = setting(
+        0, "training images held out as the val split", Rule(at_least(0).holds, "0 or more images")
+    )
+    limit: int | None = setting(None, "train on so many images; null: on all", POSITIVE)
+
+
+@dataclass
+class MnistBinaryConfig(DigitsConfig):
+    """The paper's binary digits, inside the package."""
+
+    name: str = setting("mnist_binary", "the data set")
+
+
+@dataclass
+class MnistConfig(DigitsConfig):
+    """The grey digits, downloaded, or IDX files under ``root``."""
+
+    name: str = setting("mnist", "the data set")
+
+
+@dataclass
+class ImagesConfig(DataConfig):
+    """Coloured images, as they come to the network."""
+
+    image_size: int = setting(64, "side of the images in pixels", POSITIVE)
+    augmentation: bool = setting(True, "train on random patches and mirror images")
+    photometric: str = setting(
+        "none", "strength of the photometric distortions", one_of("full", "reduced", "none")
+    )
+
+
+@dataclass
+class ImageFilesConfig(ImagesConfig):
+    """Images in files under ``root``."""
+
+    on_error: str = setting(
+        "raise",
+        "an unreadable file ends the run (raise), or is left out and listed in the manifest "
+        "(quarantine)",
+        one_of("raise", "quarantine"),
+        identity=False,
+    )
+
+    def folder(self) -> str:
+        """``root``; ValueError where it is not given."""
+        if self.root is None:
+            raise ValueError(f"data.root: data={self.name} needs it; give the set's folder")
+        return self.root
+
+
+@dataclass
+class ImageNetConfig(ImageFilesConfig):
+    """ILSVRC2012: ``train/<wnid>/`` and ``val/<wnid>/``, or the official archives; streamed."""
+
+    name: str = setting("imagenet", "the data set")
+
+
+@dataclass
+class TinyImageNetConfig(ImageFilesConfig):
+    """Tiny ImageNet in its official layout, any number of classes; held in memory."""
+
+    name: str = setting("tiny_imagenet", "the data set")
+
+
+@dataclass
+class ImageFolderConfig(ImageFilesConfig):
+    """Any folder of ``train/<class>/`` and ``val/<class>/``."""
+
+    name: str = setting("image_folder", "the data set")
+
+
+@dataclass
+class SyntheticConfig(ImagesConfig):
+    """Drawn images, a grating a class; for tests."""
+
+    name: str = setting("synthetic", "the data set")
+    classes: int = setting(10, "number of classes", POSITIVE)
+    train_images: int = setting(2048, "training images; a quarter as many validate", POSITIVE)
+
+
+MODELS: dict[str, type[ModelConfig]] = {"mlp": MLPConfig, "inception": InceptionConfig}
+DATASETS: dict[str, type[DataConfig]] = {
+    "mnist_binary": MnistBinaryConfig,
+    "mnist": MnistConfig,
+    "imagenet": ImageNetConfig,
+    "tiny_imagenet": TinyImageNetConfig,
+    "image_folder": ImageFolderConfig,
+    "synthetic": SyntheticConfig,
+}
+KINDS: dict[str, dict[str, Any]] = {"model": MODELS, "data": DATASETS}
+"""The sections of which there are several kinds, by ``<section>.name``; the first is the default,
+against which identity is measured (``identity.differences``)."""
+
+
+@dataclass
+class OptimizerConfig(Section):
+    """SGD with momentum; its rate is ``lr * decay_rate ^ floor(step * decay_speed / decay_every)``.
+
+    ``decay_every`` shrinks with ``train.steps / train.paper_steps``.
+    """
+
+    prefix: ClassVar[str] = "optimizer."
+
+    lr: float = setting(0.1, "learning rate", POSITIVE)
+    momentum: float = setting(0.0, "momentum", SHARE)
+    weight_decay: float = setting(0.0, "L2 weight", at_least(0))
+    decay_rate: float = setting(
+        1.0, "factor of each decay", Rule(lambda value: 0 < value <= 1, "in (0, 1]")
+    )
+    decay_every: float | None = setting(
+        None,
+        "steps of train.paper_steps between two decays; null: none",
+        Rule(POSITIVE.holds, "a positive number of steps"),
+    )
+    decay_speed: float = setting(1.0, "how many times faster the rate decays", POSITIVE)
+
+
+@dataclass
+class TrainConfig(Section):
     """The loop: its length, its mini-batch, and its cadences in steps."""
 
-    steps: int = 50_000
-    paper_steps: int | None = None
-    """The step at which the paper stopped; a shorter run decays its rate by as much in all."""
-    batch_size: int = 60
-    precision: str = "float32"
-    engine: str = _aside("eager")
-    """``eager``; ``graphed``, on a GPU the same kernels without the waits between their launches;
-    ``compiled`` by torch.compile, which has other kernels, BN's among them."""
-    eval_every: int = 1_000
-    eval_batch_size: int = _aside(1_000)
-    final_splits: list[str] = field(default_factory=list)
-    """Measured besides, by moving averages, at the last step: ``test`` where choices are made on
-    ``val``, or ``train`` for the gap to it (whole images, no dropout)."""
-    population_batches: int = 100
-    """Mini-batches of training images behind Algorithm 2's statistics, at the last step."""
-    polyak: float = 0.0
-    """Of each step's weights and moving averages so much is new in an average of them all (Polyak
-    averaging, exponentially weighted), which is measured beside the network; 0: none."""
-    log_every: int = _aside(100)
-    trace_every: int = _aside(250)
-    trace_dense: int = _aside(1_000)
-    """Traces are dense, at geometric steps, up to this one; then every ``trace_every``."""
-    trace_sites: list[str] | None = field(default=None, metadata={"identity": False})
-    """The nonlinearities to trace; null: all."""
-    checkpoint_every: int = _aside(5_000)
+    prefix: ClassVar[str] = "train."
 
-    def __post_init__(self) -> None:
-        for key in ("steps", "batch_size", "eval_every", "eval_batch_size", "log_every"):
-            _check(getattr(self, key) > 0, f"train.{key}", getattr(self, key), "positive")
-        _check(
-            self.checkpoint_every > 0, "train.checkpoint_every", self.checkpoint_every, "positive"
-        )
-        for key in ("trace_every", "trace_dense", "population_batches"):
-            _check(getattr(self, key) >= 0, f"train.{key}", getattr(self, key), "0 or more")
-        _check(
-            self.paper_steps is None or self.paper_steps > 0,
-            "train.paper_steps",
-            self.paper_steps,
-            "positive, or null",
-        )
-        _check(0 <= self.polyak < 1, "train.polyak", self.polyak, "in [0, 1)")
-        for split in self.final_splits:
-            _one_of("train.final_splits", split, ("train", "val", "test"))
-        _one_of("train.precision", self.precision, ("float32", "bfloat16"))
-        _one_of("train.engine", self.engine, ("eager", "graphed", "compiled"))
+    steps: int = setting(50_000, "length in steps", POSITIVE)
+    paper_steps: int | None = setting(
+        None,
+        "the paper's length; a shorter run decays its rate by as much in all",
+        POSITIVE,
+    )
+    batch_size: int = setting(60, "examples a mini-batch, of each rank", POSITIVE)
+    precision: str = setting("float32", "of the arithmetic", one_of("float32", "bfloat16"))
+    engine: str = setting(
+        "eager",
+        "eager; graphed, on a GPU one CUDA graph a step; compiled, other kernels",
+        one_of("eager", "graphed", "compiled"),
+        identity=False,
+    )
+    eval_every: int = setting(1_000, "steps between two evaluations", POSITIVE)
+    eval_batch_size: int = setting(1_000, "examples evaluated at once", POSITIVE, identity=False)
+    final_splits: list[str] = setting(
+        (),
+        "splits also evaluated at the last step, without augmentation and dropout",
+        Rule(lambda v: set(v) <= {"train", "val", "test"}, "a list of train, val or test"),
+    )
+    population_batches: int = setting(
+        100, "training mini-batches behind Algorithm 2's statistics", at_least(0)
+    )
+    polyak: float = setting(
+        0.0,
+        "share of each step in the weights' moving average, which is evaluated too; 0: none",
+        SHARE,
+    )
+    log_every: int = setting(100, "steps between two rows of the loss", POSITIVE, identity=False)
+    trace_every: int = setting(250, "steps between two traces", at_least(0), identity=False)
+    trace_dense: int = setting(
+        1_000, "up to this step traces are at geometric steps", at_least(0), identity=False
+    )
+    trace_sites: list[str] | None = setting(
+        None, "names of the nonlinearities to trace; null: all", identity=False
+    )
+    checkpoint_every: int = setting(
+        5_000, "steps between two checkpoints", POSITIVE, identity=False
+    )
 
 
 @dataclass
-class WandbConfig:
-    """The mirror of the local records."""
+class WandbConfig(Section):
+    """Weights & Biases, which mirrors the local records."""
 
-    mode: str = "disabled"
-    project: str = "bn-repro"
-    entity: str | None = None
-    dir: str | None = None
-    """Where W&B's own files lie; null: the runs directory."""
-    tags: list[str] = field(default_factory=list)
-    """Tags besides those that the configuration makes: the study, for one."""
+    prefix: ClassVar[str] = "wandb."
 
-    def __post_init__(self) -> None:
-        _one_of("wandb.mode", self.mode, ("disabled", "offline", "online"))
-
-
-@dataclass
-class EvaluationConfig:
-    """How finished runs are evaluated (``scripts/evaluate.py``)."""
-
-    crops: int | None = None
-    """1, or GoogLeNet's 144; null: 1, and for a study with an ensemble both."""
-    statistics: str = "moving"
-    """What BN normalizes by: its moving averages, or Algorithm 2's population statistics."""
-    ensemble: bool = False
-    """Also the mean probability of the runs; a study with blocks named ensemble does it unasked."""
-    seeds: list[int] | None = None
-    """The seeds of ``experiment`` to evaluate; null: the one ``seed``."""
-    batch_size: int | None = None
-    """Crops that go through the network at once; null: ``train.eval_batch_size``."""
-    world: int = 1
-    """The number of ranks that trained the runs: it is part of their names."""
-
-    def __post_init__(self) -> None:
-        _check(self.crops in (None, 1, 144), "evaluation.crops", self.crops, "1, 144 or null")
-        _one_of("evaluation.statistics", self.statistics, ("moving", "population"))
-        _check(self.world > 0, "evaluation.world", self.world, "positive")
-        size, seeds = self.batch_size, self.seeds
-        _check(size is None or size > 0, "evaluation.batch_size", size, "positive, or null")
-        _check(
-            seeds is None or (len(seeds) > 0 and all(seed >= 0 for seed in seeds)),
-            "evaluation.seeds",
-            seeds,
-            "a list of seeds, or null",
-        )
+    mode: str = setting(
+        "disabled",
+        "whether W&B gets the records",
+        one_of("disabled", "offline", "online"),
+    )
+    project: str = setting("bn-repro", "its project")
+    entity: str | None = setting(None, "its user or team; null: the account's own")
+    dir: str | None = setting(None, "where W&B keeps its files; null: the runs directory")
+    tags: list[str] = setting((), "tags besides those that the configuration makes")
 
 
 @dataclass
-class StudyConfig:
-    """The runs behind one artefact: each block a grid over keys, the study their union."""
+class EvaluationConfig(Section):
+    """How evaluate.py evaluates finished runs."""
 
-    name: str = ""
-    blocks: list[Any] = field(default_factory=list)
-    scale: str | None = None
-    """The scale of its runs where none is asked for; null: each experiment's usual one."""
-    seeds: int | None = None
-    """Take only the first so many seeds of each block."""
-    jobs: int | None = None
-    """Runs side by side; by default one to a core."""
+    prefix: ClassVar[str] = "evaluation."
 
-    def __post_init__(self) -> None:
-        for key in ("seeds", "jobs"):
-            value = getattr(self, key)
-            _check(value is None or value > 0, f"study.{key}", value, "positive, or null")
+    crops: int | None = setting(
+        None,
+        "1, or GoogLeNet's 144; null: 1, for a study with an ensemble both",
+        one_of(1, 144),
+    )
+    statistics: str = setting(
+        "moving",
+        "what BN normalizes by: moving averages, or Algorithm 2's population statistics",
+        one_of("moving", "population"),
+    )
+    ensemble: bool = setting(
+        False, "also the mean probability of the runs; with ensemble blocks a study always does it"
+    )
+    seeds: list[int] | None = setting(
+        None,
+        "seeds of the experiment; null: the one seed",
+        Rule(lambda v: len(v) > 0 and all(seed >= 0 for seed in v), "a list of seeds"),
+    )
+    batch_size: int | None = setting(
+        None, "crops evaluated at once; null: train.eval_batch_size", POSITIVE
+    )
+    world: int = setting(1, "number of ranks that trained the runs", POSITIVE)
 
 
 @dataclass
-class Config:
-    """One run (or, with ``study``, the runs that its blocks make of it)."""
+class StudyConfig(Section):
+    """A study: each of its blocks is a grid over keys, and it is their union."""
 
-    experiment: str = _aside("")
-    seed: int = _aside(0)
-    scale: str = _aside("default")
-    runs: str = _aside("runs")
-    out: str | None = _aside(None)
-    """Where a report goes; by default ``results/<study>``."""
-    force: bool = _aside(False)
-    retry: bool = _aside(False)
-    """In a study or a sweep, try the runs again that failed before."""
-    on_failure: str = _aside("continue")
-    """Whether a study or a sweep goes on when one of its runs fails: ``continue`` or ``stop``."""
-    live: bool = _aside(True)
-    """Whether ``scripts/status.py`` follows what goes on; false: it tells once."""
-    device: str = _aside("auto")
-    threads: int = _aside(1)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    data: DataConfig = field(default_factory=DataConfig)
+    prefix: ClassVar[str] = "study."
+
+    name: str = setting("", "its name")
+    blocks: list[Any] = setting((), "{name, experiment: [...], seed: [...], <key>: [...]} each")
+    scale: str | None = setting(None, "scale of its runs; null: each experiment's usual one")
+    seeds: int | None = setting(None, "only the first so many seeds of each block", POSITIVE)
+    run: int | None = setting(
+        None, "only the run of this number, from 0, in this process", at_least(0)
+    )
+    jobs: int | None = setting(None, "runs side by side; null: one to a core", POSITIVE)
+
+
+@dataclass
+class Config(Section):
+    """One run, or, with ``study``, the runs of its blocks."""
+
+    experiment: str = setting("", "one of the experiments", identity=False)
+    seed: int = setting(
+        0,
+        "of weights, order and augmentation",
+        Rule(lambda value: 0 <= value < 2**63, "0 or more, and below 2**63"),
+        identity=False,
+    )
+    scale: str = setting("default", "size of the runs", identity=False)
+    runs: str = setting("runs", "the runs directory", identity=False)
+    out: str | None = setting(None, "where report.py writes; null: results/<study>", identity=False)
+    force: bool = setting(False, "start over; what was there is moved aside", identity=False)
+    retry: bool = setting(False, "in a study or a sweep, try failed runs again", identity=False)
+    on_failure: str = setting(
+        "continue",
+        "what a failed run does to its study or sweep",
+        one_of("continue", "stop"),
+        identity=False,
+    )
+    live: bool = setting(True, "status.py follows the runs; false: it prints once", identity=False)
+    device: str = setting(
+        "auto",
+        "auto takes a GPU where there is one",
+        one_of("auto", "cpu", "cuda", "mps"),
+        identity=False,
+    )
+    threads: int = setting(1, "CPU threads of one run", POSITIVE, identity=False)
+    model: ModelConfig = field(default_factory=MLPConfig)
+    data: DataConfig = field(default_factory=MnistBinaryConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig, metadata={"identity": False})
@@ -289,8 +483,42 @@ class Config:
         default_factory=EvaluationConfig, metadata={"identity": False}
     )
 
-    def __post_init__(self) -> None:
-        _check(0 <= self.seed < 2**63, "seed", self.seed, "0 or more, and below 2**63")
-        _check(self.threads > 0, "threads", self.threads, "positive")
-        _one_of("on_failure", self.on_failure, ("continue", "stop"))
-        _one_of("device", self.device, ("auto", "cpu", "cuda", "mps"))
+
+def _union(kinds: Iterable[type]) -> type:
+    """A dataclass with the fields of all ``kinds``; of one name the first's."""
+    found: dict[str, tuple[str, Any, Field[Any]]] = {}
+    for kind in kinds:
+        hints = get_type_hints(kind)
+        for f in fields(kind):
+            found.setdefault(f.name, (f.name, hints[f.name], copy.copy(f)))
+    return make_dataclass("Union", found.values())
+
+
+def _composed() -> type:
+    unions = {section: _union(kinds.values()) for section, kinds in KINDS.items()}
+    hints = get_type_hints(Config) | unions
+    own = {s: field(default_factory=union) for s, union in unions.items()}
+    return make_dataclass(
+        "Composed",
+        [(f.name, hints[f.name], own.get(f.name, copy.copy(f))) for f in fields(Config)],
+    )
+
+
+Composed = _composed()
+"""Config with all keys of all models and of all data sets: what Hydra composes against."""
+SECTIONS: dict[str, Any] = {
+    name: kind for name, kind in get_type_hints(Config).items() if is_dataclass(kind)
+}
+SETTINGS = {setting.key: setting for setting in settings(Composed())}
+"""Every key that can be given, with its default."""
+
+
+def check(config: Config) -> None:
+    """ValueError where no run is chosen, or it needs a folder of images that is not given."""
+    if not config.experiment:
+        raise ValueError(
+            "nothing to train: give experiment=... or study=..., for example "
+            "experiment=mnist/bn (configs/experiment and configs/study hold all)"
+        )
+    if isinstance(config.data, ImageFilesConfig):
+        config.data.folder()

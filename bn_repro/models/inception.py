@@ -44,7 +44,7 @@ class Row(NamedTuple):
 
 
 # The figure prints 128 after the pools of 4c and 4d, which contradicts the output channels that it
-# prints for 4c, 4d and 4e; 96 gives them. The argument `pool_projection_4cd` chooses.
+# prints for 4c, 4d and 4e; 96 gives them. `Shape.pool_projection` chooses.
 FIGURE_5 = (
     #    name  / 1x1   3x3         double 3x3  pool        output channels
     Row("3a", 1, 64, (64, 64), (64, 96), "avg", 32),  # 256
@@ -62,8 +62,80 @@ STEM_CHANNELS = (64, 64, 192)  # conv1 7x7/2, conv2_reduce 1x1, conv2 3x3
 DEPTH_MULTIPLIER = 8  # of the separable conv1; the width factor leaves it alone
 AUXILIARY_AFTER = "4d"
 AUXILIARY_CHANNELS = (128, 768)  # 768, where GoogLeNet had 1024, gives the text's 13.6e6 parameters
-MIN_IMAGE_SIZE = 32  # five strides of 2 leave one pixel
 CLASSIFIER_STD = 0.01  # small, so that the loss starts at log(classes) whatever the features' scale
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Which network of Figure 5's kind.
+
+    Args:
+        classes: number of logits.
+        image_size: side of the images in pixels, 32 or more. It matters to `auxiliary` and
+            `per_activation_modules`; other networks take images of any size.
+        width: factor on all numbers of channels, which are then rounded to multiples of 8.
+        lrn: local response normalization at GoogLeNet's two places in the stem.
+        pool_projection: channels after the pools of 4c and 4d: 96 (corrected) or 128 (as printed).
+        separable_stem: conv1 as a depthwise 7x7/2, bare, and a 1x1 unit.
+        auxiliary: a side classifier on the output of 4d.
+        per_activation_modules: in so many modules, from 5b backwards, the norm is per activation
+            (sec. 4.2.3's "non-convolutional BN in the last hidden layers").
+        dropout: probability of dropping a feature before the classifiers.
+
+    Raises:
+        ValueError: a value outside of what is said here.
+    """
+
+    classes: int = 1000
+    image_size: int = 224
+    width: float = 1.0
+    lrn: bool = False
+    pool_projection: int = 96
+    separable_stem: bool = False
+    auxiliary: bool = False
+    per_activation_modules: int = 0
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        modules = len(FIGURE_5)
+        _require(self, "classes", self.classes >= 1, "1 or more")
+        _require(self, "image_size", self.image_size >= 32, "32 pixels or more")  # 5 strides of 2
+        _require(self, "width", 0 < self.width < inf, "a factor above 0")
+        printed = self.pool_projection in (96, 128)
+        _require(self, "pool_projection", printed, "96 (corrected) or 128 (printed)")
+        last = 0 <= self.per_activation_modules <= modules
+        _require(self, "per_activation_modules", last, f"0 to {modules} modules")
+        _require(self, "dropout", 0 <= self.dropout < 1, "a probability below 1")
+
+    def rows(self) -> list[Row]:
+        """Figure 5's rows with this network's channels."""
+        ours = {"4c": self.pool_projection, "4d": self.pool_projection}
+        rows = (row._replace(projection=ours.get(row.name, row.projection)) for row in FIGURE_5)
+        return [row.scaled(self.width) for row in rows]
+
+
+@dataclass(frozen=True)
+class InitialWeights:
+    """Weights are drawn from "he" (normal, variance 2 / fan-in) or "gaussian" (standard deviation
+    `std`), and multiplied by `gain` (sec. 4.2.3's "larger initial weights"); biases start at 0.
+
+    Raises ValueError for another distribution, and for a `std` or `gain` that is not above 0.
+    """
+
+    distribution: str = "he"
+    std: float = 0.01
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        known = self.distribution in ("he", "gaussian")
+        _require(self, "distribution", known, "'he' or 'gaussian'")
+        _require(self, "std", 0 < self.std < inf, "a number above 0")
+        _require(self, "gain", 0 < self.gain < inf, "a factor above 0")
+
+
+def _require(part: object, name: str, holds: bool, expected: str) -> None:
+    if not holds:
+        raise ValueError(f"{name}: {getattr(part, name)!r}; expected {expected}")
 
 
 class Unit(nn.Module):
@@ -194,17 +266,15 @@ class Auxiliary(nn.Module):
     than the window (4x4, of 64x64 images) is not pooled.
     """
 
-    def __init__(
-        self, c_in: int, side: int, units: Units, *, width: float, dropout: float, classes: int
-    ) -> None:
+    def __init__(self, c_in: int, side: int, units: Units, shape: Shape) -> None:
         super().__init__()
-        reduced, hidden = (scaled(channels, width) for channels in AUXILIARY_CHANNELS)
+        reduced, hidden = (scaled(channels, shape.width) for channels in AUXILIARY_CHANNELS)
         self.pool = nn.AvgPool2d(5, 3) if side >= 5 else nn.Identity()
         pooled = (side - 5) // 3 + 1 if side >= 5 else side
         self.reduce = units.conv(c_in, reduced)
         self.fc = units.fc(reduced * pooled * pooled, hidden)
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(hidden, classes)
+        self.dropout = nn.Dropout(shape.dropout)
+        self.classifier = nn.Linear(hidden, shape.classes)
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.fc(self.reduce(self.pool(x)).flatten(1))
@@ -214,111 +284,40 @@ class Auxiliary(nn.Module):
 class Inception(nn.Module):
     """Figure 5: images (N, 3, H, W) -> logits (N, classes).
 
-    With `auxiliary`, in training mode: (logits, auxiliary logits), both (N, classes).
+    With an auxiliary classifier, in training mode: (logits, auxiliary logits), both (N, classes).
 
     Args:
         norm: what stands before each nonlinearity, and whether convolutions keep their bias.
         nonlinearity: makes one; not in place, for traces read its input after the backward pass.
-        dropout: probability of dropping a feature before the classifiers.
-        lrn: local response normalization at GoogLeNet's two places in the stem.
-        pool_projection_4cd: 96 (corrected) or 128 (as printed).
-        separable_stem: conv1 as a depthwise 7x7/2, bare, and a 1x1 unit.
-        auxiliary: a side classifier on the output of 4d.
-        width: factor on all numbers of channels, which are then rounded to multiples of 8.
-        per_activation_last: in so many modules, from 5b backwards, the norm is per activation
-            (sec. 4.2.3's "non-convolutional BN in the last hidden layers").
-        image_size: side of the images in pixels, 32 or more. It matters to `per_activation_last`
-            and `auxiliary`; other networks take images of any size.
-        init: "he" (normal, variance 2 / fan-in) or "gaussian" (standard deviation `init_std`);
-            biases start at 0.
-        init_gain: factor on those weights (sec. 4.2.3's "larger initial weights").
         generator: a CPU generator that the initial weights are drawn from, in an order that does
             not depend on the norm or the auxiliary classifier.
-
-    Raises:
-        ValueError: an argument outside of what is said here.
     """
 
     def __init__(
         self,
+        shape: Shape,
         *,
-        classes: int = 1000,
         norm: Norm,
         nonlinearity: Callable[[], nn.Module] = nn.ReLU,
-        dropout: float = 0.0,
-        lrn: bool = False,
-        pool_projection_4cd: int = 96,
-        separable_stem: bool = False,
-        auxiliary: bool = False,
-        width: float = 1.0,
-        per_activation_last: int = 0,
-        image_size: int = 224,
-        init: str = "he",
-        init_std: float = 0.01,
-        init_gain: float = 1.0,
+        weights: InitialWeights = InitialWeights(),
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        _require(classes >= 1, f"classes: {classes}; expected 1 or more")
-        _require(0 <= dropout < 1, f"dropout: {dropout}; expected a probability below 1")
-        _require(
-            pool_projection_4cd in (96, 128),
-            f"pool_projection_4cd: {pool_projection_4cd}; expected 96 (corrected) or 128 (printed)",
-        )
-        _require(0 < width < inf, f"width: {width}; expected a factor above 0")
-        _require(
-            0 <= per_activation_last <= len(FIGURE_5),
-            f"per_activation_last: {per_activation_last}; expected 0 to {len(FIGURE_5)} modules",
-        )
-        _require(
-            image_size >= MIN_IMAGE_SIZE,
-            f"image_size: {image_size}; expected {MIN_IMAGE_SIZE} pixels or more",
-        )
-        _require(init in ("he", "gaussian"), f"init: {init!r}; expected 'he' or 'gaussian'")
-        _require(0 < init_std < inf, f"init_std: {init_std}; expected a number above 0")
-        _require(0 < init_gain < inf, f"init_gain: {init_gain}; expected a factor above 0")
-
         units = Units(norm, nonlinearity)
-
-        conv1, conv2_reduce, conv2 = (scaled(channels, width) for channels in STEM_CHANNELS)
-        self.trunk = nn.Sequential()
-        add = self.trunk.add_module
-        if separable_stem:
-            deep = 3 * DEPTH_MULTIPLIER
-            add("conv1_depthwise", nn.Conv2d(3, deep, 7, 2, 3, groups=3, bias=False))
-            add("conv1", units.conv(deep, conv1))
-        else:
-            add("conv1", units.conv(3, conv1, 7, 2))
-        add("pool1", pool3x3("max", 2))
-        if lrn:
-            add("lrn1", LocalResponseNorm(conv1))
-        add("conv2_reduce", units.conv(conv1, conv2_reduce))
-        add("conv2", units.conv(conv2_reduce, conv2, 3))
-        if lrn:
-            add("lrn2", LocalResponseNorm(conv2))
-        add("pool2", pool3x3("max", 2))
-
+        self.trunk, channels = stem(shape, units)
         side_classifier = None
-        channels, side = conv2, ceil(image_size / 8)
-        for number, row in enumerate(FIGURE_5):
-            if row.name in ("4c", "4d"):
-                row = row._replace(projection=pool_projection_4cd)
-            per_activation = number >= len(FIGURE_5) - per_activation_last
-            module = InceptionModule(
-                row.scaled(width), channels, units, side if per_activation else None
-            )
-            add(row.name, module)
+        side = ceil(shape.image_size / 8)
+        for number, row in enumerate(shape.rows()):
+            per_activation = number >= len(FIGURE_5) - shape.per_activation_modules
+            module = InceptionModule(row, channels, units, side if per_activation else None)
+            self.trunk.add_module(row.name, module)
             channels, side = module.c_out, ceil(side / row.stride)
-            if auxiliary and row.name == AUXILIARY_AFTER:
-                side_classifier = Auxiliary(
-                    channels, side, units, width=width, dropout=dropout, classes=classes
-                )
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(channels, classes)
+            if shape.auxiliary and row.name == AUXILIARY_AFTER:
+                side_classifier = Auxiliary(channels, side, units, shape)
+        self.dropout = nn.Dropout(shape.dropout)
+        self.classifier = nn.Linear(channels, shape.classes)
         self.auxiliary = side_classifier  # last, so that it draws after all the others
-        initialise(
-            self, std=None if init == "he" else init_std, gain=init_gain, generator=generator
-        )
+        initialise(self, weights, generator)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         side_logits = None
@@ -341,33 +340,48 @@ class Inception(nn.Module):
         }
 
 
+def stem(shape: Shape, units: Units) -> tuple[nn.Sequential, int]:
+    """What precedes the modules, (N, 3, H, W) -> (N, C, H/8, W/8), and C."""
+    conv1, conv2_reduce, conv2 = (scaled(channels, shape.width) for channels in STEM_CHANNELS)
+    layers = nn.Sequential()
+    add = layers.add_module
+    if shape.separable_stem:
+        deep = 3 * DEPTH_MULTIPLIER
+        add("conv1_depthwise", nn.Conv2d(3, deep, 7, 2, 3, groups=3, bias=False))
+        add("conv1", units.conv(deep, conv1))
+    else:
+        add("conv1", units.conv(3, conv1, 7, 2))
+    add("pool1", pool3x3("max", 2))
+    if shape.lrn:
+        add("lrn1", LocalResponseNorm(conv1))
+    add("conv2_reduce", units.conv(conv1, conv2_reduce))
+    add("conv2", units.conv(conv2_reduce, conv2, 3))
+    if shape.lrn:
+        add("lrn2", LocalResponseNorm(conv2))
+    add("pool2", pool3x3("max", 2))
+    return layers, conv2
+
+
 def scaled(channels: int, width: float) -> int:
     """A number of channels times the width factor, to the nearest multiple of 8 (at least 8)."""
     return max(8, 8 * int(channels * width / 8 + 0.5))
 
 
 @torch.no_grad()
-def initialise(
-    model: nn.Module, *, std: float | None, gain: float, generator: torch.Generator
-) -> None:
+def initialise(model: nn.Module, weights: InitialWeights, generator: torch.Generator) -> None:
     """Draw all weights, in the order of the modules; set biases to 0.
 
-    Normal, with standard deviation `gain` times `std`, which None makes He's sqrt(2 / fan-in); a
-    module named classifier gets CLASSIFIER_STD.
+    A module named classifier gets the standard deviation CLASSIFIER_STD.
     """
     for name, module in model.named_modules():
         if not isinstance(module, nn.Conv2d | nn.Linear):
             continue
         if name.endswith("classifier"):
-            spread = CLASSIFIER_STD
+            std = CLASSIFIER_STD
         else:
             fan_in = module.weight[0].numel()
-            spread = gain * (sqrt(2 / fan_in) if std is None else std)
-        module.weight.normal_(0, spread, generator=generator)
+            he = weights.distribution == "he"
+            std = weights.gain * (sqrt(2 / fan_in) if he else weights.std)
+        module.weight.normal_(0, std, generator=generator)
         if module.bias is not None:
             module.bias.zero_()
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -11,11 +12,12 @@ from bn_repro.norm import Norm
 
 
 class MLP(nn.Module):
-    """``len(hidden)`` layers g(BN(Wu)) or g(Wu + b), then a fully connected softmax layer.
+    """Hidden layers g(BN(Wu)) or g(Wu + b), then a fully connected layer: the logits.
 
-    Input (N, in_features), output logits (N, classes). Weights are drawn from a Gaussian of
-    ``init_std`` ("small random Gaussian values"), biases start at zero; networks that differ in
-    their norm alone draw the same weights from equal generators. Each nonlinearity is the module
+    ``widths`` are those of the input, of each hidden layer and of the logits: (N, widths[0]) ->
+    (N, widths[-1]). Weights are drawn from a Gaussian of ``init_std`` ("small random Gaussian
+    values"), biases start at zero; networks that differ in their norm alone draw the same weights
+    from equal generators. ``dropout`` follows each nonlinearity, which is the module
     ``hidden<k>.nonlinearity``.
     """
 
@@ -24,17 +26,14 @@ class MLP(nn.Module):
         *,
         norm: Norm,
         generator: torch.Generator,
-        in_features: int = 784,
-        hidden: Sequence[int] = (100, 100, 100),
-        classes: int = 10,
+        widths: Sequence[int] = (784, 100, 100, 100, 10),
         nonlinearity: Callable[[], nn.Module] = nn.Sigmoid,
         init_std: float = 0.1,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.layers = nn.Sequential()
-        width = in_features
-        for k, units in enumerate(hidden, start=1):
+        for k, (width, units) in enumerate(itertools.pairwise(widths[:-1]), start=1):
             layer = nn.Sequential()
             layer.add_module("linear", nn.Linear(width, units, bias=norm.bias))
             layer.add_module("norm", norm.fc(units))
@@ -42,8 +41,7 @@ class MLP(nn.Module):
             if dropout > 0:
                 layer.add_module("dropout", nn.Dropout(dropout))
             self.layers.add_module(f"hidden{k}", layer)
-            width = units
-        self.classifier = nn.Linear(width, classes)
+        self.classifier = nn.Linear(widths[-2], widths[-1])
         with torch.no_grad():
             for module in self.modules():
                 if isinstance(module, nn.Linear):
@@ -52,7 +50,7 @@ class MLP(nn.Module):
                         module.bias.zero_()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits (N, classes) of images (N, in_features)."""
+        """Logits of images."""
         return self.classifier(self.layers(x))
 
     def sites(self) -> dict[str, nn.Module]:

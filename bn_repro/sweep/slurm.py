@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bn_repro.config.identity import directory_of
-from bn_repro.config.schema import Config
+from bn_repro.config.schema import Config, check
 from bn_repro.records.files import ensure_writable
 from bn_repro.records.reader import Outcome, last_status
 from bn_repro.records.recorder import mark_as_lost
@@ -46,8 +46,6 @@ class SlurmExecutor:
 
     def preflight(self, configs: Sequence[Config]) -> None:
         """ValueError for the first of ``configs`` that no machine could train."""
-        from bn_repro.training.build import check  # torch
-
         for config in configs:
             check(config)
             ensure_writable(directory_of(config))

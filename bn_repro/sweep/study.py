@@ -109,6 +109,22 @@ def expand(
     return _union(blocks), True
 
 
+def numbered(study: StudyConfig, words: Sequence[str]) -> PlannedRun:
+    """The run of the number ``study.run``, from 0, in the study's order.
+
+    ValueError where there is none, or a block before it is not finished.
+    """
+    runs, complete = expand(study, words, accuracy_of)
+    number = study.run or 0
+    if number >= len(runs):
+        so_far = "" if complete else " so far, and the next block needs them finished"
+        raise ValueError(
+            f"study.run: {number}, but study {study.name} has {len(runs)} runs{so_far}; "
+            "the first is 0"
+        )
+    return runs[number]
+
+
 def _seeds(study: StudyConfig, words: Sequence[str]) -> int | None:
     return 1 if "scale=smoke" in words and study.seeds is None else study.seeds
 

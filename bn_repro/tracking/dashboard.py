@@ -14,7 +14,7 @@ from typing import Any
 
 from bn_repro import paper
 from bn_repro.analysis.studies import module_of
-from bn_repro.config.identity import USUAL_SCALE, at_scale
+from bn_repro.config.identity import at_scale, usual_scale
 from bn_repro.config.schema import Config
 from bn_repro.tracking.keys import evaluation_key, steps_key
 
@@ -139,7 +139,7 @@ def figures(scale: str = "default") -> list[Any]:
 
 def _scales(family: str, scale: str) -> list[str]:
     """The tag of a scale."""
-    return [USUAL_SCALE[family] if scale == "default" else scale]
+    return [str(usual_scale(family)) if scale == "default" else scale]
 
 
 def _figure1(scale: str) -> list[Any]:

@@ -22,7 +22,7 @@ from filelock import FileLock
 from torch import nn
 
 from bn_repro.config.identity import directory_of
-from bn_repro.config.schema import Config, DataConfig
+from bn_repro.config.schema import Config, ImageFilesConfig
 from bn_repro.data.batches import Data
 from bn_repro.data.resident import ResidentImages
 from bn_repro.norm import population_statistics
@@ -38,7 +38,7 @@ from bn_repro.records.reader import (
     read_status,
 )
 from bn_repro.training import checkpoint
-from bn_repro.training.build import build, check, configure_torch, device_of, in_memory
+from bn_repro.training.build import build, configure_torch, device_of, in_memory
 from bn_repro.training.evaluate import accuracies, scores
 from bn_repro.training.finished import check_same_data
 from bn_repro.training.loop import Batch, population_batches
@@ -81,7 +81,6 @@ def evaluate_run(
     Raises ValueError for a run that is not completed, that has no intact checkpoint of its last
     step or one of another network, and for other data than it was trained on.
     """
-    check(config)
     directory, done = evaluated_directory(config), require_finished(config)
     if done.state == "diverged":
         raise ValueError(f"{directory}: the run diverged at step {done.step}: it left no network")
@@ -196,7 +195,7 @@ def _with_data_of(directory: Path, config: Config) -> Config:
         return config
     d = config.data
     changes = {"root": d.root or before.get("root"), "cache": d.cache or before.get("cache")}
-    if d.on_error == DataConfig().on_error:
+    if isinstance(d, ImageFilesConfig) and d.on_error == ImageFilesConfig.on_error:
         changes["on_error"] = before.get("on_error", d.on_error)
     return replace(config, data=replace(d, **changes))
 

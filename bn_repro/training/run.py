@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from bn_repro.config.identity import arm_of, directory_of, tags_of
-from bn_repro.config.schema import Config
+from bn_repro.config.schema import Config, check
 from bn_repro.data.batches import Data
 from bn_repro.data.decode import CorruptImage
 from bn_repro.records import paths
@@ -25,8 +25,8 @@ from bn_repro.records.files import archive_run, ensure_writable, write_atomicall
 from bn_repro.records.reader import Outcome, finished, last_status, read_manifest
 from bn_repro.records.recorder import Logger, NoLogger, manifest, write_status
 from bn_repro.tracking.logger import WandbLogger, destination_of
-from bn_repro.training.build import build, check, configure_torch, device_of, fit, network
-from bn_repro.training.finished import check_same_data, find_finished
+from bn_repro.training.build import build, configure_torch, device_of, fit, network
+from bn_repro.training.finished import check_same_data, find_finished, finished_line
 from bn_repro.training.loop import train
 from bn_repro.training.ranks import barrier, process_group
 from bn_repro.training.session import Log, Progress, Session, no_progress
@@ -158,9 +158,7 @@ def report_finished(config: Config, done: Outcome, session: Session) -> Outcome:
     """
     directory = directory_of(config, session.world.size)
     if session.world.main:
-        session.log(
-            f"{directory}: already {done.state} at step {done.step} (force=true starts over)"
-        )
+        session.log(finished_line(directory, done))
     if os.environ.get("WANDB_SWEEP_ID"):
         logger = logger_of(config, session.world)
         logger.begin(directory)

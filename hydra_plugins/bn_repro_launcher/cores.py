@@ -57,7 +57,7 @@ class CoresLauncher(Launcher):
             composed = loader.load_sweep_config(self.config, list(overrides))
             with open_dict(composed):
                 del composed["hydra"]
-            runs.append(PlannedRun(plain(composed), _varied(overrides, same)))
+            runs.append(PlannedRun(plain(composed, overrides), _varied(overrides, same)))
         assert isinstance(self.command, Command)
         results = self.command.results or Results(runs[0].config, console())
         outcomes = train.train_sweep(runs, self.executor(), results)

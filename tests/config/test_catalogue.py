@@ -1,8 +1,11 @@
 """What the heads of the YAML files tell is what the list of experiments and studies needs."""
 
+import csv
 import io
 import json
 import re
+import shlex
+from statistics import median
 
 import pytest
 from rich.console import Console
@@ -10,18 +13,55 @@ from support import ROOT
 
 from bn_repro.config import catalogue
 from bn_repro.config.compose import compose
+from bn_repro.config.identity import run_id
+from bn_repro.config.schema import check
+from bn_repro.sweep.study import expand
 
 ALL = [(group, name) for group in ("experiment", "study") for name in catalogue.names(group)]
 
 
 @pytest.mark.parametrize(("group", "name"), ALL)
-def test_a_head_tells_what_the_list_needs(group, name):
+def test_a_head_has_what_the_list_needs(group, name):
     e = catalogue.entry(group, name)
-    assert re.match(r"Figure|sec\. \d|abstract", e.paper)
-    assert len(e.claim) > 8
-    assert re.search(r"\d|as imagenet/", e.cost)
+    assert re.search(r"Figure|sec\. \d|abstract", e.paper)
+    assert bool(e.question) == (group == "study")
+    assert re.search(r"\d", e.cost)
     assert any(f"{group}={name}" in command for command in e.commands)
-    assert "python" not in e.claim + e.cost
+
+
+@pytest.mark.parametrize(("group", "name"), ALL)
+def test_every_command_of_a_head_works_as_it_stands(group, name):
+    for command in catalogue.entry(group, name).commands:
+        program, script, *overrides = shlex.split(command)
+        assert program == "python"
+        assert (ROOT / script).exists()
+        config = compose(overrides)
+        runs = [config] if group == "experiment" else [r.config for r in planned(config, overrides)]
+        if script == "scripts/train.py":  # the others find the data where the runs found them
+            for run in runs:
+                check(run)
+
+
+def planned(config, overrides):
+    return expand(config.study, overrides, lambda run: 0.5)[0]
+
+
+@pytest.mark.parametrize("name", catalogue.names("experiment"))
+def test_the_cost_of_an_experiment_is_what_its_committed_runs_took(name):
+    config = compose([f"experiment={name}"])
+    seconds = []
+    for table in (ROOT / "results").glob("*/runs.csv"):
+        with open(table, newline="") as file:
+            rows = csv.DictReader(file)
+            seconds += [float(r["seconds"]) for r in rows if r["id"] == run_id(config)]
+    cost = catalogue.entry("experiment", name).cost
+    ((number, unit),) = re.findall(r"about (\d+) (s|minutes) on one core", cost)
+    assert int(number) * {"s": 1, "minutes": 60}[unit] == pytest.approx(median(seconds), rel=0.1)
+
+
+def test_the_cost_of_a_study_is_measured():
+    assert catalogue.measured_cost("fig3").startswith("32 runs, 25 minutes a run (median), 13.8 h")
+    assert catalogue.measured_cost("nothing") == ""
 
 
 def test_every_experiment_and_study_is_listed():
@@ -49,20 +89,30 @@ def head(tmp_path, monkeypatch, text):
 
 def test_a_head_is_read_in_its_parts(tmp_path, monkeypatch):
     text = """# @package _global_
-# Figure 1b, with a norm of my own. Sec. 4.1. Expected: 99.1 % after
-# 50,000 steps. It is new.
-# Cost: 3 s on one core.   python scripts/train.py experiment=mine/new seed=1
-defaults: []  # Cost: no part of the head
+# Paper:    Figure 1b, with a norm of my own (sec. 4.1).
+# Expected: 99.1 % after
+#           50,000 steps.
+# Cost:     3 s on one core
+# Command:  python scripts/train.py experiment=mine/new seed=1
+#           python scripts/report.py
+#
+# It is new.
+#     And this is for readers too.
+defaults: []
+# Cost: no part of the head
 """
     head(tmp_path, monkeypatch, text)
     assert catalogue.entries("experiment") == [
         catalogue.Entry(
             "mine/new",
-            paper="Figure 1b",
-            claim="With a norm of my own",
-            expected="Expected: 99.1 % after 50,000 steps",
+            paper="Figure 1b, with a norm of my own (sec. 4.1).",
+            question="",
+            expected="99.1 % after 50,000 steps.",
             cost="3 s on one core",
-            commands=("python scripts/train.py experiment=mine/new seed=1",),
+            commands=(
+                "python scripts/train.py experiment=mine/new seed=1",
+                "python scripts/report.py",
+            ),
         )
     ]
 
@@ -70,9 +120,9 @@ defaults: []  # Cost: no part of the head
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("# Figure 1, mine.\nx: 1\n", "its head comment tells no cost"),
-        ("# Mine. Cost: 3 s.\nx: 1\n", "its head comment tells no place in the paper"),
-        ("x: 1\n", "its head comment tells no cost"),
+        ("# Paper: Figure 1\n# Command: x\nx: 1\n", "its head has no line '# Cost: ...'"),
+        ("# Cost: 3 s\n# Command: x\nx: 1\n", "its head has no line '# Paper: ...'"),
+        ("# Paper: Figure 1\n# Cost: 3 s\n", "its head has no line '# Command: ...'"),
     ],
 )
 def test_an_experiment_that_tells_too_little_is_listed_all_the_same(
@@ -82,7 +132,7 @@ def test_an_experiment_that_tells_too_little_is_listed_all_the_same(
     with pytest.raises(ValueError, match=said):
         catalogue.entry("experiment", "mine/new")
     (told,) = catalogue.entries("experiment")
-    assert said in told.claim
+    assert said in told.paper
     assert told.commands == ("python scripts/train.py experiment=mine/new",)
 
 
@@ -92,7 +142,7 @@ def test_verdicts_are_those_of_the_results(tmp_path):
     folder.mkdir()
     claims = [{"verdict": v} for v in ("holds", "undecided", "holds", "does not hold")]
     (folder / "claims.json").write_text(json.dumps(claims))
-    assert catalogue.verdicts("fig1", tmp_path) == "2 hold, 1 do not, 1 undecided"
+    assert catalogue.verdicts("fig1", tmp_path) == "2 hold, 1 does not hold, 1 undecided"
     (folder / "claims.json").write_text("{")
     assert "cannot be read" in catalogue.verdicts("fig1", tmp_path)
 

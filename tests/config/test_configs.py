@@ -8,6 +8,7 @@ from support import ROOT
 
 from bn_repro.config.compose import compose, plain
 from bn_repro.config.identity import differences
+from bn_repro.config.schema import MLPConfig
 from bn_repro.sweep.study import expand
 from bn_repro.training.run import run
 
@@ -39,7 +40,7 @@ def test_an_experiment_composes_at_every_scale_under_its_own_name(experiment, sc
 )
 def test_plain_keys_are_set_as_hydra_sets_them(words):
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        assert compose(words) == plain(hydra.compose("config", overrides=words))
+        assert compose(words) == plain(hydra.compose("config", overrides=words), words)
 
 
 @pytest.mark.parametrize("data", DATA)
@@ -72,6 +73,7 @@ def test_the_arms_of_figure_1_differ_in_the_norm_alone():
 
 def test_section_4_1_is_as_the_paper_has_it():
     config = compose(["experiment=mnist/bn"])
+    assert isinstance(config.model, MLPConfig)
     assert config.model.hidden == [100, 100, 100]
     assert config.model.nonlinearity == "sigmoid"
     assert (config.train.steps, config.train.batch_size) == (50_000, 60)

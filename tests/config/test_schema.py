@@ -1,12 +1,20 @@
 """The run's identity, and the checks that name a key."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import pytest
 
 from bn_repro.config.compose import compose
-from bn_repro.config.identity import differences, run_id
-from bn_repro.config.schema import Config, ModelConfig, OptimizerConfig
+from bn_repro.config.identity import differences, run_id, settings_of
+from bn_repro.config.schema import (
+    KINDS,
+    SETTINGS,
+    Composed,
+    Config,
+    MLPConfig,
+    OptimizerConfig,
+    settings,
+)
 
 
 def test_a_default_spelled_out_or_left_out_is_the_same_run():
@@ -29,7 +37,6 @@ def test_an_integer_and_its_float_are_the_same_run():
         "device=cpu",
         "data.root=/data",
         "data.workers=0",
-        "data.on_error=quarantine",
         "wandb=offline",
         "wandb.dir=/tmp",
         "force=true",
@@ -71,12 +78,12 @@ def test_a_new_key_renames_no_run():
         sharpness: float = 0.0
         extra: OptimizerConfig = field(default_factory=OptimizerConfig)
 
-    today = Config(model=ModelConfig(norm="batch"))
-    assert run_id(Tomorrow(model=ModelConfig(norm="batch"))) == run_id(today)
+    today = Config(model=MLPConfig(norm="batch"))
+    assert run_id(Tomorrow(model=MLPConfig(norm="batch"))) == run_id(today)
 
 
 def test_differences_names_dotted_keys():
-    config = Config(seed=4, model=ModelConfig(norm="batch"), optimizer=OptimizerConfig(lr=1.0))
+    config = Config(seed=4, model=MLPConfig(norm="batch"), optimizer=OptimizerConfig(lr=1.0))
     assert differences(config) == {"model.norm": "batch", "optimizer.lr": 1.0}
 
 
@@ -106,3 +113,57 @@ def test_differences_names_dotted_keys():
 def test_a_bad_value_is_a_value_error_that_begins_with_its_key(word, key):
     with pytest.raises(ValueError, match=rf"^{key}: "):
         compose(["experiment=mnist/bn", word])
+
+
+def test_a_key_of_another_model_is_refused_where_it_is_typed_and_dropped_where_a_file_has_it():
+    smoke = compose(["experiment=imagenet/bn_x5", "scale=smoke", "data=tiny_imagenet"])
+    assert not hasattr(smoke.data, "classes")  # the scale has it, for the synthetic set
+    for typed in ("data.classes=8", "+data={classes: 8}"):
+        with pytest.raises(ValueError, match=r"^data.classes: tiny_imagenet has no such setting"):
+            compose(["experiment=imagenet/bn_x5", "scale=smoke", "data=tiny_imagenet", typed])
+    with pytest.raises(ValueError, match=r"^model.width: mlp has no such setting; it has name, "):
+        compose(["experiment=mnist/bn", "model.width=1.0"])
+
+
+def test_of_a_study_only_its_runs_judge_what_was_typed():
+    assert compose(["study=fig3", "model.width=0.25"]).model == MLPConfig()
+
+
+def test_an_older_run_has_the_identity_that_it_would_have_today():
+    now = compose(["experiment=mnist/bn", "model.init_std=0.2"])
+    own = asdict(now)
+    then = own | {section: asdict(getattr(Composed(), section)) | own[section] for section in KINDS}
+    assert {"width", "lrn"} <= then["model"].keys()
+    identity = {s.key: s.value for s in settings(now) if s.identity}
+    assert settings_of(then) == settings_of(own) == identity
+    own["train"]["of_tomorrow"] = 3
+    assert settings_of(own) == identity | {"train.of_tomorrow": 3}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["imagenet/bn_x5", "model.init_std=0.01"],
+            "model.init_std: has no effect where model.init is",
+        ),
+        (
+            ["mnist/baseline", "model.norm_eps=0.1"],
+            "model.norm_eps: has no effect where model.norm",
+        ),
+        (
+            ["imagenet/inception", "model.per_activation_modules=1"],
+            "model.per_activation_modules: ",
+        ),
+        (["mnist/bn", "model.init=he"], "model.init: 'he' is not for mlp"),
+        (["mnist/bn", "model.name=transformer"], "model.name: 'transformer' is not one of mlp"),
+    ],
+)
+def test_a_setting_without_effect_is_refused(words, said):
+    with pytest.raises(ValueError, match=f"^{said}"):
+        compose([f"experiment={words[0]}", *words[1:]])
+
+
+def test_every_key_has_its_help():
+    for key, setting in SETTINGS.items():
+        assert setting.field.metadata["help"], key

@@ -6,6 +6,7 @@ import pytest
 
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of
+from bn_repro.config.schema import ImageNetConfig, InceptionConfig
 from bn_repro.records import paths
 from bn_repro.training.run import run
 
@@ -27,6 +28,8 @@ SMALL = [
 def test_a_dry_run_at_224_through_the_real_loader(experiment, workers, folder, tmp_path):
     words = [f"experiment={experiment}", *SMALL, f"data.root={folder}", f"data.workers={workers}"]
     config = compose([*words, f"runs={tmp_path / 'runs'}"])
+    assert isinstance(config.data, ImageNetConfig)
+    assert isinstance(config.model, InceptionConfig)
     assert config.data.image_size == 224
     assert config.model.width == 1.0
     outcome = run(config, log=lambda line: None)

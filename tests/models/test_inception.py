@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -12,7 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bn_repro import norm
-from bn_repro.models.inception import FIGURE_5, Inception, LocalResponseNorm
+from bn_repro.models.inception import (
+    FIGURE_5,
+    Inception,
+    InitialWeights,
+    LocalResponseNorm,
+    Shape,
+)
 
 PRINTED_CHANNELS = {
     "3a": 256,
@@ -49,9 +56,14 @@ SIDES = {  # conv1, pool1 to conv2, pool2 to 3b, 3c to 4d, 4e to 5b
 def network(**options: Any) -> Inception:
     """A small one, unless told otherwise."""
     seed = options.pop("seed", 0)
-    defaults = {"classes": 7, "norm": norm.batch(), "width": 0.25, "image_size": 64}
+    options = {"classes": 7, "norm": norm.batch(), "width": 0.25, "image_size": 64} | options
+
+    def part(kind: Any) -> Any:
+        return kind(**{f.name: options.pop(f.name) for f in fields(kind) if f.name in options})
+
+    shape, weights = part(Shape), part(InitialWeights)
     generator = torch.Generator().manual_seed(seed)
-    return Inception(**(defaults | options), generator=generator)
+    return Inception(shape, weights=weights, generator=generator, **options)
 
 
 def full_size(**options: Any) -> Inception:
@@ -81,13 +93,13 @@ def parameters(model: nn.Module) -> int:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"pool_projection_4cd": 128}, 11_275_208),
+        ({"pool_projection": 128}, 11_275_208),
         ({}, 11_185_032),
         ({"separable_stem": True}, 11_178_336),
         ({"auxiliary": True}, 13_601_520),
         ({"auxiliary": True, "separable_stem": True}, 13_594_824),
         ({"norm": norm.batch()}, 11_194_984),
-        ({"norm": norm.batch(), "pool_projection_4cd": 128}, 11_285_224),
+        ({"norm": norm.batch(), "pool_projection": 128}, 11_285_224),
         ({"norm": norm.batch(), "separable_stem": True}, 11_188_288),
         ({"lrn": True, "dropout": 0.4, "nonlinearity": nn.Sigmoid}, 11_185_032),
     ],
@@ -97,7 +109,7 @@ def test_parameter_counts(options: dict[str, Any], expected: int) -> None:
 
 
 def test_branches_are_as_wide_as_printed() -> None:
-    model = full_size(pool_projection_4cd=128)
+    model = full_size(pool_projection=128)
     for name, printed in PRINTED_BRANCHES.items():
         module = model.trunk.get_submodule(name)
 
@@ -143,7 +155,7 @@ def test_shapes_after_each_stage(image: int) -> None:
 
 
 def test_printed_projections_change_the_channels_from_4c_to_4e() -> None:
-    found = shapes(full_size(pool_projection_4cd=128), 224)
+    found = shapes(full_size(pool_projection=128), 224)
     channels = {name: found[name][0] for name in PRINTED_CHANNELS}
     assert channels == PRINTED_CHANNELS | {"4c": 608, "4d": 608, "4e": 1056}
 
@@ -262,7 +274,7 @@ def test_convolutions_have_a_bias_only_without_batch_norm() -> None:
 
 
 def test_batch_norm_folds_into_the_units() -> None:
-    model = network(separable_stem=True, per_activation_last=1)
+    model = network(separable_stem=True, per_activation_modules=1)
     with torch.no_grad():
         for _ in range(3):
             model(images(8))  # moving averages of its own
@@ -282,7 +294,7 @@ def test_gradients_reach_every_parameter(normalization: norm.Norm, nonlinearity:
         auxiliary=True,
         lrn=True,
         separable_stem=True,
-        per_activation_last=1,
+        per_activation_modules=1,
     )
     logits, auxiliary = model(images(8))
     labels = torch.arange(8) % 7
@@ -391,7 +403,7 @@ def test_dropout_acts_on_the_classifiers_input_in_training() -> None:
 
 
 def test_last_modules_can_be_normalized_per_activation() -> None:
-    model = network(per_activation_last=3)
+    model = network(per_activation_modules=3)
     weights = {
         name.removeprefix("trunk.").removesuffix(".norm"): tuple(m.weight.shape[1:])
         for name, m in model.named_modules()
@@ -404,7 +416,7 @@ def test_last_modules_can_be_normalized_per_activation() -> None:
     assert last == {name: (4, 4) if name in before_stride else (2, 2) for name in last}
     assert len(last) == 5 + 7 + 7
     assert logits_of(model, images()).shape == (4, 7)
-    without = network(per_activation_last=3, norm=norm.none())
+    without = network(per_activation_modules=3, norm=norm.none())
     assert parameters(without) == parameters(network(norm=norm.none()))
 
 
@@ -414,7 +426,7 @@ def test_images_of_other_sizes_are_taken() -> None:
 
 @pytest.mark.parametrize("lrn", [False, True])
 def test_channels_last_and_bfloat16_change_nothing_but_rounding(lrn: bool) -> None:
-    x, options = images(16), {"lrn": lrn, "per_activation_last": 1, "nonlinearity": nn.Sigmoid}
+    x, options = images(16), {"lrn": lrn, "per_activation_modules": 1, "nonlinearity": nn.Sigmoid}
     expected = logits_of(network(**options), x)
     model = network(**options).to(memory_format=torch.channels_last)
     torch.testing.assert_close(logits_of(model, x), expected, rtol=1e-3, atol=1e-5)
@@ -435,7 +447,7 @@ def test_initial_weights_depend_on_the_seed_and_not_on_the_norm() -> None:
     torch.manual_seed(0)
     plain = weights(network(norm=norm.none(), auxiliary=True, lrn=True))
     torch.manual_seed(1)  # the global generator has no part in it
-    normalized = weights(network(norm=norm.batch(), auxiliary=True, per_activation_last=2))
+    normalized = weights(network(norm=norm.batch(), auxiliary=True, per_activation_modules=2))
     other = weights(network(seed=1, auxiliary=True))
     assert plain.keys() == normalized.keys()
     assert all(torch.equal(w, normalized[name]) for name, w in plain.items())
@@ -447,15 +459,15 @@ def test_initial_scales() -> None:
     for name, w in he.items():
         std = 0.01 if name == "classifier" else math.sqrt(2 / w[0].numel())
         assert w.std().item() == pytest.approx(std, rel=4 / math.sqrt(2 * w.numel())), name
-    gaussian = weights(network(width=1.0, init="gaussian", init_std=0.03))
+    gaussian = weights(network(width=1.0, distribution="gaussian", std=0.03))
     for name, w in gaussian.items():
         std = 0.01 if name == "classifier" else 0.03
         assert w.std().item() == pytest.approx(std, rel=4 / math.sqrt(2 * w.numel())), name
 
 
-@pytest.mark.parametrize("init", ["he", "gaussian"])
-def test_gain_is_a_factor_on_the_weights_of_convolutions(init: str) -> None:
-    plain, larger = weights(network(init=init)), weights(network(init=init, init_gain=2.0))
+@pytest.mark.parametrize("distribution", ["he", "gaussian"])
+def test_gain_is_a_factor_on_the_weights_of_convolutions(distribution: str) -> None:
+    plain, larger = (weights(network(distribution=distribution, gain=gain)) for gain in (1.0, 2.0))
     for name, w in plain.items():
         assert torch.equal(larger[name], w if name == "classifier" else 2 * w), name
 
@@ -476,16 +488,16 @@ def test_biases_start_at_zero() -> None:
         {"classes": 0},
         {"dropout": 1.0},
         {"dropout": -0.1},
-        {"pool_projection_4cd": 64},
+        {"pool_projection": 64},
         {"width": 0.0},
         {"width": -1.0},
         {"width": math.nan},
-        {"per_activation_last": -1},
-        {"per_activation_last": 11},
+        {"per_activation_modules": -1},
+        {"per_activation_modules": 11},
         {"image_size": 31},
-        {"init": "xavier"},
-        {"init": "gaussian", "init_std": 0.0},
-        {"init_gain": 0.0},
+        {"distribution": "xavier"},
+        {"distribution": "gaussian", "std": 0.0},
+        {"gain": 0.0},
     ],
     ids=str,
 )

@@ -1,9 +1,13 @@
 """Blocks become runs; a rate chosen in one block names the runs of the next."""
 
-import pytest
+from dataclasses import replace
 
+import pytest
+from support import ROOT
+
+from bn_repro.config.compose import compose
 from bn_repro.config.schema import StudyConfig
-from bn_repro.sweep.study import committed_accuracy, expand
+from bn_repro.sweep.study import committed_accuracy, expand, numbered
 
 ARMS = ["mnist/baseline", "mnist/bn"]
 
@@ -151,3 +155,17 @@ def test_committed_rows_stand_in_for_missing_runs(tmp_path):
     assert by_key[experiment, run_id, seed] == 0.75
     assert by_key[experiment, run_id, seed + 1] == 0.0
     assert by_key[runs[-1].key] is None
+
+
+def test_a_run_by_its_number_is_that_of_the_study():
+    blocks = [{"experiment": ["mnist/baseline", "mnist/bn"], "seed": [0, 1]}]
+    asked = study(*blocks)
+    runs, _ = expand(asked, [], lambda run: None)
+    assert [numbered(replace(asked, run=n), []).key for n in range(4)] == [r.key for r in runs]
+    with pytest.raises(ValueError, match=r"^study\.run: 4, but study test has 4 runs"):
+        numbered(replace(asked, run=4), [])
+
+
+def test_the_array_of_paper_sbatch_is_the_whole_of_figure_3():
+    runs, _ = expand(compose(["study=fig3"]).study, ["scale=paper"], lambda run: None)
+    assert f"#SBATCH --array=0-{len(runs) - 1}\n" in (ROOT / "scripts/paper.sbatch").read_text()

@@ -13,7 +13,7 @@ from bn_repro.training.activations import is_trace_step, record_activations
 
 def network(**options):
     generator = torch.Generator().manual_seed(0)
-    settings = {"norm": norm.batch(), "in_features": 20, "hidden": [7, 5], "init_std": 0.5}
+    settings = {"norm": norm.batch(), "widths": [20, 7, 5, 10], "init_std": 0.5}
     return MLP(generator=generator, **(settings | options))
 
 

@@ -27,7 +27,8 @@ from bn_repro.training.build import build
 from bn_repro.training.evaluate import accuracies, evaluate, over_crops, scores
 from bn_repro.training.run import run
 
-WORDS = ["experiment=imagenet/bn_x30", "scale=smoke", "train.steps=6", "data.classes=24"]
+SHORT = ["scale=smoke", "train.steps=6"]
+WORDS = ["experiment=imagenet/bn_x30", *SHORT, "data.classes=24"]
 
 
 def silent(line: str) -> None:
@@ -38,8 +39,8 @@ def quiet() -> Console:
     return Console(quiet=True)
 
 
-def trained(runs: Path, *words: str):
-    config = compose([*WORDS, *words, f"runs={runs}"])
+def trained(runs: Path, *words: str, common=WORDS):
+    config = compose([*common, *words, f"runs={runs}"])
     assert run(config, log=silent).state == "completed"
     return config
 
@@ -146,14 +147,10 @@ def test_too_little_memory_is_told_in_a_line(finished_run, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "words",
-    [
-        ["train.precision=bfloat16"],
-        ["experiment=mnist/bn", "data=mnist_binary", "data.classes=10"],
-    ],
+    "words", [[*WORDS, "train.precision=bfloat16"], [*SHORT, "experiment=mnist/bn"]]
 )
 def test_so_it_does_in_bfloat16_and_on_mnist(words, tmp_path):
-    config = trained(tmp_path, *words)
+    config = trained(tmp_path, *words, common=[])
     for statistics in ("moving", "population"):
         row = multi_crop.evaluate_run(anew(config, statistics=statistics), 1)
         assert row == {"crops": 1, **recorded(config, statistics)}
@@ -325,7 +322,7 @@ def test_where_the_data_lay_is_known_from_the_run(own_run, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["evaluation.crops=10"], "evaluation.crops: 10 is not 1, 144 or null"),
+        (["evaluation.crops=10"], "evaluation.crops: 10 is not one of 1, 144, or null"),
         (["evaluation.statistics=batch"], "evaluation.statistics: 'batch' is not one of moving"),
         (["evaluation.seeds=[]"], "evaluation.seeds: "),
         (["evaluation.world=0"], "evaluation.world: 0 is not positive"),

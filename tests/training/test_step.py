@@ -12,7 +12,7 @@ from torch import nn
 from bn_repro import norm
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of
-from bn_repro.models.inception import Inception
+from bn_repro.models.inception import Inception, Shape
 from bn_repro.models.mlp import MLP
 from bn_repro.records import paths
 from bn_repro.training.loop import dropout_seed
@@ -27,8 +27,8 @@ def mlp(dropout=0.5):
 
 def inception():
     generator = torch.Generator().manual_seed(0)
-    shape = {"classes": 5, "width": 0.125, "image_size": 32, "auxiliary": True, "dropout": 0.4}
-    model = Inception(norm=norm.batch(), generator=generator, **shape)
+    shape = Shape(classes=5, width=0.125, image_size=32, auxiliary=True, dropout=0.4)
+    model = Inception(shape, norm=norm.batch(), generator=generator)
     return model.to(memory_format=torch.channels_last)
 
 
