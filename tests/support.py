@@ -49,9 +49,9 @@ class Forked:
     """
 
     def __init__(self, function: Callable[..., object], *arguments: object) -> None:
-        from bn_repro.sweep.local import _context
+        from bn_repro.sweep.local import process_context
 
-        context = _context()
+        context = process_context()
         pipes = [context.Pipe(duplex=False) for _ in range(2)]
         self._pipes = [ours for ours, _ in pipes]
         self.stdout, self.stderr = (os.fdopen(p.fileno(), closefd=False) for p in self._pipes)

@@ -1,1 +1,1 @@
-"""The commands: one module a script, and how errors are shown."""
+"""The commands: one module a script, and errors in one line."""

@@ -16,8 +16,13 @@ COMPLETED, FAILED, BAD_INPUT, PREEMPTED = 0, 1, 2, 75
 """Exit codes."""
 
 
+def first_of(*codes: int) -> int:
+    """The exit code that stands for several."""
+    return next(code for code in (BAD_INPUT, FAILED, PREEMPTED, COMPLETED) if code in codes)
+
+
 def refuse(error: Exception, code: int = BAD_INPUT) -> int:
-    """Tell what was wrong with the input."""
+    """Print what was wrong; the exit code."""
     print(f"error: {explain(error)}", file=sys.stderr)
     return code
 
@@ -38,8 +43,8 @@ def explain(error: Exception) -> str:
         key, _, value = word.partition("=")
         return f"{word}: several values; add -m to try each, or give a list as {key}=[{value}]"
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
-        said = str(cause.msg or cause).splitlines()[0]
-        return f"{cause.full_key}: {said[:1].lower() + said[1:]}"
+        reason = str(cause.msg or cause).splitlines()[0]
+        return f"{cause.full_key}: {reason[:1].lower() + reason[1:]}"
     return " ".join(lines) if isinstance(error, HydraException) else str(error)
 
 
@@ -66,7 +71,7 @@ def _no_such_key(key: str) -> str:
         return f"{key}: no such key; {hint}"
     near = _near(key, known) or next((k for k in known if k.endswith(f".{name}")), None)
     meant = f" did you mean {near}?" if near else ""
-    return f"{key}: no such key;{meant} --help tells the main ones, --cfg job all"
+    return f"{key}: no such key;{meant} --help lists the main ones, --cfg job all"
 
 
 def _near(word: str, known: list[str]) -> str | None:

@@ -1,18 +1,18 @@
-"""The door of every script: on one side what the user typed, on the other a task and its exit code.
+"""What all scripts share: the command line composed, the command run, the process's exit code.
 
-Hydra composes; what it refuses is told in one line. Torch, which takes seconds to import, waits
-until a task begins: ``--help``, a Tab and a misspelled key do without it.
+Hydra composes; what it refuses is one line. Torch, which takes seconds to import, waits until a
+command needs it: ``--help``, a Tab and a misspelled key do without.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -22,65 +22,76 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from bn_repro.cli.errors import COMPLETED, FAILED, PREEMPTED, refuse
+from bn_repro.cli.errors import COMPLETED, FAILED, PREEMPTED, first_of, refuse
 from bn_repro.config import catalogue
 from bn_repro.config.compose import plain
 from bn_repro.records.paths import CONFIGS
 
+if TYPE_CHECKING:
+    from bn_repro.cli.results import Results
+
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
-exit_code = COMPLETED
-"""Of the process: Hydra swallows what a task returns, and must see no exit inside a sweep."""
 
-last_words: Callable[[], None] | None = None
-"""Said once Hydra is done: a sweep may come in batches, and its table is one."""
+class Command:
+    """What Hydra calls with a composed configuration: ``bn_repro.cli.<module>.main``.
+
+    It keeps the exit code, since Hydra swallows what a task returns and must see no exit inside a
+    sweep; and the ``results`` of a ``-m`` sweep, which our launcher trains and which may come in
+    batches.
+    """
+
+    def __init__(self, module: str) -> None:
+        self.module = module
+        self.exit_code = COMPLETED
+        self.results: Results | None = None
+
+    def __call__(self, composed: DictConfig) -> None:
+        with self.errors_refused():
+            self.exit_code = import_module(f"bn_repro.cli.{self.module}").main(
+                plain(composed, overrides())
+            )
+
+    @contextmanager
+    def errors_refused(self, full: bool = False) -> Iterator[None]:
+        """Errors that a user can mend are one line each, of Hydra's unless the ``full`` trace is
+        asked for; and Ctrl-C is no error."""
+        try:
+            yield
+        except (HydraException, OmegaConfBaseException) as error:
+            if full:
+                raise
+            self.exit_code = refuse(error)
+        except ValueError as error:
+            self.exit_code = refuse(error)
+        except OSError as error:
+            self.exit_code = refuse(error, FAILED)
+        except KeyboardInterrupt:
+            self.exit_code = self.exit_code or PREEMPTED
+            if self.results is None:
+                print("stopped; run the same command again to go on", file=sys.stderr)
 
 
 def main(module: str, *, sweeps: bool = False) -> NoReturn:
-    """Compose the command line's configuration and exit with what ``bn_repro.<module>.main`` makes
-    of it.
+    """Compose the command line's configuration, call ``bn_repro.cli.<module>.main`` with it, and
+    exit with what it returns.
 
     ``-m`` is for a script that ``sweeps``: Hydra gives the jobs to a launcher, which trains.
     """
-    global exit_code, last_words
-    exit_code, last_words = COMPLETED, None
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(catalogue.help_text(Path(sys.argv[0]).stem))
         sys.exit(COMPLETED)
     if not sweeps and {"-m", "--multirun"} & set(sys.argv[1:]):
         sys.exit(refuse(ValueError("-m: sweeps are for train.py; give study=... to this script")))
-
-    def guarded(composed: DictConfig) -> None:
-        global exit_code
-        try:
-            task = import_module(f"bn_repro.cli.{module}").main
-            exit_code = task(plain(composed, words()))
-        except (HydraException, OmegaConfBaseException) as error:  # from a study's compositions
-            exit_code = refuse(error, FAILED)
-        except ValueError as error:
-            exit_code = refuse(error)
-        except OSError as error:
-            exit_code = refuse(error, FAILED)
-        except KeyboardInterrupt:
-            exit_code = PREEMPTED
-
     complete(sys.argv[1:])
-    try:
-        sys.argv[1:] = [expanded(word) for word in sys.argv[1:]]
-        run = hydra.main(config_path=str(CONFIGS), config_name="config", version_base="1.3")
-        with _hydra_raises():
-            run(guarded)()
-    except (HydraException, OmegaConfBaseException) as error:
-        if FULL_ERROR in os.environ:
-            raise
-        exit_code = refuse(error, FAILED)
-    except ValueError as error:  # of a sweeper
-        exit_code = refuse(error)
-    except KeyboardInterrupt:
-        exit_code = exit_code or PREEMPTED
-    if last_words is not None:
-        last_words()
-    sys.exit(exit_code)
+    command = Command(module)
+    with command.errors_refused(full=FULL_ERROR in os.environ), _hydra_raises():
+        sys.argv[1:] = [expanded(override) for override in sys.argv[1:]]
+        hydra.main(config_path=str(CONFIGS), config_name="config", version_base="1.3")(command)()
+    if command.results is None:
+        sys.exit(command.exit_code)
+    command.results.log()
+    sys.exit(first_of(command.exit_code, command.results.exit_code))
 
 
 @contextmanager
@@ -96,25 +107,25 @@ def _hydra_raises() -> Iterator[None]:
         del os.environ[FULL_ERROR]
 
 
-def words() -> list[str]:
+def overrides() -> list[str]:
     """The overrides as the user typed them."""
     return list(HydraConfig.get().overrides.task)
 
 
-def expanded(word: str) -> str:
+def expanded(override: str) -> str:
     """``experiment=glob(mnist/*)`` as the experiments that match, which Hydra's glob does not see.
 
     Hydra looks for options in a group's own folder alone; experiments lie a folder deeper. Raises
     ValueError where none matches.
     """
-    if not word.startswith("experiment=glob("):
-        return word
-    pattern = OverridesParser.create().parse_override(word).value()
+    if not override.startswith("experiment=glob("):
+        return override
+    pattern = OverridesParser.create().parse_override(override).value()
     assert isinstance(pattern, Glob)
-    found = pattern.filter(catalogue.names("experiment"))
-    if not found:
-        raise ValueError(f"{word}: matches none of {', '.join(catalogue.names('experiment'))}")
-    return f"experiment={','.join(found)}"
+    names = pattern.filter(catalogue.names("experiment"))
+    if not names:
+        raise ValueError(f"{override}: matches none of {', '.join(catalogue.names('experiment'))}")
+    return f"experiment={','.join(names)}"
 
 
 def complete(typed: list[str]) -> None:
@@ -126,6 +137,6 @@ def complete(typed: list[str]) -> None:
     word = line.split()[-1]
     if word.startswith("experiment="):
         options = (f"experiment={name}" for name in catalogue.names("experiment"))
-        found = [option for option in options if option.startswith(word)]
-        print(("\n" if shell == "query=fish" else " ").join(found))
+        matching = [option for option in options if option.startswith(word)]
+        print(("\n" if shell == "query=fish" else " ").join(matching))
         sys.exit(COMPLETED)

@@ -11,7 +11,7 @@ from bn_repro.analysis.report import Report
 from bn_repro.analysis.study import count, unfit
 from bn_repro.analysis.tables import Member
 from bn_repro.cli.errors import COMPLETED
-from bn_repro.cli.main import words as overrides
+from bn_repro.cli.main import overrides
 from bn_repro.config.compose import compose
 from bn_repro.config.schema import Config
 from bn_repro.records.paths import CONFIGS, RESULTS
@@ -83,7 +83,7 @@ def report_study(config: Config, own: Sequence[str]) -> Report:
     if not complete:
         print(f"study {name}: a later block waits for runs; python scripts/train.py study={name}")
     _print_where(written, out, config)
-    publish.show_report(config, name, out)
+    publish.publish_report(config, name, out)
     return written
 
 

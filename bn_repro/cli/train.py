@@ -1,8 +1,9 @@
-"""What ``scripts/train.py`` does: a run, a sweep or a study, and how it went."""
+"""``scripts/train.py``: a run, a ``-m`` sweep or a study trained, and how its runs ended."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,166 +12,139 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from rich.console import Console
 
-from bn_repro.cli import main as command_line
-from bn_repro.cli.errors import COMPLETED, FAILED, PREEMPTED
-from bn_repro.cli.main import words
+from bn_repro.cli.main import overrides
+from bn_repro.cli.results import Results
+from bn_repro.config.identity import directory_of
 from bn_repro.config.schema import Config, check
-from bn_repro.records import paths
 from bn_repro.records.files import archive_run, lock_or_refuse
-from bn_repro.records.reader import Outcome, quarantined
-from bn_repro.sweep import display
+from bn_repro.records.reader import Outcome
+from bn_repro.sweep.display import Display, console, log, updated
+from bn_repro.sweep.run_status import Row
 from bn_repro.sweep.scheduler import Executor, failed_before, run_all
 from bn_repro.sweep.study import PlannedRun, accuracy_of, expand, numbered
+from bn_repro.training.finished import find_finished, finished_line
 from bn_repro.training.world import launched_world
 
-OF_THE_WHOLE = ("force=", "retry=", "on_failure=")
-"""Words about a study, not about its runs."""
-
-swept: list[tuple[PlannedRun, Outcome]] = []
-"""The runs of this command's sweep, which may come in batches."""
+OF_THE_COMMAND = ("force=", "retry=", "on_failure=")
+"""Overrides that concern a study or a sweep as a whole, not its runs."""
+NextRuns = Callable[[bool], tuple[list[PlannedRun], bool]]
+"""The runs that are known by now, and whether these are all; with True as none had finished yet."""
 
 
 def main(config: Config) -> int:
-    """One run, or the runs of a study: their exit code."""
+    """Train one run, or the runs of a study; the exit code."""
     if config.study.run is not None:
-        config = numbered(config.study, words()).config
-    if config.study.blocks:
+        config = numbered(config.study, overrides()).config
+    if not config.study.blocks:
+        results = train_one(config)
+    else:
         launcher = HydraConfig.get().launcher
         if not launcher._target_.startswith("hydra_plugins.bn_repro_launcher."):
             raise ValueError("hydra/launcher: give cores, submitit_local or submitit_slurm")
-        return train_study(config, words(), instantiate(launcher).crew(config.study.jobs))
-    check(config)
-    return train_one(config)
+        executor = instantiate(launcher).executor(config.study.jobs)
+        results = train_study(config, overrides(), executor)
+    results.log()
+    return results.exit_code
 
 
-def train_one(config: Config) -> int:
+def train_one(config: Config) -> Results:
     """One run in this process."""
-    title = f"{config.experiment} seed {config.seed}"
-    console = display.console()
-    console.quiet = not launched_world().main
-    board = display.Board(console)
-    board.begin([config.train.steps], finished=0)
-    board.start(0, title, config.train.steps)
-    say = partial(board.console.print, soft_wrap=True, highlight=False, markup=False)
-    from bn_repro.training.run import run  # torch
+    check(config)
+    world, results = launched_world(), Results(config, console())
+    results.console.quiet = not world.main
+    write = partial(log, results.console)
+    title, directory = f"{config.experiment} seed {config.seed}", directory_of(config, world.size)
+    in_agent = bool(os.environ.get("WANDB_SWEEP_ID"))  # which waits for W&B to show the run
+    finished = None
+    if not config.force and world.size == 1 and not in_agent:
+        finished = find_finished(config)
+    if finished is not None:
+        write(finished_line(directory, finished))
+        results.add(title, directory, finished)
+        return results
+    write(f"{title}: {config.train.steps:,} steps, in {directory}")  # before torch takes seconds
+    from bn_repro.training.run import run
 
-    try:
-        outcome = run(config, progress=lambda step, v: board.step(0, step=step, **v), log=say)
-    finally:
-        board.close()
-    board.end(0, title, outcome)
-    return code_of([outcome])
+    row = Row(title, directory, config.train.steps, config.train.batch_size)
+    display = Display([row], results.console, to_train={directory})
+    with updated(display):
+        outcome = run(config, log=write)
+    display.end(row, outcome)
+    results.add(title, directory, outcome)
+    return results
 
 
-def train_study(config: Config, own: Sequence[str], crew: Executor) -> int:
+def train_study(config: Config, own: Sequence[str], executor: Executor) -> Results:
     """The runs of a study, block after block where one depends on another."""
-    one_process()
-    console = display.console()
-    fresh: set[Path] = set()
-    left: dict[Path, Outcome] = {}
-    own = [word for word in own if not word.startswith(OF_THE_WHOLE)]
-    whole, over, runs, outcomes = False, False, [], []
-    while not whole and not over:
-        before = len(runs)
-        known = config.force and not fresh
-        runs, whole = expand(config.study, own, (lambda run: None) if known else accuracy_of)
-        if not whole and len(runs) == before:
-            break  # runs that the next block needs did not finish
-        if config.force:
-            renew(runs, fresh, crew, console)
-        if not config.retry:
-            left |= failed_before(runs)
-        board = display.Board(console)
-        outcomes = run_all(runs, board, crew, on_failure=config.on_failure, left=left)
-        left |= {r.directory: o for r, o in zip(runs, outcomes, strict=True) if o.state == "failed"}
-        over = is_over(outcomes, config.on_failure)
-    tell(runs, outcomes, console)
-    code = code_of(outcomes, config.on_failure)
-    if code == PREEMPTED:
-        console.print(
-            f"stopped; the same command{' without force' * config.force} goes on from here"
+    own = [override for override in own if not override.startswith(OF_THE_COMMAND)]
+
+    def next_runs(anew: bool) -> tuple[list[PlannedRun], bool]:
+        return expand(config.study, own, (lambda run: None) if anew else accuracy_of)
+
+    results = Results(config, console())
+    if "scale=smoke" in own and config.study.seeds is None:
+        log(
+            results.console,
+            "scale=smoke takes each block's first seed, and the first and last value of its lists",
         )
-    return code
+    train_all(f"study {config.study.name}", next_runs, executor, results)
+    return results
 
 
-def one_process() -> None:
-    """ValueError under torchrun."""
+def train_sweep(runs: Sequence[PlannedRun], executor: Executor, results: Results) -> list[Outcome]:
+    """The runs of a ``-m`` sweep, or of a batch of it; their outcomes are added to ``results``."""
+    if any(planned.config.study.blocks for planned in runs):
+        raise ValueError("-m: a study is a sweep of its own; give study=... without -m")
+    plain = {"force": False, "retry": False, "on_failure": "continue"}
+    runs = [replace(planned, config=replace(planned.config, **plain)) for planned in runs]
+    train_all("sweep", lambda anew: (runs, True), executor, results)
+    return [results.outcomes[planned.directory] for planned in runs]
+
+
+def train_all(title: str, next_runs: NextRuns, executor: Executor, results: Results) -> None:
+    """The runs that ``next_runs`` gives until these are all, or until ``results`` are ended."""
     if launched_world().size > 1:
         raise ValueError("torchrun: give one experiment; a study or a sweep starts its own runs")
+    config, runs, complete = results.config, [], False
+    archived: set[Path] = set()
+    skipped: dict[Path, Outcome] = {}
+    while not complete and not results.ended:
+        before = len(runs)
+        runs, complete = next_runs(config.force and not archived)
+        if not complete and len(runs) == before:
+            break  # runs that the next block needs did not finish
+        if config.force:
+            archive(runs, archived, executor, results.console)
+        if not config.retry:
+            skipped |= failed_before(runs)
+        outcomes = run_all(
+            runs,
+            executor,
+            results.console,
+            title=title,
+            on_failure=config.on_failure,
+            skipped=skipped,
+        )
+        for run, outcome in zip(runs, outcomes, strict=True):
+            results.add(run.title, run.directory, outcome)
+            if outcome.state == "failed":
+                skipped[run.directory] = outcome
 
 
-def renew(runs: Sequence[PlannedRun], fresh: set[Path], crew: Executor, console: Console) -> None:
+def archive(
+    runs: Sequence[PlannedRun], archived: set[Path], executor: Executor, console: Console
+) -> None:
     """Move the runs that lie there out of the way, each once for one command.
 
     ValueError, and nothing is moved, where one could not train or is being trained.
     """
-    anew = [planned for planned in runs if planned.directory not in fresh]
-    crew.preflight([planned.config for planned in anew])
+    anew = [planned for planned in runs if planned.directory not in archived]
+    executor.preflight([planned.config for planned in anew])
     there = [planned.directory for planned in anew if planned.directory.exists()]
     for directory in there:
         with lock_or_refuse(directory):
             pass
     for directory in there:
         with lock_or_refuse(directory):
-            archive_run(directory, partial(console.print, highlight=False, markup=False))
-    fresh.update(planned.directory for planned in anew)
-
-
-def train_sweep(runs: Sequence[PlannedRun], crew: Executor) -> tuple[list[Outcome], bool]:
-    """The runs of a ``-m`` sweep, or of a batch of it; and whether no other batch may follow."""
-    one_process()
-    console = display.console()
-    if not runs:
-        raise ValueError("-m: nothing to run; what was given stands for no value at all")
-    if any(planned.config.study.blocks for planned in runs):
-        raise ValueError("-m: a study is a sweep of its own; give study=... without -m")
-    asked = runs[0].config
-    plain = {"force": False, "retry": False, "on_failure": "continue"}
-    runs = [replace(planned, config=replace(planned.config, **plain)) for planned in runs]
-    if asked.force:
-        renew(runs, set(), crew, console)
-    left = {} if asked.retry else failed_before(runs)
-    board = display.Board(console)
-    outcomes = run_all(runs, board, crew, on_failure=asked.on_failure, left=left)
-    if command_line.last_words is None:
-        swept.clear()
-    swept.extend(zip(runs, outcomes, strict=True))
-    all_runs, all_outcomes = zip(*swept, strict=True)
-    command_line.exit_code = code_of(all_outcomes, asked.on_failure)
-    command_line.last_words = partial(tell, all_runs, all_outcomes, console)
-    return outcomes, is_over(outcomes, asked.on_failure)
-
-
-def tell(runs: Sequence[PlannedRun], outcomes: Sequence[Outcome], console: Console) -> None:
-    """The table of the runs, the files that they could not read, and what to do of failures."""
-    say = partial(console.print, soft_wrap=True, highlight=False, markup=False)
-    console.print(display.table([r.title for r in runs], outcomes))
-    read = [r.directory for r, o in zip(runs, outcomes, strict=True) if o.state != "failed"]
-    unread = {directory: quarantined(directory) for directory in read}
-    files = {line for lines in unread.values() for line in lines}
-    if files:
-        most = max(unread, key=lambda directory: len(unread[directory]))
-        say(
-            f"{len(files)} image file{'s' * (len(files) > 1)} could not be read; the manifests of "
-            f"the runs tell which, {most}/{paths.MANIFEST} for one"
-        )
-    failed = failed_before(runs)
-    if failed:
-        say(
-            f"{len(failed)} failed; {next(iter(failed))}/{paths.TRACEBACK} tells why; "
-            "retry=true tries again"
-        )
-
-
-def is_over(outcomes: Sequence[Outcome], on_failure: str) -> bool:
-    """Whether a signal, or a failure, ended more than its own run."""
-    states = {o.state for o in outcomes}
-    return "preempted" in states or (on_failure == "stop" and "failed" in states)
-
-
-def code_of(outcomes: Sequence[Outcome], on_failure: str = "continue") -> int:
-    """0 where all completed or diverged, 75 where one was stopped, else 1."""
-    states = {o.state for o in outcomes}
-    if "failed" in states and (on_failure == "stop" or "preempted" not in states):
-        return FAILED
-    return PREEMPTED if "preempted" in states else COMPLETED
+            archive_run(directory, partial(log, console))
+    archived.update(planned.directory for planned in anew)

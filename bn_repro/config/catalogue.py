@@ -170,8 +170,8 @@ CODES = """\
 Run again, a finished run returns at once, and an unfinished one goes on from its last checkpoint.
 In a study or a sweep a run that failed is left alone until retry=true. Ctrl-C is safe.
 
-Exit codes: 0 completed or diverged, 1 failed (or Hydra refused an override), 2 bad input, 75
-stopped before its end.
+Exit codes: 0 completed or diverged, 1 failed, 2 bad input, 75 stopped before its end; of several
+the first of 2, 1, 75, 0.
 
 Tab completion: eval "$(python scripts/train.py -sc install=bash)"
 """

@@ -1,1 +1,1 @@
-"""Many runs: a study's blocks expanded, scheduled, shown. Only the children import torch."""
+"""Many runs: a study's blocks expanded, scheduled, displayed. Only the children import torch."""

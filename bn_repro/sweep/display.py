@@ -1,27 +1,46 @@
-"""What a person sees while runs go on: bars in a terminal or a notebook, sparse lines in a log."""
+"""One live view of runs, of what trains and of what ``status.py`` looks at: a table that is redrawn
+in a terminal or a notebook, sparse lines in a log."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import copy_context
+from pathlib import Path
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
+from rich.text import Text
 
-if TYPE_CHECKING:  # it brings torch, which takes seconds; a look at the status needs none
-    from bn_repro.records.reader import Outcome
+from bn_repro.records.reader import FINISHED, Outcome
+from bn_repro.sweep.run_status import AT_WORK, Row, RunStatus, Statuses, time_left
 
-QUIET_SECONDS = 30
-"""In a log file, one line about the runs in progress each so often."""
-
+REFRESH_SECONDS = 1.0
+LOG_SECONDS, LOG_SHARE = 30, 0.05
+"""A log gets a line about the runs at work after so many seconds, or so much of the time so far."""
 MANY = 8
-"""More runs than these at once, and such a line tells of them together."""
-
-NOTEBOOK_SECONDS = 0.5
-"""In a notebook, the bars are drawn anew each so often."""
+"""Of more runs at work than these, a line in a log gives the sum."""
+STYLES = {
+    "running": "cyan",
+    "evaluating": "cyan",
+    "interrupted": "yellow",
+    "failed": "red",
+    "preempted": "yellow",
+    "not begun": "dim",
+    "completed": "green",
+    "diverged": "magenta",
+}
+"""Of the states, in the order of what a person wants to see first."""
+COLUMNS = ("run", "state", "", "step", "accuracy", "left", "rate", "last record")
+FORMS = ((8, 16), (8, 8), (7, 8), (6, 8), (5, 8))
+"""The table's forms from wide to narrow: its number of columns, and the length of the bar."""
+NOTEBOOK_WIDTH = 100
 
 
 def duration(seconds: float) -> str:
@@ -37,154 +56,243 @@ def percent(fraction: float | None) -> str:
     return "-" if fraction is None else f"{100 * fraction:.1f} %"
 
 
+def count_of(number: int, noun: str) -> str:
+    """``1 run``, ``20 runs``."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def console() -> Console:
-    """A terminal as wide as it is; a log file as wide as its lines."""
+    """A terminal as wide as it is; a log at most as wide as its lines."""
     found = Console()
     return found if found.is_terminal else Console(width=200)
 
 
-class Notebook:
-    """Bars in a cell's output, drawn over each other, without widgets."""
-
-    def __init__(self) -> None:
-        from IPython.display import display  # what a kernel has
-
-        self.console = Console(width=100, force_jupyter=False, color_system=None)
-        self.cell: Any = display({"text/plain": ""}, raw=True, display_id=True)
-        self.drawn = 0.0
-
-    def draw(self, bars: Progress, last: bool = False) -> None:
-        """Draw the bars, if it is time; at the ``last``, nothing is left of them."""
-        if last or time.monotonic() - self.drawn > NOTEBOOK_SECONDS:
-            self.drawn = time.monotonic()
-            with self.console.capture() as captured:
-                self.console.print("" if last else bars.get_renderable())
-            self.cell.update({"text/plain": captured.get()}, raw=True)
+def log(console: Console, line: str) -> None:
+    """Print a line as it is: not wrapped, without markup."""
+    console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
-class Board:
-    """Runs side by side: for each its step, its last accuracy and its time left; and for all."""
+def print_table(console: Console, table: Table) -> None:
+    """Print a table, in a log without the blanks at the ends of its lines."""
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        log(console, line.rstrip())
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console()
-        self.bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            TextColumn("{task.completed:,}/{task.total:,}"),
-            TextColumn("{task.fields[note]}", markup=False),
-            console=self.console,
-            transient=True,
-            disable=not self.console.is_terminal,
-        )
-        self.notebook: Notebook | None = None
-        self.tasks: dict[int, TaskID] = {}
-        self.titles: dict[int, str] = {}
-        self.steps: dict[int, tuple[int, int]] = {}
-        self.begun: dict[int, tuple[float, int]] = {}
-        self.left = self.ended = 0
-        self.count = 0
-        self.clock = self.spoken = time.monotonic()
-        self.made = 0
 
-    def begin(self, waiting: Sequence[int], finished: int, failed: int = 0) -> None:
-        """``waiting`` holds the lengths in steps of the runs to come; ``finished`` need nothing,
-        and those that ``failed`` before are left alone."""
-        self.ended = finished + failed
-        self.count = len(waiting) + self.ended
-        self.left = sum(waiting)
-        if finished and self.count > 1:
-            self.console.print(f"{finished} of {self.count} runs are already finished")
-        if failed:
-            self.console.print(f"{failed} of {self.count} runs failed before; they are left alone")
-        if waiting:
-            if self.console.is_jupyter:
-                self.notebook = Notebook()
-            self.bars.start()
-            if self.count > 1:
-                self.total = self.bars.add_task(
-                    "all", total=self.count, completed=self.ended, note=""
-                )
+def label(state: str) -> str:
+    """A state's word in the display: a run that was asked to stop is ``stopped``."""
+    return "stopped" if state == "preempted" else state
 
-    def start(self, run: int, title: str, steps: int) -> None:
-        """Run number ``run`` goes to work."""
-        self.titles[run], self.steps[run] = title, (0, steps)
-        self.tasks[run] = self.bars.add_task(title, total=steps, note="")
 
-    def step(self, run: int, step: int = 0, top1: float | None = None, **_: object) -> None:
-        """Run ``run`` is at ``step``."""
-        before, steps = self.steps[run]
-        if step > before:
-            now = time.monotonic()
-            if run not in self.begun:
-                # a resumed run starts somewhere; speed counts from there
-                self.begun[run] = (now, step)
-                self.left -= step
-            else:
-                self.made += step - before
-                self.left -= step - before
-            self.steps[run] = (step, steps)
-            clock, first = self.begun[run]
-            pace = (now - clock) / (step - first) if step > first else 0.0
-            left = f"{duration(pace * (steps - step))} left" if pace else ""
-            note = f"{percent(top1)}  {left}" if top1 is not None else left
-            self.bars.update(self.tasks[run], completed=step, note=note)
-            if self.count > 1:
-                self.bars.update(self.total, note=self._left())
-        if self.notebook is not None:
-            self.notebook.draw(self.bars)
-        else:
-            self._speak()
+class Display:
+    """How far ``rows`` are, updated from their records.
 
-    def _left(self) -> str:
-        elapsed = time.monotonic() - self.clock
-        return f"{duration(elapsed / self.made * max(0, self.left))} left" if self.made else ""
+    ``to_train`` are the directories of the runs that this command is going to train: the time left
+    is theirs too.
+    """
 
-    def _speak(self) -> None:
-        if self.console.is_terminal or time.monotonic() - self.spoken < QUIET_SECONDS:
+    def __init__(
+        self, rows: Sequence[Row], console: Console, title: str = "", to_train: Container[Path] = ()
+    ) -> None:
+        self.rows, self.console, self.title, self.to_train = rows, console, title, to_train
+        self.statuses, self.current = Statuses(), list[RunStatus]()
+        self.ended = sum(row.directory not in to_train for row in rows)
+        self._screen: Live | _Cell | None = None
+        self._begun = self._logged = time.monotonic()
+        self._updated = float("-inf")
+
+    def start(self, keep: bool = False) -> None:
+        """Begin to draw where the output can be drawn over; ``keep`` the last view at the end."""
+        if self.console.is_jupyter:
+            self._screen = _Cell()
+        elif self.console.is_terminal:
+            self._screen = Live(console=self.console, auto_refresh=False, transient=not keep)
+            self._screen.start()
+
+    def update(self) -> None:
+        """Read the records, and draw or log what they say, if it is time."""
+        now = time.monotonic()
+        if now - self._updated < REFRESH_SECONDS:
             return
-        self.spoken = time.monotonic()
-        if len(self.steps) > MANY:
-            at = sum(step for step, _ in self.steps.values())
-            of = sum(steps for _, steps in self.steps.values())
-            runs = f"{len(self.steps)} runs at {at:,}/{of:,} steps in all"
-        else:
-            runs = "; ".join(
-                f"{self.titles[i]} at {step:,}/{steps:,}" for i, (step, steps) in self.steps.items()
-            )
-        line = f"{runs}; {self._left()}"
-        self.console.print(line, soft_wrap=True, highlight=False, markup=False)
+        self._updated = now
+        self.current = self.statuses.read(self.rows)
+        if self._screen is None and any(status.state in AT_WORK for status in self.current):
+            self.start()
+        if self._screen is not None:
+            self._screen.update(self.view(self.current), refresh=True)
+        elif now - self._logged >= max(LOG_SECONDS, LOG_SHARE * (now - self._begun)):
+            self._log_progress(self.current)
 
-    def end(self, run: int, title: str, outcome: Outcome) -> None:
-        """Run ``run`` came to an end."""
+    def view(self, statuses: Sequence[RunStatus]) -> RenderableType:
+        """Summary and table, cut to the height of the screen: what is at work first."""
+        rows, jupyter = self.rows, self.console.is_jupyter
+        width = NOTEBOOK_WIDTH if jupyter else self.console.width
+        if len(rows) == 1:
+            return table(rows, statuses, width)
+        head = Text(summary(self.title, rows, statuses, self.to_train))
+        tallest = max(-(-len(row.title) // max(16, width - 56)) for row in rows)
+        room = len(rows) if jupyter else (self.console.height - 5) // tallest
+        if len(rows) <= room:
+            return Group(head, table(rows, statuses, width))
+        pairs = sorted(zip(rows, statuses, strict=True), key=lambda pair: urgency(pair[1].state))
+        first, rest = pairs[: room - 1], pairs[room - 1 :]
+        count = Counter(label(status.state) for _, status in rest)
+        more = ", ".join(f"{number} {state}" for state, number in count.items())
+        drawn = table([row for row, _ in first], [status for _, status in first], width)
+        return Group(head, drawn, Text(f"and {len(rest)} more: {more}"))
+
+    def _log_progress(self, statuses: Sequence[RunStatus]) -> None:
+        pairs = zip(self.rows, statuses, strict=True)
+        working = [(row, status) for row, status in pairs if status.state in AT_WORK]
+        if not working:
+            return
+        self._logged = time.monotonic()
+        if len(working) > MANY:
+            step, steps = sum(s.step for _, s in working), sum(row.steps for row, _ in working)
+            line = f"{len(working)} runs at {step:,}/{steps:,} steps in all"
+        else:
+            line = "; ".join(_progress(row, status) for row, status in working)
+        left = time_left(self.rows, statuses, self.to_train)
+        log(self.console, line + (f"; about {duration(left)} left" if left else ""))
+
+    def end(self, row: Row, outcome: Outcome) -> None:
+        """Log how a run ended."""
         self.ended += 1
-        step, steps = self.steps.pop(run, (0, 0))
-        self.left -= steps - step
-        if run in self.tasks:
-            self.bars.remove_task(self.tasks.pop(run))
-        how = f"{outcome.state} at step {outcome.step:,}"
+        place = f"[{self.ended}/{len(self.rows)}] " if len(self.rows) > 1 else ""
+        how = f"{label(outcome.state)} at step {outcome.step:,}"
         if outcome.top1 is not None:
             how += f", {percent(outcome.top1)}"
         how += f", {duration(outcome.seconds)}" + (f": {outcome.error}" if outcome.error else "")
-        place = f"[{self.ended}/{self.count}] " if self.count > 1 else ""
-        self.console.print(f"{place}{title}: {how}", soft_wrap=True, highlight=False, markup=False)
-        if self.count > 1:
-            self.bars.update(self.total, completed=self.ended, note=self._left())
+        log(self.console, f"{place}{row.title}: {how}")
 
     def close(self) -> None:
-        """Take the bars away."""
-        self.bars.stop()
-        if self.notebook is not None:
-            self.notebook.draw(self.bars, last=True)
+        """Take the table away."""
+        if self._screen is not None:
+            self._screen.stop()
 
 
-def table(titles: Sequence[str], outcomes: Sequence[Outcome]) -> Table:
-    """The runs of a study with state, steps, accuracy and time."""
-    shown = Table(box=None, pad_edge=False)
+def _progress(row: Row, status: RunStatus) -> str:
+    line = f"{row.title} at {status.step:,}/{row.steps:,}"
+    line += f", {percent(status.top1)}" if status.top1 is not None else ""
+    return line + (", evaluating" if status.state == "evaluating" else "")
+
+
+class _Cell:
+    """Text in a notebook's output that is redrawn, without widgets; it stands in for ``Live``."""
+
+    def __init__(self) -> None:
+        from IPython.display import display  # which a kernel has
+
+        self._console = Console(width=NOTEBOOK_WIDTH, force_jupyter=False, color_system=None)
+        self._cell: Any = display({"text/plain": ""}, raw=True, display_id=True)
+
+    def update(self, view: RenderableType, refresh: bool = True) -> None:
+        with self._console.capture() as captured:
+            self._console.print(view)
+        self._cell.update({"text/plain": captured.get()}, raw=True)
+
+    def stop(self) -> None:
+        self.update("")
+
+
+@contextmanager
+def updated(display: Display) -> Iterator[None]:
+    """Update ``display`` from a thread while this one trains."""
+    over = threading.Event()
+
+    def loop() -> None:
+        while not over.wait(REFRESH_SECONDS):
+            display.update()
+
+    # In this context: a notebook finds the cell by it.
+    thread = threading.Thread(target=copy_context().run, args=(loop,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        display.close()
+
+
+def urgency(state: str) -> int:
+    """The place of a state among those that a person wants to see first."""
+    known = list(STYLES)
+    return known.index(state) if state in known else 0
+
+
+def summary(
+    title: str,
+    rows: Sequence[Row],
+    statuses: Sequence[RunStatus],
+    to_train: Container[Path] = (),
+) -> str:
+    """``study fig1: 20 runs, 2 running, 6 not begun, 12 completed; about 1 min 20 s left``."""
+    count = Counter(status.state for status in statuses)
+    states = [f"{count[state]} {label(state)}" for state in sorted(count, key=urgency)]
+    line = f"{title}: {count_of(len(rows), 'run')}, {', '.join(states)}"
+    left = time_left(rows, statuses, to_train)
+    if left is None:
+        return line
+    pairs = zip(rows, statuses, strict=True)
+    others = any(s.state == "not begun" and row.directory not in to_train for row, s in pairs)
+    return f"{line}; about {duration(left)} left{' for those at work' * others}"
+
+
+def table(rows: Sequence[Row], statuses: Sequence[RunStatus], width: int) -> Table:
+    """A line to each run: state, bar, step, accuracy, time left, rate, age of its last record.
+
+    Where ``width`` is too small for the titles, the bar is short and the last columns are left out;
+    a title that is still too long goes on in the next line, since any part may tell runs apart.
+    """
+    longest = max(len(row.title) for row in rows)
+    kept, lines = range(0), []
+    for count, bar in FORMS:
+        lines = [_cells(row, s, bar) for row, s in zip(rows, statuses, strict=True)]
+        kept = [k for k in range(count) if any(cells[k] for cells in lines)]
+        lengths = [max(len(cells[k]) for cells in (COLUMNS, *lines)) for k in kept]
+        if longest + sum(lengths[1:]) + 2 * (len(kept) - 1) <= width:
+            break
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for k in kept:
+        justify = "right" if k > 2 else "left"
+        made.add_column(COLUMNS[k], justify=justify, no_wrap=k > 0, overflow="fold")
+    for status, cells in zip(statuses, lines, strict=True):
+        style = STYLES.get(status.state, "red")
+        drawn = Text(cells[2], style="dim")
+        drawn.stylize(style, 0, cells[2].count("━"))
+        texts = [Text(cells[0]), Text(cells[1], style=style), drawn, *map(Text, cells[3:])]
+        made.add_row(*(texts[k] for k in kept))
+    return made
+
+
+def _cells(row: Row, status: RunStatus, bar: int) -> list[str]:
+    done = round(bar * min(1.0, status.step / row.steps)) if row.steps else 0
+    rate = status.rate if status.state in AT_WORK else None
+    age = None if status.recorded is None else max(0.0, time.time() - status.recorded)
+    return [
+        row.title,
+        label(status.state),
+        "━" * done + "·" * (bar - done),
+        f"{status.step:,}/{row.steps:,}" if row.steps else f"{status.step:,}",
+        percent(status.top1),
+        duration((row.steps - status.step) / rate) if rate else "",
+        f"{rate:,.1f}/s" if rate else "",
+        "" if age is None or status.state in FINISHED else f"{duration(age)} ago",
+    ]
+
+
+def table_of_outcomes(titles: Sequence[str], outcomes: Sequence[Outcome]) -> Table:
+    """How runs ended: state, steps, accuracy and time."""
+    made = Table(box=None, pad_edge=False)
     for name in ("run", "state", "step", "accuracy", "time"):
-        shown.add_column(name, justify="left" if name in ("run", "state") else "right")
+        made.add_column(name, justify="left" if name in ("run", "state") else "right")
     for title, o in zip(titles, outcomes, strict=True):
-        state = o.state if o.error is None else f"{o.state}: {o.error}"
-        shown.add_row(
-            escape(title), escape(state), f"{o.step:,}", percent(o.top1), duration(o.seconds)
-        )
-    return shown
+        state = label(o.state) if o.error is None else f"{label(o.state)}: {o.error}"
+        cells = (f"{o.step:,}", percent(o.top1), duration(o.seconds))
+        made.add_row(escape(title), escape(state), *cells)
+    return made

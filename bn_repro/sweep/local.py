@@ -5,43 +5,43 @@ from __future__ import annotations
 import multiprocessing as mp
 import os
 import signal
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing import forkserver
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 from bn_repro.config.schema import Config
-from bn_repro.records.reader import Outcome
+from bn_repro.records.reader import Outcome, last_status
 from bn_repro.records.recorder import mark_as_lost
-from bn_repro.sweep.scheduler import LOST, Worker
+from bn_repro.sweep.scheduler import LOST, Worker, outcome_of
 from bn_repro.sweep.study import PlannedRun
 from bn_repro.training.stop_signal import StopFlag
 
 
 class LocalExecutor:
-    """A crew of this machine's processes, ``jobs`` at a time; null: one to a core, or to a GPU."""
+    """Processes of this machine, ``jobs`` at a time; None: one to a core, or to a GPU."""
 
     def __init__(self, jobs: int | None = None) -> None:
         self.jobs = jobs
         self.context: Any = None
 
     def preflight(self, configs: Sequence[Config]) -> None:
-        """As :func:`bn_repro.cli.train.run.preflight`."""
+        """As :func:`bn_repro.training.run.preflight`."""
         from bn_repro.training.run import preflight  # torch
 
         preflight(configs)
 
-    def room(self, run: PlannedRun, busy: int) -> bool:
+    def has_room(self, run: PlannedRun, busy: int) -> bool:
         """Whether a core, or a GPU, is free."""
         return busy < (self.jobs or side_by_side(run.config))
 
     def start(self, runs: Sequence[PlannedRun], busy: Sequence[Worker]) -> Sequence[Worker]:
-        """A process to each run, each in a slot of its own."""
-        self.context = self.context or _context()
-        slots = {w.slot for w in busy if isinstance(w, Process)}
+        """A process to each run, each in the first slot that is free: a GPU's, where there are."""
+        self.context = self.context or process_context()
+        slots = {worker.slot for worker in busy if isinstance(worker, Process)}
         begun: list[Worker] = []
         for run in runs:
             slot = min(set(range(len(slots) + 1)) - slots)
@@ -50,8 +50,8 @@ class LocalExecutor:
         return begun
 
     def wait(self, workers: Sequence[Worker]) -> None:
-        """Until a process says something, half a second at most."""
-        wait([w.pipe for w in workers if isinstance(w, Process)], timeout=0.5)
+        """Until a process ends, half a second at most."""
+        wait([w.process.sentinel for w in workers if isinstance(w, Process)], timeout=0.5)
 
 
 def gpu_count() -> int:
@@ -72,7 +72,7 @@ def side_by_side(config: Config) -> int:
 
 @contextmanager
 def ignore_interrupts() -> Iterator[None]:
-    """What begins within does not hear Ctrl-C, which a terminal sends to it too."""
+    """Child processes started in this block ignore SIGINT, which a terminal sends to them too."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -80,7 +80,7 @@ def ignore_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _context() -> Any:
+def process_context() -> Any:
     """Runs are forked from a server that has imported torch once, where the system can fork.
 
     Its compiler too: the first optimizer imports that, in 1.5 s, however it is going to train.
@@ -89,83 +89,56 @@ def _context() -> Any:
         return mp.get_context("spawn")
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(["bn_repro.training.run", "torch._dynamo"])
-    with ignore_interrupts():  # Ctrl-C is for the runs: they listen once they are there
+    with ignore_interrupts():  # until a run has handlers of its own
         forkserver.ensure_running()
     return context
 
 
 class Process:
-    """A run in a process of its own, which tells its progress through a pipe."""
+    """A run in a process of its own."""
 
     def __init__(self, context: Any, run: PlannedRun, slot: int) -> None:
         self.run, self.slot = run, slot
-        self.seen: dict[str, Any] = {"step": 0}
-        self.told: Outcome | None = None
-        self.pipe: Connection
-        self.pipe, theirs = context.Pipe(duplex=False)
         self.process: BaseProcess = context.Process(
-            target=_work, args=(run, theirs, slot, gpu_count()), name=run.title
+            target=_train, args=(run, slot, gpu_count()), name=run.title
         )
         self.process.start()
-        theirs.close()
-
-    def listen(self) -> None:
-        """Take what the pipe holds."""
-        try:
-            while self.pipe.poll():
-                told = self.pipe.recv()
-                if isinstance(told, Outcome):
-                    self.told = told
-                else:
-                    self.seen = told
-        except (EOFError, ConnectionError):
-            self.process.join(timeout=5)
 
     def stop(self) -> None:
         """By SIGTERM; a second SIGINT, after the terminal's own, would interrupt at once."""
         if self.process.pid is not None and self.process.is_alive():
             os.kill(self.process.pid, signal.SIGTERM)
 
-    def over(self) -> bool:
+    def ended(self) -> bool:
         """Whether the process has ended."""
         return not self.process.is_alive()
 
     def outcome(self, stopping: bool) -> Outcome:
-        """What it told; or that it was killed, or stopped before it listened."""
-        self.pipe.close()
+        """What its records say; or that it was killed, or stopped before it had handlers."""
         code = self.process.exitcode or 0
-        if self.told is not None:
-            return self.told
+        if code == 0:
+            return outcome_of(self.run.directory)
         if stopping and -code in (signal.SIGTERM, signal.SIGINT):
-            return Outcome("preempted", self.seen["step"], 0.0)
+            return Outcome("preempted", last_status(self.run.directory).step, 0.0)
         reason = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return mark_as_lost(self.run.directory, f"{LOST}: {reason}")
 
 
-def _work(run: PlannedRun, pipe: Connection, slot: int, gpus: int) -> None:
-    """The child: one run, its progress and its outcome told through ``pipe``.
+def _train(run: PlannedRun, slot: int, gpus: int) -> None:
+    """The child: one run; what it could not begin with becomes its status.
 
-    The runs in progress are spread over the GPUs; a process sees its own alone.
+    The runs at work are spread over the GPUs; a process sees its own alone.
     """
     if gpus > 1:  # counted by the parent: here CUDA may begin by it, and see them all for good
         seen = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
         os.environ["CUDA_VISIBLE_DEVICES"] = seen.split(",")[slot % gpus]
-    last = 0.0
-
-    def tell(what: object) -> None:
-        with suppress(OSError):  # nobody listens any more: the run itself goes on
-            pipe.send(what)
-
-    def progress(step: int, values: Mapping[str, float]) -> None:
-        nonlocal last
-        if time.monotonic() - last > 0.2:
-            last = time.monotonic()
-            tell({"step": step, **values})
-
-    from bn_repro.training.run import run as run_experiment  # torch, in the child
+    from bn_repro.training.run import run as train  # torch, in the child
 
     with StopFlag().listening() as stop:
         try:
-            tell(run_experiment(run.config, progress=progress, log=lambda line: None, stop=stop))
+            outcome = train(run.config, log=lambda line: None, stop=stop)
         except Exception as error:  # bad input that the preflight could not see
-            tell(Outcome("failed", 0, 0.0, error=f"{type(error).__name__}: {error}"))
+            run.directory.mkdir(parents=True, exist_ok=True)
+            outcome = mark_as_lost(run.directory, f"{type(error).__name__}: {error}", cause="other")
+    if outcome.state == "failed" and last_status(run.directory).state != "failed":
+        sys.exit(f"{run.title}: {outcome.error}")  # the disk took no status

@@ -1,20 +1,24 @@
-"""Many runs at once, none of which can harm another.
+"""Many runs brought to their end, none of which can harm another.
 
-A crew is where they go: the processes of this machine here, a cluster's jobs in ``cluster.py``. A
-run that is killed, or fails, leaves the others running; its directory says why, and asking again
-resumes it.
+An executor says where they work: as processes of this machine (``local.py``) or as jobs of a
+cluster (``slurm.py``). A run that is killed, or fails, leaves the others running; its directory
+says why, and asking again resumes it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
+
+from rich.console import Console
 
 from bn_repro.config.schema import Config
-from bn_repro.records.reader import Outcome, last_status
-from bn_repro.sweep.display import Board
+from bn_repro.records.reader import Outcome, last_status, last_top1
+from bn_repro.sweep.display import Display, count_of, log
+from bn_repro.sweep.run_status import Row
 from bn_repro.sweep.study import PlannedRun
 from bn_repro.training.finished import find_finished
 from bn_repro.training.stop_signal import StopFlag
@@ -24,20 +28,13 @@ LOST = "its process ended"
 
 
 class Worker(Protocol):
-    """A run in progress."""
-
-    seen: dict[str, Any]
-    """Its last ``step`` and ``top1``; empty while it waits to begin."""
-
-    def listen(self) -> None:
-        """Bring ``seen`` up to date."""
-        ...
+    """A run at work; its progress is in its records."""
 
     def stop(self) -> None:
         """Ask it to stop at its next step, with its state saved."""
         ...
 
-    def over(self) -> bool:
+    def ended(self) -> bool:
         """Whether it has come to an end."""
         ...
 
@@ -47,84 +44,112 @@ class Worker(Protocol):
 
 
 class Executor(Protocol):
-    """Where runs go to work."""
+    """Where runs work."""
 
     def preflight(self, configs: Sequence[Config]) -> None:
         """ValueError for the first of ``configs`` that could not train there."""
         ...
 
-    def room(self, run: PlannedRun, busy: int) -> bool:
+    def has_room(self, run: PlannedRun, busy: int) -> bool:
         """Whether ``run`` may begin beside ``busy`` others."""
         ...
 
     def start(self, runs: Sequence[PlannedRun], busy: Sequence[Worker]) -> Sequence[Worker]:
-        """Send ``runs`` to work, beside the ``busy``."""
+        """Begin ``runs`` beside the ``busy``: a worker for each."""
         ...
 
     def wait(self, workers: Sequence[Worker]) -> None:
-        """Until one of ``workers`` may have news, or for a moment."""
+        """Until one of ``workers`` may have ended, or for a moment."""
         ...
 
 
 def run_all(
     runs: Sequence[PlannedRun],
-    board: Board,
-    crew: Executor,
+    executor: Executor,
+    console: Console,
     *,
+    title: str = "sweep",
     on_failure: str = "continue",
-    left: Mapping[Path, Outcome] | None = None,
+    skipped: Mapping[Path, Outcome] | None = None,
 ) -> list[Outcome]:
     """Bring all ``runs`` to their end; outcomes in the order given.
 
-    Finished runs are not done again, nor are those of the directories in ``left``, failed before;
-    ValueError where one of the others could not train, before any begins. A signal, and a failure
-    with ``on_failure="stop"``, ask the running ones to stop at their next step; those that had not
-    begun are ``preempted`` at step 0.
+    Finished runs are not done again, nor are those whose directories are ``skipped``, which failed
+    before; ValueError where one of the others could not train, before any begins. A signal, and a
+    failure with ``on_failure="stop"``, ask the running ones to stop at their next step; those that
+    had not begun are ``preempted`` at step 0.
     """
     outcomes: dict[int, Outcome] = {}
     for i, run in enumerate(runs):
-        done = (left or {}).get(run.directory) or find_finished(run.config)
-        if done is not None:
-            outcomes[i] = done
+        before = (skipped or {}).get(run.directory) or find_finished(run.config)
+        if before is not None:
+            outcomes[i] = before
     waiting = [i for i in range(len(runs)) if i not in outcomes]
+    log(console, f"{title}: {_counts(list(outcomes.values()), len(runs))}")
     if waiting:
-        crew.preflight([runs[i].config for i in waiting])
-    failed = sum(o.state == "failed" for o in outcomes.values())
-    steps = [runs[i].config.train.steps for i in waiting]
-    board.begin(steps, finished=len(outcomes) - failed, failed=failed)
+        executor.preflight([runs[i].config for i in waiting])
+    to_train = {runs[i].directory for i in waiting}
+    display = Display([row_of(run) for run in runs], console, title, to_train)
+    with closing(display), StopFlag(patient=True).listening() as stop:
+        outcomes |= _work(runs, waiting, executor, display, stop, on_failure)
+    return [outcomes.get(i, Outcome("preempted", 0, 0.0)) for i in range(len(runs))]
+
+
+def _work(
+    runs: Sequence[PlannedRun],
+    waiting: list[int],
+    executor: Executor,
+    display: Display,
+    stop: StopFlag,
+    on_failure: str,
+) -> dict[int, Outcome]:
+    """The outcomes of the runs that are ``waiting``, of those that began."""
+    outcomes: dict[int, Outcome] = {}
     working: dict[int, Worker] = {}
-    shown: set[int] = set()
-    ending = told = False
-    with closing(board), StopFlag(patient=True).listening() as stop:
-        while working or (waiting and not ending):
-            ending = ending or bool(stop)
-            if ending and not told:
-                told = True
-                for worker in working.values():
-                    worker.stop()
-            ready: list[int] = []
-            while waiting and not ending and crew.room(runs[waiting[0]], len(working) + len(ready)):
-                ready.append(waiting.pop(0))
-            if ready:
-                begun = crew.start([runs[i] for i in ready], list(working.values()))
-                working |= dict(zip(ready, begun, strict=True))
-            crew.wait(list(working.values()))
-            for i, worker in list(working.items()):
-                over = worker.over()  # asked before its last words are heard, or they were lost
-                worker.listen()
-                if i not in shown and (worker.seen or over):
-                    board.start(i, runs[i].title, runs[i].config.train.steps)
-                    shown.add(i)
-                if worker.seen:
-                    board.step(i, **worker.seen)
-                if over:
-                    outcomes[i] = worker.outcome(ending)
-                    board.end(i, runs[i].title, outcomes[i])
-                    ending = ending or (on_failure == "stop" and outcomes[i].state == "failed")
-                    del working[i]
-    for i in waiting:
-        outcomes[i] = Outcome("preempted", 0, 0.0)
-    return [outcomes[i] for i in range(len(runs))]
+    ending = asked = False
+    if waiting:
+        display.start()
+    while working or (waiting and not ending):
+        ending = ending or bool(stop)
+        if ending and not asked:
+            asked = True
+            for worker in working.values():
+                worker.stop()
+        ready: list[int] = []
+        busy = list(working.values())
+        while (
+            waiting
+            and not ending
+            and executor.has_room(runs[waiting[0]], len(working) + len(ready))
+        ):
+            ready.append(waiting.pop(0))
+        if ready:
+            workers = executor.start([runs[i] for i in ready], busy)
+            working |= dict(zip(ready, workers, strict=True))
+        executor.wait(list(working.values()))
+        display.update()
+        for i in [i for i, worker in working.items() if worker.ended()]:
+            outcomes[i] = working.pop(i).outcome(ending)
+            display.end(display.rows[i], outcomes[i])
+            ending = ending or (on_failure == "stop" and outcomes[i].state == "failed")
+    return outcomes
+
+
+def row_of(run: PlannedRun) -> Row:
+    """A planned run in the display."""
+    train = run.config.train
+    return Row(run.title, run.directory, train.steps, train.batch_size)
+
+
+def _counts(before: Sequence[Outcome], count: int) -> str:
+    failed = sum(outcome.state == "failed" for outcome in before)
+    finished, rest = len(before) - failed, count - len(before)
+    if not before:
+        return f"{count_of(count, 'run')} to train"
+    parts = [f"{finished} of {count_of(count, 'run')} are already finished"] * bool(finished)
+    parts += [f"{failed} failed before (retry=true tries again)"] * bool(failed)
+    parts += [f"{rest} to train"] * bool(rest)
+    return ", ".join(parts)
 
 
 def failed_before(runs: Sequence[PlannedRun]) -> dict[Path, Outcome]:
@@ -137,3 +162,13 @@ def failed_before(runs: Sequence[PlannedRun]) -> dict[Path, Outcome]:
         and outcome.cause != "lost"
         and not str(outcome.error).startswith(LOST)  # of a version that recorded no cause
     }
+
+
+def outcome_of(directory: Path) -> Outcome:
+    """How a run ended whose process came to its own end, by its records."""
+    last = last_status(directory)
+    if last.state == "running":  # it was stopped while it waited for another process
+        last = replace(last, state="preempted")
+    if last.state == "failed":  # its records may be what failed
+        return last
+    return replace(last, top1=last_top1(directory))

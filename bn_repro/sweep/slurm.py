@@ -1,8 +1,8 @@
-"""A crew of jobs, by submitit: a SLURM cluster's, or local processes that stand in for one.
+"""Runs as jobs of submitit: of a SLURM cluster, or local processes that stand in for one.
 
-A job preempted by its cluster, or out of time, saves its state, queues itself again and goes on.
-Its machine may have what this one has not, a GPU for one, so a run that cannot train there fails
-in its job.
+A job that is preempted by its cluster, or out of time, saves its state, queues itself again and
+goes on. Its machine may have what this one has not, a GPU for one; so a run that cannot train there
+fails in its job.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from typing import Any
 from bn_repro.config.identity import directory_of
 from bn_repro.config.schema import Config, check
 from bn_repro.records.files import ensure_writable
-from bn_repro.records.reader import Outcome
+from bn_repro.records.reader import Outcome, last_status
 from bn_repro.records.recorder import mark_as_lost
-from bn_repro.sweep import status
 from bn_repro.sweep.local import ignore_interrupts, side_by_side
 from bn_repro.sweep.scheduler import LOST, Worker, failed_before
 from bn_repro.sweep.study import PlannedRun
@@ -33,9 +32,9 @@ PREEMPTION = "SIGUSR2"
 
 @dataclass(frozen=True)
 class SlurmExecutor:
-    """A crew on ``cluster``, ``slurm`` or ``local``; submitit's own files lie in ``folder``.
+    """Jobs on ``cluster``, ``slurm`` or ``local``; submitit's own files lie in ``folder``.
 
-    ``common`` and ``special`` are parameters of submitit, the second ones of this cluster alone.
+    ``common`` are submitit's parameters for any cluster, ``special`` those of this one.
     """
 
     cluster: str
@@ -51,7 +50,7 @@ class SlurmExecutor:
             check(config)
             ensure_writable(directory_of(config))
 
-    def room(self, run: PlannedRun, busy: int) -> bool:
+    def has_room(self, run: PlannedRun, busy: int) -> bool:
         """A cluster queues what it has no room for; here ``jobs`` run at a time, one to a core.
 
         submitit shows a local job the first ``gpus_per_node`` GPUs, each job the same ones.
@@ -112,26 +111,19 @@ class Training:
 
 
 class Job:
-    """A run that submitit has sent away; its progress is read from its directory."""
+    """A run that is a job."""
 
     def __init__(self, run: PlannedRun, job: Any, cluster: str) -> None:
         self.run, self.job, self.cluster = run, job, cluster
-        self.seen: dict[str, Any] = {}
-
-    def listen(self) -> None:
-        """Look into the run's directory, once the job is at work there."""
-        now = status.look(self.run.directory)
-        if now.state == "running":
-            self.seen = {"step": now.step, "top1": now.top1}
 
     def stop(self) -> None:
-        """Take the job back; at work, it saves its state."""
+        """Cancel the job; at work, it saves its state."""
         if self.cluster == "local":  # submitit's own way gives it a second
             os.kill(int(self.job.job_id), signal.SIGTERM)
         else:
             self.job.cancel(check=False)
 
-    def over(self) -> bool:
+    def ended(self) -> bool:
         """Whether the job has ended, and is not merely queued again."""
         return self.job.done()
 
@@ -142,17 +134,17 @@ class Job:
         # submitit waits a while for a result; of a job that was taken back there may be none.
         missing = not self.job.paths.result_pickle.exists()
         if missing and stopping:
-            return Outcome("preempted", status.look(self.run.directory).step, 0.0)
+            return Outcome("preempted", last_status(self.run.directory).step, 0.0)
         reason = f"{LOST}: job {self.job.job_id} left no result; see {self.job.paths.stderr}"
         if missing and self.cluster == "local":
             return mark_as_lost(self.run.directory, reason)
         try:
             return self.job.result()
-        except FailedJobError as error:  # the run has said why; or submitit's traceback does
-            told = [line for line in str(error).splitlines() if re.match(r"[\w.]+: ", line)]
-            said = failed_before([self.run]).get(self.run.directory)
-            if said or not told:
-                return said or mark_as_lost(self.run.directory, reason)
-            return mark_as_lost(self.run.directory, told[-1], "other")
+        except FailedJobError as error:  # its status says why; or submitit's traceback does
+            before = failed_before([self.run]).get(self.run.directory)
+            lines = [line for line in str(error).splitlines() if re.match(r"[\w.]+: ", line)]
+            if before or not lines:
+                return before or mark_as_lost(self.run.directory, reason)
+            return mark_as_lost(self.run.directory, lines[-1], cause="other")
         except UncompletedJobError:
             return mark_as_lost(self.run.directory, reason)

@@ -1,14 +1,14 @@
 """Figures 1 to 4 as a report in W&B, or any runs by their tags; each panel names logged series.
 
-The runs of a study are found by its tag and their scale's, and drawn by arm (``variation.arm_of``):
-what was trained otherwise, and bears the same tag, is a line of its own and mixes into no other.
-``wandb-workspaces`` builds and saves the report; there it can be changed like any other.
+The runs of a study are found by its tag and their scale's, and drawn by arm (``identity.arm_of``):
+runs with the same tag that were trained otherwise are lines of their own. ``wandb-workspaces``
+builds and saves the report; there it can be changed like any other.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -60,7 +60,7 @@ def save(config: Config) -> str:
     else:
         title, content = "Batch Normalization, reproduced", figures(config.scale)
         description = "Figures 1 to 4 of Ioffe & Szegedy 2015, from the runs of this project."
-    wandb.setup(wandb.Settings(silent=True))  # its address is all there is to say
+    wandb.setup(wandb.Settings(silent=True))  # the address is enough
     if not wandb.login(prompt=False, verify=False):
         raise ValueError("wandb: no API key; log in with: wandb login")
     try:
@@ -128,40 +128,58 @@ def _by_arm() -> dict[str, Any]:
 
 def figures(scale: str = "default") -> list[Any]:
     """What the report on Figures 1 to 4 holds, from top to bottom; runs of ``scale`` alone."""
-    wr = _library()
+    return [
+        _library().P(LINE_OF_ARM),
+        *_figure1(scale),
+        *_figures2_and_3(scale),
+        *_figure4(scale),
+        *_reports(REPORTS, Group=[at_scale(study, scale) for study in REPORTS]),
+    ]
 
-    def of(family: str) -> list[str]:
-        return [str(usual_scale(family)) if scale == "default" else scale]
+
+def _scales(family: str, scale: str) -> list[str]:
+    """The tag of a scale."""
+    return [str(usual_scale(family)) if scale == "default" else scale]
+
+
+def _figure1(scale: str) -> list[Any]:
+    wr = _library()
+    tags = (["fig1"], _scales("mnist", scale))
 
     def inputs(title: str, experiment: str) -> Any:
         one = f"{at_scale(experiment, scale)} seed 0"
         panel = lines(title, LAST_SIGMOID, title_y="input", range_y=INPUTS)
-        return grid(runset(one, "train", ["fig1"], of("mnist"), Name=[one]), panel)
+        return grid(runset(one, "train", *tags, Name=[one]), panel)
+
+    return [
+        wr.H2("Figure 1: MNIST (section 4.1)"),
+        wr.P("(a) With BN the test accuracy rises faster, and higher."),
+        grid(
+            runset("study fig1", "train", *tags),
+            curve("(a) test accuracy", ["test/top1"], range_y=paper.FIGURE1_ACCURACY),
+            curve("(a) training loss", ["train/loss"]),
+        ),
+        wr.P(
+            "(b, c) The 15th, 50th and 85th percentile of the input of one last sigmoid in one "
+            "run, as in the paper: units differ from seed to seed, and a mean would hide it."
+        ),
+        inputs("(b) without BN", "mnist/baseline"),
+        inputs("(c) with BN", "mnist/bn"),
+    ]
+
+
+def _figures2_and_3(scale: str) -> list[Any]:
+    wr = _library()
 
     def networks(name: str, **among: Sequence[str]) -> Any:
-        return runset(name, "train", ["fig3"], of("imagenet"), **among)
+        return runset(name, "train", ["fig3"], _scales("imagenet", scale), **among)
 
     # By name: the study has Inception from other initial weights too, as an arm of its own.
     of_figure3 = [
         f"{at_scale(experiment, scale)} seed {seed}"
         for experiment, seed in product(paper.FIGURE3, range(SEEDS))
     ]
-
     return [
-        wr.P(LINE_OF_ARM),
-        wr.H2("Figure 1: MNIST (section 4.1)"),
-        wr.P("(a) With BN the test accuracy rises faster, and higher."),
-        grid(
-            runset("study fig1", "train", ["fig1"], of("mnist")),
-            curve("(a) test accuracy", ["test/top1"], range_y=paper.FIGURE1_ACCURACY),
-            curve("(a) training loss", ["train/loss"]),
-        ),
-        wr.P(
-            "(b, c) The 15th, 50th and 85th percentile of the input of one last sigmoid in a run, "
-            "as in the paper: a unit's way differs from seed to seed, and a mean would hide it."
-        ),
-        inputs("(b) without BN", "mnist/baseline"),
-        inputs("(c) with BN", "mnist/bn"),
         wr.H2("Figures 2 and 3: ImageNet, single crop (section 4.2.2)"),
         wr.P(
             "Accuracy against steps; then the best of each network, and its steps to a target: the "
@@ -182,13 +200,19 @@ def figures(scale: str = "default") -> list[Any]:
             curve("Section 4.2.2: validation accuracy", ["val/top1"]),
             curve("Section 4.2.2: training loss", ["train/loss"]),
         ),
+    ]
+
+
+def _figure4(scale: str) -> list[Any]:
+    wr = _library()
+    return [
         wr.H2("Figure 4: several crops (section 4.2.3)"),
         wr.P(
             "BN-x30 and the six networks made from it, as scripts/evaluate.py study=fig4 measured; "
             "the ensemble is in the study's report."
         ),
         grid(
-            runset("study fig4", "train", ["fig4"], of("imagenet")),
+            runset("study fig4", "train", ["fig4"], _scales("imagenet", scale)),
             *(
                 bars(
                     f"{name} accuracy by 1 crop and by 144",
@@ -197,14 +221,23 @@ def figures(scale: str = "default") -> list[Any]:
                 for name, metric in (("top-1", "top1"), ("top-5", "top5"))
             ),
         ),
+    ]
+
+
+def _reports(
+    figure_of: Mapping[str, str], *tags: Sequence[str], **among: Sequence[str]
+) -> list[Any]:
+    """The verdicts of studies' reports, and their figures by title; runs as in :func:`runset`."""
+    wr = _library()
+    return [
         wr.H2("What came out"),
-        wr.P("Each study's own figure and verdicts, as scripts/report.py wandb=online sent them."),
+        wr.P("Figures and verdicts, as scripts/report.py wandb=online sent them."),
         grid(
-            runset("reports", "report", Group=[at_scale(study, scale) for study in REPORTS]),
+            runset("reports", "report", *tags, **among),
             wr.WeavePanelSummaryTable(table_name="tables/claims"),
             *(
-                wr.MediaBrowser(title=study, media_keys=[f"figures/{figure}"], num_columns=1)
-                for study, figure in REPORTS.items()
+                wr.MediaBrowser(title=title, media_keys=[f"figures/{figure}"], num_columns=1)
+                for title, figure in figure_of.items()
             ),
         ),
     ]
@@ -212,10 +245,9 @@ def figures(scale: str = "default") -> list[Any]:
 
 def own(tags: Sequence[str], study: str = "") -> list[Any]:
     """What the report on runs with one of these tags holds; a study's has its figures too."""
-    wr = _library()
-    shown = figure_names(study) if study else []
+    captions = figure_names(study) if study else []
     return [
-        wr.P(LINE_OF_ARM),
+        _library().P(LINE_OF_ARM),
         grid(
             runset(" or ".join(tags), "train", tags),
             curve("accuracy, on val or else on test", ["test/top1", "val/top1"]),
@@ -223,14 +255,5 @@ def own(tags: Sequence[str], study: str = "") -> list[Any]:
             bars("accuracy at the end", ["final_top1"]),
             bars("steps to an accuracy", [steps_key(target) for target in (0.2, 0.5, 0.9, 0.95)]),
         ),
-        wr.H2("What came out"),
-        wr.P("Figures and verdicts, as scripts/report.py wandb=online sent them."),
-        grid(
-            runset("reports", "report", tags),
-            wr.WeavePanelSummaryTable(table_name="tables/claims"),
-            *(
-                wr.MediaBrowser(title=figure, media_keys=[f"figures/{figure}"], num_columns=1)
-                for figure in shown
-            ),
-        ),
+        *_reports({figure: figure for figure in captions}, tags),
     ]

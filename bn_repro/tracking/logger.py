@@ -1,58 +1,148 @@
-"""Weights & Biases as a mirror of the local records. It shows a run and never ends one.
+"""The W&B logger: it sends the rows of a run directory that W&B does not have yet.
 
-A W&B run is a function of a run directory: a record row becomes the series that ``series.py`` says,
-and the rows of one step become one row there. So a run shown while it trains and one published
-later are the same. A run that is resumed, or sent again, shows its records from the first: online
-W&B says which step it has last, and only later ones are sent; offline a new file, of the whole run,
-takes the place of the one before. So no row comes twice, and none is left out.
+A run there is a function of the local records: a row becomes the series that ``keys.py`` names, and
+the rows of one step become one row. So a run that is logged while it trains and one that is sent
+later are the same. Each time the logger begins with the first record: online W&B says which step it
+has last, and only later ones are sent; offline a new file, of the whole run, takes the place of the
+one before. So no row comes twice, and none is left out. ``published.json`` in the run directory
+says what has been sent.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bn_repro.config.schema import Config
 from bn_repro.records import paths
-from bn_repro.records.reader import FINISHED, read_rows
-from bn_repro.tracking.keys import Row, summary_of, values_of
-from bn_repro.tracking.published import Local, Place, Refused, line_of
+from bn_repro.records.files import write_json
+from bn_repro.records.reader import FINISHED, read_config, read_manifest, read_object, read_rows
+from bn_repro.tracking.keys import Row, history, summary_of, values_of
 
 TAG_LENGTH = 64
 INIT_SECONDS, FINISH_SECONDS = 30.0, 120.0
 """So long W&B is waited for; what is not sent by then can be published later."""
+FILES = (
+    *(paths.CONFIG, paths.MANIFEST, paths.STATUS),
+    *(paths.METRICS, paths.TRACES, paths.TIMING, paths.EVALUATION),
+)
+"""The records that W&B is given of a finished run, where they are there."""
 
 
-def begin(place: Place, run_id: str, *, live: bool = False, **what: Any) -> Any:
+@dataclass(frozen=True)
+class Destination:
+    """Where runs are sent: ``mode`` is disabled, offline or online; W&B's own files lie in
+    ``folder``."""
+
+    mode: str
+    project: str
+    entity: str | None
+    folder: Path
+
+    @property
+    def sync_command(self) -> str:
+        """What sends offline runs to W&B."""
+        return f"wandb sync {self.folder / 'wandb'}"
+
+
+def destination_of(config: Config) -> Destination:
+    """Where a configuration has its runs sent."""
+    w = config.wandb
+    return Destination(w.mode, w.project, w.entity, Path(w.dir or config.runs))
+
+
+class CannotSend(ValueError):
+    """A run that cannot be sent: one line with the reason."""
+
+
+# --- what W&B has ---------------------------------------------------------------------------------
+
+
+def sent(directory: Path, mode: str) -> dict[str, Any]:
+    """What W&B was sent of a run in a mode: ``project, entity, tags``, ``where`` it is (null until
+    that is known), and a digest of the ``records`` (null until all are sent)."""
+    try:
+        return (read_object(directory / paths.PUBLISHED) or {}).get(mode, {})
+    except ValueError:
+        return {}
+
+
+def is_sent(directory: Path, destination: Destination, tags: Sequence[str] = ()) -> bool:
+    """Whether W&B has all that the records hold now, with these tags."""
+    found = sent(directory, destination.mode)
+    records = [found.get(key) for key in ("project", "entity", "records")]
+    all_sent = records == [destination.project, destination.entity, _digest(directory)]
+    return all_sent and set(tags) <= set(found["tags"])
+
+
+def is_synced(directory: Path) -> bool:
+    """Whether an offline file has been synced, or is gone, as after ``wandb clean``."""
+    where = sent(directory, "offline").get("where")
+    return where is not None and (not Path(where).is_dir() or any(Path(where).glob("*.sync*")))
+
+
+def _files(directory: Path) -> list[Path]:
+    return [path for path in (directory / name for name in FILES) if path.exists()]
+
+
+def _digest(directory: Path) -> str:
+    digest = hashlib.sha256()
+    for path in _files(directory):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def wandb_id(directory: Path) -> str:
+    """A run's id in W&B, ``mnist-bn-1a2b3c4d-seed0-20261120090508``: its directory, and when it was
+    begun, since a run that is started over is another one, and W&B keeps what it has.
+
+    :class:`CannotSend` where a file is missing or damaged.
+    """
+    try:
+        family = read_config(directory)["experiment"].split("/")[:-1]
+        begun = re.sub(r"\D", "", read_manifest(directory)["started"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CannotSend(f"{directory}: not a run's records ({first_line(error)})") from error
+    return "-".join([*family, directory.parent.name, directory.name, begun])
+
+
+# --- a run of W&B's -------------------------------------------------------------------------------
+
+
+def begin(destination: Destination, run_id: str, *, live: bool = False, **what: Any) -> Any:
     """The W&B run of this id, begun or gone on with; ``what`` goes to ``wandb.init``.
 
-    Offline, a file of the same run is removed: the new one will hold all of it. ``live`` runs show
+    Offline, a file of the same run is removed: the new one will hold all of it. ``live`` runs log
     how their machine is doing. Raises ValueError without an API key, and whatever W&B raises.
     """
     import wandb  # takes a second, and most runs do without
 
     # What artifacts copy before they are sent lies with the rest, not in the user's home.
-    os.environ.setdefault("WANDB_DATA_DIR", str((place.folder / "wandb").absolute()))
+    folder = destination.folder
+    os.environ.setdefault("WANDB_DATA_DIR", str((folder / "wandb").absolute()))
     wandb.setup(wandb.Settings(silent=True))
     # Left to itself, wandb.init() would ask for a key in the terminal, and wait.
-    if place.mode == "online" and not wandb.login(prompt=False, verify=False):
+    if destination.mode == "online" and not wandb.login(prompt=False, verify=False):
         raise ValueError("no API key; log in with: wandb login")
-    place.folder.mkdir(parents=True, exist_ok=True)
-    if place.mode == "offline":
-        for before in written(place, run_id):
+    folder.mkdir(parents=True, exist_ok=True)
+    if destination.mode == "offline":
+        for before in offline_folders(destination, run_id):
             shutil.rmtree(before, ignore_errors=True)
     return wandb.init(
         **what,
-        project=place.project,
-        entity=place.entity,
-        dir=str(place.folder),
-        mode=place.mode,  # pyright: ignore[reportArgumentType]
+        project=destination.project,
+        entity=destination.entity,
+        dir=str(folder),
+        mode=destination.mode,  # pyright: ignore[reportArgumentType]
         id=run_id,
-        resume="allow" if place.mode == "online" else None,
+        resume="allow" if destination.mode == "online" else None,
         reinit="create_new",
         settings=wandb.Settings(
             silent=True,
@@ -68,65 +158,102 @@ def begin(place: Place, run_id: str, *, live: bool = False, **what: Any) -> Any:
     )
 
 
-def written(place: Place, run_id: str) -> list[Path]:
+def offline_folders(destination: Destination, run_id: str) -> list[Path]:
     """The folders of offline runs of this id."""
     name = re.compile(rf"offline-run-\d+_\d+-{re.escape(run_id)}")
-    return [p for p in (place.folder / "wandb").glob("offline-run-*") if name.fullmatch(p.name)]
+    folders = (destination.folder / "wandb").glob("offline-run-*")
+    return [folder for folder in folders if name.fullmatch(folder.name)]
 
 
-class Shown:
-    """The W&B run of a run directory, open. Its methods raise what W&B raises.
+class WandbLogger:
+    """Sends a run directory's rows to ``destination``, under ``tags``.
 
-    ``arm`` is what it shares with its other seeds: a dashboard draws a line for each. Raises
-    Refused where an offline file of this run is out of our hands: `wandb sync` would append the new
-    one to it, all rows again. ``force`` lets it.
+    ``arm`` is what the run shares with its other seeds: a dashboard draws a line for each. A
+    ``live`` logger never ends the run that trains: what goes wrong is logged once, and the rest is
+    left to a later logger. Another raises what W&B raises, and :class:`CannotSend` where an offline
+    file of this run has left our hands (`wandb sync` would append the new one to it, all rows
+    again; ``force`` lets it).
     """
 
     def __init__(
         self,
-        local: Local,
-        place: Place,
-        tags: Sequence[str],
+        destination: Destination,
+        tags: Sequence[str] = (),
         arm: str = "",
         *,
-        live: bool = False,
+        live: bool = True,
         force: bool = False,
     ) -> None:
-        if place.mode == "offline" and local.is_out_of_hand() and not force:
-            raise Refused(
-                f"{local.directory}: W&B has some of this run by `wandb sync`, and a file "
+        self.destination, self.tags, self.arm = destination, list(tags), arm
+        self.live, self.force = live, force
+        self.run: Any = None
+        self._step, self._values = 0, {}
+
+    def begin(self, directory: Path) -> None:
+        """Open the W&B run of ``directory``, and send the rows that its records hold already."""
+        self.directory = directory
+        self._call(self._begin)
+
+    def row(self, row: Row) -> None:
+        """Send a row that has just been recorded, with the others of its step."""
+        if self.run is not None:
+            self._call(lambda: self._add(row["step"], values_of(row)))
+
+    def finish(self, state: str) -> None:
+        """Close with the run's summary; a finished one leaves its records as an artifact."""
+        if self.run is not None:
+            self._call(lambda: self._finish(state))
+            self.run = None
+
+    def _call(self, function: Callable[[], None]) -> None:
+        try:
+            function()
+        except Exception as error:
+            self.run = None
+            if not self.live:
+                raise
+            print(
+                f"wandb: {first_line(error)}; the run goes on with its local records alone "
+                f"(scripts/publish_wandb.py sends them later)",
+                file=sys.stderr,
+            )
+
+    def _begin(self) -> None:
+        directory, offline = self.directory, self.destination.mode == "offline"
+        if offline and is_synced(directory) and not self.force:
+            raise CannotSend(
+                f"{directory}: W&B has some of this run by `wandb sync`, and a file "
                 f"cannot go on from there; publish the rest with wandb=online"
             )
-        self.local, self.place, self.tags = local, place, list(tags)
-        experiment = local.config["experiment"]
-        arm = arm or experiment
-        made = {key: value for key, value in local.manifest.items() if key != "resumed"}
-        if place.mode == "offline":  # its file goes; a kill until there is a new one is no loss
-            local.mark(place, tags, None, whole=False)
+        run_id = wandb_id(directory)
+        config, manifest = read_config(directory), read_manifest(directory)
+        try:
+            rows, _ = list(history(directory)), summary_of(directory)  # which finish() sends
+        except (ValueError, KeyError) as error:
+            raise CannotSend(f"{directory}: not a run's records ({first_line(error)})") from error
+        arm = self.arm or config["experiment"]
+        made = {key: value for key, value in manifest.items() if key != "resumed"}
+        if offline:  # its file goes; a kill until there is a new one is no loss
+            self._mark(where=None)
         self.run = begin(
-            place,
-            local.id,
-            live=live,
-            name=f"{arm} seed {local.config['seed']}",
-            group=experiment,
+            self.destination,
+            run_id,
+            live=self.live,
+            name=f"{arm} seed {config['seed']}",
+            group=config["experiment"],
             job_type="train",
-            tags=[tag[:TAG_LENGTH] for tag in tags],
-            config={**local.config, "arm": arm, "manifest": made},
+            tags=[tag[:TAG_LENGTH] for tag in self.tags],
+            config={**config, "arm": arm, "manifest": made},
         )
-        self._mark(whole=False)
+        self._mark(where=self._where())
         self.run.define_metric("step", hidden=True)
         for name in ("train*", "val*", "test*", "timing/*"):
             self.run.define_metric(name, step_metric="step")
         self.run.define_metric("trace/*", step_metric="step", summary="none")
-        self._step, self._values = 0, {}
-        for step, values in local.history:
-            self._at(step, values)
+        for step, values in rows:
+            self._add(step, values)
 
-    def row(self, row: Row) -> None:
-        """Show a row that has just been recorded, with the others of its step."""
-        self._at(row["step"], values_of(row))
-
-    def _at(self, step: int, values: dict[str, float]) -> None:
+    def _add(self, step: int, values: dict[str, float]) -> None:
         if step != self._step:
             self._send()
             self._step = step
@@ -139,11 +266,11 @@ class Shown:
             self.run.log(values, step=self._step, commit=True)
         self._values = {}
 
-    def finish(self, state: str) -> None:
-        """Close with the run's summary; a finished one leaves its records as an artifact."""
+    def _finish(self, state: str) -> None:
+        where = self._where()
         try:
             self._send()
-            self.run.summary.update({**summary_of(self.local.directory), "state": state})
+            self.run.summary.update({**summary_of(self.directory), "state": state})
             if state in FINISHED:
                 self.run.log_artifact(self._records())
             elif state == "preempted":
@@ -151,65 +278,38 @@ class Shown:
         finally:
             self.run.finish(exit_code=int(state not in FINISHED))
         if state in FINISHED:
-            self._mark(whole=True)
+            self._mark(where=where, records=_digest(self.directory))
 
     def _records(self) -> Any:
         import wandb
 
         records = wandb.Artifact(self.run.id, type="records")
-        for path in self.local.files():
+        for path in _files(self.directory):
             records.add_file(str(path))
-        rows = list(read_rows(self.local.directory / paths.METRICS))
+        rows = read_rows(self.directory / paths.METRICS)
         columns: list[Any] = list(dict.fromkeys(key for row in rows for key in row))
         data: list[Any] = [[row.get(key) for key in columns] for row in rows]
         records.add(wandb.Table(columns=columns, data=data, allow_mixed_types=True), "metrics")
         return records
 
-    def _mark(self, *, whole: bool) -> None:
-        where = self.run.url or str(Path(self.run.dir).parent.absolute())
-        self.local.mark(self.place, self.tags, where, whole=whole)
+    def _where(self) -> str:
+        return self.run.url or str(Path(self.run.dir).parent.absolute())
+
+    def _mark(self, *, where: str | None, records: str | None = None) -> None:
+        """Remember that sending was begun, or that all ``records`` are sent."""
+        mark = {
+            "project": self.destination.project,
+            "entity": self.destination.entity,
+            "tags": self.tags,
+            "where": where,
+            "records": records,
+        }
+        others = {mode: sent(self.directory, mode) for mode in ("offline", "online")}
+        marks = others | {self.destination.mode: mark}
+        marks = {mode: kept for mode, kept in marks.items() if kept}
+        write_json(self.directory / paths.PUBLISHED, marks)
 
 
-class WandbLogger:
-    """A run, shown while it trains.
-
-    Whatever goes wrong there is said once, and the mirror falls silent; the local records are
-    whole, and can be published later.
-    """
-
-    def __init__(self, place: Place, tags: Sequence[str] = (), arm: str = "") -> None:
-        self._place, self._tags, self._arm = place, tags, arm
-        self._shown: Shown | None = None
-
-    def begin(self, directory: Path) -> None:
-        """Show what the records in ``directory`` hold already."""
-
-        def start() -> None:
-            local = Local.read(directory)
-            self._shown = Shown(local, self._place, self._tags, self._arm, live=True)
-
-        self._try(start)
-
-    def row(self, row: Row) -> None:
-        """Show a row of metrics, traces or timing."""
-        shown = self._shown
-        if shown is not None:
-            self._try(lambda: shown.row(row))
-
-    def finish(self, state: str) -> None:
-        """Close with the run's last state."""
-        shown = self._shown
-        if shown is not None:
-            self._try(lambda: shown.finish(state))
-            self._shown = None
-
-    def _try(self, call: Callable[[], Any]) -> None:
-        try:
-            call()
-        except Exception as error:  # nothing over there is worth a run
-            self._shown = None
-            print(
-                f"wandb: {line_of(error)}; the run goes on with its local records alone "
-                f"(scripts/publish_wandb.py sends them later)",
-                file=sys.stderr,
-            )
+def first_line(error: Exception) -> str:
+    """An error's first line."""
+    return next(iter(str(error).splitlines()), type(error).__name__)

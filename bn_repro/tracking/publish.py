@@ -18,102 +18,115 @@ from bn_repro.analysis import results
 from bn_repro.config.identity import arm_of, at_scale, tags_of
 from bn_repro.config.schema import Config
 from bn_repro.records import paths
-from bn_repro.records.reader import finished
-from bn_repro.tracking import logger
-from bn_repro.tracking.published import Local, Place, Refused, destination_of, line_of
+from bn_repro.records.reader import finished, read_config
+from bn_repro.tracking.logger import (
+    CannotSend,
+    Destination,
+    WandbLogger,
+    begin,
+    destination_of,
+    first_line,
+    is_sent,
+    offline_folders,
+    sent,
+)
 
 
-def publish_all(config: Config, found: Sequence[Path], console: Console) -> bool:
-    """Send the finished runs among the directories ``found``.
+def publish_all(config: Config, directories: Sequence[Path], console: Console) -> bool:
+    """Send the finished runs among the ``directories``.
 
     A run that has been sent whole is not sent again, except with ``force``; one whose sending was
     cut short is made whole. False where a finished run had to be left out. Raises ValueError where
     nothing is finished, OSError where W&B cannot be reached.
     """
-    place = destination_of(config)
-    if place.mode == "disabled":
+    destination = destination_of(config)
+    if destination.mode == "disabled":
         raise ValueError("wandb: give wandb=online, or wandb=offline and send with `wandb sync`")
-    told: Counter[str] = Counter()
-    for directory in found:
+    count: Counter[str] = Counter()
+    for directory in directories:
         try:
-            outcome = published(directory, config, place)
-        except Refused as error:
-            outcome = "left out"
-            console.print(f"{error}; {outcome}", soft_wrap=True, highlight=False)
-        except Timeout:
-            outcome = "left out"
-            console.print(f"{directory}: another process works on this run; {outcome}")
+            came = publish(directory, config, destination)
+        except (CannotSend, Timeout) as error:
+            came = "left out"
+            busy = f"{directory}: another process works on this run"
+            reason = busy if isinstance(error, Timeout) else str(error)
+            console.print(f"{reason}; {came}", soft_wrap=True, highlight=False)
         except Exception as error:
             kind = ValueError if isinstance(error, ValueError) else OSError
             raise kind(
-                f"wandb: {line_of(error)}; {told['sent']} of {len(found)} runs are sent, "
+                f"wandb: {first_line(error)}; {count['sent']} of {len(directories)} runs are sent, "
                 f"and the same command goes on from there"
             ) from error
-        if outcome == "sent":
+        if came == "sent":
             console.print(f"{directory}: sent", soft_wrap=True, highlight=False)
-        told[outcome] += 1
-    if told["not finished"] == len(found):
-        what = f"{found[0]}" if len(found) == 1 else f"each of {len(found)} runs"
+        count[came] += 1
+    if count["not finished"] == len(directories):
+        one = len(directories) == 1
+        what = f"{directories[0]}" if one else f"each of {len(directories)} runs"
         raise ValueError(
             f"nothing to publish: {what} is not finished; "
-            f"bring it to its end with scripts/train.py and the same words"
+            f"bring it to its end with scripts/train.py and the same keys"
         )
-    console.print(
-        f"{len(found)} runs: "
-        + ", ".join(f"{count} {word}" for word, count in told.items() if count)
-    )
-    if place.mode == "offline" and told["sent"]:
-        console.print(f"To W&B: wandb sync {place.folder / 'wandb'}", soft_wrap=True)
-    return not told["left out"]
+    counts = ", ".join(f"{number} {came}" for came, number in count.items())
+    console.print(f"{len(directories)} runs: {counts}")
+    if destination.mode == "offline" and count["sent"]:
+        console.print(f"To W&B: {destination.sync_command}", soft_wrap=True)
+    return not count["left out"]
 
 
-def published(directory: Path, config: Config, place: Place) -> str:
-    """What came of one run: ``sent``, ``there already`` or ``not finished``.
+def publish(directory: Path, config: Config, destination: Destination) -> str:
+    """Send one run; what came of it: ``sent``, ``there already`` or ``not finished``.
 
-    Raises Refused for a run that cannot be sent, Timeout while it trains, and what W&B raises.
+    Raises CannotSend for a run that cannot be sent, Timeout while it trains, and what W&B raises.
     """
     try:
         done = finished(directory)
     except ValueError as error:
-        raise Refused(str(error)) from error
+        raise CannotSend(str(error)) from error
     if done is None:
         return "not finished"
     with FileLock(paths.lock_file(directory), timeout=0):
-        run = Local.read(directory)
+        try:
+            made = read_config(directory)
+        except ValueError as error:
+            raise CannotSend(f"{directory}: not a run's records ({error})") from error
         study = [config.study.name] if config.study.name else []
-        tags = [*tags_of(run.config), *config.wandb.tags, *study, *run.tags(place)]
-        tags = list(dict.fromkeys(tags))
-        if not config.force and run.is_sent(place, tags):
+        before = sent(directory, destination.mode).get("tags", [])
+        tags = list(dict.fromkeys([*tags_of(made), *config.wandb.tags, *study, *before]))
+        if not config.force and is_sent(directory, destination, tags):
             return "there already"
-        shown = logger.Shown(run, place, tags, arm_of(run.config), force=config.force)
-        shown.finish(done.state)
+        logger = WandbLogger(destination, tags, arm_of(made), live=False, force=config.force)
+        logger.begin(directory)
+        logger.finish(done.state)
     return "sent"
 
 
-def show_report(config: Config, study: str, folder: Path) -> None:
+def publish_report(config: Config, study: str, folder: Path) -> None:
     """The figures and tables of a study, as a W&B run of their own, where W&B is asked for.
 
-    Trouble there is said in a line; the report in ``folder`` is whole.
+    Trouble there is one line; the report in ``folder`` is whole.
     """
-    place = destination_of(config)
-    if place.mode == "disabled":
+    destination = destination_of(config)
+    if destination.mode == "disabled":
         return
     try:
-        _report(place, study, at_scale(study, config.scale), folder, config.wandb.tags)
+        _report(destination, study, at_scale(study, config.scale), folder, config.wandb.tags)
     except Exception as error:
-        line = line_of(error)
+        line = first_line(error)
         print(f"wandb: {line}; the report in {folder} is whole", file=sys.stderr)
 
 
-def _report(place: Place, study: str, group: str, folder: Path, tags: Sequence[str]) -> None:
+def _report(
+    destination: Destination, study: str, group: str, folder: Path, tags: Sequence[str]
+) -> None:
     files = sorted(path for path in folder.iterdir() if path.is_file())
     digest = hashlib.sha256(b"".join(path.name.encode() + path.read_bytes() for path in files))
     name = f"report-{study}-{digest.hexdigest()[:8]}"
-    before = logger.written(place, name) if place.mode == "offline" else []
+    before = offline_folders(destination, name) if destination.mode == "offline" else []
     if any(list(path.glob("*.sync*")) for path in before):
         return  # the same report has been sent
-    run = logger.begin(
-        place,
+    run = begin(
+        destination,
         name,
         name=f"{group}, report",
         group=group,
@@ -123,25 +136,25 @@ def _report(place: Place, study: str, group: str, folder: Path, tags: Sequence[s
     )
     try:
         if not run.summary.get("whole"):
-            _show(run, study, folder, files)
+            _log_report(run, study, folder, files)
             run.summary.update({"whole": True})
     finally:
         run.finish()
 
 
-def _show(run: Any, study: str, folder: Path, files: Sequence[Path]) -> None:
+def _log_report(run: Any, study: str, folder: Path, files: Sequence[Path]) -> None:
     import wandb
 
     claims: list[dict[str, Any]] = json.loads((folder / results.CLAIMS).read_text())
     runs = pd.read_csv(folder / results.RUNS, dtype={"id": str})
-    shown: dict[str, Any] = {
+    logged: dict[str, Any] = {
         "tables/claims": wandb.Table(dataframe=pd.DataFrame(claims).astype(str)),
         "tables/runs": wandb.Table(dataframe=runs.astype(object).where(runs.notna(), None)),
     }
     for path in files:
         if path.suffix == ".png":
-            shown[f"figures/{path.stem}"] = wandb.Image(str(path))
-    run.log(shown)
+            logged[f"figures/{path.stem}"] = wandb.Image(str(path))
+    run.log(logged)
     run.summary.update({f"claim/{claim['id']}": claim["verdict"] for claim in claims})
     artifact = wandb.Artifact(f"report-{study}", type="report")
     for path in files:

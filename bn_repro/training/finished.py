@@ -44,3 +44,8 @@ def check_same_data(
             f"{directory}: the run was begun on data {before[:16]}, but {data.name} is now "
             f"{data.fingerprint[:16]}; {fix}"
         )
+
+
+def finished_line(directory: Path, done: Outcome) -> str:
+    """What a command says of a run that was finished before."""
+    return f"{directory}: already {done.state} at step {done.step} (force=true starts over)"

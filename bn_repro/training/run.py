@@ -24,10 +24,9 @@ from bn_repro.records import paths
 from bn_repro.records.files import archive_run, ensure_writable, write_atomically, write_json
 from bn_repro.records.reader import Outcome, finished, last_status, read_manifest
 from bn_repro.records.recorder import Logger, NoLogger, manifest, write_status
-from bn_repro.tracking.logger import WandbLogger
-from bn_repro.tracking.published import destination_of
+from bn_repro.tracking.logger import WandbLogger, destination_of
 from bn_repro.training.build import build, configure_torch, device_of, fit, network
-from bn_repro.training.finished import check_same_data, find_finished
+from bn_repro.training.finished import check_same_data, find_finished, finished_line
 from bn_repro.training.loop import train
 from bn_repro.training.ranks import barrier, process_group
 from bn_repro.training.session import Log, Progress, Session, no_progress
@@ -159,9 +158,7 @@ def report_finished(config: Config, done: Outcome, session: Session) -> Outcome:
     """
     directory = directory_of(config, session.world.size)
     if session.world.main:
-        session.log(
-            f"{directory}: already {done.state} at step {done.step} (force=true starts over)"
-        )
+        session.log(finished_line(directory, done))
     if os.environ.get("WANDB_SWEEP_ID"):
         logger = logger_of(config, session.world)
         logger.begin(directory)

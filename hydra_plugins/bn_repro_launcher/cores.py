@@ -28,11 +28,11 @@ class CoresLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Hydra's own hook; the task itself is not called, its runs are."""
-        self.context, self.config = hydra_context, config
+        """Hydra's own hook; ``task_function`` is not called: it keeps the results."""
+        self.context, self.config, self.command = hydra_context, config, task_function
 
-    def crew(self, jobs: int | None = None) -> Executor:
-        """Where the runs work; ``jobs`` side by side where the launcher itself does not say."""
+    def executor(self, jobs: int | None = None) -> Executor:
+        """Where runs work; ``jobs`` side by side where the launcher gives no number."""
         from bn_repro.sweep.local import LocalExecutor
 
         return LocalExecutor(self.jobs or jobs)
@@ -42,9 +42,14 @@ class CoresLauncher(Launcher):
     ) -> Sequence[JobReturn]:
         """Run the jobs; what each returns is its accuracy, for a sweeper that seeks the best."""
         from bn_repro.cli import train
+        from bn_repro.cli.main import Command
+        from bn_repro.cli.results import Results
         from bn_repro.config.compose import plain
+        from bn_repro.sweep.display import console
         from bn_repro.sweep.study import PlannedRun
 
+        if not job_overrides:
+            raise ValueError("-m: nothing to run; what was given stands for no value at all")
         loader = self.context.config_loader
         same = _as_sweepers_write(self.config.hydra.overrides.task)
         runs = []
@@ -53,8 +58,11 @@ class CoresLauncher(Launcher):
             with open_dict(composed):
                 del composed["hydra"]
             runs.append(PlannedRun(plain(composed, overrides), _varied(overrides, same)))
-        outcomes, over = train.train_sweep(runs, self.crew())
-        if over:
+        assert isinstance(self.command, Command)
+        results = self.command.results or Results(runs[0].config, console())
+        outcomes = train.train_sweep(runs, self.executor(), results)
+        self.command.results = results
+        if results.ended:
             raise KeyboardInterrupt  # to a sweeper, which else would send its next jobs
         returns = []
         for outcome, overrides in zip(outcomes, job_overrides, strict=True):
@@ -79,10 +87,10 @@ class SubmititLauncher(CoresLauncher):
         self.cluster, self.folder = cluster, submitit_folder
         self.max_num_timeout, self.parameters = max_num_timeout, parameters
 
-    def crew(self, jobs: int | None = None) -> Executor:
-        """SlurmExecutor of the cluster. ValueError where submitit is not installed."""
+    def executor(self, jobs: int | None = None) -> Executor:
+        """That of the cluster. ValueError where submitit is not installed."""
         if find_spec("submitit") is None:
-            raise ValueError("hydra/launcher: submitit is not there; pip install -e '.[slurm]'")
+            raise ValueError("hydra/launcher: submitit is not installed; pip install -e '.[slurm]'")
         from bn_repro.sweep.slurm import SlurmExecutor
 
         plain = {
@@ -102,9 +110,9 @@ class SubmititLauncher(CoresLauncher):
 
 def _as_sweepers_write(typed: Sequence[str]) -> set[str]:
     """``live=false`` reaches a job as ``live=False``."""
-    words = OverridesParser.create().parse_overrides(list(typed))
-    plain = (word for word in words if not word.is_sweep_override())
-    return {f"{word.get_key_element()}={word.get_value_element_as_str()}" for word in plain}
+    overrides = OverridesParser.create().parse_overrides(list(typed))
+    plain = (o for o in overrides if not o.is_sweep_override())
+    return {f"{o.get_key_element()}={o.get_value_element_as_str()}" for o in plain}
 
 
 def _varied(overrides: Sequence[str], same: set[str]) -> dict[str, str]:

@@ -22,18 +22,18 @@ SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=20"]
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["experiment=mnist/bn", "optimizer.lrr=1"], 1, "did you mean optimizer.lr?"),
-        (["experiment=mnist/bn", "lr=1"], 1, "lr: no such key; did you mean optimizer.lr?"),
-        (["experiment=mnist/bn", "optimizer.zzz=1"], 1, "optimizer has lr, momentum"),
-        (["experimnt=mnist/bn"], 1, "experimnt: no such key; did you mean experiment?"),
-        (["experiment=mnist/nothing"], 1, "experiment: no 'mnist/nothing'; there are imagenet/bn"),
-        (["experiment=mnist/bn", "data=mnst"], 1, "data: no 'mnst'; did you mean mnist?"),
-        (["study=figure1"], 1, "study: no 'figure1'; did you mean fig1?"),
-        (["experiment=mnist/bn", "hydra/launcher=slurm"], 1, "hydra/launcher: no 'slurm'; there"),
-        (["experiment=mnist/bn", "train.steps=many"], 1, "train.steps: value 'many' of type"),
-        (["experiment=mnist/bn", "optimizer.lr=0.1,0.2"], 1, "several values; add -m to try each"),
-        (["mnist/bn"], 1, "mnist/bn: expected key=value (missing EQUAL"),
-        (["study.blocks=[{experiment:[mnist/bn],train.stepz:[1]}]"], 1, "train.stepz: no such key"),
+        (["experiment=mnist/bn", "optimizer.lrr=1"], 2, "did you mean optimizer.lr?"),
+        (["experiment=mnist/bn", "lr=1"], 2, "lr: no such key; did you mean optimizer.lr?"),
+        (["experiment=mnist/bn", "optimizer.zzz=1"], 2, "optimizer has lr, momentum"),
+        (["experimnt=mnist/bn"], 2, "experimnt: no such key; did you mean experiment?"),
+        (["experiment=mnist/nothing"], 2, "experiment: no 'mnist/nothing'; there are imagenet/bn"),
+        (["experiment=mnist/bn", "data=mnst"], 2, "data: no 'mnst'; did you mean mnist?"),
+        (["study=figure1"], 2, "study: no 'figure1'; did you mean fig1?"),
+        (["experiment=mnist/bn", "hydra/launcher=slurm"], 2, "hydra/launcher: no 'slurm'; there"),
+        (["experiment=mnist/bn", "train.steps=many"], 2, "train.steps: value 'many' of type"),
+        (["experiment=mnist/bn", "optimizer.lr=0.1,0.2"], 2, "several values; add -m to try each"),
+        (["mnist/bn"], 2, "mnist/bn: expected key=value (missing EQUAL"),
+        (["study.blocks=[{experiment:[mnist/bn],train.stepz:[1]}]"], 2, "train.stepz: no such key"),
         (["study=fig1", "hydra/launcher=basic"], 2, "hydra/launcher: give cores, submitit_local"),
         (["study=fig1", "on_failure=never"], 2, "on_failure: 'never' is not one of continue, stop"),
         (["experiment=mnist/bn", "optimizer.lr=-1"], 2, "optimizer.lr: -1.0 is not positive"),
@@ -78,7 +78,7 @@ def test_bad_input_is_told_and_leaves_nothing(tmp_path, words, code, said, monke
     assert ended == code, out + err
     assert err.startswith("error: ")
     assert err.count("\n") == 1
-    assert out == ""
+    assert not re.sub(r"^.*: \d.* (steps, in .*|to train)\n", "", out)  # before torch comes
     assert "HYDRA_FULL_ERROR" not in os.environ
     assert not (tmp_path / "runs").exists()
 
@@ -100,7 +100,7 @@ def test_help_lists_the_choices_and_every_key(monkeypatch, capsys):
         assert listed >= stems - {"default"}, group
     elsewhere = {"experiment", "scale", "out", "live"}
     assert listed >= {k for k in SETTINGS if not k.startswith("evaluation.")} - elsewhere
-    assert "75\nstopped" in out
+    assert "75 stopped before its end" in out
 
 
 SCRIPTS = ("train", "evaluate", "report", "status", "publish_wandb", "wandb_dashboard")

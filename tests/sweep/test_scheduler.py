@@ -60,7 +60,7 @@ def test_ctrl_c_stops_all_runs_in_order(start, tmp_path, to):
     assert "Traceback" not in out + err
     found = statuses(tmp_path)
     assert [s["state"] for s in found.values()] == ["preempted"] * 2
-    assert "preempted" in out
+    assert "stopped; run the same command again to go on" in out
 
 
 def test_a_killed_run_harms_no_other(start, tmp_path, monkeypatch, capsys):

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -20,13 +21,13 @@ from rich.console import Console
 from submitit.core.utils import FailedJobError
 from support import ROOT
 
-from bn_repro.cli import main, train
+from bn_repro.cli import errors, main
+from bn_repro.cli.results import Results
 from bn_repro.config.compose import compose
 from bn_repro.records import paths
 from bn_repro.records.reader import Outcome, last_top1
 from bn_repro.records.recorder import mark_as_lost, write_status
 from bn_repro.sweep import slurm
-from bn_repro.sweep.display import Board
 from bn_repro.sweep.scheduler import LOST, failed_before, run_all
 from bn_repro.sweep.study import PlannedRun
 from bn_repro.training.run import record_failure
@@ -36,20 +37,18 @@ SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=4", "train.populatio
 
 
 class Work:
-    """A run that ends at the third look; it stops when it is asked to."""
+    """A run that ends at the second look; it stops when it is asked to."""
 
     def __init__(self, planned, states):
-        self.run, self.state = planned, states.get(planned.config.seed, "completed")
-        self.seen, self.looks, self.asked = {"step": 1}, 0, False
-
-    def listen(self):
-        self.looks += 1
+        self.state = states.get(planned.config.seed, "completed")
+        self.looks, self.asked = 0, False
 
     def stop(self):
         self.asked = True
 
-    def over(self):
-        return self.asked or self.looks >= (1 if self.state == "failed" else 2)
+    def ended(self):
+        self.looks += 1
+        return self.asked or self.looks > (1 if self.state == "failed" else 2)
 
     def outcome(self, stopping):
         assert stopping or not self.asked
@@ -57,7 +56,7 @@ class Work:
 
 
 class Executor:
-    """Two places for runs that are told how to end, by seed."""
+    """Two places for runs whose ends are given by seed."""
 
     def __init__(self, states=None):
         self.states, self.begun = states or {}, []
@@ -65,7 +64,7 @@ class Executor:
     def preflight(self, configs):
         pass
 
-    def room(self, run, busy):
+    def has_room(self, run, busy):
         return busy < 2
 
     def start(self, runs, busy):
@@ -81,13 +80,21 @@ def five(tmp_path):
     return [PlannedRun(replace(config, seed=seed), {}) for seed in range(5)]
 
 
-def quiet():
-    return Board(Console(file=io.StringIO()))
+def bring_to_end(runs, executor, **options):
+    """The outcomes, what was printed, and the command's exit code."""
+    text = io.StringIO()
+    console = Console(file=text, width=200)
+    outcomes = run_all(runs, executor, console, **options)
+    results = Results(replace(runs[0].config, on_failure="continue"), console)
+    for run, outcome in zip(runs, outcomes, strict=True):
+        results.add(run.title, run.directory, outcome)
+    results.log()
+    return outcomes, text.getvalue(), results.exit_code
 
 
 def test_a_failure_leaves_the_others_running(tmp_path):
-    crew = Executor({1: "failed", 2: "diverged"})
-    outcomes = run_all(five(tmp_path), quiet(), crew)
+    executor = Executor({1: "failed", 2: "diverged"})
+    outcomes, _, code = bring_to_end(five(tmp_path), executor)
     assert [o.state for o in outcomes] == [
         "completed",
         "failed",
@@ -95,17 +102,23 @@ def test_a_failure_leaves_the_others_running(tmp_path):
         "completed",
         "completed",
     ]
-    assert crew.begun == [0, 1, 2, 3, 4]
-    assert train.code_of(outcomes) == 1
+    assert executor.begun == [0, 1, 2, 3, 4]
+    assert code == 1
 
 
 def test_a_failure_can_stop_all_resumably(tmp_path):
-    crew = Executor({1: "failed"})
-    outcomes = run_all(five(tmp_path), quiet(), crew, on_failure="stop")
+    executor = Executor({1: "failed"})
+    outcomes, text, code = bring_to_end(five(tmp_path), executor, on_failure="stop")
     assert [o.state for o in outcomes] == ["preempted", "failed", *["preempted"] * 3]
-    assert crew.begun == [0, 1]
-    assert train.code_of(outcomes, "stop") == 1
-    assert train.code_of(outcomes) == 75
+    assert executor.begun == [0, 1]
+    assert code == 1
+    assert "stopped; run the same command again to go on" in text
+
+
+def test_the_exit_code_of_several_is_the_first_of_2_1_75_0():
+    assert [errors.first_of(*codes) for codes in ((0, 75), (75, 1, 0), (1, 2, 75), (0,))] == [
+        *(75, 1, 2, 0)
+    ]
 
 
 def test_a_run_that_failed_of_itself_waits_for_retry_and_a_killed_one_does_not(tmp_path):
@@ -115,16 +128,15 @@ def test_a_run_that_failed_of_itself_waits_for_retry_and_a_killed_one_does_not(t
         write_status(planned.directory, "failed", 2, 0.5, error)
     runs[2].directory.mkdir(parents=True)
     write_status(runs[2].directory, "failed", 2, 0.5, "job 7 left no result", "lost")
-    left = failed_before(runs)
-    assert left == {runs[0].directory: Outcome("failed", 2, 0.5, error="OSError: disk full")}
-    crew = Executor()
-    text = io.StringIO()
-    outcomes = run_all(runs, Board(Console(file=text, width=200)), crew, left=left)
-    assert outcomes[0] == left[runs[0].directory]
-    assert crew.begun == [1, 2, 3, 4]
-    assert "1 of 5 runs failed before; they are left alone" in text.getvalue()
+    skipped = failed_before(runs)
+    assert skipped == {runs[0].directory: Outcome("failed", 2, 0.5, error="OSError: disk full")}
+    executor = Executor()
+    outcomes, text, _ = bring_to_end(runs, executor, skipped=skipped)
+    assert outcomes[0] == skipped[runs[0].directory]
+    assert executor.begun == [1, 2, 3, 4]
+    assert "sweep: 1 failed before (retry=true tries again), 4 to train" in text
     again = Executor()
-    run_all(runs, quiet(), again)
+    bring_to_end(runs, again)
     assert again.begun == [0, 1, 2, 3, 4]
 
 
@@ -146,8 +158,8 @@ def read(directory, name):
 
 
 @pytest.fixture
-def crew(monkeypatch):
-    """Every sweep of this process goes to a crew that trains nothing."""
+def executor(monkeypatch):
+    """Every sweep of this process goes to an executor that trains nothing."""
     found = Executor()
     monkeypatch.setattr("bn_repro.sweep.local.LocalExecutor", lambda jobs: found)
     return found
@@ -162,9 +174,9 @@ def crew(monkeypatch):
         (["seed=1,2", "optimizer.lr=0.1,1.0"], [1, 1, 2, 2]),
     ],
 )
-def test_ranges_and_choices(monkeypatch, crew, tmp_path, words, seeds):
+def test_ranges_and_choices(monkeypatch, executor, tmp_path, words, seeds):
     assert command(monkeypatch, "-m", *SMOKE, *words, f"runs={tmp_path}") == 0
-    assert crew.begun == seeds
+    assert executor.begun == seeds
 
 
 @pytest.mark.parametrize(
@@ -186,14 +198,14 @@ def test_a_glob_stands_for_experiments(word, expanded):
         assert found == expanded
 
 
-def test_a_sweep_of_nothing_is_told(monkeypatch, crew, tmp_path, capsys):
+def test_a_sweep_of_nothing_is_told(monkeypatch, executor, tmp_path, capsys):
     assert command(monkeypatch, "-m", *SMOKE, "data=glob(none*)", f"runs={tmp_path}") == 2
     assert "-m: nothing to run" in capsys.readouterr().err
     assert command(monkeypatch, "-m", "experiment=glob(none*)", f"runs={tmp_path}") == 2
     assert "matches none of imagenet/bn_baseline" in capsys.readouterr().err
 
 
-def test_titles_tell_what_is_swept_alone(monkeypatch, crew, tmp_path, capsys):
+def test_titles_tell_what_is_swept_alone(monkeypatch, executor, tmp_path, capsys):
     command(monkeypatch, "-m", *SMOKE, "optimizer.lr=0.1,1.0", "live=false", f"runs={tmp_path}")
     out = capsys.readouterr().out
     assert "mnist/bn optimizer.lr=0.1 seed 0  completed" in out
@@ -201,15 +213,17 @@ def test_titles_tell_what_is_swept_alone(monkeypatch, crew, tmp_path, capsys):
     assert "live" not in out
 
 
-def test_a_sweep_in_batches_has_one_table_and_one_exit_code(monkeypatch, crew, tmp_path, capsys):
-    crew.states = {0: "failed"}
+def test_a_sweep_in_batches_has_one_table_and_one_exit_code(
+    monkeypatch, executor, tmp_path, capsys
+):
+    executor.states = {0: "failed"}
     words = ["-m", *SMOKE, "seed=0,1,2", "hydra.sweeper.max_batch_size=1", f"runs={tmp_path}"]
     assert command(monkeypatch, *words) == 1
-    assert crew.begun == [0, 1, 2]
+    assert executor.begun == [0, 1, 2]
     assert capsys.readouterr().out.count("accuracy") == 1
-    crew.begun = []
+    executor.begun = []
     assert command(monkeypatch, *words, "on_failure=stop") == 1
-    assert crew.begun == [0]
+    assert executor.begun == [0]
 
 
 @pytest.mark.parametrize("died", [mark_as_lost, lambda directory, reason: interrupted(directory)])
@@ -234,7 +248,8 @@ def test_a_failed_run_has_its_traceback_and_is_tried_again_on_request(
     (directory / paths.METRICS).mkdir(parents=True)
     assert command(monkeypatch, *words) == 1
     out = capsys.readouterr().out
-    assert f"1 failed; {directory}/traceback.txt tells why; retry=true tries again" in out
+    assert re.search(rf"1 failed: \w+Error: .*\({directory}/traceback.txt\)", out)
+    assert "retry=true tries again what failed" in out
     assert "Traceback" in (directory / paths.TRACEBACK).read_text()
     states = [read(d, paths.STATUS)["state"] for d in directories(tmp_path)]
     assert sorted(states) == ["completed", "failed"]
@@ -242,8 +257,7 @@ def test_a_failed_run_has_its_traceback_and_is_tried_again_on_request(
     (directory / paths.METRICS).rmdir()
     assert command(monkeypatch, *words) == 1
     out = capsys.readouterr().out
-    assert "1 of 2 runs are already finished" in out
-    assert "1 of 2 runs failed before; they are left alone" in out
+    assert "1 of 2 runs are already finished, 1 failed before (retry=true tries again)" in out
     assert command(monkeypatch, *words, "retry=true") == 0
     assert read(directory, paths.STATUS)["state"] == "completed"
     assert "retry: false" in (directory / paths.CONFIG).read_text()
@@ -370,8 +384,8 @@ def test_local_jobs_have_room_on_what_they_see(tmp_path, monkeypatch):
     run = five(tmp_path)[0]
 
     def jobs(**how):
-        crew = slurm.SlurmExecutor("local", str(tmp_path), **how)
-        return next(busy for busy in range(99) if not crew.room(run, busy))
+        executor = slurm.SlurmExecutor("local", str(tmp_path), **how)
+        return next(busy for busy in range(99) if not executor.has_room(run, busy))
 
     assert jobs(common={"gpus_per_node": 0}) == jobs() == 3
     assert jobs(common={"gpus_per_node": 2}) == 1

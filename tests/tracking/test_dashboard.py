@@ -66,7 +66,7 @@ def saved(server):
 
 @cache
 def in_wandb(*words):
-    """The runs of a study, or of an experiment, as W&B knows them (see test_mirror.py)."""
+    """The runs of a study, or of an experiment, as W&B knows them (see test_logger.py)."""
     config = compose(words)
     found = [config]
     if config.study.blocks:

@@ -1,4 +1,4 @@
-"""The W&B mirror, read back from what it leaves; after a resume; and its silence in trouble."""
+"""The W&B logger, read back from what it leaves; after a resume; and its silence in trouble."""
 
 import json
 import subprocess
@@ -14,8 +14,7 @@ from bn_repro.config.identity import directory_of
 from bn_repro.records import paths, reader
 from bn_repro.records.recorder import Recorder, write_status
 from bn_repro.tracking import keys
-from bn_repro.tracking.logger import WandbLogger
-from bn_repro.tracking.published import Local, Place
+from bn_repro.tracking.logger import Destination, WandbLogger, is_synced, wandb_id
 from bn_repro.training.run import run
 from bn_repro.training.stop_signal import StopFlag
 
@@ -133,16 +132,16 @@ def test_what_has_been_synced_is_left_alone(tmp_path, capsys):
 def test_a_run_killed_between_its_offline_files_is_shown_all_the_same(
     directory, tmp_path, monkeypatch
 ):
-    place = Place("offline", "bn", None, tmp_path)
-    record = Recorder(directory, None, WandbLogger(place))
+    destination = Destination("offline", "bn", None, tmp_path)
+    record = Recorder(directory, None, WandbLogger(destination))
     write_steps(record, 1, 4)
     lengths = record.lengths()
     record.close()
     with monkeypatch.context() as at:
         at.setattr("wandb.init", killed)  # the file before is gone by then
         with pytest.raises(KeyboardInterrupt):
-            WandbLogger(place).begin(directory)
-    record = Recorder(directory, lengths, WandbLogger(place))
+            WandbLogger(destination).begin(directory)
+    record = Recorder(directory, lengths, WandbLogger(destination))
     write_steps(record, 5, 6)
     record.close()
     assert [row["step"] for row in OfflineRun(tmp_path).history] == [1, 2, 3, 4, 5, 6]
@@ -169,13 +168,13 @@ def write_steps(record, first, last):
 
 
 def test_a_run_resumed_offline_is_synced_without_a_row_twice(directory, tmp_path, server):
-    place = Place("offline", "bn", None, tmp_path)
-    record = Recorder(directory, None, WandbLogger(place))
+    destination = Destination("offline", "bn", None, tmp_path)
+    record = Recorder(directory, None, WandbLogger(destination))
     write_steps(record, 1, 4)
     lengths = record.lengths()
     write_steps(record, 5, 6)
     record.close()
-    record = Recorder(directory, lengths, WandbLogger(place))
+    record = Recorder(directory, lengths, WandbLogger(destination))
     write_steps(record, 5, 9)
     write_status(directory, "completed", 9, 1.0)
     record.close()
@@ -185,32 +184,31 @@ def test_a_run_resumed_offline_is_synced_without_a_row_twice(directory, tmp_path
     assert done.returncode == 0, done.stderr
     (name,) = server.runs
     assert [(r["_step"], r["step"]) for r in server.history(name)] == [(k, k) for k in range(1, 10)]
-    assert Local.read(directory).is_out_of_hand()
+    assert is_synced(directory)
 
 
 @pytest.mark.parametrize("seen", ["more than the checkpoint", "less than the checkpoint"])
 def test_a_run_killed_online_goes_on_without_a_row_twice(directory, tmp_path, server, seen):
-    place = Place("online", "bn", None, tmp_path)
-    record = Recorder(directory, None, WandbLogger(place))
+    destination = Destination("online", "bn", None, tmp_path)
+    record = Recorder(directory, None, WandbLogger(destination))
     write_steps(record, 1, 6)
     lengths = record.lengths()
     write_steps(record, 7, 9)
     for file in record._files.values():  # as a kill would
         file.close()
     assert isinstance(record.logger, WandbLogger)
-    assert record.logger._shown is not None
-    record.logger._shown.run.finish(exit_code=1)
+    record.logger.run.finish(exit_code=1)
     (name,) = server.runs
     assert [r["step"] for r in server.history(name)] == list(range(1, 9))
     if "less" in seen:
         lines = server.runs[name]["wandb-history.jsonl"]
         server.runs[name] = {"wandb-history.jsonl": {k: lines[k] for k in range(4)}}
 
-    record = Recorder(directory, lengths, WandbLogger(place))
+    record = Recorder(directory, lengths, WandbLogger(destination))
     write_steps(record, 7, 12)
     write_status(directory, "completed", 12, 1.0)
     record.close()
-    assert [*server.runs] == [name] == [Local.read(directory).id]
+    assert [*server.runs] == [name] == [wandb_id(directory)]
     shown = server.history(name)
     local = [{"step": s, **values} for s, values in keys.history(directory)]
     assert [{k: v for k, v in r.items() if k[0] != "_"} for r in shown] == local
@@ -220,7 +218,7 @@ def test_a_run_killed_online_goes_on_without_a_row_twice(directory, tmp_path, se
 
 
 def test_a_failed_run_is_shown_as_failed(directory, tmp_path):
-    record = Recorder(directory, None, WandbLogger(Place("offline", "bn", None, tmp_path)))
+    record = Recorder(directory, None, WandbLogger(Destination("offline", "bn", None, tmp_path)))
     write_status(directory, "running", 0, 0.0)
     write_steps(record, 1, 3)
     record.close()
@@ -236,7 +234,7 @@ def test_a_sweep_names_its_runs_itself(directory, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
     monkeypatch.setenv("WANDB_RUN_ID", "abc123")
     wandb.teardown()
-    Recorder(directory, None, WandbLogger(Place("offline", "bn", None, tmp_path))).close()
+    Recorder(directory, None, WandbLogger(Destination("offline", "bn", None, tmp_path))).close()
     monkeypatch.undo()
     wandb.teardown()
     assert OfflineRun(tmp_path).about.run_id == "abc123"
@@ -297,7 +295,7 @@ def test_without_an_api_key_there_is_a_line_and_no_question(directory, tmp_path,
     import wandb
 
     wandb.teardown()
-    record = Recorder(directory, None, WandbLogger(Place("online", "bn", None, tmp_path)))
+    record = Recorder(directory, None, WandbLogger(Destination("online", "bn", None, tmp_path)))
     write_steps(record, 1, 2)
     record.close()
     said = capsys.readouterr().err

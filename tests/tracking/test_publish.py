@@ -12,7 +12,7 @@ from filelock import FileLock
 from rich.console import Console
 from support import ROOT, OfflineRun
 
-from bn_repro.cli.publish import chosen
+from bn_repro.cli.publish import directories_to_send
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of, tags_of, usual_scale, variation
 from bn_repro.records import paths
@@ -46,32 +46,32 @@ def published(*words):
     console = Console(width=500, color_system=None)
     with console.capture() as said:
         config = compose(words)
-        publish.publish_all(config, chosen(config, list(words)), console)
+        publish.publish_all(config, directories_to_send(config, list(words)), console)
     return said.get()
 
 
 ONE = ["experiment=mnist/bn", *SMOKE]
 
 
-def test_a_run_published_later_is_as_if_it_had_been_mirrored(runs, tmp_path):
+def test_a_run_published_later_is_as_if_it_had_been_logged_live(runs, tmp_path):
     published(*ONE, f"runs={runs}", "wandb=offline")
     live = compose([*ONE, f"runs={tmp_path / 'live'}", "wandb=offline"])
     run(live, log=lambda line: None)
-    later, mirrored = OfflineRun(runs), OfflineRun(tmp_path / "live")
+    later, logged = OfflineRun(runs), OfflineRun(tmp_path / "live")
     clock = {"timing/examples_per_second", "timing/waiting"}
     assert [{**r, **dict.fromkeys(clock & set(r))} for r in later.history] == [
-        {**r, **dict.fromkeys(clock & set(r))} for r in mirrored.history
+        {**r, **dict.fromkeys(clock & set(r))} for r in logged.history
     ]
-    assert later.about.run_id.split("-")[:4] == mirrored.about.run_id.split("-")[:4]
+    assert later.about.run_id.split("-")[:4] == logged.about.run_id.split("-")[:4]
     for name in ("run_group", "job_type", "tags", "display_name"):
-        assert getattr(later.about, name) == getattr(mirrored.about, name), name
+        assert getattr(later.about, name) == getattr(logged.about, name), name
     assert {**later.config, "runs": 0, "wandb": 0, "manifest": 0} == {
-        **mirrored.config,
+        **logged.config,
         "runs": 0,
         "wandb": 0,
         "manifest": 0,
     }
-    assert later.summary.keys() == mirrored.summary.keys()
+    assert later.summary.keys() == logged.summary.keys()
     assert "there already" in published(*ONE, f"runs={tmp_path / 'live'}", "wandb=offline")
 
 
@@ -182,7 +182,7 @@ def test_a_report_shows_figures_tables_and_verdicts(tmp_path, capsys):
     folder = ROOT / "results" / "fig1"
     config = compose(["study=fig1", "wandb=offline", f"wandb.dir={tmp_path}"])
     for _ in range(2):
-        publish.show_report(config, "fig1", folder)
+        publish.publish_report(config, "fig1", folder)
     shown = OfflineRun(tmp_path)
     assert (shown.about.job_type, shown.about.run_group) == ("report", "fig1")
     (row,) = shown.history
@@ -195,10 +195,10 @@ def test_a_report_shows_figures_tables_and_verdicts(tmp_path, capsys):
     assert shown.summary[f"claim/{claims[0]['id']}"] == claims[0]["verdict"]
 
     other = ["study=fig1", "scale=smoke", "wandb=offline", f"wandb.dir={tmp_path / 'other'}"]
-    publish.show_report(compose(other), "fig1", folder)
+    publish.publish_report(compose(other), "fig1", folder)
     assert OfflineRun(tmp_path / "other").about.run_group == "fig1 smoke"  # beside no other
 
-    publish.show_report(config, "fig1", tmp_path / "nothing")
+    publish.publish_report(config, "fig1", tmp_path / "nothing")
     assert re.search(r"^wandb: .*the report in .*nothing is whole$", capsys.readouterr().err)
 
 

@@ -398,10 +398,10 @@ def test_members_that_saw_other_images_make_no_ensemble(finished_run, tmp_path):
 def test_one_run_makes_no_ensemble_and_a_study_has_its_own_seeds():
     alone = [*WORDS, "evaluation.ensemble=true"]
     with pytest.raises(ValueError, match="evaluation.ensemble: one run makes none"):
-        command.chosen(compose(alone), alone)
+        command.runs_to_evaluate(compose(alone), alone)
     words = ["study=fig4", "scale=smoke", "evaluation.seeds=[1]"]
     with pytest.raises(ValueError, match="evaluation.seeds: study fig4 has its own"):
-        command.chosen(compose(words), words)
+        command.runs_to_evaluate(compose(words), words)
 
 
 def test_an_unfinished_run_of_several_stops_all_before_the_first(finished_run):
@@ -412,14 +412,14 @@ def test_an_unfinished_run_of_several_stops_all_before_the_first(finished_run):
 
 def test_the_ensemble_of_figure_4_is_six_networks_each_with_another_seed():
     words = ["study=fig4"]
-    runs, members = command.chosen(compose(words), words)
+    runs, members = command.runs_to_evaluate(compose(words), words)
     plain = [r for r in runs if r.key not in {m.key for m in members}]
     assert (len(plain), len(members)) == (3, 6)
     assert all(not r.varied for r in plain)  # the report tells them apart by this
     assert all(m.varied for m in members)
     assert len({r.config.seed for r in runs}) == 9
     fewer = [*words, "study.seeds=2"]
-    assert [len(part) for part in command.chosen(compose(fewer), fewer)] == [8, 6]
+    assert [len(part) for part in command.runs_to_evaluate(compose(fewer), fewer)] == [8, 6]
     fig3, _ = expand(compose(["study=fig3"]).study, [], lambda run: 0.5)
     assert {r.key for r in plain} <= {r.key for r in fig3}
     for key in ("model.init_gain", "model.dropout", "model.per_activation_modules"):
@@ -432,9 +432,9 @@ def test_ctrl_c_is_told_and_what_was_evaluated_stays(monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "evaluate_all", interrupted)
-    monkeypatch.setattr(command, "words", list)
-    assert command.main(compose(WORDS)) == main.PREEMPTED
-    assert "the same command goes on from here" in capsys.readouterr().out
+    code, _, err = call(monkeypatch, capsys, *WORDS, script="evaluate.py")
+    assert code == main.PREEMPTED
+    assert err == "stopped; run the same command again to go on\n"
 
 
 def test_figure_4_goes_from_runs_to_verdicts(monkeypatch, tmp_path, capsys):
