@@ -189,8 +189,8 @@ class InceptionConfig(ModelConfig):
 class DataConfig(Section):
     """The data set.
 
-    ``root``, ``cache`` and ``workers`` say how files are read. Every data set takes them, for one
-    command may train on several; one without files ignores them.
+    Every data set has ``root``, ``cache`` and ``workers``, for one command may train on several; a
+    set without files ignores them.
     """
 
     prefix: ClassVar[str] = "data."

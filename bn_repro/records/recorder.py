@@ -183,7 +183,9 @@ def write_status(
     write_json(directory / paths.STATUS, {**status, "cause": cause, "error": error})
 
 
-def manifest(*, device: str, hardware: str, engine: str, world: int, data: str) -> dict[str, Any]:
+def manifest(
+    *, device: str, hardware: str, engine: str, world: int, data: str, classes: int
+) -> dict[str, Any]:
     """``manifest.json``: the commit, versions, machine, command and data of a run."""
     commit, dirty = _commit()
     return {
@@ -200,6 +202,7 @@ def manifest(*, device: str, hardware: str, engine: str, world: int, data: str) 
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "data": data,
+        "classes": classes,
     }
 
 

@@ -136,6 +136,7 @@ def write_first_files(config: Config, data: Data, directory: Path, session: Sess
         engine=config.train.engine,
         world=session.world.size,
         data=data.fingerprint,
+        classes=data.classes,
     )
     first = read_manifest(directory)
     if first:
