@@ -20,7 +20,8 @@ def at(wide: pd.DataFrame, targets: float | np.ndarray) -> np.ndarray:
 
     ``wide`` has a row a seed, a column a step.
     """
-    best_so_far = np.fmax.accumulate(wide.to_numpy(dtype=float), axis=1)
+    values = np.where(wide.isna(), -np.inf, wide.to_numpy(dtype=float))
+    best_so_far = np.maximum.accumulate(values, axis=1)
     steps = np.append(wide.columns.to_numpy(dtype=float), np.inf)
     return np.stack([steps[np.searchsorted(row, targets)] for row in best_so_far], axis=-1)
 

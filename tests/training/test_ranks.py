@@ -174,6 +174,7 @@ def test_ranks_wait_together_for_another_process_and_any_of_them_can_end_it(tmp_
     directory.parent.mkdir(parents=True)
     with FileLock(paths.lock_file(directory)):
         first, second = begun(tmp_path)
+        assert first.stdout.readline().startswith("mnist/bn seed 0: 40 steps")
         assert "another process is training this run; waiting" in first.stdout.readline()
         second.terminate()
         ended([first, second], main.PREEMPTED)

@@ -220,6 +220,7 @@ def test_a_second_process_waits_takes_over_and_mixes_no_lines(tmp_path):
     first = forked(tmp_path, *words)
     wait_for_step(directory, 30, first)
     second = forked(tmp_path, *words)
+    assert second.stdout.readline().startswith("mnist/bn seed 0: 1,000,000 steps")
     assert "another process is training this run; waiting for it" in second.stdout.readline()
     first.terminate()
     said = first.communicate()
