@@ -170,7 +170,7 @@ def configure_torch(config: Config) -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
-def fit(config: Config, model: nn.Module, data: Data, world: World) -> None:
+def validate(config: Config, model: nn.Module, data: Data, world: World) -> None:
     """ValueError where this network cannot take a step on a mini-batch of these data."""
     sites_of(model, config.train.trace_sites)
     missing = set(config.train.final_splits) - set(data.splits)
