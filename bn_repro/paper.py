@@ -138,33 +138,33 @@ FIGURES = {
         + f"{percent(FIGURE4['Deep Image ensemble'].top5, 2)} top-5.",
     ),
 }
-"""Its figures, by the name that ours have."""
+"""The paper's figures, by the names of ours."""
 
 STUDIES = {
     "fig1": Said(
         "4.1",
-        "On MNIST the network with BN reaches the higher test accuracy, which is put down to the "
-        "inputs of its sigmoids: their distributions are more stable as training goes on.",
+        "On MNIST the network with BN reaches the higher test accuracy. The paper attributes this "
+        "to the inputs of its sigmoids, whose distributions are more stable as training goes on.",
     ),
     "fig1_rates": Said(
         "4.1",
-        "Its learning rate on MNIST is not printed, and whether each network was given the rate "
-        "that suits it is not said.",
+        "The paper prints no learning rate for MNIST, and does not say whether each network has "
+        "the rate that suits it best.",
     ),
     "ablation_421": Said(
         "4.2.1",
         "Adding BN alone does not make full use of it: seven changes turn BN-Baseline into BN-x5. "
-        "They are told together, in words; the shuffling alone has a number, about 1 % of "
-        "validation accuracy.",
+        "The paper describes them together and gives a number for the shuffling alone, about 1 % "
+        "of validation accuracy.",
     ),
     "fig3": Said(
         "4.2.2",
         "One Inception on ImageNet, trained five ways. BN alone reaches Inception's best accuracy "
-        f"in less than half of the steps ({steps('bn_baseline')} for {steps('inception')}), "
-        f"BN-x5 in 14 times fewer, BN-x30 ends highest "
-        f"({percent(FIGURE3['imagenet/bn_x30'].max_top1)}), and with sigmoids the network trains "
-        "too. Without BN five times the rate ends in machine infinity, and sigmoids never leave "
-        "chance.",
+        f"in less than half of the steps ({steps('bn_baseline')} against {steps('inception')}), "
+        "BN-x5 in 14 times fewer steps. BN-x30 ends highest "
+        f"({percent(FIGURE3['imagenet/bn_x30'].max_top1)}). With BN the network trains with "
+        "sigmoids too. Without BN it reaches machine infinity at five times the rate, and with "
+        "sigmoids it never gets beyond chance.",
     ),
     "fig3_longer": Said(
         "4.2.2",
@@ -182,22 +182,22 @@ STUDIES = {
     ),
     "learning_rate_and_init": Said(
         "abstract, 3.3",
-        "With BN much higher learning rates can be used, and less care taken of initial weights: "
+        "BN allows much higher learning rates and less care about initial weights: "
         "BN(Wu) = BN((aW)u), so the scale of the weights does not change what a layer does, and "
-        "larger weights get smaller gradients. No experiment varies them on MNIST.",
+        "larger weights get smaller gradients. No experiment varies the two on MNIST.",
     ),
     "dropout": Said(
         "abstract, 3.4",
-        "BN regularizes, since an example is seen together with others of its mini-batch; in some "
-        "cases dropout can go, or be made weaker. Inception had 40 %, BN-x5 none, some networks of "
+        "BN regularizes, since an example is seen together with others of its mini-batch. In some "
+        "cases dropout can be removed or reduced: Inception had 40 %, BN-x5 none, some networks of "
         "the ensemble 5 or 10 %.",
     ),
     "depth": Said(
-        "1, 3.2",
+        "1, 3.3",
         "Saturating nonlinearities are hard to train in deep networks: where their inputs drift "
-        "into saturation, gradients vanish. BN keeps the inputs where that is less likely; shown "
-        "is one such network, BN-x5-Sigmoid of section 4.2.2, "
+        "into saturation, gradients vanish. BN keeps the inputs where that is less likely. The "
+        "paper shows one such Inception, BN-x5-Sigmoid of section 4.2.2, "
         f"{percent(FIGURE3['imagenet/bn_x5_sigmoid'].max_top1)}.",
     ),
 }
-"""What it has on the subject of each study, in the order in which they are told."""
+"""What the paper has on the subject of each study, in the order of the reports."""

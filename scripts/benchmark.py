@@ -1,7 +1,7 @@
-"""What costs what, as ratios within one run: make bench.
+"""Measure the costs of loop, data and engines as ratios within one run: make bench.
 
-Each pair is timed in turn, several rounds, on one thread; the median of the rounds' ratios is told,
-so that a machine whose speed drifts, or that does other things too, misleads less.
+Each pair is timed in turn, several rounds, on one thread. The median of the rounds' ratios is
+printed, so that a machine whose speed drifts, or that does other things too, misleads less.
 
     python scripts/benchmark.py [loop] [streaming] [gpu] [--rounds 5]
 """

@@ -1,4 +1,4 @@
-"""The experiments and studies there are: figure, claim, cost, command, and how the verdicts fell.
+"""List the experiments and studies: place in the paper, cost, command and verdicts.
 
 python scripts/list.py
 """

@@ -1,4 +1,4 @@
-"""Send finished runs to Weights & Biases, at any time after; what has been sent is not sent again.
+"""Send finished runs to Weights & Biases, at any later time; nothing is sent twice.
 
 python scripts/publish_wandb.py wandb=online
 python scripts/publish_wandb.py wandb=online study=fig1

@@ -1,4 +1,4 @@
-"""Draw and judge a study, from its runs and its committed rows; without one, all of results/.
+"""Write a study's figures, tables and verdicts; without study=, those of all studies in results/.
 
 python scripts/report.py study=fig1
 """

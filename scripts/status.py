@@ -1,4 +1,4 @@
-"""Follow the runs of a study, or all under the runs directory: a line to each, with a bar.
+"""Show the progress of the runs of a study, or of all in the runs folder, one line and bar a run.
 
 python scripts/status.py study=fig1
 """

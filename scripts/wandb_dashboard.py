@@ -1,4 +1,4 @@
-"""Save a report in the W&B project that the runs are in, and print its address.
+"""Save a report in the runs' W&B project, and print its address.
 
 python scripts/wandb_dashboard.py                          Figures 1 to 4
 python scripts/wandb_dashboard.py study=dropout            a study's runs, a line for each setting

@@ -361,8 +361,8 @@ def ahead_at_each_step(
         corrected = differences(a, b, 1 - (1 - intervals.LEVEL) / len(found))
     words = (
         f"At each evaluated step the mean of {names[0]} minus {names[1]}, paired by seed, with its "
-        f"95 % bootstrap interval; shown is the worst step, whose interval reaches lowest. "
-        f"{AT_CHANCE}"
+        f"95 % bootstrap interval; the number is that of the worst step, whose interval reaches "
+        f"lowest. {AT_CHANCE}"
     )
     return Quantity(words, worst, "points", found), AboveAtEachStep(corrected)
 

@@ -51,7 +51,7 @@ def read(folder: str | Path, name: str = "") -> Runs:
 
 
 def _varied(path: Path, runs: pd.DataFrame) -> list[dict[str, Any]]:
-    """What each run varies, as it was before ``to_csv``: 1 is no 1.0 here, and what is empty was
+    """What each run varied, with the types from before ``to_csv``: 1 stays whole, an empty cell was
     not varied."""
     known = {*RUN_COLUMNS, *(column for column in runs if str(column).startswith("steps_to_"))}
     names = [str(column) for column in runs if column not in known]
@@ -103,8 +103,8 @@ def _whole(path: Path, frame: pd.DataFrame, name: str) -> None:
     off = np.flatnonzero(~np.isfinite(numbers) | (np.floor(numbers) != numbers))
     if len(off):
         cell = frame[name].tolist()[off[0]]
-        told = f"no {name}" if cell != cell else f"{cell} for a {name}"
-        raise BadInput(f"{path}: line {off[0] + 2} has {told}; {FIX_HINT}")
+        found = f"no {name}" if cell != cell else f"{cell} for a {name}"
+        raise BadInput(f"{path}: line {off[0] + 2} has {found}; {FIX_HINT}")
 
 
 def _table(path: Path, needed: Sequence[str]) -> pd.DataFrame:

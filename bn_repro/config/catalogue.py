@@ -168,10 +168,10 @@ CONCERNS: dict[str, tuple[str, ...]] = {
 
 CODES = """\
 Run again, a finished run returns at once, and an unfinished one goes on from its last checkpoint.
-In a study or a sweep a run that failed is left alone until retry=true. Ctrl-C is safe.
+A failed run of a study or sweep is trained again only with retry=true. Ctrl-C is safe.
 
-Exit codes: 0 completed or diverged, 1 failed, 2 bad input, 75 stopped before its end; of several
-the first of 2, 1, 75, 0.
+Exit codes: 0 completed or diverged, 1 failed, 2 bad input, 75 stopped before its end. A study or
+sweep returns the first of 2, 1, 75 and 0 that one of its runs has.
 
 Tab completion: eval "$(python scripts/train.py -sc install=bash)"
 """

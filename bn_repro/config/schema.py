@@ -149,14 +149,14 @@ class MLPConfig(ModelConfig):
     )
     depth: int | None = setting(
         None,
-        "number of hidden layers, each as wide as the first; null: as hidden lists them",
+        "number of hidden layers, all as wide as the first; null: as listed in hidden",
         Rule(POSITIVE.holds, "a positive number of layers"),
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.init != "gaussian":
-            raise ValueError(f"model.init: {self.init!r} is not for mlp; it draws a gaussian")
+            raise ValueError(f"model.init: {self.init!r} is not for mlp; use model.init=gaussian")
 
 
 @dataclass
@@ -215,7 +215,7 @@ class DigitsConfig(DataConfig):
     held_out: int = setting(
         0, "training images held out as the val split", Rule(at_least(0).holds, "0 or more images")
     )
-    limit: int | None = setting(None, "train on so many images; null: on all", POSITIVE)
+    limit: int | None = setting(None, "number of images to train on; null: all", POSITIVE)
 
 
 @dataclass
@@ -285,11 +285,13 @@ class ImageFolderConfig(ImageFilesConfig):
 
 @dataclass
 class SyntheticConfig(ImagesConfig):
-    """Drawn images, a grating a class; for tests."""
+    """Synthetic images, one grating for each class; for tests."""
 
     name: str = setting("synthetic", "the data set")
     classes: int = setting(10, "number of classes", POSITIVE)
-    train_images: int = setting(2048, "training images; a quarter as many validate", POSITIVE)
+    train_images: int = setting(
+        2048, "training images; there are a quarter as many for validation", POSITIVE
+    )
 
 
 MODELS: dict[str, type[ModelConfig]] = {"mlp": MLPConfig, "inception": InceptionConfig}
@@ -323,7 +325,7 @@ class OptimizerConfig(Section):
     )
     decay_every: float | None = setting(
         None,
-        "steps of train.paper_steps between two decays; null: none",
+        "steps between two decays, in a run of train.paper_steps; null: none",
         Rule(POSITIVE.holds, "a positive number of steps"),
     )
     decay_speed: float = setting(1.0, "how many times faster the rate decays", POSITIVE)
@@ -338,14 +340,14 @@ class TrainConfig(Section):
     steps: int = setting(50_000, "length in steps", POSITIVE)
     paper_steps: int | None = setting(
         None,
-        "the paper's length; a shorter run decays its rate by as much in all",
+        "the paper's number of steps; the decay is compressed with a shorter run",
         POSITIVE,
     )
     batch_size: int = setting(60, "examples a mini-batch, of each rank", POSITIVE)
     precision: str = setting("float32", "of the arithmetic", one_of("float32", "bfloat16"))
     engine: str = setting(
         "eager",
-        "eager; graphed, on a GPU one CUDA graph a step; compiled, other kernels",
+        "how a step runs: eager; graphed (a CUDA graph); compiled (torch.compile)",
         one_of("eager", "graphed", "compiled"),
         identity=False,
     )
@@ -361,13 +363,13 @@ class TrainConfig(Section):
     )
     polyak: float = setting(
         0.0,
-        "share of each step in the weights' moving average, which is evaluated too; 0: none",
+        "share of each step in a moving average of the weights, evaluated too; 0: none",
         SHARE,
     )
     log_every: int = setting(100, "steps between two rows of the loss", POSITIVE, identity=False)
     trace_every: int = setting(250, "steps between two traces", at_least(0), identity=False)
     trace_dense: int = setting(
-        1_000, "up to this step traces are at geometric steps", at_least(0), identity=False
+        1_000, "up to this step, traces are spaced geometrically", at_least(0), identity=False
     )
     trace_sites: list[str] | None = setting(
         None, "names of the nonlinearities to trace; null: all", identity=False
@@ -385,13 +387,13 @@ class WandbConfig(Section):
 
     mode: str = setting(
         "disabled",
-        "whether W&B gets the records",
+        "whether runs are logged to W&B, and how",
         one_of("disabled", "offline", "online"),
     )
     project: str = setting("bn-repro", "its project")
     entity: str | None = setting(None, "its user or team; null: the account's own")
     dir: str | None = setting(None, "where W&B keeps its files; null: the runs directory")
-    tags: list[str] = setting((), "tags besides those that the configuration makes")
+    tags: list[str] = setting((), "tags, besides those made from the configuration")
 
 
 @dataclass
@@ -402,7 +404,7 @@ class EvaluationConfig(Section):
 
     crops: int | None = setting(
         None,
-        "1, or GoogLeNet's 144; null: 1, for a study with an ensemble both",
+        "1, or GoogLeNet's 144; null: 1, or both for a study with an ensemble",
         one_of(1, 144),
     )
     statistics: str = setting(
@@ -411,7 +413,8 @@ class EvaluationConfig(Section):
         one_of("moving", "population"),
     )
     ensemble: bool = setting(
-        False, "also the mean probability of the runs; with ensemble blocks a study always does it"
+        False,
+        "also evaluate the mean probability of the runs; a study with ensemble blocks always does",
     )
     seeds: list[int] | None = setting(
         None,
@@ -433,9 +436,11 @@ class StudyConfig(Section):
     name: str = setting("", "its name")
     blocks: list[Any] = setting((), "{name, experiment: [...], seed: [...], <key>: [...]} each")
     scale: str | None = setting(None, "scale of its runs; null: each experiment's usual one")
-    seeds: int | None = setting(None, "only the first so many seeds of each block", POSITIVE)
+    seeds: int | None = setting(
+        None, "number of seeds of each block to use, from the first", POSITIVE
+    )
     run: int | None = setting(
-        None, "only the run of this number, from 0, in this process", at_least(0)
+        None, "train only the run of this number, from 0, in this process", at_least(0)
     )
     jobs: int | None = setting(None, "runs side by side; null: one to a core", POSITIVE)
 
@@ -447,14 +452,14 @@ class Config(Section):
     experiment: str = setting("", "one of the experiments", identity=False)
     seed: int = setting(
         0,
-        "of weights, order and augmentation",
+        "seed of the weights, the order of images and the augmentation",
         Rule(lambda value: 0 <= value < 2**63, "0 or more, and below 2**63"),
         identity=False,
     )
     scale: str = setting("default", "size of the runs", identity=False)
     runs: str = setting("runs", "the runs directory", identity=False)
     out: str | None = setting(None, "where report.py writes; null: results/<study>", identity=False)
-    force: bool = setting(False, "start over; what was there is moved aside", identity=False)
+    force: bool = setting(False, "start over; the old run is moved aside", identity=False)
     retry: bool = setting(False, "in a study or a sweep, try failed runs again", identity=False)
     on_failure: str = setting(
         "continue",
@@ -482,7 +487,7 @@ class Config(Section):
 
 
 def _union(kinds: Iterable[type]) -> type:
-    """A dataclass with the fields of all ``kinds``; of one name the first's."""
+    """A dataclass with the fields of all ``kinds``; where two share a name, the first's."""
     found: dict[str, tuple[str, Any, Field[Any]]] = {}
     for kind in kinds:
         hints = get_type_hints(kind)

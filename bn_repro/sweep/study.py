@@ -49,8 +49,8 @@ class PlannedRun:
     @property
     def title(self) -> str:
         """``mnist/bn optimizer.lr=0.3 seed 4``."""
-        own = (item for item in self.varied.items() if item[0] not in self.common)
-        varied = "".join(f" {key}={value}" for key, value in own)
+        named = (item for item in self.varied.items() if item[0] not in self.common)
+        varied = "".join(f" {key}={value}" for key, value in named)
         return f"{self.config.experiment}{varied} seed {self.config.seed}"
 
 

@@ -123,7 +123,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         both = [effects(runs, change, base) for base in BASES]
         words = (
             f"{last} with the change ({change.name}) minus without, paired by seed, in two "
-            "directions: undone alone in BN-x5, made alone in BN-Baseline: mean of both with "
+            "directions (undone alone in BN-x5, made alone in BN-Baseline): mean of both with "
             f"its {c.OVER_SEEDS}"
         )
         mean = intervals.interval(((both[0] + both[1]) / 2).dropna().to_numpy())

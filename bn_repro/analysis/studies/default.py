@@ -15,7 +15,7 @@ from bn_repro.analysis.style import Arm
 from bn_repro.analysis.tables import RUN_COLUMNS, Runs, plain
 
 AT_MOST = 8
-"""So many arms are told apart in one picture; of more, those with the best final accuracy."""
+"""A figure shows at most so many arms: those with the best final accuracy."""
 WITHOUT_BN: tuple[str, Any, str] = ("#e6912e", (0, (4.5, 1.4)), "s")
 LOOKS = [
     ("#0b4a8f", "-", "o"),

@@ -57,8 +57,8 @@ def claims(runs: Runs) -> Iterator[Claim]:
         parts = [intervals.interval(top1.to_numpy(float)) for top1 in (with_bn, without)]
         yield Claim(
             f"{nonlinearity}_{DEEPEST}_layers_{name}_difference",
-            f"BN makes {nonlinearity} networks of {DEEPEST} layers trainable that are not without "
-            f"it, each {where}.",
+            f"{nonlinearity.capitalize()} networks of {DEEPEST} layers train with BN and do not "
+            f"train without it, each {where}.",
             "abstract, 1, 4.2.2",
             c.paired_difference(with_bn, without, words, parts=parts),
             c.Crosses(TRAINS),

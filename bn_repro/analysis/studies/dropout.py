@@ -21,12 +21,12 @@ MARGIN = 0.002
 
 CHOSEN = (
     "An arm's best dropout is the one with the highest mean accuracy on held-out images, each "
-    "dropout at its own best rate there; test accuracy is that of the final runs at the last step "
+    "dropout at its own best rate; test accuracy is that of the final runs at the last step "
     f"(moving averages). {c.AT_CHANCE}, and arms are paired by seed"
 )
 ADDS = (
-    "What dropout adds: the arm's test accuracy with its best dropout minus that without, exactly "
-    "0 where the best is none"
+    "What dropout adds: the arm's test accuracy with its best dropout minus that without dropout; "
+    "exactly 0 where the best is no dropout"
 )
 
 

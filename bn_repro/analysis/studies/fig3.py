@@ -41,7 +41,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
     yield inception.bn_alone_claim(runs)
     yield Claim(
         "bn_x5_further_speed_up_ratio",
-        "BN-x5 needs fewer steps than BN-Baseline by a further factor.",
+        "BN-x5 needs fewer steps than BN-Baseline to Inception's best accuracy.",
         where,
         inception.fewer_steps(runs, BN_BASELINE, BN_X5),
         c.Above(1.0),
@@ -57,7 +57,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
     )
     yield Claim(
         "bn_x30_slower_at_first_ratio",
-        "BN-x30 is slower than BN-x5 to that accuracy.",
+        "BN-x30 needs more steps than BN-x5 to Inception's best accuracy.",
         where,
         inception.fewer_steps(runs, BN_X30, BN_X5),
         c.Above(1.0),

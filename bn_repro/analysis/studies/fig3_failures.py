@@ -80,16 +80,16 @@ def claims(runs: Runs) -> Iterator[Claim]:
             "4.2.2",
             Quantity(
                 "Share of the runs that fail: that end with a loss that is not finite, or whose "
-                f"accuracy never exceeds twice chance; {c.OVER_SEEDS} (of three runs that all fail "
-                "it lies above one half, as at a share of one half it would 1 time in 8)",
+                f"accuracy never exceeds twice chance; {c.OVER_SEEDS} (where three of "
+                "three runs fail it lies above one half; if half of all runs fail, 1 time in 8)",
                 intervals.interval([float(f) for f in failed(runs, arm)]),
                 "runs",
             ),
             c.Provided(
                 c.Above(0.5),
                 bool(own) and not any(own),
-                "the same weights train at Inception's own rate, since else the rate is not to "
-                "blame (a condition added after a first look)",
+                "the same weights train at Inception's own rate, since otherwise the rate is not "
+                "to blame (a condition added after a first look)",
                 "its control fails too" if own else "its control has not run",
             ),
             "machine infinity; initial weights not said",
