@@ -98,6 +98,7 @@ class Report:
             return ""
         minutes, one = sum(seconds) / 60, median(seconds)
         total = f"{minutes:.1f} minutes" if minutes < 60 else f"{minutes / 60:.1f} hours"
+        total = total if minutes >= 1 else f"{sum(seconds):.0f} s"
         each = f"{one:.0f} s" if one < 120 else f"{one / 60:.0f} minutes"
         return f"{each} a run (median), {total} in all"
 
@@ -313,13 +314,14 @@ def print_verdicts(report: Report) -> None:
     if not report.claims:
         return
     colors = {"holds": "green", "does not hold": "red", "undecided": "yellow"}
-    shown = Table(title=f"study {report.name}", title_justify="left")
+    shown = Table()
     for name, ratio in (("claim", 3), ("here [95 %]", 2), ("verdict", 2)):
         shown.add_column(name, ratio=ratio)
     for claim in report.claims:
         color, reason = colors[claim.verdict], escape(claim.reason)
         verdict = f"[{color}]{claim.verdict}[/{color}]: {reason}"
         shown.add_row(claim.sentence, escape(f"{claim.quantity} (n = {claim.n})"), verdict)
+    print(f"study {report.name}")
     Console().print(shown)
 
 

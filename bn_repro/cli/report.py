@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bn_repro.analysis import overview, report, results, tables
+from bn_repro.analysis.claims import ENOUGH_SEEDS
 from bn_repro.analysis.report import Report
 from bn_repro.analysis.study import count, unfit
 from bn_repro.analysis.tables import Member
@@ -127,16 +128,16 @@ def _write(
 
 def _print_where(written: Report, out: Path, config: Config) -> None:
     report.print_verdicts(written)
-    fewest = min((claim.n for claim in written.claims), default=None)
-    if fewest is not None and all(claim.verdict == "undecided" for claim in written.claims):
-        print(
-            f"With {count(fewest, 'seed')} nothing is decided: give more (study.seeds=5; "
-            "SEEDS=5 with make)"
-        )
+    most = max((claim.n for claim in written.claims), default=ENOUGH_SEEDS)
+    if most < ENOUGH_SEEDS:
+        seeds = min(5, max(len(block.get("seed", [])) for block in config.study.blocks))
+        more = f": give more (study.seeds={seeds}; SEEDS={seeds} with make)"
+        print(f"With {count(most, 'seed')} nothing is decided{more * (seeds >= ENOUGH_SEEDS)}")
     pictures = ", ".join(f"{out}/{figure}.svg" for figure in written.figures[:1])
-    print(
-        f"Figure: {pictures or 'none'}; tables and verdicts: {out}/README.md; runs: {config.runs}/"
-    )
+    places = [f"Figure: {pictures or 'none'}", f"tables and verdicts: {out}/README.md"]
+    if any(m.directory and m.directory.exists() for m in written.runs.members):
+        places.append(f"runs: {config.runs}/")
+    print("; ".join(places))
 
 
 def _warn(line: str) -> None:

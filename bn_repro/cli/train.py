@@ -34,6 +34,8 @@ NextRuns = Callable[[bool], tuple[list[PlannedRun], bool]]
 def main(config: Config) -> int:
     """Train one run, or the runs of a study; the exit code."""
     if config.study.run is not None:
+        if not config.study.blocks:
+            raise ValueError("study.run: a number among a study's runs; give study=... with it")
         config = numbered(config.study, overrides()).config
     if not config.study.blocks:
         results = train_one(config)
@@ -82,11 +84,10 @@ def train_study(config: Config, own: Sequence[str], executor: Executor) -> Resul
         return expand(config.study, own, (lambda run: None) if anew else accuracy_of)
 
     results = Results(config, console())
-    if "scale=smoke" in own and config.study.seeds is None:
-        log(
-            results.console,
-            "scale=smoke takes each block's first seed, and the first and last value of its lists",
-        )
+    if "scale=smoke" in own:
+        seed = "each block's first seed, and " * (config.study.seeds is None)
+        line = f"scale=smoke takes {seed}the first and last value of each block's lists"
+        log(results.console, line)
     train_all(f"study {config.study.name}", next_runs, executor, results)
     return results
 

@@ -259,4 +259,5 @@ def test_verdicts_are_printed(whole: Whole, capsys) -> None:
     report.print_verdicts(whole[2])
     shown = capsys.readouterr().out
     assert shown.count("holds:") == 4
+    assert not [line for line in shown.splitlines() if line.endswith(" ")]
     assert "[+" in shown  # an interval, not markup
