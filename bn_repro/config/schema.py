@@ -345,8 +345,9 @@ class TrainConfig(Section):
     precision: str = setting("float32", "of the arithmetic", one_of("float32", "bfloat16"))
     engine: str = setting(
         "eager",
-        "eager; graphed, on a GPU one CUDA graph a step; compiled, other kernels",
-        one_of("eager", "graphed", "compiled"),
+        "eager; graphed, on a GPU one CUDA graph a step; compiled, other kernels; by_hand, mlp "
+        "on a CPU without autograd",
+        one_of("eager", "graphed", "compiled", "by_hand"),
         identity=False,
     )
     eval_every: int = setting(1_000, "steps between two evaluations", POSITIVE)
