@@ -347,8 +347,9 @@ class TrainConfig(Section):
     precision: str = setting("float32", "of the arithmetic", one_of("float32", "bfloat16"))
     engine: str = setting(
         "eager",
-        "how a step runs: eager; graphed (a CUDA graph); compiled (torch.compile)",
-        one_of("eager", "graphed", "compiled"),
+        "how a step runs: eager; graphed (a CUDA graph); compiled (torch.compile); by_hand (the "
+        "paper's gradients without autograd, for mlp on a CPU)",
+        one_of("eager", "graphed", "compiled", "by_hand"),
         identity=False,
     )
     eval_every: int = setting(1_000, "steps between two evaluations", POSITIVE)

@@ -46,9 +46,8 @@ class TrainingState:
         """Of training in all, the time before a resume included."""
         return time.perf_counter() - self._start
 
-    def update(self, step: int) -> None:
-        """Make the update of ``step`` from the gradients that are there."""
-        self.optimizer.step()
+    def advance(self, step: int) -> None:
+        """The update of ``step`` is done: it enters the average of the weights."""
         if self.average is not None:
             self.average.update_parameters(self.model)
         self.step = step

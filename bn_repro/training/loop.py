@@ -60,7 +60,7 @@ def train(
             with record_activations(sites if due.trace else {}) as activations:
                 loss, logits = (eager if due.trace else engine)(x, y)
                 traces = activations.rows(step)
-            state.update(step)
+            state.advance(step)
             losses.add(step, loss)
 
             diverged = losses.first_non_finite() if due.sync else None

@@ -1,15 +1,16 @@
-"""How a mini-batch becomes gradients: eagerly, compiled, or as a CUDA graph replayed."""
+"""How a mini-batch becomes an update: eagerly, compiled, as a CUDA graph replayed, or by hand."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from bn_repro.training.by_hand import ByHand
 
 AUXILIARY_WEIGHT = 0.3
 """The weight of the auxiliary classifier's loss (Szegedy 2014, sec. 5)."""
@@ -70,7 +71,7 @@ def cuda_graph(work: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
 
 
 class Graphed:
-    """:func:`gradients` with all kernel launches of a step sent to the GPU at once.
+    """:func:`eager` with all kernel launches of :func:`gradients` sent to the GPU at once.
 
     At a mini-batch of 32 a GPU finishes a layer before the next is launched: launching takes most
     of Inception's step. A graph replays the same kernels as the eager step. Dropout draws new masks
@@ -92,7 +93,12 @@ class Graphed:
         self.capture, self.replay, self.seen = capture, None, 0
 
     def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss and the logits; gradients are left in the parameters' ``grad``."""
+        """The loss and the logits; the parameters are updated, their ``grad`` is left."""
+        loss, logits = self._gradients(x, y)
+        self.optimizer.step()
+        return loss, logits
+
+    def _gradients(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         self.seen += 1
         if self.replay is None and self.seen > self.EAGER_FIRST:
             self.replay = self._capture(x, y)
@@ -119,12 +125,18 @@ class Graphed:
 
 
 Engine = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(x, y) -> (loss, logits); gradients are left in the parameters' ``grad``."""
+"""A whole step on a mini-batch, (x, y) -> (loss, logits): gradients, and the update by them."""
 
 
 def eager(model: nn.Module, optimizer: torch.optim.Optimizer, precision: str) -> Engine:
     """Operator by operator."""
-    return partial(gradients, model, optimizer=optimizer, precision=precision)
+
+    def step(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        loss, logits = gradients(model, x, y, optimizer, precision)
+        optimizer.step()
+        return loss, logits
+
+    return step
 
 
 def compiled(model: nn.Module, optimizer: torch.optim.Optimizer, precision: str) -> Engine:
@@ -132,8 +144,9 @@ def compiled(model: nn.Module, optimizer: torch.optim.Optimizer, precision: str)
     return eager(cast(nn.Module, torch.compile(model)), optimizer, precision)
 
 
-ENGINES: dict[str, Callable[[nn.Module, torch.optim.Optimizer, str], Engine]] = {
+ENGINES: dict[str, Callable[[Any, torch.optim.Optimizer, str], Engine]] = {
     "eager": eager,
     "graphed": Graphed,
     "compiled": compiled,
+    "by_hand": ByHand,
 }
