@@ -69,7 +69,7 @@ def expand(
 ) -> tuple[list[PlannedRun], bool]:
     """The runs of ``study`` that are known by now, and whether these are all of them.
 
-    ``words`` are the user's own overrides, which hold for every run. A run that two blocks name is
+    ``words`` are the user's overrides, which hold for every run. A run that two blocks name is
     one run. Raises ValueError for a block that is not a grid, and for a word that a block sweeps.
     """
     if study.scale is not None and not any(word.startswith("scale=") for word in words):
@@ -121,8 +121,8 @@ def numbered(study: StudyConfig, words: Sequence[str]) -> PlannedRun:
     if number >= len(runs):
         so_far = "" if complete else " so far, and the next block needs them finished"
         raise ValueError(
-            f"study.run: {number}, but study {study.name} has {len(runs)} runs{so_far}; "
-            "the first is 0"
+            f"study.run: {number}, but study {study.name} has {len(runs)} runs{so_far}, "
+            "numbered from 0"
         )
     return runs[number]
 
