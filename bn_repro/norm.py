@@ -258,7 +258,7 @@ def estimate_population_statistics(model: nn.Module, batches: Iterable[Tensor]) 
             shape = shape or x.shape
             if x.shape != shape:
                 raise ValueError(
-                    "population statistics: Algorithm 2 wants mini-batches of one size, got "
+                    "population statistics: Algorithm 2 needs mini-batches of one size, got "
                     f"{tuple(x.shape)} after {tuple(shape)}; leave an incomplete last one out"
                 )
             model(x)

@@ -1,7 +1,7 @@
-"""Claims of the paper: a quantity, a rule that words itself, and the verdict that follows.
+"""Claims of the paper: a quantity, a rule that writes itself as a sentence, and the verdict.
 
 A :class:`Quantity` is what was computed from the runs, with its interval over seeds. A rule turns
-it into *holds*, *does not hold* or *undecided*, with the few words that the verdict hangs on.
+it into *holds*, *does not hold* or *undecided*, with a short reason.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Quantity:
 
 
 class Judgement(NamedTuple):
-    """A verdict, and in a few words what it hangs on."""
+    """A verdict with its reason in a few words."""
 
     verdict: Verdict
     reason: str
@@ -94,7 +94,7 @@ class Rule(Protocol):
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of the paper; ``paper`` is its number for it, printed or made of two that are."""
+    """A sentence of the paper; ``paper`` is the paper's number, printed or from two of them."""
 
     id: str
     sentence: str
@@ -114,7 +114,7 @@ class Claim:
 
     @property
     def reason(self) -> str:
-        """The few words that the verdict hangs on."""
+        """The reason of the verdict, in a few words."""
         return self._judged.reason
 
     @property
@@ -124,7 +124,7 @@ class Claim:
 
     @property
     def n(self) -> int:
-        """How many seeds stand behind it."""
+        """The number of seeds behind it."""
         return self.quantity.interval.n
 
 
@@ -207,7 +207,7 @@ class Below:
 
 @dataclass(frozen=True)
 class Provided:
-    """Another rule, whose "holds" counts only where a condition is met; else it is undecided."""
+    """Another rule whose "holds" counts only where a condition is met; otherwise undecided."""
 
     rule: Rule
     met: bool
@@ -264,7 +264,7 @@ class InEach:
     """Each of the quantity's ``parts`` lies above 0, or each below; ``margin`` says what 0 is."""
 
     what: str
-    """Of what the parts are: "direction"."""
+    """What each part is: "direction"."""
     margin: str = "0"
 
     def words(self, quantity: Quantity) -> str:
@@ -290,8 +290,10 @@ class InEach:
 
 @dataclass(frozen=True)
 class AboveAtEachStep:
-    """The interval lies above 0 at every step: ``parts``; ``corrected``: at the level that allows
-    for their number."""
+    """The interval lies above 0 at every step (``parts``).
+
+    ``corrected`` are the intervals at the level corrected for the number of steps.
+    """
 
     corrected: Sequence[Interval] = field(repr=False)
 

@@ -52,7 +52,7 @@ def read(files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise ValueError(f"{path}: not readable ({error}); evaluate with force=true") from None
         if labels is not None and not np.array_equal(asked, labels):
-            raise ValueError(f"{path}: other examples than those of {files[0]}: no ensemble")
+            raise ValueError(f"{path}: other examples than in {files[0]}: no ensemble")
         labels = asked
         probabilities.append(of_member)
     assert labels is not None, "at least one member"

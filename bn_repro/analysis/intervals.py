@@ -93,7 +93,7 @@ def bootstrap(
     arrays = [np.asarray(sample, dtype=float) for sample in samples]
     sizes = [array.shape[-1] for array in arrays]
     if paired and len(set(sizes)) > 1:
-        raise ValueError(f"paired samples have one length, not {sizes}")
+        raise ValueError(f"paired samples must have the same length, not {sizes}")
     n = min(sizes)
     if n == 0:
         return Interval(math.nan, math.nan, math.nan, 0)

@@ -1,4 +1,4 @@
-"""What a notebook asks for first: all runs of a directory, or the runs of one study."""
+"""Where a notebook starts: all runs of a directory, or the runs of one study."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ def _of_runs(name: str, own: Study, folder: Path) -> Runs:
     data.warnings[:0] = warnings
     if data.runs.empty:
         raise BadInput(
-            f"study {name}: of the {len(members)} runs in {folder.absolute()} none is finished and "
-            f"of the configurations of {RESULTS.name}/{name}; for others (another scale) report "
-            f"first, python scripts/report.py study={name} ... out=FOLDER, and give that folder"
+            f"study {name}: none of the {len(members)} runs in {folder.absolute()} is finished and "
+            f"configured as in {RESULTS.name}/{name}; for another scale, first run "
+            f"python scripts/report.py study={name} ... out=FOLDER, then give that folder"
         )
     data.runs = results.with_steps_to(data, own.targets_of(data))
     if own.extra:

@@ -26,7 +26,7 @@ from bn_repro.analysis.study import TEMPLATES, _environment, count
 
 README, REPORT, PAGE = "README.md", "results/REPORT.md", "results/report.html"
 BEGIN, END = "<!-- results: written by make report -->", "<!-- /results -->"
-"""What is between these lines of the repository's README is written here."""
+"""This module writes what stands between these lines of the repository's README."""
 
 
 class Figure(NamedTuple):
@@ -133,8 +133,8 @@ def around(root: Path) -> tuple[str, str]:
     _, end, after = rest.partition(END)
     if not begin or not end or text.count(BEGIN) + text.count(END) > 2:
         raise ValueError(
-            f"{root / README}: expected one line {BEGIN} and after it one line {END}, with the "
-            "results between them; put them where the results belong"
+            f"{root / README}: expected one line {BEGIN} and after it one line {END}; add both "
+            "where the results belong"
         )
     return before, after
 
@@ -190,7 +190,9 @@ def _picture(path: Path) -> dict[str, str]:
     content = path.read_bytes()
     box = re.search(rb'viewBox="0 0 ([\d.]+) ([\d.]+)"', content)
     if box is None:
-        raise ValueError(f"{path}: no figure of this project; remove it, and report its study anew")
+        raise ValueError(
+            f"{path}: no figure of this project; remove it, and report its study again"
+        )
     width, height = (str(round(float(side) * 4 / 3)) for side in box.groups())
     data = base64.b64encode(content).decode()
     return {"src": f"data:image/svg+xml;base64,{data}", "width": width, "height": height}

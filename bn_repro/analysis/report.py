@@ -29,7 +29,7 @@ SAME_RUNS = {"study", "runs", "out", "data.root", "data.cache", "study.jobs", "d
 SAME_RUNS |= {"wandb", "wandb.dir", "wandb.project", "wandb.entity", "wandb.tags"}
 """The keys whose overrides leave a study's runs the same ones."""
 MOST_ARMS = 24
-"""A table has a row for each setting, up to so many."""
+"""The table of arms is left out where there are more settings than this."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Report:
     figures: Sequence[str]
     """Their names, in the order of the template's captions."""
     complete: bool = True
-    """Whether all of the study's runs are known: a later block may wait for those of an earlier."""
+    """Whether all of its runs are known; a later block may wait for the runs of an earlier one."""
     overrides: Sequence[str] = ()
     """What was asked for besides the study; for the committed results, nothing."""
     warnings: Sequence[str] = field(default=(), repr=False)
@@ -74,7 +74,7 @@ class Report:
 
     @property
     def commands(self) -> list[str]:
-        """The command lines from nothing to this report, with the overrides as they were typed."""
+        """The command lines that make this report, with the overrides as they were typed."""
         report = "python scripts/report.py"
         if not self.name:
             return [f"{report} {shlex.join(self.overrides)}"]
@@ -87,7 +87,7 @@ class Report:
 
     @property
     def changed(self) -> list[str]:
-        """The overrides by which these are not the committed study's runs."""
+        """The overrides that make these runs differ from the committed study's."""
         return [x for x in self.overrides if self.name and _key(x) not in SAME_RUNS]
 
     @property
@@ -123,7 +123,7 @@ class Report:
 
     @property
     def settings(self) -> int:
-        """How many different runs there are but for their seeds."""
+        """The number of settings: runs that differ in their seeds alone count as one."""
         return self.runs.runs.groupby(["experiment", "id"]).ngroups
 
     @property
@@ -171,15 +171,15 @@ def write(
     data = results.merge(results.read(folder, name), tables.finished(found), members)
     if data.runs.empty:
         raise BadInput(
-            f"study {name}: none of its {len(members)} runs is finished, and {folder} holds "
+            f"study {name}: none of its {len(members)} runs is finished, and {folder} has "
             f"no rows of them; train them with: python scripts/train.py study={name}"
         )
     engines = sorted({engine for engine in data.runs["engine"] if engine})
     if len(engines) > 1:
         raise BadInput(
-            f"study {name}: runs of several engines ({', '.join(engines)}), whose numbers differ a "
-            "little; train them anew with one (train.engine=eager force=true), or report them "
-            "elsewhere (out=...)"
+            f"study {name}: its runs used several engines ({', '.join(engines)}), whose numbers "
+            "differ a little; train them again with one (train.engine=eager force=true), or report "
+            "them elsewhere (out=...)"
         )
     _write_rows(study, data, members, folder)
     report = read(name, folder, members, complete=complete, overrides=overrides)
@@ -230,7 +230,7 @@ def _write_rows(study: Study, data: Runs, members: Sequence[Member], folder: Pat
 
 
 def _draw(study: Study, figures: Any, folder: Path, name: str) -> None:
-    """Save the figures that have changed, and remove those that are no more."""
+    """Save the figures that have changed, and remove those that the study no longer draws."""
     digest = _digest(folder, study, name)
     with style.context():
         for stem, figure in figures.items():

@@ -121,7 +121,7 @@ class Prose:
     def _given(self, id: str, *verdicts: str, caller: Callable[[], str]) -> str:
         for verdict in verdicts:
             if verdict not in VERDICTS:
-                raise ValueError(f"{self.study.prose}: {verdict!r} is no verdict")
+                raise ValueError(f"{self.study.prose}: {verdict!r} is not a verdict")
         found = next((claim.verdict for claim in self.claims if claim.id == id), None)
         if found in verdicts:
             return caller()

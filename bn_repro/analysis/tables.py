@@ -90,7 +90,7 @@ class Runs:
         """
         known = {int(n) for n in self.runs["classes"].dropna()}
         if len(known) > 1:
-            raise BadInput(f"{self.name}: runs with {sorted(known)} classes have no common chance")
+            raise BadInput(f"{self.name}: runs with {sorted(known)} classes differ in chance")
         return 1 / known.pop() if known else np.nan
 
     @property
@@ -158,7 +158,7 @@ class Runs:
         if len(kinds) > 1:
             names = ", ".join(f"{experiment}-{id}" for experiment, id in kinds[:3])
             raise BadInput(
-                f"curve: {len(kinds)} configurations here ({names}"
+                f"curve: the runs have {len(kinds)} configurations ({names}"
                 f"{', ...' if len(kinds) > 3 else ''}); keep one, for example with "
                 f".where(experiment={kinds[0][0]!r}, id={kinds[0][1]!r})"
             )
@@ -167,7 +167,7 @@ class Runs:
             (experiment, id), seed, step = kinds[0], *twice[["seed", "step"]].iloc[0].tolist()
             raise BadInput(
                 f"curve: {experiment}-{id} seed {seed} has step {step:,} twice ({split}, "
-                f"{statistics}): its records are of two runs; train it anew with force=true"
+                f"{statistics}): its records mix two runs; train it again with force=true"
             )
         wide = rows.pivot(index="seed", columns="step", values="value").astype(float)
         if diverged is None or wide.empty:

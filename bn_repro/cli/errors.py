@@ -17,12 +17,12 @@ COMPLETED, FAILED, BAD_INPUT, PREEMPTED = 0, 1, 2, 75
 
 
 def first_of(*codes: int) -> int:
-    """The exit code that stands for several."""
+    """One exit code for several runs: the first of 2, 1, 75 and 0 among theirs."""
     return next(code for code in (BAD_INPUT, FAILED, PREEMPTED, COMPLETED) if code in codes)
 
 
 def refuse(error: Exception, code: int = BAD_INPUT) -> int:
-    """Print what was wrong; the exit code."""
+    """Print what was wrong; return the exit code."""
     print(f"error: {explain(error)}", file=sys.stderr)
     return code
 

@@ -44,7 +44,7 @@ def evaluate_all(config: Config, own: Sequence[str], console: Console) -> Evalua
     diverged run left no network; beside others it is left out, and a line says so.
     """
     if launched_world().size > 1:
-        raise ValueError("evaluate in one process; evaluation.world=N is for runs of N ranks")
+        raise ValueError("evaluate in one process; for runs of N ranks give evaluation.world=N")
     runs, members = runs_to_evaluate(config, own)
     from bn_repro.training import multi_crop  # torch
 
@@ -77,7 +77,7 @@ def runs_to_evaluate(
     if study.blocks:
         if asked.seeds:
             raise ValueError(
-                f"evaluation.seeds: study {study.name} has its own; study.seeds=N takes the first N"
+                f"evaluation.seeds: study {study.name} lists its own; study.seeds=N takes the first N"
             )
         runs, _ = expand(study, own, accuracy_of)
         named = [b for b in study.blocks if str(b.get("name", "")).startswith("ensemble")]
@@ -98,7 +98,9 @@ def runs_to_evaluate(
     if asked.ensemble and not members:
         members = runs
     if members and len(members) < 2:
-        raise ValueError("evaluation.ensemble: one run makes none; give evaluation.seeds=[0,1,2]")
+        raise ValueError(
+            "evaluation.ensemble: it needs several runs; give evaluation.seeds=[0,1,2]"
+        )
     return runs, members
 
 

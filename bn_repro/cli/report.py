@@ -26,7 +26,7 @@ def main(config: Config) -> int:
     if config.study.blocks:
         report_study(config, own)
         if config.out is None:
-            print("make report takes it into README.md and results/REPORT.md")
+            print("make report adds it to README.md and results/REPORT.md")
         return COMPLETED
     if config.out is not None:
         report_runs(config, own)
@@ -48,8 +48,8 @@ def studies_with_results() -> list[str]:
             raise ValueError(f"{folder}: {kept[0]} without {results.RUNS}; restore it from git")
         if kept and not (CONFIGS / "study" / f"{folder.name}.yaml").exists():
             raise ValueError(
-                f"{folder}: no study of this name in {CONFIGS / 'study'}; name the folder as its "
-                "study, or move it out of results/"
+                f"{folder}: no study of this name in {CONFIGS / 'study'}; rename the folder to "
+                "its study, or move it out of results/"
             )
         names += [folder.name] if kept else []
     if not names:
@@ -66,7 +66,7 @@ def report_study(config: Config, own: Sequence[str]) -> Report:
     changing = [word for word in own if word.split("=", 1)[0] not in report.SAME_RUNS]
     if config.out is None and changing:
         raise ValueError(
-            f"out: with {changing[0]} the study is not the one that {RESULTS.name}/{name} holds; "
+            f"out: {changing[0]} makes another study than that of {RESULTS.name}/{name}; "
             f"give out=..., for example out={config.runs}/{name}"
         )
     out = Path(config.out or RESULTS / name)
@@ -82,7 +82,9 @@ def report_study(config: Config, own: Sequence[str]) -> Report:
     typed = [x for x in own if not x.startswith("study=")] if config.out is not None else []
     written = _write(name, members, out, complete, typed)
     if not complete:
-        print(f"study {name}: a later block waits for runs; python scripts/train.py study={name}")
+        print(
+            f"study {name}: a later block waits for runs; run python scripts/train.py study={name}"
+        )
     _print_where(written, out, config)
     publish.publish_report(config, name, out)
     return written

@@ -64,7 +64,7 @@ class Results:
             traces = [t for d in failed if (t := d / paths.TRACEBACK).exists()]
             log(self.console, f"{len(failed)} failed: {error} ({[*traces, failed[0]][0]})")
         if directories and len(self.outcomes) > 1:
-            log(self.console, "retry=true tries again what failed")
+            log(self.console, "add retry=true to train failed runs again")
 
     def _log_unread_files(self) -> None:
         unread = {d: quarantined(d) for d, o in self.outcomes.items() if o.state != "failed"}

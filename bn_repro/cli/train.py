@@ -28,7 +28,7 @@ from bn_repro.training.world import launched_world
 OF_THE_COMMAND = ("force=", "retry=", "on_failure=")
 """Overrides that concern a study or a sweep as a whole, not its runs."""
 NextRuns = Callable[[bool], tuple[list[PlannedRun], bool]]
-"""The runs that are known by now, and whether these are all; with True as none had finished yet."""
+"""Gives the runs known by now, and whether these are all; True: as if no run had finished."""
 
 
 def main(config: Config) -> int:
@@ -95,7 +95,7 @@ def train_study(config: Config, own: Sequence[str], executor: Executor) -> Resul
 def train_sweep(runs: Sequence[PlannedRun], executor: Executor, results: Results) -> list[Outcome]:
     """The runs of a ``-m`` sweep, or of a batch of it; their outcomes are added to ``results``."""
     if any(planned.config.study.blocks for planned in runs):
-        raise ValueError("-m: a study is a sweep of its own; give study=... without -m")
+        raise ValueError("-m: a study is a sweep already; give study=... without -m")
     plain = {"force": False, "retry": False, "on_failure": "continue"}
     runs = [replace(planned, config=replace(planned.config, **plain)) for planned in runs]
     train_all("sweep", lambda anew: (runs, True), executor, results)
@@ -105,7 +105,7 @@ def train_sweep(runs: Sequence[PlannedRun], executor: Executor, results: Results
 def train_all(title: str, next_runs: NextRuns, executor: Executor, results: Results) -> None:
     """The runs that ``next_runs`` gives until these are all, or until ``results`` are ended."""
     if launched_world().size > 1:
-        raise ValueError("torchrun: give one experiment; a study or a sweep starts its own runs")
+        raise ValueError("torchrun: give one experiment; a study or sweep starts its own processes")
     config, runs, complete = results.config, [], False
     archived: set[Path] = set()
     skipped: dict[Path, Outcome] = {}
@@ -135,7 +135,7 @@ def train_all(title: str, next_runs: NextRuns, executor: Executor, results: Resu
 def archive(
     runs: Sequence[PlannedRun], archived: set[Path], executor: Executor, console: Console
 ) -> None:
-    """Move the runs that lie there out of the way, each once for one command.
+    """Move existing runs aside, each at most once in a command.
 
     ValueError, and nothing is moved, where one could not train or is being trained.
     """

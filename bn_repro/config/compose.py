@@ -79,9 +79,7 @@ def _chosen(section: str, values: Mapping[str, Any], typed: set[str]) -> Any:
     own = [f.name for f in fields(kinds[name])]
     for key in values:
         if key not in own and f"{section}.{key}" in typed:
-            raise ValueError(
-                f"{section}.{key}: {name} has no such setting; it has {', '.join(own)}"
-            )
+            raise ValueError(f"{section}.{key}: {name} has no such key; it has {', '.join(own)}")
     return kinds[name](**{key: values[key] for key in own})
 
 

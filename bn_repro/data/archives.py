@@ -47,7 +47,7 @@ def extract_archives(root: Path) -> None:
     except ModuleNotFoundError as error:
         raise ValueError(
             f"data.root: {error.name} is needed to read the devkit's archive under {root}; "
-            f"pip install scipy, or extract them into train/<wnid>/ and val/<wnid>/ yourself"
+            f"pip install scipy, or extract it into train/<wnid>/ and val/<wnid>/ yourself"
         ) from error
     except (OSError, RuntimeError, tarfile.TarError) as error:
         reason = " ".join(str(error).split())

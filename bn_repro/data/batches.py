@@ -122,7 +122,7 @@ def steps_per_epoch(n: int, global_batch: int) -> int:
     if n < global_batch:
         raise ValueError(
             f"train.batch_size: a mini-batch of {global_batch} needs as many training examples, "
-            f"the data set has {n}; lower train.batch_size or use more data"
+            f"but the data set has {n}; lower train.batch_size or use more data"
         )
     return n // global_batch
 

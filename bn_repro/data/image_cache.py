@@ -31,7 +31,7 @@ from bn_repro.data.decode import CorruptImage, Quarantine, read
 from bn_repro.data.listing import SPLITS, Listing, bytes_of
 
 FORMAT = 1
-"""To be increased when the same images give other files or pixels: no older cache is then used."""
+"""Increase it when the same images give other files or pixels; older caches are then ignored."""
 CHUNK = 256
 META = "meta.json"
 

@@ -57,13 +57,13 @@ class Part:
         """
         if not 0 <= self.held_out < n:
             raise ValueError(
-                f"data.held_out: {self.held_out} of {n} training images leaves none to train on; "
+                f"data.held_out: {self.held_out} of {n} training images leave none to train on; "
                 f"hold out 0 to {n - 1}"
             )
         kept = n - self.held_out
         if self.limit is not None and not 0 < self.limit <= kept:
             raise ValueError(
-                f"data.limit: {self.limit} training images asked for, {kept} are there "
+                f"data.limit: {self.limit} training images wanted, but there are {kept} "
                 f"({n} less {self.held_out} held out)"
             )
         if self.shuffling not in SHUFFLINGS:

@@ -41,7 +41,7 @@ could not be written; its loss was not finite; another error. null: it completed
 
 
 class Logger(Protocol):
-    """Where a run's rows are shown besides its directory. It must never end a run."""
+    """Another place that shows a run's rows, besides its directory. It must never end a run."""
 
     def begin(self, directory: Path) -> None:
         """Show what the records in ``directory`` hold already."""
@@ -111,8 +111,8 @@ class Recorder(Record):
             size = path.stat().st_size if path.exists() else 0
             if size < length:
                 raise ValueError(
-                    f"{path}: {size} bytes where its checkpoint knew {length}; "
-                    f"the record was altered, start over with force=true"
+                    f"{path}: {size} bytes, but its checkpoint recorded {length}; "
+                    f"the file was altered, start over with force=true"
                 )
         self._files = {}
         for path, length in wanted.items():

@@ -1,8 +1,8 @@
-"""Many runs brought to their end, none of which can harm another.
+"""Brings many runs to their end; none can harm another.
 
 An executor says where they work: as processes of this machine (``local.py``) or as jobs of a
 cluster (``slurm.py``). A run that is killed, or fails, leaves the others running; its directory
-says why, and asking again resumes it.
+says why, and running the command again resumes it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bn_repro.training.finished import find_finished
 from bn_repro.training.stop_signal import StopFlag
 
 LOST = "its process ended"
-"""How the error begins of a run that was killed, and so has not failed of itself."""
+"""The beginning of the error of a run that was killed, so did not fail by itself."""
 
 
 class Worker(Protocol):
@@ -153,7 +153,7 @@ def _counts(before: Sequence[Outcome], count: int) -> str:
 
 
 def failed_before(runs: Sequence[PlannedRun]) -> dict[Path, Outcome]:
-    """The runs that failed of themselves, by their directories; one that was killed did not."""
+    """The directories of the runs that failed by themselves; a killed run did not."""
     last = {run.directory: last_status(run.directory) for run in runs}
     return {
         directory: outcome

@@ -27,7 +27,7 @@ from bn_repro.sweep.study import PlannedRun
 from bn_repro.training.stop_signal import StopFlag
 
 PREEMPTION = "SIGUSR2"
-"""What submitit has a cluster send before it takes the machine away."""
+"""The signal that submitit lets a cluster send before it takes the machine away."""
 
 
 @dataclass(frozen=True)

@@ -127,8 +127,8 @@ def numbered(study: StudyConfig, overrides: Sequence[str]) -> PlannedRun:
     if number >= len(runs):
         so_far = "" if complete else " so far, and the next block needs them finished"
         raise ValueError(
-            f"study.run: {number}, but study {study.name} has {len(runs)} runs{so_far}; "
-            "the first is 0"
+            f"study.run: {number}, but study {study.name} has {len(runs)} runs{so_far}, "
+            "numbered from 0"
         )
     return runs[number]
 

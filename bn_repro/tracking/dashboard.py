@@ -31,9 +31,9 @@ REPORTS = {
 }
 """The figure that each study's own report shows here."""
 SEEDS = 10
-"""As many of a network are looked for; the study lists three."""
+"""The number of runs of a network that are looked for; the study lists three."""
 LINES = 100
-"""So many arms a panel draws; W&B by itself leaves out all but ten."""
+"""The number of arms that a panel draws; by default W&B draws ten."""
 LINE_OF_ARM = (
     "A line is an arm: the mean of its seeds, and the range from the lowest to the highest."
 )

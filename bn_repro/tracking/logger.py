@@ -28,7 +28,7 @@ from bn_repro.tracking.keys import Row, history, summary_of, values_of
 
 TAG_LENGTH = 64
 INIT_SECONDS, FINISH_SECONDS = 30.0, 120.0
-"""So long W&B is waited for; what is not sent by then can be published later."""
+"""How long to wait for W&B; what is not sent by then can be published later."""
 FILES = (
     *(paths.CONFIG, paths.MANIFEST, paths.STATUS),
     *(paths.METRICS, paths.TRACES, paths.TIMING, paths.EVALUATION),

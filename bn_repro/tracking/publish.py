@@ -65,7 +65,7 @@ def publish_all(config: Config, directories: Sequence[Path], console: Console) -
         what = f"{directories[0]}" if one else f"each of {len(directories)} runs"
         raise ValueError(
             f"nothing to publish: {what} is not finished; "
-            f"bring it to its end with scripts/train.py and the same keys"
+            f"finish it with scripts/train.py and the same overrides"
         )
     counts = ", ".join(f"{number} {came}" for came, number in count.items())
     console.print(f"{len(directories)} runs: {counts}")
@@ -113,7 +113,7 @@ def publish_report(config: Config, study: str, folder: Path) -> None:
         _report(destination, study, at_scale(study, config.scale), folder, config.wandb.tags)
     except Exception as error:
         line = first_line(error)
-        print(f"wandb: {line}; the report in {folder} is whole", file=sys.stderr)
+        print(f"wandb: {line}; the report in {folder} is complete", file=sys.stderr)
 
 
 def _report(

@@ -124,7 +124,7 @@ def _images(d: schema.ImagesConfig) -> Data:
 
 @contextmanager
 def in_memory(what: str) -> Iterator[None]:
-    """ValueError where memory does not suffice for what is made within."""
+    """Within this block, running out of memory is a ValueError."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -147,7 +147,7 @@ def device_of(config: Config, world: World) -> torch.device:
         raise ValueError("device: 'mps' was asked for, but torch sees none; use device=auto")
     if config.train.engine == "graphed" and (name != "cuda" or world.size > 1):
         raise ValueError(
-            f"train.engine: 'graphed' is for a GPU and one rank, here are {name} and {world.size}; "
+            f"train.engine: 'graphed' is for a GPU and one rank, not for {name} and {world.size}; "
             "use train.engine=eager"
         )
     if config.train.engine == "by_hand":
@@ -207,8 +207,7 @@ def validate(config: Config, model: nn.Module, data: Data, world: World) -> None
         )
     if config.train.polyak and world.size > 1:
         raise ValueError(
-            "train.polyak: an average of one rank's network, here are "
-            f"{world.size} ranks; leave it at 0.0"
+            f"train.polyak: works with one rank, and here are {world.size}; leave it at 0.0"
         )
     steps_per_epoch(data.splits["train"], config.train.batch_size * world.size)
     split = paths.monitored_split(data.splits)

@@ -117,7 +117,7 @@ def load_latest(
         content = path.read_bytes()
         if path.stem.endswith("-" + _digest(content)):
             return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
-        log(f"{path}: damaged; going on from the checkpoint before it, or from the start")
+        log(f"{path}: damaged; going on from the checkpoint before it, or from step 0")
     return None
 
 

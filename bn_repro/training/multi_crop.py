@@ -65,7 +65,7 @@ def require_finished(config: Config) -> Outcome:
         state = f"is {status['state']} at step {status['step']}" if status else "has not begun"
         raise ValueError(
             f"{directory}: the run {state}, and only finished runs are evaluated; "
-            f"bring it to its end with scripts/train.py and the same words"
+            f"finish it with scripts/train.py and the same overrides"
         )
     return done
 

@@ -1,4 +1,4 @@
-"""Where a run trains, and whom it reports to: what every part of training needs together."""
+"""The device and ranks of a run, its stop flag, and its log: what every part of training needs."""
 
 from __future__ import annotations
 

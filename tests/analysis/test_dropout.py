@@ -216,7 +216,7 @@ def test_a_study_half_done_is_reported(make: Make, tmp_path: Path) -> None:
     found = report.write("dropout", plain, tmp_path / "plain")  # 0 is the best of what is in
     assert len(found.claims) == 9
     text = (tmp_path / "plain/README.md").read_text()
-    assert text.count("The runs that choose the dropout are not all in") == 3
+    assert text.count("Not all of the runs that choose the dropout have finished") == 3
     assert "| 0 | with BN | 1 | - | 98.5 % [98.4, 98.6] | 97.5 % [97.4, 97.6] |" in text
     fewer = [m for m in members if m.seed < 12]
     assert {(k.verdict, k.n) for k in dropout.claims(tables.load(fewer))} == {("undecided", 2)}

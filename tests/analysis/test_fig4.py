@@ -92,7 +92,7 @@ def test_the_claims_hold_where_crops_and_networks_help(members, tmp_path):
     assert ensemble.quantity.interval.estimate == pytest.approx(lead, rel=1e-4)
     alone = tables.select(rows, experiment="ensemble", id=name, crops=144, models=1)["top1"]
     over_best = 100 * (of_six["top1"].iloc[0] - alone.max())
-    assert f"its accuracy minus its best member's is {over_best:+.2f} points [" in readme
+    assert f"accuracy minus its best member's is {over_best:+.2f} points [" in readme
     assert len(rows) == 9 * 2 + 2 * 63 + 2 * 7
     triples = tables.select(rows, experiment="ensemble", crops=144, models=3, members="1+2+3")
     (equals,) = triples.loc[triples["id"] != name, "top1"]

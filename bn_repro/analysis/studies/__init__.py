@@ -1,1 +1,1 @@
-"""One module and one template a study; what only Inception's studies share is in ``inception``."""
+"""A module and a template for each study; ``inception`` has what only Inception's studies share."""

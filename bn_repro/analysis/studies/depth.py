@@ -26,7 +26,7 @@ BLOCKS = {
     "common": ("common_rate", "at rate 0.1"),
 }
 TRAINS = 0.9
-"""A network trains where its mean accuracy at the last step is so high: fixed before any run."""
+"""A network trains if its mean accuracy at the last step is at least this; fixed before any run."""
 
 
 def by_depth(final: Values, arm: Arm, block: str, nonlinearity: str) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from bn_repro.analysis.style import MNIST_ARMS
 from bn_repro.analysis.tables import Runs
 
 MARGIN = 0.002
-"""How much less accuracy counts as just as good; fixed before the runs."""
+"""A loss of accuracy up to this counts as just as good; fixed before the runs."""
 
 CHOSEN = (
     "An arm's best dropout is the one with the highest mean accuracy on held-out images, each "
