@@ -82,9 +82,8 @@ def report_study(config: Config, own: Sequence[str]) -> Report:
     typed = [x for x in own if not x.startswith("study=")] if config.out is not None else []
     written = _write(name, members, out, complete, typed)
     if not complete:
-        print(
-            f"study {name}: a later block waits for runs; run python scripts/train.py study={name}"
-        )
+        command = report.training_command(name, own)
+        print(f"study {name}: a later block waits for runs; run {command}")
     _print_where(written, out, config)
     publish.publish_report(config, name, out)
     return written
@@ -112,7 +111,8 @@ def _members(config: Config, own: Sequence[str], out: Path) -> tuple[list[Member
     runs, complete = expand(config.study, own, accuracy)
     if not runs:
         name = config.study.name
-        raise ValueError(f"study {name}: has no runs yet; python scripts/train.py study={name}")
+        command = report.training_command(name, own)
+        raise ValueError(f"study {name}: has no runs yet; {command}")
     return [Member(*r.key, r.varied, r.directory, "+".join(r.blocks)) for r in runs], complete
 
 

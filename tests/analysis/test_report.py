@@ -148,8 +148,10 @@ def test_an_unfinished_run_replaces_nothing(make_run, tmp_path: Path) -> None:
 
 
 def test_nothing_to_report_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"none of its 1 runs is finished.*study=fig1"):
-        report.write("fig1", [Member("mnist/bn", "00", 0)], tmp_path / "out")
+    typed = ["scale=smoke", "out=there"]
+    hint = r"none of its 1 runs is finished.*: python scripts/train.py study=fig1 scale=smoke$"
+    with pytest.raises(ValueError, match=hint):
+        report.write("fig1", [Member("mnist/bn", "00", 0)], tmp_path / "out", overrides=typed)
     assert not (tmp_path / "out").exists()
 
 
