@@ -2,13 +2,13 @@
 
 Names are section 3's: a hidden layer makes x = Wu (+ b), y = BN(x), z = g(y), and ``dx`` is the
 gradient of the loss with respect to x, dl/dx in the paper. Sums over the mini-batch are inside the
-products. All results lie in tensors made once; the parameters are updated in place, each by one
-kernel that multiplies and subtracts, so no gradient of a weight is ever stored.
+products. Almost all results lie in tensors made once. Each weight matrix is updated in place by one
+kernel, which multiplies and subtracts, so its gradient is never stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from bn_repro.models.mlp import MLP
 from bn_repro.norm import BatchNorm
+from bn_repro.training.activations import ActivationRecorder, Row
 
 aten = torch.ops.aten
 
@@ -70,7 +71,8 @@ class BN:
 
     def __init__(self, layer: BatchNorm, m: int) -> None:
         self.gamma, self.beta = layer.weight.detach(), layer.bias.detach()
-        self.averages, self.count = (layer.running_mean, layer.running_var), layer
+        self.averages = layer.running_mean, layer.running_var
+        self.count = layer.num_batches_tracked
         self.momentum, self.eps = layer.momentum, layer.eps
         self.y = self.gamma.new_empty(m, len(self.gamma))
         self.mu, self.one_over_std = torch.empty_like(self.gamma), torch.empty_like(self.gamma)
@@ -78,7 +80,7 @@ class BN:
     def forward(self, x: Tensor) -> Tensor:
         """y; the moving averages take the mini-batch in."""
         self.x = x
-        self.count.num_batches_tracked.add_(1)
+        self.count.add_(1)
         torch.native_batch_norm(
             x,
             self.gamma,
@@ -124,8 +126,8 @@ class Hidden:
     def forward(self, u: Tensor) -> Tensor:
         """The next layer's u."""
         x = self.linear.forward(u)
-        y = x if self.bn is None else self.bn.forward(x)
-        z = self.g(y, out=self.z)
+        self.y = x if self.bn is None else self.bn.forward(x)
+        z = self.g(self.y, out=self.z)
         if self.keep == 1:
             return z
         self.r.bernoulli_(self.keep).div_(self.keep)  # the draws of nn.Dropout
@@ -135,8 +137,8 @@ class Hidden:
         """du; what is in dz is lost."""
         if self.keep < 1:
             dz.mul_(self.r)
-        dy = self.slope(dz, self.z)
-        dx = dy if self.bn is None else self.bn.backward(dy, rate)
+        self.dy = self.slope(dz, self.z)
+        dx = self.dy if self.bn is None else self.bn.backward(self.dy, rate)
         return self.linear.backward(dx, rate, first)
 
 
@@ -151,13 +153,14 @@ class ByHand:
         self.model, self.optimizer, self.m = model, optimizer, 0
 
     @torch.no_grad()
-    def __call__(self, u: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss and the logits (m, classes) of a mini-batch u (m, inputs), labels (m,)."""
+    def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss and the logits (m, classes) of images x (m, inputs) and labels y (m,)."""
+        u, labels = x, y  # x and y are something else in a layer
         if len(u) != self.m:
             self._allocate(len(u))
         rate = self.optimizer.param_groups[0]["lr"]
 
-        for layer in self.hidden:
+        for layer in self.layers:
             u = layer.forward(u)
         logits = self.classifier.forward(u)
         log_p = torch.log_softmax(logits, 1, out=self.log_p)
@@ -165,12 +168,25 @@ class ByHand:
 
         dlogits = log_p.exp_().scatter_add_(1, labels[:, None], self.minus_one).div_(self.m)
         dz = self.classifier.backward(dlogits, rate, first=False)
-        for layer in reversed(self.hidden):
-            dz = layer.backward(dz, rate, first=layer is self.hidden[0])
+        for layer in reversed(self.layers):
+            dz = layer.backward(dz, rate, first=layer is self.layers[0])
         return loss, logits
 
+    def traced(
+        self, step: int, sites: Mapping[str, nn.Module], x: Tensor, y: Tensor
+    ) -> tuple[Tensor, Tensor, list[Row]]:
+        """Also the rows of the ``sites``, of the same step: their inputs and slopes are there."""
+        loss, logits = self(x, y)
+        activations = ActivationRecorder()
+        for name, module in sites.items():
+            layer = self.at[name]
+            activations.add(name, module, layer.y, layer.dy)
+        return loss, logits, activations.rows(step)
+
     def _allocate(self, m: int) -> None:
-        self.m, self.hidden = m, [Hidden(layer, m) for layer in self.model.layers]
+        named = self.model.layers.named_children()
+        self.m, self.at = m, {name: Hidden(layer, m) for name, layer in named}
+        self.layers = list(self.at.values())
         self.classifier = Linear(self.model.classifier, m)
         self.log_p = torch.empty_like(self.classifier.x)
         self.minus_one = self.log_p.new_full((m, 1), -1.0)

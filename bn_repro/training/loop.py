@@ -19,7 +19,7 @@ from bn_repro.records import paths
 from bn_repro.records.reader import Outcome
 from bn_repro.records.recorder import Logger, NoRecord, Record, Recorder
 from bn_repro.training import checkpoint
-from bn_repro.training.activations import is_trace_step, record_activations, sites_of
+from bn_repro.training.activations import is_trace_step, sites_of
 from bn_repro.training.checkpoint import TrainingState
 from bn_repro.training.evaluate import evaluate
 from bn_repro.training.optimizer import learning_rate_at, set_learning_rate
@@ -48,7 +48,6 @@ def train(
     try:
         run.begin()
         network = replicated(model, world, session.device)
-        eager = ENGINES["eager"](network, state.optimizer, at.precision)
         engine = ENGINES[at.engine](network, state.optimizer, at.precision)
         sites = sites_of(model, at.trace_sites)
         dropout = any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules())
@@ -57,9 +56,11 @@ def train(
             set_learning_rate(state.optimizer, learning_rate_at(step, config))
             if dropout:
                 seed_dropout(dropout_seed(config.seed, step, world.rank), session.device)
-            with record_activations(sites if due.trace else {}) as activations:
-                loss, logits = (eager if due.trace else engine)(x, y)
-                traces = activations.rows(step)
+            traces = []
+            if due.trace:
+                loss, logits, traces = engine.traced(step, sites, x, y)
+            else:
+                loss, logits = engine(x, y)
             state.advance(step)
             losses.add(step, loss)
 

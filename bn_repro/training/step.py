@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bn_repro.training.activations import Row, record_activations
 from bn_repro.training.by_hand import ByHand
 
 AUXILIARY_WEIGHT = 0.3
@@ -44,6 +45,41 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     return torch.autocast(device.type, torch.bfloat16)
 
 
+class Eager:
+    """Operator by operator."""
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, precision: str) -> None:
+        self.model, self.optimizer, self.precision = model, optimizer, precision
+
+    def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss and the logits; the parameters are updated."""
+        loss, logits = gradients(self.model, x, y, self.optimizer, self.precision)
+        self.optimizer.step()
+        return loss, logits
+
+    def traced(
+        self, step: int, sites: Mapping[str, nn.Module], x: Tensor, y: Tensor
+    ) -> tuple[Tensor, Tensor, list[Row]]:
+        """Also the rows of the ``sites``, modules of the model; the step runs eagerly."""
+        with record_activations(sites) as activations:
+            loss, logits = Eager.__call__(self, x, y)
+            return loss, logits, activations.rows(step)
+
+
+class Compiled(Eager):
+    """Fused by torch.compile, which replaces cuDNN's BN by a kernel of its own."""
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, precision: str) -> None:
+        super().__init__(model, optimizer, precision)
+        self.compiled = cast(nn.Module, torch.compile(model))
+
+    def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss and the logits; the parameters are updated."""
+        loss, logits = gradients(self.compiled, x, y, self.optimizer, self.precision)
+        self.optimizer.step()
+        return loss, logits
+
+
 class Replay(NamedTuple):
     """A captured step: ``again()`` repeats it, reading ``x, y`` and writing the other tensors."""
 
@@ -70,8 +106,8 @@ def cuda_graph(work: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
     return result, graph.replay
 
 
-class Graphed:
-    """:func:`eager` with all kernel launches of :func:`gradients` sent to the GPU at once.
+class Graphed(Eager):
+    """:class:`Eager` with all kernel launches of :func:`gradients` sent to the GPU at once.
 
     At a mini-batch of 32 a GPU finishes a layer before the next is launched: launching takes most
     of Inception's step. A graph replays the same kernels as the eager step. Dropout draws new masks
@@ -89,7 +125,7 @@ class Graphed:
         precision: str,
         capture: Capture = cuda_graph,
     ) -> None:
-        self.model, self.optimizer, self.precision = model, optimizer, precision
+        super().__init__(model, optimizer, precision)
         self.capture, self.replay, self.seen = capture, None, 0
 
     def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -124,29 +160,23 @@ class Graphed:
         return Replay(*own, loss, logits, grads, again)
 
 
-Engine = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""A whole step on a mini-batch, (x, y) -> (loss, logits): gradients, and the update by them."""
+class Engine(Protocol):
+    """A step on a mini-batch: gradients, and the update by them."""
 
+    def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss and the logits; the parameters are updated."""
+        ...
 
-def eager(model: nn.Module, optimizer: torch.optim.Optimizer, precision: str) -> Engine:
-    """Operator by operator."""
-
-    def step(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        loss, logits = gradients(model, x, y, optimizer, precision)
-        optimizer.step()
-        return loss, logits
-
-    return step
-
-
-def compiled(model: nn.Module, optimizer: torch.optim.Optimizer, precision: str) -> Engine:
-    """Fused by torch.compile, which replaces cuDNN's BN by a kernel of its own."""
-    return eager(cast(nn.Module, torch.compile(model)), optimizer, precision)
+    def traced(
+        self, step: int, sites: Mapping[str, nn.Module], x: Tensor, y: Tensor
+    ) -> tuple[Tensor, Tensor, list[Row]]:
+        """Also the rows of the ``sites``, modules of the model."""
+        ...
 
 
 ENGINES: dict[str, Callable[[Any, torch.optim.Optimizer, str], Engine]] = {
-    "eager": eager,
+    "eager": Eager,
     "graphed": Graphed,
-    "compiled": compiled,
+    "compiled": Compiled,
     "by_hand": ByHand,
 }

@@ -24,7 +24,7 @@ from bn_repro.training.stop_signal import StopFlag
 from bn_repro.training.world import World
 
 
-def mlp(normalization="batch", nonlinearity=nn.Sigmoid, depth=3, dropout=0.0):
+def mlp(normalization="batch", nonlinearity: type[nn.Module] = nn.Sigmoid, depth=3, dropout=0.0):
     return MLP(
         norm=getattr(norm, normalization)(),
         generator=torch.Generator().manual_seed(0),
@@ -83,6 +83,27 @@ def test_it_is_autograd_to_the_last_digits(nonlinearity, normalization, depth, d
     found = trained(ByHand, model, 20, torch.float64, autograd_at=(2, 9))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
     assert not torch.equal(found[2]["classifier.weight"], model.classifier.weight.double())
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+@pytest.mark.parametrize("normalization", ["none", "batch"])
+def test_traces_are_of_the_steps_own_inputs_and_gradients(normalization, dropout):
+    model = mlp(normalization, nn.Tanh, dropout=dropout).train()
+    x, y = next(drawn(1, torch.float32))
+    rows = []
+    for name in ("eager", "by_hand"):
+        own = copy.deepcopy(model)
+        optimizer = torch.optim.SGD(own.parameters(), lr=0.5)
+        torch.manual_seed(0)
+        sites = {site: own.sites()[site] for site in ("hidden1", "hidden3")}
+        *_, traced = ENGINES[name](own, optimizer, "float32").traced(5, sites, x, y)
+        rows.append(traced)
+    expected, found = rows
+    assert len(found) == len(expected) == 4
+    for mine, its in zip(found, expected, strict=True):
+        assert (mine.pop("site"), mine.pop("unit")) == (its.pop("site"), its.pop("unit"))
+        assert mine == pytest.approx(its, rel=1e-4, abs=1e-6)
+        assert mine["grad_norm"] > 0
 
 
 @pytest.mark.parametrize("normalization", ["none", "batch"])
@@ -193,6 +214,14 @@ def test_a_run_has_the_records_of_an_eager_one_to_the_last_digits(tmp_path):
             assert mine == pytest.approx(its, rel=1e-3, abs=1e-5)
     assert records(found) != records(expected)  # it was another engine
     assert state(found)["layers.hidden1.norm.num_batches_tracked"] == 40
+
+
+def test_traces_change_no_number(tmp_path):
+    some = finished(tmp_path / "some", "train.trace_dense=0", "train.trace_every=7")
+    expected = finished(tmp_path / "many")
+    assert records(some)[0] == records(expected)[0]
+    assert records(some)[1] != records(expected)[1]
+    torch.testing.assert_close(state(some), state(expected), rtol=0, atol=0)
 
 
 def refused(*overrides, world=None):
