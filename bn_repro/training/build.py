@@ -75,6 +75,7 @@ def _shape(m: schema.InceptionConfig, data: Data) -> Shape:
         classes=data.classes,
         image_size=data.shape[-1],
         width=m.width,
+        modules=None if m.modules is None else tuple(m.modules),
         lrn=m.lrn,
         pool_projection=m.pool_projection,
         separable_stem=m.separable_stem,
