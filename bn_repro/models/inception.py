@@ -341,7 +341,8 @@ class Inception(nn.Module):
     def sites(self) -> dict[str, nn.Module]:
         """The nonlinearities in the order of Figure 5, by name: conv1, ..., 3a.1x1, ....
 
-        There are 69 with all modules. The auxiliary classifier adds auxiliary.reduce and auxiliary.fc, which act in training only.
+        There are 69 with all modules. The auxiliary classifier adds auxiliary.reduce and
+        auxiliary.fc, which act in training only.
         """
         return {
             name.removeprefix("trunk."): module.nonlinearity

@@ -19,7 +19,7 @@ from bn_repro.config.identity import directory_of
 from bn_repro.records import paths
 from bn_repro.records.reader import last_status, monitored_curve, read_correct
 from bn_repro.training import checkpoint, loop
-from bn_repro.training.run import build, run
+from bn_repro.training.run import build, preflight, run
 from bn_repro.training.stop_signal import StopFlag
 
 SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=120", "train.checkpoint_every=30"]
@@ -349,6 +349,18 @@ def test_the_gap_is_measured_without_dropout(tmp_path):
 def test_a_split_that_is_not_there_is_told(tmp_path):
     with pytest.raises(ValueError, match="train.final_splits: mnist_binary has no split val"):
         run(config_of(tmp_path, "train.final_splits=[val]"), log=silent)
+
+
+def test_inception_trains_on_digits(tmp_path):
+    words = ["experiment=imagenet/bn_x5", "scale=smoke", "data=mnist_binary", "data.limit=100"]
+    words += ["model.modules=[3b,5b]", "train.eval_every=100", "train.population_batches=1"]
+    config = compose([*words, f"runs={tmp_path}"])
+    preflight([config_of(tmp_path), config])  # one has flat digits
+    outcome = run(config, log=silent)
+    assert (outcome.state, outcome.step) == ("completed", 12)
+    saved = weights(directory_of(config))
+    assert {name.split(".")[1] for name in saved if name.startswith("trunk.")} >= {"3b", "5b"}
+    assert not any(".4a." in name for name in saved)
 
 
 def test_depth_repeats_the_first_width():
