@@ -42,7 +42,7 @@ def network(config: Config, data: Data) -> nn.Module:
     if (m.name == "mlp") != (len(data.shape) == 1):
         raise ValueError(
             f"data.name: {data.name} has examples of shape {data.shape}, which model.name="
-            f"{m.name} does not take; flat images are for mlp, (3, H, W) for inception"
+            f"{m.name} does not take; an mlp takes the flat digits of mnist_binary and mnist"
         )
     normalization = NORMS[m.norm](eps=m.norm_eps, momentum=m.norm_momentum)
     nonlinearity = NONLINEARITIES[m.nonlinearity]
@@ -75,6 +75,7 @@ def _shape(m: schema.InceptionConfig, data: Data) -> Shape:
         classes=data.classes,
         image_size=data.shape[-1],
         width=m.width,
+        modules=None if m.modules is None else tuple(m.modules),
         lrn=m.lrn,
         pool_projection=m.pool_projection,
         separable_stem=m.separable_stem,
@@ -85,20 +86,20 @@ def _shape(m: schema.InceptionConfig, data: Data) -> Shape:
 
 
 def data_of(config: Config) -> Data:
-    """The data set, on the CPU."""
+    """The data set, on the CPU: digits are flat for an mlp, coloured for another network."""
     d = config.data
     with in_memory("data"):
         if isinstance(d, schema.DigitsConfig):
-            return _digits(d, config.seed)
+            return _digits(d, config.seed, coloured=config.model.name != "mlp")
         assert isinstance(d, schema.ImagesConfig)
         return _images(d)
 
 
-def _digits(d: schema.DigitsConfig, seed: int) -> Data:
+def _digits(d: schema.DigitsConfig, seed: int, coloured: bool) -> Data:
     part = {"held_out": d.held_out, "limit": d.limit, "limit_seed": seed, "shuffling": d.shuffling}
     if isinstance(d, schema.MnistConfig):
-        return mnist.mnist_grey(d.root, **part)
-    return mnist.mnist_binary(**part)
+        return mnist.mnist_grey(d.root, **part, coloured=coloured)
+    return mnist.mnist_binary(**part, coloured=coloured)
 
 
 def _images(d: schema.ImagesConfig) -> Data:

@@ -21,6 +21,7 @@ from bn_repro.records.recorder import Logger, NoRecord, Record, Recorder
 from bn_repro.training import checkpoint
 from bn_repro.training.activations import is_trace_step, sites_of
 from bn_repro.training.checkpoint import TrainingState
+from bn_repro.training.correct import of_all_ranks
 from bn_repro.training.evaluate import evaluate
 from bn_repro.training.optimizer import learning_rate_at, set_learning_rate
 from bn_repro.training.ranks import mean_of_replicas, replicated, total, union
@@ -189,7 +190,10 @@ class Run:
 
     def evaluate(self) -> None:
         """Measure on the monitored split, by the moving averages."""
-        self.state.monitored = self._measure("moving", self.split)
+        right: list[torch.Tensor] = []
+        self.state.monitored = self._measure("moving", self.split, right=right)
+        bits = of_all_ranks(right, self.data, self.split, self.session)
+        self.state.correct.add(self.state.step, self.state.monitored["top1"], *bits)
         if self.state.average is not None:
             self._measure("polyak", self.split, self.state.average.module)
         self._record_quarantined()
@@ -198,6 +202,8 @@ class Run:
     def save(self) -> None:
         """Save a checkpoint, and the step in the status."""
         self._record_quarantined()
+        # Before the checkpoint: a run killed in between makes it anew, never goes without.
+        self.record.correct(self.state.correct.arrays())
         seconds = self.state.save(self.checkpoints, self.record.lengths())
         self.record.status(Outcome("running", self.state.step, seconds))
 
@@ -220,6 +226,7 @@ class Run:
         """End at ``step``, the first whose loss was not finite."""
         self.state.step = step
         self.record.metrics(step, "train", "batch", {"loss": math.nan, "top1": math.nan})
+        self.record.correct(self.state.correct.arrays())
         return self.end("diverged", "divergence")
 
     def end(self, state: str, cause: str | None = None) -> Outcome:
@@ -231,7 +238,11 @@ class Run:
         return outcome
 
     def _measure(
-        self, statistics: str, split: str, model: nn.Module | None = None
+        self,
+        statistics: str,
+        split: str,
+        model: nn.Module | None = None,
+        right: list[torch.Tensor] | None = None,
     ) -> dict[str, float]:
         at, world, model = self.config.train, self.session.world, model or self.model
         batches = self.data.eval_batches(
@@ -242,7 +253,7 @@ class Run:
             device=self.session.device,
         )
         with autocast(self.session.device, at.precision), mean_of_replicas(model, world):
-            metrics = evaluate(model, batches, world)
+            metrics = evaluate(model, batches, world, right)
         self.record.metrics(self.state.step, split, statistics, metrics)
         return metrics
 

@@ -47,7 +47,7 @@ def preflight(configs: Sequence[Config]) -> None:
         check(config)
         device_of(config, World())
     for config in {repr(replace(c, seed=0)): c for c in configs}.values():
-        name = repr(config.data)
+        name = f"{config.model.name} {config.data}"  # digits are flat for an mlp alone
         if name not in data:
             data[name] = build(config)[1]
         validate(config, network(config, data[name]), data[name], World())
