@@ -77,7 +77,7 @@ def runs_to_evaluate(
     if study.blocks:
         if asked.seeds:
             raise ValueError(
-                f"evaluation.seeds: study {study.name} lists its own; study.seeds=N takes the first N"
+                f"evaluation.seeds: study {study.name} has its own; study.seeds=N takes the first N"
             )
         runs, _ = expand(study, own, accuracy_of)
         named = [b for b in study.blocks if str(b.get("name", "")).startswith("ensemble")]

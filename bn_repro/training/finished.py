@@ -41,7 +41,7 @@ def check_same_data(
     before = read_manifest(directory).get("data")
     if before not in (None, data.fingerprint):
         raise ValueError(
-            f"{directory}: the run began on data {before[:16]}, but {data.name} is now "
+            f"{directory}: the run was begun on data {before[:16]}, but {data.name} is now "
             f"{data.fingerprint[:16]}; {fix}"
         )
 

@@ -52,7 +52,7 @@ def test_pairs_take_out_what_the_seeds_share() -> None:
     assert paired.estimate == unpaired.estimate == pytest.approx(1, abs=0.2)
     assert paired.low > 0.8
     assert unpaired.low < 0
-    with pytest.raises(ValueError, match="one length"):
+    with pytest.raises(ValueError, match="the same length"):
         intervals.difference(a, b[:9], paired=True)
 
 

@@ -199,7 +199,7 @@ def test_runs_that_are_not_the_studys_say_so(make_run, tmp_path: Path, home: Pat
     with pytest.raises(ValueError, match="no run directory under"):
         analysis.study("fig1", tmp_path / "runs")
     make_run("mnist/bn", 0, **SHORT)
-    with pytest.raises(ValueError, match="of the 1 runs in .* none is finished and of the conf"):
+    with pytest.raises(ValueError, match="none of the 1 runs in .* is finished and configured as"):
         analysis.study("fig1", tmp_path / "runs")
     commit([make_run("mnist/baseline", 0, **SHORT)], home / "fig1")
     make_run("mnist/baseline", 1, state="running", **SHORT)

@@ -121,9 +121,9 @@ def test_a_key_of_another_model_is_refused_where_it_is_typed_and_dropped_where_a
     smoke = compose(["experiment=imagenet/bn_x5", "scale=smoke", "data=tiny_imagenet"])
     assert not hasattr(smoke.data, "classes")  # the scale has it, for the synthetic set
     for typed in ("data.classes=8", "+data={classes: 8}"):
-        with pytest.raises(ValueError, match=r"^data.classes: tiny_imagenet has no such setting"):
+        with pytest.raises(ValueError, match=r"^data.classes: tiny_imagenet has no such key"):
             compose(["experiment=imagenet/bn_x5", "scale=smoke", "data=tiny_imagenet", typed])
-    with pytest.raises(ValueError, match=r"^model.width: mlp has no such setting; it has name, "):
+    with pytest.raises(ValueError, match=r"^model.width: mlp has no such key; it has name, "):
         compose(["experiment=mnist/bn", "model.width=1.0"])
 
 

@@ -249,7 +249,7 @@ def test_a_failed_run_has_its_traceback_and_is_tried_again_on_request(
     assert command(monkeypatch, *words) == 1
     out = capsys.readouterr().out
     assert re.search(rf"1 failed: \w+Error: .*\({directory}/traceback.txt\)", out)
-    assert "retry=true tries again what failed" in out
+    assert "add retry=true to train failed runs again" in out
     assert "Traceback" in (directory / paths.TRACEBACK).read_text()
     states = [read(d, paths.STATUS)["state"] for d in directories(tmp_path)]
     assert sorted(states) == ["completed", "failed"]

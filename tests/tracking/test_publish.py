@@ -159,7 +159,7 @@ def test_a_damaged_run_and_a_busy_one_are_left_out(runs, tmp_path):
     [
         ([], "wandb: give wandb=online, or wandb=offline"),
         (["wandb=offline", "runs=nowhere"], "runs: no run directory under"),
-        (["wandb=offline", "experiment=mnist/bn"], "is not finished; bring it to its end"),
+        (["wandb=offline", "experiment=mnist/bn"], "is not finished; finish it with"),
         (["wandb=offline", "study=fig1"], "each of 20 runs is not finished"),
         (["wandb=online", *ONE], "wandb: no API key; log in with: wandb login"),
     ],
@@ -199,7 +199,7 @@ def test_a_report_shows_figures_tables_and_verdicts(tmp_path, capsys):
     assert OfflineRun(tmp_path / "other").about.run_group == "fig1 smoke"  # beside no other
 
     publish.publish_report(config, "fig1", tmp_path / "nothing")
-    assert re.search(r"^wandb: .*the report in .*nothing is whole$", capsys.readouterr().err)
+    assert re.search(r"^wandb: .*the report in .*nothing is complete$", capsys.readouterr().err)
 
 
 def test_what_was_varied_is_told(tmp_path):

@@ -195,7 +195,7 @@ def test_a_finished_run_is_found_by_its_ranks(synchronized):
 
 def test_an_average_of_weights_is_for_one_rank(tmp_path):
     said, _ = ranks(tmp_path, "train.polyak=0.1", code=2)
-    assert "train.polyak: an average of one rank's network, here are 2 ranks" in said
+    assert "train.polyak: works with one rank, and here are 2" in said
 
 
 def test_the_first_rank_to_fail_tells_why(tmp_path):

@@ -164,7 +164,7 @@ def test_a_record_that_was_deleted_is_told(tmp_path, name):
     (directory_of(config) / name).unlink()
     outcome = run(config, log=silent)
     assert outcome.state == "failed"
-    assert f"{name}: 0 bytes where its checkpoint knew" in str(outcome.error)
+    assert f"{name}: 0 bytes, but its checkpoint recorded" in str(outcome.error)
 
 
 def train_until_killed(words: list[str], after_row: int | None, in_save: int | None) -> None:
