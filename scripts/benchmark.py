@@ -239,12 +239,7 @@ def gpu(
         pair: dict[str, Callable[[], object]] = {}
         for engine in ("graphed", "eager") if device == "cuda" else ("eager", "eager"):
             compute = ENGINES[engine](model, optimizer, "bfloat16")
-
-            def step(compute=compute) -> None:
-                compute(x, y)
-                optimizer.step()
-
-            pair[engine] = step
+            pair[engine] = partial(compute, x, y)
         times = [[seconds(step, there) for step in pair.values()] for _ in range(rounds)]
         ours, eager = (statistics.median(column[k] for column in times) for k in (0, -1))
         work, traffic = least_work(model, pair["eager"])

@@ -35,7 +35,7 @@ class Grid:
         return tuple(int(i) for i in np.unravel_index(means.argmax(), means.shape))
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether every cell has every seed."""
         return not bool(np.isnan(self.values).any())
 

@@ -78,10 +78,9 @@ class Report:
         report = "python scripts/report.py"
         if not self.name:
             return [f"{report} {shlex.join(self.overrides)}"]
-        training = shlex.join([x for x in self.overrides if _key(x) != "out"])
         between = self.study.extra.commands if self.study.extra else ()
-        lines = [f"python scripts/train.py study={self.name}", *between]
-        found = [f"{line} {training}" for line in lines]
+        found = [training_command(self.name, self.overrides)]
+        found += [f"{line} {shlex.join(_of_the_runs(self.overrides))}" for line in between]
         found.append(f"{report} study={self.name} {shlex.join(self.overrides)}")
         return [line.rstrip() for line in found]
 
@@ -98,6 +97,7 @@ class Report:
             return ""
         minutes, one = sum(seconds) / 60, median(seconds)
         total = f"{minutes:.1f} minutes" if minutes < 60 else f"{minutes / 60:.1f} hours"
+        total = total if minutes >= 1 else f"{sum(seconds):.0f} s"
         each = f"{one:.0f} s" if one < 120 else f"{one / 60:.0f} minutes"
         return f"{each} a run (median), {total} in all"
 
@@ -147,6 +147,15 @@ class Report:
         return note
 
 
+def training_command(name: str, overrides: Sequence[str]) -> str:
+    """What trains the runs of a study as they were asked for."""
+    return shlex.join(["python", "scripts/train.py", f"study={name}", *_of_the_runs(overrides)])
+
+
+def _of_the_runs(overrides: Sequence[str]) -> list[str]:
+    return [override for override in overrides if _key(override) not in ("study", "out")]
+
+
 def _key(override: str) -> str:
     return override.split("=", 1)[0]
 
@@ -171,7 +180,7 @@ def write(
     if data.runs.empty:
         raise BadInput(
             f"study {name}: none of its {len(members)} runs is finished, and {folder} has "
-            f"no rows of them; train them with: python scripts/train.py study={name}"
+            f"no rows of them; train them with: {training_command(name, overrides)}"
         )
     engines = sorted({engine for engine in data.runs["engine"] if engine})
     if len(engines) > 1:
@@ -313,13 +322,14 @@ def print_verdicts(report: Report) -> None:
     if not report.claims:
         return
     colors = {"holds": "green", "does not hold": "red", "undecided": "yellow"}
-    shown = Table(title=f"study {report.name}", title_justify="left")
+    shown = Table()
     for name, ratio in (("claim", 3), ("here [95 %]", 2), ("verdict", 2)):
         shown.add_column(name, ratio=ratio)
     for claim in report.claims:
         color, reason = colors[claim.verdict], escape(claim.reason)
         verdict = f"[{color}]{claim.verdict}[/{color}]: {reason}"
         shown.add_row(claim.sentence, escape(f"{claim.quantity} (n = {claim.n})"), verdict)
+    print(f"study {report.name}")
     Console().print(shown)
 
 

@@ -43,11 +43,11 @@ def evaluate_all(config: Config, own: Sequence[str], console: Console) -> Evalua
     Runs are looked at before the first evaluation begins: ValueError for one that is unfinished. A
     diverged run left no network; beside others it is left out, and a line says so.
     """
-    from bn_repro.training import multi_crop  # torch
-
     if launched_world().size > 1:
         raise ValueError("evaluate in one process; for runs of N ranks give evaluation.world=N")
     runs, members = runs_to_evaluate(config, own)
+    from bn_repro.training import multi_crop  # torch
+
     asked = config.evaluation.crops
     crops = [asked] if asked else [1, 144] if members and config.study.blocks else [1]
     diverged = {r.key for r in runs if multi_crop.require_finished(r.config).state == "diverged"}

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from bn_repro.cli.results import Results
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
+MULTIRUN = {"-m", "--multirun"}
 
 
 class Command:
@@ -81,12 +82,13 @@ def main(module: str, *, sweeps: bool = False) -> NoReturn:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(catalogue.help_text(Path(sys.argv[0]).stem))
         sys.exit(COMPLETED)
-    if not sweeps and {"-m", "--multirun"} & set(sys.argv[1:]):
+    if not sweeps and MULTIRUN & set(sys.argv[1:]):
         sys.exit(refuse(ValueError("-m: sweeps are for train.py; give study=... to this script")))
     complete(sys.argv[1:])
     command = Command(module)
     with command.errors_refused(full=FULL_ERROR in os.environ), _hydra_raises():
-        sys.argv[1:] = [expanded(override) for override in sys.argv[1:]]
+        words = sorted(sys.argv[1:], key=lambda word: word not in MULTIRUN)  # argparse wants it so
+        sys.argv[1:] = [expanded(override) for override in words]
         hydra.main(config_path=str(CONFIGS), config_name="config", version_base="1.3")(command)()
     if command.results is None:
         sys.exit(command.exit_code)

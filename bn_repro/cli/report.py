@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bn_repro.analysis import overview, report, results, tables
+from bn_repro.analysis.claims import ENOUGH_SEEDS
 from bn_repro.analysis.report import Report
 from bn_repro.analysis.study import count, unfit
 from bn_repro.analysis.tables import Member
@@ -81,9 +82,8 @@ def report_study(config: Config, own: Sequence[str]) -> Report:
     typed = [x for x in own if not x.startswith("study=")] if config.out is not None else []
     written = _write(name, members, out, complete, typed)
     if not complete:
-        print(
-            f"study {name}: a later block waits for runs; run python scripts/train.py study={name}"
-        )
+        command = report.training_command(name, own)
+        print(f"study {name}: a later block waits for runs; run {command}")
     _print_where(written, out, config)
     publish.publish_report(config, name, out)
     return written
@@ -111,7 +111,8 @@ def _members(config: Config, own: Sequence[str], out: Path) -> tuple[list[Member
     runs, complete = expand(config.study, own, accuracy)
     if not runs:
         name = config.study.name
-        raise ValueError(f"study {name}: has no runs yet; python scripts/train.py study={name}")
+        command = report.training_command(name, own)
+        raise ValueError(f"study {name}: has no runs yet; {command}")
     return [Member(*r.key, r.varied, r.directory, "+".join(r.blocks)) for r in runs], complete
 
 
@@ -129,16 +130,16 @@ def _write(
 
 def _print_where(written: Report, out: Path, config: Config) -> None:
     report.print_verdicts(written)
-    fewest = min((claim.n for claim in written.claims), default=None)
-    if fewest is not None and all(claim.verdict == "undecided" for claim in written.claims):
-        print(
-            f"With {count(fewest, 'seed')} nothing is decided: give more (study.seeds=5; "
-            "SEEDS=5 with make)"
-        )
+    most = max((claim.n for claim in written.claims), default=ENOUGH_SEEDS)
+    if most < ENOUGH_SEEDS:
+        seeds = min(5, max(len(block.get("seed", [])) for block in config.study.blocks))
+        more = f": give more (study.seeds={seeds}; SEEDS={seeds} with make)"
+        print(f"With {count(most, 'seed')} nothing is decided{more * (seeds >= ENOUGH_SEEDS)}")
     pictures = ", ".join(f"{out}/{figure}.svg" for figure in written.figures[:1])
-    print(
-        f"Figure: {pictures or 'none'}; tables and verdicts: {out}/README.md; runs: {config.runs}/"
-    )
+    places = [f"Figure: {pictures or 'none'}", f"tables and verdicts: {out}/README.md"]
+    if any(m.directory and m.directory.exists() for m in written.runs.members):
+        places.append(f"runs: {config.runs}/")
+    print("; ".join(places))
 
 
 def _warn(line: str) -> None:

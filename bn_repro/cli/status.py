@@ -13,7 +13,7 @@ from rich.console import Console
 
 from bn_repro.cli.errors import COMPLETED
 from bn_repro.cli.main import overrides
-from bn_repro.config.identity import at_scale, settings_of
+from bn_repro.config.identity import arm_of, settings_of
 from bn_repro.config.schema import Config
 from bn_repro.records.reader import FINISHED, Unreadable, read_config
 from bn_repro.records.search import find_runs
@@ -77,31 +77,39 @@ def rows_of_study(config: Config, own: Sequence[str]) -> Callable[[], list[Row]]
 
 
 def rows_under(root: Path) -> list[Row]:
-    """Every run under a runs directory, titled by its scale, where it is not the usual one, and by
-    what tells it from the others of its experiment and scale."""
+    """Every run under a runs directory, titled as the command that made it would be: by its scale,
+    where it is not the usual one, and by the keys that its experiment has otherwise.
+
+    Where these do not tell configurations apart, as of an experiment that is no more, those keys
+    follow whose values differ among them.
+    """
     runs = find_runs(root)
-    arms, settings = [], []
-    for run in runs:
-        scale, values = _configuration(run.directory)
-        arms.append(at_scale(run.experiment, scale))
-        settings.append(values)
-    choices: dict[tuple[str, str], set[str]] = {}
-    for arm, values in zip(arms, settings, strict=True):
-        for key, value in values.items():
-            choices.setdefault((arm, key), set()).add(repr(value))
+    one_of = {run.directory.parent: run for run in reversed(runs)}
+    arms = {folder: _arm(run.experiment, run.directory) for folder, run in one_of.items()}
+    alike: dict[str, list[dict[str, Any]]] = {}
+    for folder, arm in arms.items():
+        alike.setdefault(arm, []).append(_settings(one_of[folder].directory))
     rows = []
-    for run, arm, values in zip(runs, arms, settings, strict=True):
-        varied = (f" {key}={v}" for key, v in values.items() if len(choices[arm, key]) > 1)
-        title = f"{arm}{''.join(varied)} seed {run.seed}"
+    for run in runs:
+        arm, values = arms[run.directory.parent], _settings(run.directory)
+        differ = (k for k, v in values.items() if any(v != o.get(k, v) for o in alike[arm]))
+        title = " ".join([arm, *(f"{key}={values[key]}" for key in differ), f"seed {run.seed}"])
         steps, size = values.get("train.steps", 0), values.get("train.batch_size", 0)
         rows.append(Row(title, run.directory, steps, size))
     return sorted(rows, key=lambda row: row.title)
 
 
+def _arm(experiment: str, directory: Path) -> str:
+    return arm_of({"scale": "default", **_configuration(directory), "experiment": experiment})
+
+
+def _settings(directory: Path) -> dict[str, Any]:
+    return settings_of(_configuration(directory))
+
+
 @cache
-def _configuration(directory: Path) -> tuple[str, dict[str, Any]]:
+def _configuration(directory: Path) -> dict[str, Any]:
     try:
-        config = read_config(directory)
+        return read_config(directory)
     except Unreadable:
-        return "default", {}
-    return config.get("scale", "default"), settings_of(config)
+        return {}

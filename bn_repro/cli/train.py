@@ -15,7 +15,7 @@ from rich.console import Console
 from bn_repro.cli.main import overrides
 from bn_repro.cli.results import Results
 from bn_repro.config.identity import directory_of
-from bn_repro.config.schema import Config, check
+from bn_repro.config.schema import Config, StudyConfig, check
 from bn_repro.records.files import archive_run, lock_or_refuse
 from bn_repro.records.reader import Outcome
 from bn_repro.sweep.display import Display, console, log, updated
@@ -33,7 +33,9 @@ NextRuns = Callable[[bool], tuple[list[PlannedRun], bool]]
 
 def main(config: Config) -> int:
     """Train one run, or the runs of a study; the exit code."""
-    if config.study.run is not None:
+    if not config.study.blocks:
+        refuse_keys_of_a_study(config.study)
+    elif config.study.run is not None:
         config = numbered(config.study, overrides()).config
     if not config.study.blocks:
         results = train_one(config)
@@ -45,6 +47,14 @@ def main(config: Config) -> int:
         results = train_study(config, overrides(), executor)
     results.log()
     return results.exit_code
+
+
+def refuse_keys_of_a_study(study: StudyConfig) -> None:
+    """ValueError for what only a study heeds, where there is none."""
+    for key in ("seeds", "run", "jobs", "scale"):
+        if getattr(study, key) is not None:
+            other = "; of a -m sweep it is hydra.launcher.jobs" * (key == "jobs")
+            raise ValueError(f"study.{key}: is for study=..., which was not given{other}")
 
 
 def train_one(config: Config) -> Results:
@@ -82,11 +92,10 @@ def train_study(config: Config, own: Sequence[str], executor: Executor) -> Resul
         return expand(config.study, own, (lambda run: None) if anew else accuracy_of)
 
     results = Results(config, console())
-    if "scale=smoke" in own and config.study.seeds is None:
-        log(
-            results.console,
-            "scale=smoke takes each block's first seed, and the first and last value of its lists",
-        )
+    if "scale=smoke" in own:
+        seed = "each block's first seed, and " * (config.study.seeds is None)
+        line = f"scale=smoke takes {seed}the first and last value of each block's lists"
+        log(results.console, line)
     train_all(f"study {config.study.name}", next_runs, executor, results)
     return results
 
@@ -95,6 +104,8 @@ def train_sweep(runs: Sequence[PlannedRun], executor: Executor, results: Results
     """The runs of a ``-m`` sweep, or of a batch of it; their outcomes are added to ``results``."""
     if any(planned.config.study.blocks for planned in runs):
         raise ValueError("-m: a study is a sweep already; give study=... without -m")
+    for planned in runs:
+        refuse_keys_of_a_study(planned.config.study)
     plain = {"force": False, "retry": False, "on_failure": "continue"}
     runs = [replace(planned, config=replace(planned.config, **plain)) for planned in runs]
     train_all("sweep", lambda anew: (runs, True), executor, results)

@@ -159,6 +159,10 @@ class MLPConfig(ModelConfig):
             raise ValueError(f"model.init: {self.init!r} is not for mlp; use model.init=gaussian")
 
 
+MODULES = ("3a", "3b", "3c", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
+"""The Inception modules of Figure 5, in its order."""
+
+
 @dataclass
 class InceptionConfig(ModelConfig):
     """The Inception network of Figure 5."""
@@ -166,6 +170,14 @@ class InceptionConfig(ModelConfig):
     name: str = setting("inception", "the network")
     init_gain: float = setting(1.0, "factor on the initial weights", POSITIVE)
     width: float = setting(1.0, "factor on all numbers of channels", POSITIVE)
+    modules: list[str] | None = setting(
+        None,
+        "which modules of Figure 5, in its order, as [3b, 4a, 4e, 5b]; null: all ten",
+        Rule(
+            lambda v: len(v) > 0 and list(v) == [name for name in MODULES if name in v],
+            f"a list out of {', '.join(MODULES)}, in this order",
+        ),
+    )
     lrn: bool = setting(False, "local response normalization in the stem")
     pool_projection: int = setting(
         96,
@@ -176,13 +188,32 @@ class InceptionConfig(ModelConfig):
     auxiliary: bool = setting(False, "GoogLeNet's side classifier, on 4d")
     per_activation_modules: int = setting(
         0,
-        "modules with BN per activation, counted back from 5b",
+        "modules with BN per activation, counted back from the last",
         Rule(lambda value: 0 <= value <= 10, "a number of Inception modules, 0 to 10"),
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.idle("per_activation_modules", "norm", "none")
+        if self.modules == list(MODULES):
+            self.modules = None  # a default spelled out gives the same run
+        elif self.modules is not None:
+            self._check_modules(self.modules)
+
+    def _check_modules(self, modules: list[str]) -> None:
+        """ValueError for what these modules alone do not have."""
+        if self.auxiliary and "4d" not in modules:
+            raise ValueError("model.auxiliary: it stands on 4d, which model.modules leaves out")
+        if self.per_activation_modules > len(modules):
+            raise ValueError(
+                f"model.per_activation_modules: {self.per_activation_modules} asked for, "
+                f"model.modules has {len(modules)}"
+            )
+        if self.pool_projection != 96 and not {"4c", "4d"} & set(modules):
+            raise ValueError(
+                "model.pool_projection: it is of 4c and 4d, which model.modules leaves out; "
+                "leave it at 96"
+            )
 
 
 @dataclass
@@ -347,8 +378,9 @@ class TrainConfig(Section):
     precision: str = setting("float32", "of the arithmetic", one_of("float32", "bfloat16"))
     engine: str = setting(
         "eager",
-        "how a step runs: eager; graphed (a CUDA graph); compiled (torch.compile)",
-        one_of("eager", "graphed", "compiled"),
+        "how a step runs: eager; graphed (a CUDA graph); compiled (torch.compile); by_hand (the "
+        "paper's gradients without autograd, for mlp on a CPU)",
+        one_of("eager", "graphed", "compiled", "by_hand"),
         identity=False,
     )
     eval_every: int = setting(1_000, "steps between two evaluations", POSITIVE)

@@ -83,13 +83,26 @@ class Data(ABC):
         """
         return self._eval_batches(split, self._cuts(split, batch_size, rank, world), device)
 
-    def _cuts(self, split: str, batch_size: int, rank: int, world: int) -> Iterator[slice]:
-        """The slices of a split that are this rank's mini-batches."""
+    def eval_indices(self, split: str, *, rank: int = 0, world: int = 1) -> np.ndarray:
+        """The indices of this rank's examples of ``split``, as :meth:`eval_batches` has them."""
+        return np.arange(*self._part(split, rank, world))
+
+    def left_out(self, split: str) -> Sequence[int]:
+        """The indices that this process's last pass over ``split`` left out: quarantined files."""
+        return ()
+
+    def _part(self, split: str, rank: int, world: int) -> tuple[int, int]:
+        """The first of this rank's examples of a split, and the first after them."""
         assert 0 <= rank < world
         if split not in self.splits:
             splits = ", ".join(self.splits)
             raise ValueError(f"split {split!r} is unknown; {self.name} has {splits}")
         start, stop = (self.splits[split] * r // world for r in (rank, rank + 1))
+        return start, stop
+
+    def _cuts(self, split: str, batch_size: int, rank: int, world: int) -> Iterator[slice]:
+        """The slices of a split that are this rank's mini-batches."""
+        start, stop = self._part(split, rank, world)
         return (slice(i, min(i + batch_size, stop)) for i in range(start, stop, batch_size))
 
     @abstractmethod

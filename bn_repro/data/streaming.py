@@ -66,6 +66,7 @@ class StreamedImages(Data):
         self.splits = {split: len(listing.labels[split]) for split in SPLITS}
         self._quarantine = Quarantine(on_error, limit)
         self.quarantined = self._quarantine.reasons  # this list grows while files are read
+        self._left_out: dict[str, list[int]] = {}
         self.shuffling = preprocessing.shuffling
         self._listing = listing
         self._preprocessing = preprocessing
@@ -84,6 +85,9 @@ class StreamedImages(Data):
         channels_last = self._preprocessing.channels_last
         read = self._read(split, _all(cuts), partial(_centre_crop, self.shape[1]), device)
         return ((normalized(images[:, 0], channels_last), y) for _, images, y in read)
+
+    def left_out(self, split: str) -> Sequence[int]:
+        return self._left_out.get(split, ())
 
     def multi_crop_batches(
         self,
@@ -128,11 +132,13 @@ class StreamedImages(Data):
             worker_init_fn=_ignore_signals,
             generator=torch.Generator(),  # so that the loader does not draw from the global one
         )
-        count, faults = 0, []
+        count, faults, left_out = 0, [], []
+        self._left_out[split] = left_out
         for item in loader:
             if isinstance(item, str):
                 raise CorruptImage(item)
-            request, images, labels, faults = item
+            request, images, labels, faults, missing = item
+            left_out += missing
             self._quarantine.record(faults)
             count += len(labels)
             if len(labels):
@@ -171,9 +177,9 @@ class Reader(Dataset):
 
     def __getitem__(
         self, request: Request
-    ) -> tuple[Request, torch.Tensor, torch.Tensor, list[str]] | str:
+    ) -> tuple[Request, torch.Tensor, torch.Tensor, list[str], list[int]] | str:
         epoch, indices = request
-        images, labels, faults = np.empty(0), [], []
+        images, labels, faults, missing = np.empty(0), [], [], []
         for index, boxes in zip(indices.tolist(), self.view(epoch, indices), strict=True):
             try:
                 cut, label, failed = read(
@@ -183,12 +189,14 @@ class Reader(Dataset):
                 return str(error)
             faults += failed
             if cut is None:
+                missing.append(index)
                 continue
             if not labels:
                 images = np.empty((len(indices), *cut.shape), np.uint8)
             images[len(labels)] = cut  # into place: a stack would need fresh memory for every cut
             labels.append(label)
-        return request, torch.from_numpy(images[: len(labels)]), torch.tensor(labels), faults
+        kept = torch.from_numpy(images[: len(labels)])
+        return request, kept, torch.tensor(labels), faults, missing
 
 
 def _all(cuts: Iterator[slice]) -> Iterator[Request]:

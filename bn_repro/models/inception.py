@@ -74,12 +74,14 @@ class Shape:
         image_size: side of the images in pixels, 32 or more. It matters to `auxiliary` and
             `per_activation_modules`; other networks take images of any size.
         width: factor on all numbers of channels, which are then rounded to multiples of 8.
+        modules: the names of Figure 5's rows that the network has, in its order; None: all. Each
+            takes the channels of the one before it; only rows of stride 2 that it has pool.
         lrn: local response normalization at GoogLeNet's two places in the stem.
         pool_projection: channels after the pools of 4c and 4d: 96 (corrected) or 128 (as printed).
         separable_stem: conv1 as a depthwise 7x7/2, bare, and a 1x1 unit.
         auxiliary: a side classifier on the output of 4d.
-        per_activation_modules: in so many modules, from 5b backwards, the norm is per activation
-            (sec. 4.2.3's "non-convolutional BN in the last hidden layers").
+        per_activation_modules: in so many modules, from the last backwards, the norm is per
+            activation (sec. 4.2.3's "non-convolutional BN in the last hidden layers").
         dropout: probability of dropping a feature before the classifiers.
 
     Raises:
@@ -89,6 +91,7 @@ class Shape:
     classes: int = 1000
     image_size: int = 224
     width: float = 1.0
+    modules: tuple[str, ...] | None = None
     lrn: bool = False
     pool_projection: int = 96
     separable_stem: bool = False
@@ -97,21 +100,27 @@ class Shape:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        modules = len(FIGURE_5)
+        known = [row.name for row in FIGURE_5]
+        own = known if self.modules is None else list(self.modules)
+        in_order = own and own == [name for name in known if name in own]
+        _require(self, "modules", bool(in_order), f"names out of {', '.join(known)}, in this order")
+        auxiliary = not self.auxiliary or AUXILIARY_AFTER in own
+        _require(self, "auxiliary", auxiliary, f"False without {AUXILIARY_AFTER}, where it stands")
         _require(self, "classes", self.classes >= 1, "1 or more")
         _require(self, "image_size", self.image_size >= 32, "32 pixels or more")  # 5 strides of 2
         _require(self, "width", 0 < self.width < inf, "a factor above 0")
         printed = self.pool_projection in (96, 128)
         _require(self, "pool_projection", printed, "96 (corrected) or 128 (printed)")
-        last = 0 <= self.per_activation_modules <= modules
-        _require(self, "per_activation_modules", last, f"0 to {modules} modules")
+        last = 0 <= self.per_activation_modules <= len(own)
+        _require(self, "per_activation_modules", last, f"0 to {len(own)} modules")
         _require(self, "dropout", 0 <= self.dropout < 1, "a probability below 1")
 
     def rows(self) -> list[Row]:
-        """Figure 5's rows with this network's channels."""
+        """The rows of Figure 5 that this network has, with its channels."""
         ours = {"4c": self.pool_projection, "4d": self.pool_projection}
         rows = (row._replace(projection=ours.get(row.name, row.projection)) for row in FIGURE_5)
-        return [row.scaled(self.width) for row in rows]
+        own = self.modules
+        return [row.scaled(self.width) for row in rows if own is None or row.name in own]
 
 
 @dataclass(frozen=True)
@@ -307,8 +316,9 @@ class Inception(nn.Module):
         self.trunk, channels = stem(shape, units)
         side_classifier = None
         side = ceil(shape.image_size / 8)
-        for number, row in enumerate(shape.rows()):
-            per_activation = number >= len(FIGURE_5) - shape.per_activation_modules
+        rows = shape.rows()
+        for number, row in enumerate(rows):
+            per_activation = number >= len(rows) - shape.per_activation_modules
             module = InceptionModule(row, channels, units, side if per_activation else None)
             self.trunk.add_module(row.name, module)
             channels, side = module.c_out, ceil(side / row.stride)
@@ -329,9 +339,10 @@ class Inception(nn.Module):
         return logits if side_logits is None else (logits, side_logits)
 
     def sites(self) -> dict[str, nn.Module]:
-        """The nonlinearities in the order of Figure 5, by name: conv1, ..., 3a.1x1, ...: 69.
+        """The nonlinearities in the order of Figure 5, by name: conv1, ..., 3a.1x1, ....
 
-        The auxiliary classifier adds auxiliary.reduce and auxiliary.fc, which act in training only.
+        There are 69 with all modules. The auxiliary classifier adds auxiliary.reduce and
+        auxiliary.fc, which act in training only.
         """
         return {
             name.removeprefix("trunk."): module.nonlinearity

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,6 +160,28 @@ def read_config(directory: Path) -> Row:
 def read_evaluations(directory: Path) -> list[Row]:
     """The rows of ``evaluation.jsonl``, in the order in which they were made."""
     return read_rows(directory / paths.EVALUATION, fix="remove it and evaluate again")
+
+
+def read_correct(directory: Path) -> dict[str, Any]:
+    """``correct.npz``; empty where there is none.
+
+    ``last`` and ``best`` are bool (images,), right or wrong, ``last_seen`` and ``best_seen`` which
+    images were evaluated; ``last_step`` and ``best_step`` are the evaluations' steps.
+    """
+    import numpy as np  # half of what a status display would take to start
+
+    path = directory / paths.CORRECT
+    try:
+        with np.load(path) as file:
+            found = {name: file[name] for name in file.files}
+        n = int(found.pop("images"))
+        steps = {name: int(found.pop(name)) for name in ("last_step", "best_step")}
+        bits = {name: np.unpackbits(packed, count=n) == 1 for name, packed in found.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise Unreadable(f"{path}: not readable ({error}); start over with force=true") from None
+    return bits | steps
 
 
 def quarantined(directory: Path) -> list[str]:

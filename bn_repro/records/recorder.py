@@ -8,6 +8,7 @@ GPU's kernels may sum in another order).
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -21,10 +22,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from filelock import FileLock, Timeout
 
 from bn_repro.records import paths
-from bn_repro.records.files import write_json
+from bn_repro.records.files import write_atomically, write_json
 from bn_repro.records.reader import (
     Outcome,
     finished,
@@ -68,6 +70,9 @@ class Record(Protocol):
 
     def timing(self, row: Mapping[str, Any]) -> None:
         """A row of ``timing.jsonl``: whatever depends on a clock."""
+
+    def correct(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Replace ``correct.npz``, where there is anything to write."""
 
     def lengths(self) -> dict[str, int]:
         """The files' lengths in bytes, once they are on the disk, for a checkpoint to remember."""
@@ -138,6 +143,12 @@ class Recorder(Record):
         self._files[name].flush()
         for row in plain:
             self.logger.row(row)
+
+    def correct(self, arrays: Mapping[str, np.ndarray]) -> None:
+        if arrays:
+            buffer = io.BytesIO()
+            np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
+            write_atomically(self.directory / paths.CORRECT, buffer.getvalue())
 
     def lengths(self) -> dict[str, int]:
         for file in self._files.values():

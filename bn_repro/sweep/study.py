@@ -24,8 +24,6 @@ from bn_repro.config.identity import directory_of, run_id
 from bn_repro.config.schema import Config, StudyConfig
 from bn_repro.records.reader import finished
 
-NOT_KEYS = ("name",)
-
 
 @dataclass(frozen=True)
 class PlannedRun:
@@ -65,58 +63,66 @@ Accuracy = Callable[[PlannedRun], float | None]
 
 
 def expand(
-    study: StudyConfig, words: Sequence[str], accuracy: Accuracy
+    study: StudyConfig, overrides: Sequence[str], accuracy: Accuracy
 ) -> tuple[list[PlannedRun], bool]:
     """The runs of ``study`` that are known by now, and whether these are all of them.
 
-    ``words`` are the user's overrides, which hold for every run. A run that two blocks name is
-    one run. Raises ValueError for a block that is not a grid, and for a word that a block sweeps.
+    ``overrides`` are the user's own, which hold for every run. A run that two blocks name is one
+    run. Raises ValueError for a block that is not a grid, and for an override that a block sweeps.
     """
-    if study.scale is not None and not any(word.startswith("scale=") for word in words):
-        words = [*words, f"scale={study.scale}"]
+    if study.scale is not None and not any(x.startswith("scale=") for x in overrides):
+        overrides = [*overrides, f"scale={study.scale}"]
     listed = max((len(b.get("seed", [])) for b in study.blocks if isinstance(b, dict)), default=0)
     if study.seeds is not None and study.seeds > listed:
         raise ValueError(
             f"study.seeds: {study.seeds} of the {listed} that study {study.name} lists"
         )
-    own = {word.lstrip("+~").split("=", 1)[0] for word in words}
     blocks: dict[str, list[PlannedRun]] = {}
     known: dict[tuple[str, str, int], float | None] = {}
 
     def once(run: PlannedRun) -> float | None:
-        """Its accuracy: a rate is chosen for each seed anew, from the same runs."""
+        """Its accuracy, looked up once: each seed chooses its rate from the same runs."""
         if run.key not in known:
             known[run.key] = accuracy(run)
         return known[run.key]
 
-    for number, block in enumerate(study.blocks):
-        if not isinstance(block, dict) or "experiment" not in block:
-            raise ValueError(f"study {study.name}: block {number + 1} needs an experiment: [...]")
-        name = block.get("name", f"block {number + 1}")
-        swept = {key: values for key, values in block.items() if key not in NOT_KEYS}
-        for key, values in swept.items():
-            if key in own:
-                hint = "study.seeds=N takes the first N" if key == "seed" else "leave it out"
-                raise ValueError(f"{key}: study {study.name} sweeps this key itself; {hint}")
-            if not isinstance(values, list | dict) or not values:
-                raise ValueError(f"study {study.name}, {name}: {key} must be a list of values")
+    for number, block in enumerate(study.blocks, start=1):
+        name, swept = _checked(study, number, block, overrides)
         if "seed" in swept:
-            swept["seed"] = swept["seed"][: _seeds(study, words)]
-        if "scale=smoke" in words:
+            swept["seed"] = swept["seed"][: _seeds(study, overrides)]
+        if "scale=smoke" in overrides:
             swept = {key: _ends(key, values) for key, values in swept.items()}
         try:
-            blocks[name] = list(_grid(study.name, swept, blocks, words, once))
+            blocks[name] = list(_grid(study.name, swept, blocks, overrides, once))
         except WaitingForBlock:
             return _union(blocks), False
     return _union(blocks), True
 
 
-def numbered(study: StudyConfig, words: Sequence[str]) -> PlannedRun:
+def _checked(
+    study: StudyConfig, number: int, block: Any, overrides: Sequence[str]
+) -> tuple[str, dict[str, Any]]:
+    """A block's name and the keys that it sweeps; ValueError where it is not a grid."""
+    if not isinstance(block, dict) or "experiment" not in block:
+        raise ValueError(f"study {study.name}: block {number} needs an experiment: [...]")
+    name = block.get("name", f"block {number}")
+    swept = {key: values for key, values in block.items() if key != "name"}
+    typed = {override.lstrip("+~").split("=", 1)[0] for override in overrides}
+    for key, values in swept.items():
+        if key in typed:
+            hint = "study.seeds=N takes the first N" if key == "seed" else "leave it out"
+            raise ValueError(f"{key}: study {study.name} sweeps this key itself; {hint}")
+        if not isinstance(values, list | dict) or not values:
+            raise ValueError(f"study {study.name}, {name}: {key} must be a list of values")
+    return name, swept
+
+
+def numbered(study: StudyConfig, overrides: Sequence[str]) -> PlannedRun:
     """The run of the number ``study.run``, from 0, in the study's order.
 
     ValueError where there is none, or a block before it is not finished.
     """
-    runs, complete = expand(study, words, accuracy_of)
+    runs, complete = expand(study, overrides, accuracy_of)
     number = study.run or 0
     if number >= len(runs):
         so_far = "" if complete else " so far, and the next block needs them finished"
@@ -127,8 +133,8 @@ def numbered(study: StudyConfig, words: Sequence[str]) -> PlannedRun:
     return runs[number]
 
 
-def _seeds(study: StudyConfig, words: Sequence[str]) -> int | None:
-    return 1 if "scale=smoke" in words and study.seeds is None else study.seeds
+def _seeds(study: StudyConfig, overrides: Sequence[str]) -> int | None:
+    return 1 if "scale=smoke" in overrides and study.seeds is None else study.seeds
 
 
 def _ends(key: str, values: Any) -> Any:
@@ -141,7 +147,7 @@ def _grid(
     study: str,
     swept: dict[str, Any],
     blocks: dict[str, list[PlannedRun]],
-    words: Sequence[str],
+    overrides: Sequence[str],
     accuracy: Accuracy,
 ) -> Iterator[PlannedRun]:
     fixed = {key: values for key, values in swept.items() if isinstance(values, list)}
@@ -158,8 +164,8 @@ def _grid(
         for block, keys in chosen.items():
             point |= _best(keys, point, blocks[block], accuracy)
         varied = {key: v for key, v in point.items() if key not in ("experiment", "seed")}
-        made = [f"{key}={_word(v)}" for key, v in point.items() if key != "seed"]
-        others = [word for word in words if not word.startswith("study")]
+        made = [f"{key}={_as_override(v)}" for key, v in point.items() if key != "seed"]
+        others = [override for override in overrides if not override.startswith("study")]
         config = _composed((*made, *others))
         if "seed" in point:
             config = replace(config, seed=point["seed"])
@@ -170,10 +176,9 @@ def _grid(
 
 
 @lru_cache(maxsize=4096)
-def _composed(words: tuple[str, ...]) -> Config:
-    """A composition takes a twentieth of a second: one for all seeds, and for all looks at a study
-    whose later blocks wait for its earlier ones."""
-    return compose(words)
+def _composed(overrides: tuple[str, ...]) -> Config:
+    """``compose``, which takes a twentieth of a second, once for all seeds and all expansions."""
+    return compose(overrides)
 
 
 def _best(
@@ -194,12 +199,12 @@ def _best(
     return dict(zip(keys, max(found, key=lambda values: fmean(found[values])), strict=True))
 
 
-def _word(value: Any) -> str:
+def _as_override(value: Any) -> str:
     """A value as Hydra's command line reads it."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list):
-        return "[" + ",".join(map(_word, value)) + "]"
+        return "[" + ",".join(map(_as_override, value)) + "]"
     if isinstance(value, str) and not re.fullmatch(r"[\w./+-]+", value):
         return "'" + value.replace("'", "\\'") + "'"
     return str(value)

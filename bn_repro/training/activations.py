@@ -66,6 +66,11 @@ class ActivationRecorder:
 
         return keep
 
+    def add(self, name: str, module: nn.Module, x: torch.Tensor, gradient: torch.Tensor) -> None:
+        """Take the input of site ``name``, and its gradient, from a step that ran no hook."""
+        self.hook(name)(module, (x,))
+        x.grad = gradient
+
     @torch.no_grad()
     def rows(self, step: int) -> list[Row]:
         """Two rows a site: one unit (:data:`UNIT`; of a convolution a feature map), and the layer.

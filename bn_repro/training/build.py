@@ -42,7 +42,7 @@ def network(config: Config, data: Data) -> nn.Module:
     if (m.name == "mlp") != (len(data.shape) == 1):
         raise ValueError(
             f"data.name: {data.name} has examples of shape {data.shape}, which model.name="
-            f"{m.name} does not take; flat images are for mlp, (3, H, W) for inception"
+            f"{m.name} does not take; an mlp takes the flat digits of mnist_binary and mnist"
         )
     normalization = NORMS[m.norm](eps=m.norm_eps, momentum=m.norm_momentum)
     nonlinearity = NONLINEARITIES[m.nonlinearity]
@@ -75,6 +75,7 @@ def _shape(m: schema.InceptionConfig, data: Data) -> Shape:
         classes=data.classes,
         image_size=data.shape[-1],
         width=m.width,
+        modules=None if m.modules is None else tuple(m.modules),
         lrn=m.lrn,
         pool_projection=m.pool_projection,
         separable_stem=m.separable_stem,
@@ -85,20 +86,20 @@ def _shape(m: schema.InceptionConfig, data: Data) -> Shape:
 
 
 def data_of(config: Config) -> Data:
-    """The data set, on the CPU."""
+    """The data set, on the CPU: digits are flat for an mlp, coloured for another network."""
     d = config.data
     with in_memory("data"):
         if isinstance(d, schema.DigitsConfig):
-            return _digits(d, config.seed)
+            return _digits(d, config.seed, coloured=config.model.name != "mlp")
         assert isinstance(d, schema.ImagesConfig)
         return _images(d)
 
 
-def _digits(d: schema.DigitsConfig, seed: int) -> Data:
+def _digits(d: schema.DigitsConfig, seed: int, coloured: bool) -> Data:
     part = {"held_out": d.held_out, "limit": d.limit, "limit_seed": seed, "shuffling": d.shuffling}
     if isinstance(d, schema.MnistConfig):
-        return mnist.mnist_grey(d.root, **part)
-    return mnist.mnist_binary(**part)
+        return mnist.mnist_grey(d.root, **part, coloured=coloured)
+    return mnist.mnist_binary(**part, coloured=coloured)
 
 
 def _images(d: schema.ImagesConfig) -> Data:
@@ -150,6 +151,8 @@ def device_of(config: Config, world: World) -> torch.device:
             f"train.engine: 'graphed' is for a GPU and one rank, not for {name} and {world.size}; "
             "use train.engine=eager"
         )
+    if config.train.engine == "by_hand":
+        check_by_hand(config, name, world)
     if name != "cuda":
         return torch.device(name)
     if world.local_rank >= torch.cuda.device_count():
@@ -158,6 +161,30 @@ def device_of(config: Config, world: World) -> torch.device:
             "GPU(s); start no more ranks than there are GPUs to be seen, or give device=cpu"
         )
     return torch.device(name, world.local_rank)
+
+
+def check_by_hand(config: Config, device: str, world: World) -> None:
+    """ValueError where the engine ``by_hand`` would not take the steps of ``config``."""
+    m, o, t = config.model, config.optimizer, config.train
+    wrong = [
+        f"{key}={found}"
+        for key, found, served in (
+            ("model.name", m.name, m.name == "mlp"),
+            ("model.norm", m.norm, m.norm in ("none", "batch")),
+            ("optimizer.momentum", o.momentum, o.momentum == 0),
+            ("optimizer.weight_decay", o.weight_decay, o.weight_decay == 0),
+            ("train.precision", t.precision, t.precision == "float32"),
+            ("train.polyak", t.polyak, t.polyak == 0),
+            ("device", device, device == "cpu"),
+            ("ranks", world.size, world.size == 1),
+        )
+        if not served
+    ]
+    if wrong:
+        raise ValueError(
+            "train.engine: 'by_hand' trains mlp with norm none or batch by plain float32 SGD, on "
+            f"the CPU and one rank, here is {', '.join(wrong)}; use train.engine=eager"
+        )
 
 
 def configure_torch(config: Config) -> None:
@@ -170,7 +197,7 @@ def configure_torch(config: Config) -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
-def fit(config: Config, model: nn.Module, data: Data, world: World) -> None:
+def validate(config: Config, model: nn.Module, data: Data, world: World) -> None:
     """ValueError where this network cannot take a step on a mini-batch of these data."""
     sites_of(model, config.train.trace_sites)
     missing = set(config.train.final_splits) - set(data.splits)

@@ -17,6 +17,7 @@ from torch import nn
 
 from bn_repro.config.schema import Config
 from bn_repro.records.files import write_atomically
+from bn_repro.training.correct import Correct
 from bn_repro.training.optimizer import polyak_average, sgd
 from bn_repro.training.ranks import gather_moving_averages, load_moving_averages
 from bn_repro.training.session import Log, Session
@@ -30,7 +31,8 @@ _DIGEST = 16
 class TrainingState:
     """What training changes: the network, its optimizer and averages, and how far it is.
 
-    ``step`` is the last that was done, ``monitored`` the latest metrics on the monitored split.
+    ``step`` is the last that was done, ``monitored`` the latest metrics on the monitored split,
+    ``correct`` which of its images were right.
     """
 
     def __init__(self, config: Config, model: nn.Module, world: World) -> None:
@@ -39,6 +41,7 @@ class TrainingState:
         self.average = polyak_average(model, config.train.polyak)
         self.step = 0
         self.monitored: dict[str, float] = {}
+        self.correct = Correct()
         self._start = time.perf_counter()
 
     @property
@@ -46,9 +49,8 @@ class TrainingState:
         """Of training in all, the time before a resume included."""
         return time.perf_counter() - self._start
 
-    def update(self, step: int) -> None:
-        """Make the update of ``step`` from the gradients that are there."""
-        self.optimizer.step()
+    def advance(self, step: int) -> None:
+        """The update of ``step`` is done: it enters the average of the weights."""
         if self.average is not None:
             self.average.update_parameters(self.model)
         self.step = step
@@ -67,6 +69,7 @@ class TrainingState:
         if self.average is not None:
             self.average.load_state_dict(saved["average"])
         self.step, self.monitored = saved["step"], saved["last"]
+        self.correct.state = saved.get("correct", {})  # a checkpoint of an older version has none
         self._start -= saved["seconds"]
         return saved["lengths"]
 
@@ -85,6 +88,7 @@ class TrainingState:
                 "step": self.step,
                 "seconds": seconds,
                 "last": self.monitored,
+                "correct": self.correct.state,
                 "lengths": lengths,
             }
             save(folder, self.step, state)

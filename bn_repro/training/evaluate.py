@@ -44,11 +44,14 @@ def over_crops(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return each.logsumexp(dim=1) - math.log(k)
 
 
-def accuracies(scored: Pairs, world: World | None = None) -> dict[str, float]:
+def accuracies(
+    scored: Pairs, world: World | None = None, right: list[torch.Tensor] | None = None
+) -> dict[str, float]:
     """Mean cross-entropy ``loss``, ``top1`` and (from 20 classes) ``top5``, as fractions.
 
     ``scored`` yields scores (N, classes) and labels (N,); under several ranks each brings its own
-    part and all get the result. Raises ValueError where there are no examples.
+    part and all get the result. To ``right``, where it is given, is added for each mini-batch which
+    of this rank's examples are right, bool (N,). Raises ValueError where there are no examples.
     """
     sums, classes = None, 0
     for logits, y in scored:
@@ -57,6 +60,8 @@ def accuracies(scored: Pairs, world: World | None = None) -> dict[str, float]:
         if sums is None:
             sums = torch.zeros(4, dtype=exact, device=logits.device)
         found = logits.topk(min(5, classes), dim=1).indices == y[:, None]
+        if right is not None:
+            right.append(found[:, 0])
         sums += torch.stack(
             [
                 F.cross_entropy(logits, y, reduction="sum").to(exact),
@@ -72,6 +77,11 @@ def accuracies(scored: Pairs, world: World | None = None) -> dict[str, float]:
     return {"loss": loss / count, **shares}
 
 
-def evaluate(model: nn.Module, batches: Pairs, world: World | None = None) -> dict[str, float]:
+def evaluate(
+    model: nn.Module,
+    batches: Pairs,
+    world: World | None = None,
+    right: list[torch.Tensor] | None = None,
+) -> dict[str, float]:
     """:func:`accuracies` of ``model`` on ``batches`` of x (N, ...) and labels (N,)."""
-    return accuracies(scores(model, batches), world)
+    return accuracies(scores(model, batches), world, right)

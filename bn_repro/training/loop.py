@@ -19,8 +19,9 @@ from bn_repro.records import paths
 from bn_repro.records.reader import Outcome
 from bn_repro.records.recorder import Logger, NoRecord, Record, Recorder
 from bn_repro.training import checkpoint
-from bn_repro.training.activations import is_trace_step, record_activations, sites_of
+from bn_repro.training.activations import is_trace_step, sites_of
 from bn_repro.training.checkpoint import TrainingState
+from bn_repro.training.correct import of_all_ranks
 from bn_repro.training.evaluate import evaluate
 from bn_repro.training.optimizer import learning_rate_at, set_learning_rate
 from bn_repro.training.ranks import mean_of_replicas, replicated, total, union
@@ -48,7 +49,6 @@ def train(
     try:
         run.begin()
         network = replicated(model, world, session.device)
-        eager = ENGINES["eager"](network, state.optimizer, at.precision)
         engine = ENGINES[at.engine](network, state.optimizer, at.precision)
         sites = sites_of(model, at.trace_sites)
         dropout = any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules())
@@ -57,10 +57,12 @@ def train(
             set_learning_rate(state.optimizer, learning_rate_at(step, config))
             if dropout:
                 seed_dropout(dropout_seed(config.seed, step, world.rank), session.device)
-            with record_activations(sites if due.trace else {}) as activations:
-                loss, logits = (eager if due.trace else engine)(x, y)
-                traces = activations.rows(step)
-            state.update(step)
+            traces = []
+            if due.trace:
+                loss, logits, traces = engine.traced(step, sites, x, y)
+            else:
+                loss, logits = engine(x, y)
+            state.advance(step)
             losses.add(step, loss)
 
             diverged = losses.first_non_finite() if due.sync else None
@@ -188,7 +190,10 @@ class Run:
 
     def evaluate(self) -> None:
         """Measure on the monitored split, by the moving averages."""
-        self.state.monitored = self._measure("moving", self.split)
+        right: list[torch.Tensor] = []
+        self.state.monitored = self._measure("moving", self.split, right=right)
+        bits = of_all_ranks(right, self.data, self.split, self.session)
+        self.state.correct.add(self.state.step, self.state.monitored["top1"], *bits)
         if self.state.average is not None:
             self._measure("polyak", self.split, self.state.average.module)
         self._record_quarantined()
@@ -197,6 +202,8 @@ class Run:
     def save(self) -> None:
         """Save a checkpoint, and the step in the status."""
         self._record_quarantined()
+        # Before the checkpoint: a run killed in between makes it anew, never goes without.
+        self.record.correct(self.state.correct.arrays())
         seconds = self.state.save(self.checkpoints, self.record.lengths())
         self.record.status(Outcome("running", self.state.step, seconds))
 
@@ -219,6 +226,7 @@ class Run:
         """End at ``step``, the first whose loss was not finite."""
         self.state.step = step
         self.record.metrics(step, "train", "batch", {"loss": math.nan, "top1": math.nan})
+        self.record.correct(self.state.correct.arrays())
         return self.end("diverged", "divergence")
 
     def end(self, state: str, cause: str | None = None) -> Outcome:
@@ -230,7 +238,11 @@ class Run:
         return outcome
 
     def _measure(
-        self, statistics: str, split: str, model: nn.Module | None = None
+        self,
+        statistics: str,
+        split: str,
+        model: nn.Module | None = None,
+        right: list[torch.Tensor] | None = None,
     ) -> dict[str, float]:
         at, world, model = self.config.train, self.session.world, model or self.model
         batches = self.data.eval_batches(
@@ -241,7 +253,7 @@ class Run:
             device=self.session.device,
         )
         with autocast(self.session.device, at.precision), mean_of_replicas(model, world):
-            metrics = evaluate(model, batches, world)
+            metrics = evaluate(model, batches, world, right)
         self.record.metrics(self.state.step, split, statistics, metrics)
         return metrics
 

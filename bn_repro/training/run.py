@@ -25,7 +25,7 @@ from bn_repro.records.files import archive_run, ensure_writable, write_atomicall
 from bn_repro.records.reader import Outcome, finished, last_status, read_manifest
 from bn_repro.records.recorder import Logger, NoLogger, manifest, write_status
 from bn_repro.tracking.logger import WandbLogger, destination_of
-from bn_repro.training.build import build, configure_torch, device_of, fit, network
+from bn_repro.training.build import build, configure_torch, device_of, network, validate
 from bn_repro.training.finished import check_same_data, find_finished, finished_line
 from bn_repro.training.loop import train
 from bn_repro.training.ranks import barrier, process_group
@@ -47,10 +47,10 @@ def preflight(configs: Sequence[Config]) -> None:
         check(config)
         device_of(config, World())
     for config in {repr(replace(c, seed=0)): c for c in configs}.values():
-        name = repr(config.data)
+        name = f"{config.model.name} {config.data}"  # digits are flat for an mlp alone
         if name not in data:
             data[name] = build(config)[1]
-        fit(config, network(config, data[name]), data[name], World())
+        validate(config, network(config, data[name]), data[name], World())
         ensure_writable(directory_of(config))
 
 
@@ -76,7 +76,7 @@ def run(
             return report_finished(config, done, session)
         configure_torch(config)
         model, data = build(config)
-        fit(config, model, data, world)
+        validate(config, model, data, world)
         directory = directory_of(config, world.size)
         if world.main:
             ensure_writable(directory)

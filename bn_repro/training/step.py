@@ -1,15 +1,17 @@
-"""How a mini-batch becomes gradients: eagerly, compiled, or as a CUDA graph replayed."""
+"""How a mini-batch becomes an update: eagerly, compiled, as a CUDA graph replayed, or by hand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from bn_repro.training.activations import Row, record_activations
+from bn_repro.training.by_hand import ByHand
 
 AUXILIARY_WEIGHT = 0.3
 """The weight of the auxiliary classifier's loss (Szegedy 2014, sec. 5)."""
@@ -43,6 +45,41 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     return torch.autocast(device.type, torch.bfloat16)
 
 
+class Eager:
+    """Operator by operator."""
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, precision: str) -> None:
+        self.model, self.optimizer, self.precision = model, optimizer, precision
+
+    def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss and the logits; the parameters are updated."""
+        loss, logits = gradients(self.model, x, y, self.optimizer, self.precision)
+        self.optimizer.step()
+        return loss, logits
+
+    def traced(
+        self, step: int, sites: Mapping[str, nn.Module], x: Tensor, y: Tensor
+    ) -> tuple[Tensor, Tensor, list[Row]]:
+        """Also the rows of the ``sites``, modules of the model; the step runs eagerly."""
+        with record_activations(sites) as activations:
+            loss, logits = Eager.__call__(self, x, y)
+            return loss, logits, activations.rows(step)
+
+
+class Compiled(Eager):
+    """Fused by torch.compile, which replaces cuDNN's BN by a kernel of its own."""
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, precision: str) -> None:
+        super().__init__(model, optimizer, precision)
+        self.compiled = cast(nn.Module, torch.compile(model))
+
+    def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss and the logits; the parameters are updated."""
+        loss, logits = gradients(self.compiled, x, y, self.optimizer, self.precision)
+        self.optimizer.step()
+        return loss, logits
+
+
 class Replay(NamedTuple):
     """A captured step: ``again()`` repeats it, reading ``x, y`` and writing the other tensors."""
 
@@ -69,8 +106,8 @@ def cuda_graph(work: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
     return result, graph.replay
 
 
-class Graphed:
-    """:func:`gradients` with all kernel launches of a step sent to the GPU at once.
+class Graphed(Eager):
+    """:class:`Eager` with all kernel launches of :func:`gradients` sent to the GPU at once.
 
     At a mini-batch of 32 a GPU finishes a layer before the next is launched: launching takes most
     of Inception's step. A graph replays the same kernels as the eager step. Dropout draws new masks
@@ -88,11 +125,16 @@ class Graphed:
         precision: str,
         capture: Capture = cuda_graph,
     ) -> None:
-        self.model, self.optimizer, self.precision = model, optimizer, precision
+        super().__init__(model, optimizer, precision)
         self.capture, self.replay, self.seen = capture, None, 0
 
     def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss and the logits; gradients are left in the parameters' ``grad``."""
+        """The loss and the logits; the parameters are updated, their ``grad`` is left."""
+        loss, logits = self._gradients(x, y)
+        self.optimizer.step()
+        return loss, logits
+
+    def _gradients(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         self.seen += 1
         if self.replay is None and self.seen > self.EAGER_FIRST:
             self.replay = self._capture(x, y)
@@ -118,22 +160,23 @@ class Graphed:
         return Replay(*own, loss, logits, grads, again)
 
 
-Engine = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(x, y) -> (loss, logits); gradients are left in the parameters' ``grad``."""
+class Engine(Protocol):
+    """A step on a mini-batch: gradients, and the update by them."""
+
+    def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss and the logits; the parameters are updated."""
+        ...
+
+    def traced(
+        self, step: int, sites: Mapping[str, nn.Module], x: Tensor, y: Tensor
+    ) -> tuple[Tensor, Tensor, list[Row]]:
+        """Also the rows of the ``sites``, modules of the model."""
+        ...
 
 
-def eager(model: nn.Module, optimizer: torch.optim.Optimizer, precision: str) -> Engine:
-    """Operator by operator."""
-    return partial(gradients, model, optimizer=optimizer, precision=precision)
-
-
-def compiled(model: nn.Module, optimizer: torch.optim.Optimizer, precision: str) -> Engine:
-    """Fused by torch.compile, which replaces cuDNN's BN by a kernel of its own."""
-    return eager(cast(nn.Module, torch.compile(model)), optimizer, precision)
-
-
-ENGINES: dict[str, Callable[[nn.Module, torch.optim.Optimizer, str], Engine]] = {
-    "eager": eager,
+ENGINES: dict[str, Callable[[Any, torch.optim.Optimizer, str], Engine]] = {
+    "eager": Eager,
     "graphed": Graphed,
-    "compiled": compiled,
+    "compiled": Compiled,
+    "by_hand": ByHand,
 }

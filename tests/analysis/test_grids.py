@@ -22,7 +22,7 @@ def test_cells_are_in_order_and_a_missing_value_is_last() -> None:
     assert found.axes == ((0.1, 1.0), (5, None))
     assert found.values[..., 0].tolist() == [[0.1, 0.3], [0.2, 0.4]]
     assert found.best == (1, 1)
-    assert found.whole
+    assert found.complete
 
 
 def test_the_seeds_are_those_of_every_cell_and_a_hole_is_nan() -> None:
@@ -32,7 +32,7 @@ def test_the_seeds_are_those_of_every_cell_and_a_hole_is_nan() -> None:
     assert found.seeds == (1,)
     assert np.isnan(found.values[0, 1]).all()
     assert found.best == (1, 1)
-    assert not found.whole
+    assert not found.complete
 
 
 def test_two_runs_in_a_cell_are_refused() -> None:

@@ -148,8 +148,10 @@ def test_an_unfinished_run_replaces_nothing(make_run, tmp_path: Path) -> None:
 
 
 def test_nothing_to_report_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"none of its 1 runs is finished.*study=fig1"):
-        report.write("fig1", [Member("mnist/bn", "00", 0)], tmp_path / "out")
+    typed = ["scale=smoke", "out=there"]
+    hint = r"none of its 1 runs is finished.*: python scripts/train.py study=fig1 scale=smoke$"
+    with pytest.raises(ValueError, match=hint):
+        report.write("fig1", [Member("mnist/bn", "00", 0)], tmp_path / "out", overrides=typed)
     assert not (tmp_path / "out").exists()
 
 
@@ -259,4 +261,5 @@ def test_verdicts_are_printed(whole: Whole, capsys) -> None:
     report.print_verdicts(whole[2])
     shown = capsys.readouterr().out
     assert shown.count("holds:") == 4
+    assert not [line for line in shown.splitlines() if line.endswith(" ")]
     assert "[+" in shown  # an interval, not markup

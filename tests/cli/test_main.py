@@ -72,6 +72,8 @@ SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=20"]
             "study.run: 20, but study fig1 has 20 runs, number",
         ),
         (["study=fig1", "data=mnist", "data.root=nowhere"], 2, "data.root: no train-im"),
+        (["experiment=mnist/bn", "study.run=1"], 2, "study.run: is for study=..., which was not"),
+        (["experiment=mnist/bn", "-m", "study.jobs=1"], 2, "-m sweep it is hydra.launcher.jobs"),
         (["study=fig1", "device=cuda"], 2, "device: 'cuda' was asked for"),
         (["experiment=mnist/bn", "model.hidden=[100000000,100000000]"], 2, "model: too large for"),
     ],
@@ -210,6 +212,8 @@ def test_a_study_goes_from_runs_to_verdicts(monkeypatch, capsys, tmp_path):
     code, out, err = call(monkeypatch, capsys, *words, f"out={folder}", script="report.py")
     assert code == 0, out + err
     assert "verdict" in out
+    assert "With 1 seed nothing is decided: give more (study.seeds=5;" in out
+    assert f"; runs: {tmp_path}/\n" in out
     names = {path.name for path in folder.iterdir()}
     assert {"README.md", "claims.json", "runs.csv", "curves.csv.gz", "traces.csv.gz"} <= names
     assert {"figure1.svg", "figure1.png"} <= names

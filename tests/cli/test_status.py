@@ -16,7 +16,7 @@ from bn_repro.records.recorder import write_status
 from bn_repro.training.run import run
 
 
-def lay(root, name, state, *, scale="default", steps=400, error=None, rows=(), **keys):
+def lay(root, name, state, *, scale="default", steps=50_000, error=None, rows=(), **keys):
     """A run directory as training leaves it."""
     directory = root / "mnist" / name
     directory.mkdir(parents=True)
@@ -39,17 +39,21 @@ def test_titles_have_what_tells_runs_apart(tmp_path):
     lay(tmp_path, "bn-1/seed0", "completed", lr=0.1, momentum=0.0)
     lay(tmp_path, "bn-2/seed0", "completed", lr=0.3, momentum=0.0)
     lay(tmp_path, "bn-2/seed0.20260101-000000", "completed", lr=0.3)  # archived
-    lay(tmp_path, "bn-3/seed0", "completed", scale="smoke", steps=20, lr=0.1, momentum=0.0)
+    lay(tmp_path, "bn-3/seed0", "completed", scale="smoke", steps=200, lr=0.1, momentum=0.0)
     torn = lay(tmp_path, "baseline-3/seed11", "completed", lr=1.0)
     (torn / paths.CONFIG).unlink()
+    lay(tmp_path, "gone-4/seed0", "completed", lr=0.1)  # of an experiment that is no more
+    lay(tmp_path, "gone-5/seed0", "completed", lr=0.3)
     rows = command.rows_under(tmp_path)
     assert [row.title for row in rows] == [
         "mnist/baseline seed 11",
-        "mnist/bn optimizer.lr=0.1 seed 0",
         "mnist/bn optimizer.lr=0.3 seed 0",
+        "mnist/bn seed 0",
         "mnist/bn smoke seed 0",
+        "mnist/gone optimizer.lr=0.1 seed 0",
+        "mnist/gone optimizer.lr=0.3 seed 0",
     ]
-    assert [row.steps for row in rows] == [0, 400, 400, 20]
+    assert [row.steps for row in rows] == [0, 50_000, 50_000, 200, 50_000, 50_000]
 
 
 def test_no_runs_yet_is_one_line(tmp_path):

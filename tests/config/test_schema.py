@@ -1,5 +1,6 @@
 """The run's identity, and the checks that name a key."""
 
+import re
 from dataclasses import asdict, dataclass, field
 
 import pytest
@@ -8,6 +9,7 @@ from bn_repro.config.compose import compose
 from bn_repro.config.identity import differences, run_id, settings_of
 from bn_repro.config.schema import (
     KINDS,
+    MODULES,
     SETTINGS,
     Composed,
     Config,
@@ -155,13 +157,34 @@ def test_an_older_run_has_the_identity_that_it_would_have_today():
             ["imagenet/inception", "model.per_activation_modules=1"],
             "model.per_activation_modules: ",
         ),
+        (
+            ["imagenet/bn_x5", "model.modules=[3b,5b]", "model.auxiliary=true"],
+            "model.auxiliary: it stands on 4d",
+        ),
+        (
+            ["imagenet/bn_x5", "model.modules=[3b,5b]", "model.per_activation_modules=3"],
+            "model.per_activation_modules: 3 asked for, model.modules has 2",
+        ),
+        (
+            ["imagenet/bn_x5", "model.modules=[3b,5b]", "model.pool_projection=128"],
+            "model.pool_projection: it is of 4c and 4d",
+        ),
+        (["imagenet/bn_x5", "model.modules=[5b,3b]"], "model.modules: ['5b', '3b'] is not a list"),
+        (["imagenet/bn_x5", "model.modules=[]"], "model.modules: [] is not a list"),
         (["mnist/bn", "model.init=he"], "model.init: 'he' is not for mlp"),
         (["mnist/bn", "model.name=transformer"], "model.name: 'transformer' is not one of mlp"),
     ],
 )
 def test_a_setting_without_effect_is_refused(words, said):
-    with pytest.raises(ValueError, match=f"^{said}"):
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}"):
         compose([f"experiment={words[0]}", *words[1:]])
+
+
+def test_all_modules_spelled_out_are_the_same_run():
+    plain = compose(["experiment=imagenet/bn_x5"])
+    every = compose(["experiment=imagenet/bn_x5", f"model.modules=[{','.join(MODULES)}]"])
+    four = compose(["experiment=imagenet/bn_x5", "model.modules=[3b,4a,4e,5b]"])
+    assert run_id(plain) == run_id(every) != run_id(four)
 
 
 def test_every_key_has_its_help():

@@ -355,6 +355,25 @@ def test_missing_files_and_folders_tell_the_layout(tmp_path):
     assert "MNIST/raw" in str(error.value)
 
 
+# For a network that takes coloured images
+
+
+def test_coloured_digits_are_padded_and_repeated(tmp_path):
+    flat, coloured = mnist.mnist_binary(), mnist.mnist_binary(coloured=True)
+    assert (coloured.shape, coloured.fingerprint) == ((3, 32, 32), flat.fingerprint)
+    (x, y), (rows, labels) = (next(d.eval_batches("test", batch_size=7)) for d in (coloured, flat))
+    assert x.shape == (7, 3, 32, 32)
+    assert x.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(y, labels)
+    assert all(torch.equal(x[:, c, 2:30, 2:30].flatten(1), rows) for c in range(3))
+    assert x.sum() == 3 * rows.sum()
+    write_set(tmp_path)
+    grey, plain = mnist.mnist_grey(tmp_path, coloured=True), mnist.mnist_grey(tmp_path)
+    (x, _), (rows, _) = stream(grey)[0], stream(plain)[0]
+    assert x.shape[1:] == grey.shape
+    torch.testing.assert_close(x.sum(), 3 * rows.sum())
+
+
 # Splits
 
 

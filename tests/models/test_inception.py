@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bn_repro import norm
+from bn_repro.config.schema import MODULES
 from bn_repro.models.inception import (
     FIGURE_5,
     Inception,
@@ -420,6 +422,42 @@ def test_last_modules_can_be_normalized_per_activation() -> None:
     assert parameters(without) == parameters(network(norm=norm.none()))
 
 
+def test_modules_take_the_channels_of_the_one_before_and_pool_where_a_stride_is_2() -> None:
+    model = network(modules=("3b", "4a", "4e", "5b"), width=0.125, classes=10, image_size=32)
+    names = [name for name, _ in model.trunk.named_children()]
+    assert names[-4:] == ["3b", "4a", "4e", "5b"]
+    x = torch.zeros(1, 3, 32, 32)
+    sides = {}
+    for name, layer in model.trunk.named_children():
+        x = layer(x)
+        sides[name] = x.shape[-1]
+    assert [sides[name] for name in ("pool2", "3b", "4a", "4e", "5b")] == [4, 4, 4, 2, 2]
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(0.08e6, rel=0.1)
+    assert {name.split(".")[0] for name in model.sites()} == {
+        *("conv1", "conv2_reduce", "conv2"),
+        *("3b", "4a", "4e", "5b"),
+    }
+    logits = network(modules=("3a",), per_activation_modules=1)(images())
+    assert logits.shape == (4, 7)
+
+
+def test_per_activation_counts_back_from_the_last_module_there_is() -> None:
+    model = network(modules=("3b", "4e"), per_activation_modules=1)
+    sides = {
+        name.split(".")[1]: tuple(m.weight.shape[1:])
+        for name, m in model.named_modules()
+        if isinstance(m, norm.BatchNorm) and name.startswith("trunk.")
+    }
+    assert sides["3b"] == ()
+    assert len(sides["4e"]) == 2
+
+
+def test_all_modules_spelled_out_are_all_modules() -> None:
+    assert tuple(row.name for row in FIGURE_5) == MODULES
+    spelled, plain = network(modules=tuple(MODULES)), network()
+    assert all(map(torch.equal, spelled.state_dict().values(), plain.state_dict().values()))
+
+
 def test_images_of_other_sizes_are_taken() -> None:
     assert logits_of(network(image_size=64).eval(), images(2, side=80)).shape == (2, 7)
 
@@ -494,6 +532,11 @@ def test_biases_start_at_zero() -> None:
         {"width": math.nan},
         {"per_activation_modules": -1},
         {"per_activation_modules": 11},
+        {"modules": ("3b", "4a"), "per_activation_modules": 3},
+        {"modules": ()},
+        {"modules": ("4a", "3b")},
+        {"modules": ("3b", "6a")},
+        {"modules": ("3b", "5b"), "auxiliary": True},
         {"image_size": 31},
         {"distribution": "xavier"},
         {"distribution": "gaussian", "std": 0.0},
@@ -503,6 +546,6 @@ def test_biases_start_at_zero() -> None:
 )
 def test_a_wrong_argument_is_named_in_one_line(options: dict[str, Any]) -> None:
     name, value = list(options.items())[-1]
-    with pytest.raises(ValueError, match=f"^{name}: {value!r}; expected ") as caught:
+    with pytest.raises(ValueError, match=f"^{name}: {re.escape(repr(value))}; expected ") as caught:
         network(**options)
     assert "\n" not in str(caught.value)

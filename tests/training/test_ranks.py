@@ -22,6 +22,7 @@ from bn_repro.cli import main
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import run_id
 from bn_repro.records import paths
+from bn_repro.records.reader import last_top1, read_correct
 from bn_repro.records.recorder import write_status
 from bn_repro.training import build, checkpoint, multi_crop
 from bn_repro.training import ranks as ranks_module
@@ -105,6 +106,9 @@ def test_evaluation_counts_every_sample_once(synchronized):
         if row["split"] == "test":
             assert row["top1"] * 10_000 == pytest.approx(round(row["top1"] * 10_000), abs=1e-6)
             assert row["top1"] > 0.3
+    right = read_correct(directory)
+    assert right["last_seen"].all()
+    assert right["last"].sum() == round(10_000 * (last_top1(directory) or 0))
 
 
 def test_rank_0_alone_writes_and_speaks(synchronized):

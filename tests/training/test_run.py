@@ -17,9 +17,9 @@ from support import ROOT, Forked, train
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of
 from bn_repro.records import paths
-from bn_repro.records.reader import last_status
+from bn_repro.records.reader import last_status, monitored_curve, read_correct
 from bn_repro.training import checkpoint, loop
-from bn_repro.training.run import build, run
+from bn_repro.training.run import build, preflight, run
 from bn_repro.training.stop_signal import StopFlag
 
 SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=120", "train.checkpoint_every=30"]
@@ -49,7 +49,7 @@ def weights(directory: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_same_run(one: Path, other: Path) -> None:
-    for name in (paths.METRICS, paths.TRACES):
+    for name in (paths.METRICS, paths.TRACES, paths.CORRECT):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
     mine, its = weights(one), weights(other)
     assert mine.keys() == its.keys()
@@ -276,6 +276,40 @@ def test_the_records_follow_the_contract(settings):
         assert "second" not in (directory / name).read_text()
 
 
+def test_which_images_are_right_at_the_last_and_at_the_best_evaluation(settings):
+    _, directory = settings
+    found, curve = read_correct(directory), monitored_curve(rows(directory, paths.METRICS))
+    assert (found["last_step"], curve[-1][0]) == (120, 120)
+    assert found["best_step"] in dict(curve)
+    for which in ("last", "best"):
+        assert found[f"{which}_seen"].sum() == len(found[which]) == 10_000
+        assert found[which].mean() == dict(curve)[found[f"{which}_step"]]
+    config = compose([*SMOKE, *settings[0]])
+    model, data = build(config)
+    saved = checkpoint.load_latest(directory / paths.CHECKPOINTS)
+    assert saved is not None
+    model.load_state_dict(saved["model"])
+    with torch.no_grad():
+        x, y = next(data.eval_batches("test", batch_size=500))
+        right = model.eval()(x).argmax(1) == y
+    assert np.array_equal(right.numpy(), found["last"][:500])
+
+
+def test_the_best_evaluation_is_remembered_over_a_resume(tmp_path):
+    """A rate so high that accuracy falls: the best comes before the stop, the last after it."""
+    words = ["optimizer.lr=30", "model.norm=none", "train.eval_every=1", "train.steps=30"]
+    whole, cut = config_of(tmp_path / "whole", *words), config_of(tmp_path / "cut", *words)
+    run(whole, log=silent)
+    found = read_correct(directory_of(whole))
+    assert found["best_step"] < found["last_step"] == 30
+    best = max(v for _, v in monitored_curve(rows(directory_of(whole), paths.METRICS)))
+    assert found["best"].mean() == best > found["last"].mean()
+    stopper = StopAt(found["best_step"] + 1)
+    run(cut, log=silent, stop=stopper.flag, progress=stopper.progress)
+    run(cut, log=silent)
+    assert_same_run(directory_of(cut), directory_of(whole))
+
+
 def test_what_is_measured_at_the_end_steers_nothing(tmp_path):
     """The accuracy of a run with held-out images is theirs, wherever the test set is measured."""
     words = ["data.held_out=5000", "train.final_splits=[train,test,val]"]
@@ -315,6 +349,18 @@ def test_the_gap_is_measured_without_dropout(tmp_path):
 def test_a_split_that_is_not_there_is_told(tmp_path):
     with pytest.raises(ValueError, match="train.final_splits: mnist_binary has no split val"):
         run(config_of(tmp_path, "train.final_splits=[val]"), log=silent)
+
+
+def test_inception_trains_on_digits(tmp_path):
+    words = ["experiment=imagenet/bn_x5", "scale=smoke", "data=mnist_binary", "data.limit=100"]
+    words += ["model.modules=[3b,5b]", "train.eval_every=100", "train.population_batches=1"]
+    config = compose([*words, f"runs={tmp_path}"])
+    preflight([config_of(tmp_path), config])  # one has flat digits
+    outcome = run(config, log=silent)
+    assert (outcome.state, outcome.step) == ("completed", 12)
+    saved = weights(directory_of(config))
+    assert {name.split(".")[1] for name in saved if name.startswith("trunk.")} >= {"3b", "5b"}
+    assert not any(".4a." in name for name in saved)
 
 
 def test_depth_repeats_the_first_width():

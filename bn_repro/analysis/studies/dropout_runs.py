@@ -109,4 +109,4 @@ def _part(runs: Runs, arm: Arm, limit: int | None) -> Part:
     grid = grids.grid(tuned, (DROPOUT, RATE)) if complete else None
     final = runs.where(**keys, block="final")
     test, train = (final.final(split, diverged=runs.chance) for split in ("test", "train"))
-    return Part(arm, grid if grid and grid.whole else None, test, train, final.best())
+    return Part(arm, grid if grid and grid.complete else None, test, train, final.best())

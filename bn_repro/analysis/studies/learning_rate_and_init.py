@@ -50,7 +50,7 @@ def compared(
     if without is None or with_bn is None:
         return c.NOTHING
     a, b = without.test, with_bn.test
-    if not (a.whole and b.whole) or (a.seeds, a.axes) != (b.seeds, b.axes):
+    if not (a.complete and b.complete) or (a.seeds, a.axes) != (b.seeds, b.axes):
         return c.NOTHING
 
     def statistic(x: np.ndarray, y: np.ndarray) -> np.ndarray:
