@@ -81,7 +81,8 @@ class DigitRows(Resident):
     """A set of small labelled images, each image one row, or, where ``coloured``, :func:`coloured`.
 
     x is float32 (B, H*W) or (B, 3, S, S) in [0, 1], y int64 (B,). ``part`` makes "train" and, where
-    images are held out, "val"; "test" is always whole. ``white`` is the largest value of a stored pixel.
+    images are held out, "val"; "test" is always whole. ``white`` is the largest value of a stored
+    pixel.
     """
 
     def __init__(
