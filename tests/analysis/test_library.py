@@ -204,7 +204,7 @@ def test_runs_that_are_not_the_studys_say_so(make_run, tmp_path: Path, home: Pat
     commit([make_run("mnist/baseline", 0, **SHORT)], home / "fig1")
     make_run("mnist/baseline", 1, state="running", **SHORT)
     shutil.rmtree(tmp_path / "runs/mnist/baseline-00012345/seed0")
-    with pytest.raises(ValueError, match="of the 2 runs in .* report first, python scripts/report"):
+    with pytest.raises(ValueError, match="the 2 runs in .* first run python scripts/report"):
         analysis.study("fig1", tmp_path / "runs")
 
 

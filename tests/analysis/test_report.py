@@ -204,9 +204,7 @@ def test_runs_of_two_engines_are_refused_and_nothing_is_written(make_run, tmp_pa
     report.write("fig1", members, out)
     before = _bytes(out)
     other = make_run("mnist/bn", 3, steps=3_000, engine="compiled")
-    with pytest.raises(
-        BadInput, match=r"study fig1: its runs used several engines \(compiled, eager\)"
-    ):
+    with pytest.raises(BadInput, match=r"its runs used several engines \(compiled, eager\)"):
         report.write("fig1", [*members, other], out)
     assert _bytes(out) == before
 

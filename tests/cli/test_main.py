@@ -69,7 +69,7 @@ SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=20"]
         (
             ["study=fig1", "study.run=20"],
             2,
-            "study.run: 20, but study fig1 has 20 runs, numbered from 0",
+            "study.run: 20, but study fig1 has 20 runs, number",
         ),
         (["study=fig1", "data=mnist", "data.root=nowhere"], 2, "data.root: no train-im"),
         (["experiment=mnist/bn", "study.run=1"], 2, "study.run: is for study=..., which was not"),
