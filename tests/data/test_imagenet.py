@@ -160,7 +160,7 @@ class TestArchives:
     def test_without_scipy_say_so(self, archives: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "scipy", None)
         monkeypatch.setitem(sys.modules, "scipy.io", None)
-        with pytest.raises(ValueError, match="pip install scipy, or extract them"):
+        with pytest.raises(ValueError, match="pip install scipy, or extract it"):
             imagenet(archives, PLAIN)
 
     def test_never_write_outside_their_folder(self, archives: Path, tmp_path: Path) -> None:

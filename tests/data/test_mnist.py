@@ -416,7 +416,7 @@ def test_limit_draws_by_seed_without_replacement(tmp_path):
         ({"held_out": -1}, r"data\.held_out: -1 of 70"),
         ({"limit": 71}, r"data\.limit: 71 training images wanted, but there are 70"),
         ({"limit": 0}, r"data\.limit: 0 "),
-        ({"limit": 51, "held_out": 20}, r"50 are there \(70 less 20 held out\)"),
+        ({"limit": 51, "held_out": 20}, r"there are 50 \(70 less 20 held out\)"),
         ({"shuffling": "none"}, r"data\.shuffling: 'none' is unknown"),
     ],
 )
