@@ -57,6 +57,7 @@ def test_a_folder_may_be_named_from_the_top_of_the_checkout(
     elsewhere = tmp_path / "notebooks"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
+    monkeypatch.setattr(library, "ROOT", elsewhere)
     with pytest.raises(analysis.BadInput, match=f"no run directory under {elsewhere}/runs;"):
         analysis.runs()
     monkeypatch.setattr(library, "ROOT", tmp_path)
