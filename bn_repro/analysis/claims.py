@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -167,10 +167,13 @@ class Above:
 
     bound: float = 0.0
 
+    _sides: ClassVar[tuple[str, str]] = ("above", "below")
+    """The side on which the claim holds, and the other."""
+
     def words(self, quantity: Quantity) -> str:
         """As a sentence."""
-        bound = _bound(self.bound, quantity.unit)
-        return f"Holds if the interval lies above {bound}, does not hold if below"
+        (holds, fails), bound = self._sides, _bound(self.bound, quantity.unit)
+        return f"Holds if the interval lies {holds} {bound}, does not hold if {fails}"
 
     def judge(self, quantity: Quantity) -> Judgement:
         """By the side on which the interval lies."""
@@ -178,31 +181,16 @@ class Above:
         found = side(quantity.interval, self.bound)
         if found == 0:
             return _undecided(quantity.interval, bound)
-        if found > 0:
-            return Judgement("holds", _lies(quantity, f"above {bound}"))
-        return Judgement("does not hold", _lies(quantity, f"below {bound}"))
+        lies = "above" if found > 0 else "below"
+        verdict = "holds" if lies == self._sides[0] else "does not hold"
+        return Judgement(verdict, _lies(quantity, f"{lies} {bound}"))
 
 
 @dataclass(frozen=True)
-class Below:
+class Below(Above):
     """The whole interval lies below ``bound``: the claim is that the truth does."""
 
-    bound: float
-
-    def words(self, quantity: Quantity) -> str:
-        """As a sentence."""
-        bound = _bound(self.bound, quantity.unit)
-        return f"Holds if the interval lies below {bound}, does not hold if above"
-
-    def judge(self, quantity: Quantity) -> Judgement:
-        """By the side on which the interval lies."""
-        bound = _bound(self.bound, quantity.unit)
-        found = side(quantity.interval, self.bound)
-        if found == 0:
-            return _undecided(quantity.interval, bound)
-        if found < 0:
-            return Judgement("holds", _lies(quantity, f"below {bound}"))
-        return Judgement("does not hold", _lies(quantity, f"above {bound}"))
+    _sides: ClassVar[tuple[str, str]] = ("below", "above")
 
 
 @dataclass(frozen=True)
