@@ -3,7 +3,8 @@
 A block is a grid, ``{experiment: [...], seed: [...], <key>: [...]}``; a study is the union of its
 blocks. A value ``{best_of: <block>}`` stands for the value of its key in the setting of an earlier
 block with the highest mean accuracy, per experiment: a rate chosen on held-out images, say. Keys of
-one block that are so given are chosen together.
+one block that are so given are chosen together. A block's ``scale: [...]`` takes the place of the
+study's; one that the user typed takes the place of both.
 """
 
 from __future__ import annotations
@@ -70,8 +71,8 @@ def expand(
     ``overrides`` are the user's own, which hold for every run. A run that two blocks name is one
     run. Raises ValueError for a block that is not a grid, and for an override that a block sweeps.
     """
-    if study.scale is not None and not any(x.startswith("scale=") for x in overrides):
-        overrides = [*overrides, f"scale={study.scale}"]
+    scale_is_typed = any(override.startswith("scale=") for override in overrides)
+    usual_scale = [] if study.scale is None or scale_is_typed else [f"scale={study.scale}"]
     listed = max((len(b.get("seed", [])) for b in study.blocks if isinstance(b, dict)), default=0)
     if study.seeds is not None and study.seeds > listed:
         raise ValueError(
@@ -88,12 +89,15 @@ def expand(
 
     for number, block in enumerate(study.blocks, start=1):
         name, swept = _checked(study, number, block, overrides)
+        if scale_is_typed:
+            swept.pop("scale", None)
+        own = [*overrides, *([] if "scale" in swept else usual_scale)]
         if "seed" in swept:
             swept["seed"] = swept["seed"][: _seeds(study, overrides)]
         if "scale=smoke" in overrides:
             swept = {key: _ends(key, values) for key, values in swept.items()}
         try:
-            blocks[name] = list(_grid(study.name, swept, blocks, overrides, once))
+            blocks[name] = list(_grid(study.name, swept, blocks, own, once))
         except WaitingForBlock:
             return _union(blocks), False
     return _union(blocks), True
@@ -107,7 +111,7 @@ def _checked(
         raise ValueError(f"study {study.name}: block {number} needs an experiment: [...]")
     name = block.get("name", f"block {number}")
     swept = {key: values for key, values in block.items() if key != "name"}
-    typed = {override.lstrip("+~").split("=", 1)[0] for override in overrides}
+    typed = {override.lstrip("+~").split("=", 1)[0] for override in overrides} - {"scale"}
     for key, values in swept.items():
         if key in typed:
             hint = "study.seeds=N takes the first N" if key == "seed" else "leave it out"

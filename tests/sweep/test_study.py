@@ -49,6 +49,16 @@ def test_a_study_has_a_scale_of_its_own_unless_one_is_asked_for():
     assert [r[0].config.train.steps for r in (usual, own, asked)] == [50_000, 10_000, 200]
 
 
+def test_a_block_has_a_scale_of_its_own_unless_one_is_asked_for():
+    block = {"name": "short", "experiment": ["mnist/bn"], "seed": [0]}
+    longer = {**block, "name": "long", "scale": ["paper"]}
+    own, _ = expand(study(block, longer, scale="proxy"), [], half)
+    assert [r.config.train.steps for r in own] == [10_000, 50_000]
+    assert [r.varied for r in own] == [{}, {"scale": "paper"}]
+    asked, _ = expand(study(block, longer, scale="proxy"), ["scale=smoke"], half)
+    assert [(r.config.train.steps, r.blocks) for r in asked] == [(200, ("short", "long"))]
+
+
 def chosen(blocks, accuracy):
     runs, whole = expand(study(*blocks), [], accuracy)
     return {(r.config.experiment, r.config.optimizer.lr) for r in runs if r.config.seed == 9}, whole
