@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, make_dataclass
 from typing import Any, ClassVar, NamedTuple, get_type_hints
@@ -461,7 +462,10 @@ class EvaluationConfig(Section):
 
 @dataclass
 class StudyConfig(Section):
-    """A study: each of its blocks is a grid over keys, and it is their union."""
+    """A study: each of its blocks is a grid over keys, and it is their union.
+
+    A block's seeds are a list, or ``range(first, end)`` as on the command line, without the end.
+    """
 
     prefix: ClassVar[str] = "study."
 
@@ -475,6 +479,13 @@ class StudyConfig(Section):
         None, "train only the run of this number, from 0, in this process", at_least(0)
     )
     jobs: int | None = setting(None, "runs side by side; null: one to a core", POSITIVE)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for block in self.blocks:
+            seeds = block.get("seed") if isinstance(block, dict) else None
+            if isinstance(seeds, str) and (ends := re.fullmatch(r"range\((\d+), *(\d+)\)", seeds)):
+                block["seed"] = list(range(*map(int, ends.groups())))
 
 
 @dataclass

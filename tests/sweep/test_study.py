@@ -41,6 +41,11 @@ def test_only_the_first_seeds():
     assert {r.config.seed for r in smoke} == {4}
 
 
+def test_seeds_may_be_a_range():
+    runs, _ = expand(study({"experiment": ["mnist/bn"], "seed": "range(3, 6)"}), [], half)
+    assert [r.config.seed for r in runs] == [3, 4, 5]
+
+
 def test_a_study_has_a_scale_of_its_own_unless_one_is_asked_for():
     block = {"experiment": ["mnist/bn"], "seed": [0]}
     usual, _ = expand(study(block), [], half)
