@@ -361,6 +361,9 @@ class OptimizerConfig(Section):
         Rule(POSITIVE.holds, "a positive number of steps"),
     )
     decay_speed: float = setting(1.0, "how many times faster the rate decays", POSITIVE)
+    delay: int = setting(
+        0, "steps between taking a gradient and applying it, as in asynchronous SGD", at_least(0)
+    )
 
 
 @dataclass

@@ -173,6 +173,7 @@ def check_by_hand(config: Config, device: str, world: World) -> None:
             ("model.norm", m.norm, m.norm in ("none", "batch")),
             ("optimizer.momentum", o.momentum, o.momentum == 0),
             ("optimizer.weight_decay", o.weight_decay, o.weight_decay == 0),
+            ("optimizer.delay", o.delay, o.delay == 0),
             ("train.precision", t.precision, t.precision == "float32"),
             ("train.polyak", t.polyak, t.polyak == 0),
             ("device", device, device == "cpu"),

@@ -1,6 +1,8 @@
-"""SGD, its learning rate at a step, and Polyak averaging of the weights."""
+"""SGD, at once or delayed, its learning rate at a step, and Polyak averaging of the weights."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,14 +17,35 @@ def sgd(model: nn.Module, config: Config) -> torch.optim.SGD:
     layers = (nn.Linear, nn.modules.conv._ConvNd)
     decayed = [m.weight for m in model.modules() if isinstance(m, layers)]
     others = set(model.parameters()) - set(decayed)
-    return torch.optim.SGD(
-        [
-            {"params": decayed, "weight_decay": config.optimizer.weight_decay},
-            {"params": [p for p in model.parameters() if p in others], "weight_decay": 0.0},
-        ],
-        lr=config.optimizer.lr,
-        momentum=config.optimizer.momentum,
-    )
+    groups = [
+        {"params": decayed, "weight_decay": config.optimizer.weight_decay},
+        {"params": [p for p in model.parameters() if p in others], "weight_decay": 0.0},
+    ]
+    o = config.optimizer
+    if o.delay:
+        return DelayedSGD(groups, delay=o.delay, lr=o.lr, momentum=o.momentum)
+    return torch.optim.SGD(groups, lr=o.lr, momentum=o.momentum)
+
+
+class DelayedSGD(torch.optim.SGD):
+    """SGD whose step t applies the gradients of step t - ``delay``, and before that nothing.
+
+    So do the workers of asynchronous training, ``delay`` of which update the weights between one's
+    reading them and its own update. Rate, momentum and weight decay are those of the step that
+    applies. The gradients that wait are part of the ``state_dict``.
+    """
+
+    def __init__(self, params: Any, *, delay: int, lr: float, momentum: float) -> None:
+        super().__init__(params, lr=lr, momentum=momentum)
+        self.delay = delay
+
+    def step(self, closure: None = None) -> None:
+        """Keep the parameters' ``grad``, in whose place comes the one that is due, or None."""
+        for p in (p for group in self.param_groups for p in group["params"]):
+            waiting = self.state[p].setdefault("waiting", [])
+            waiting.append(None if p.grad is None else p.grad.clone())  # a CUDA graph reuses it
+            p.grad = waiting.pop(0) if len(waiting) > self.delay else None
+        super().step(closure)
 
 
 def polyak_average(model: nn.Module, share: float) -> AveragedModel | None:

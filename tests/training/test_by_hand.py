@@ -238,6 +238,7 @@ def test_where_it_does_not_serve_it_is_refused_in_a_line():
     assert "optimizer.momentum=0.9, optimizer.weight_decay=0.001;" in refused(
         "optimizer.momentum=0.9", "optimizer.weight_decay=0.001"
     )
+    assert "optimizer.delay=2;" in refused("optimizer.delay=2")
     assert "ranks=2;" in refused(world=World(rank=0, size=2))
     inception = ["experiment=imagenet/bn_x5", "data=synthetic", "scale=smoke", "device=cpu"]
     with pytest.raises(ValueError, match=r"here is model\.name=inception, "):

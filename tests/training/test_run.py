@@ -67,10 +67,11 @@ class StopAt:
             self.flag.name = "SIGTERM"
 
 
-@pytest.fixture(scope="module", params=["plain", "momentum and dropout"])
+@pytest.fixture(scope="module", params=["plain", "momentum, dropout, delay"])
 def settings(request, tmp_path_factory):
     """The words of a run, and the directory of an uninterrupted one."""
-    words = ["optimizer.momentum=0.9", "model.dropout=0.3"] if "dropout" in request.param else []
+    words = ["optimizer.momentum=0.9", "model.dropout=0.3", "optimizer.delay=3"]
+    words = [] if request.param == "plain" else words
     config = config_of(tmp_path_factory.mktemp("whole"), *words)
     assert run(config, log=silent).state == "completed"
     return words, directory_of(config)

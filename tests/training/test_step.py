@@ -16,6 +16,7 @@ from bn_repro.models.inception import Inception, Shape
 from bn_repro.models.mlp import MLP
 from bn_repro.records import paths
 from bn_repro.training.loop import dropout_seed
+from bn_repro.training.optimizer import DelayedSGD
 from bn_repro.training.run import run
 from bn_repro.training.step import ENGINES, Graphed, cuda_graph, gradients
 
@@ -98,6 +99,22 @@ def test_a_replayed_step_trains_as_an_eager_one(make, batches):
 
     expected = steps(make(), ENGINES["eager"], batches)
     torch.testing.assert_close(steps(make(), graphed, batches), expected, rtol=0, atol=0)
+
+
+def test_gradients_in_a_graphs_own_memory_can_wait():
+    ends = []
+    for engine_of in (ENGINES["eager"], lambda *given: Graphed(*given, as_a_graph(given[0]))):
+        model = mlp(dropout=0.0)
+        optimizer = DelayedSGD(model.parameters(), delay=2, lr=0.1, momentum=0.9)
+        engine = engine_of(model, optimizer, "float32")
+        for step, (x, y) in enumerate(drawn((784,), 10, [12] * 9), start=1):
+            if step == 7:  # a traced step
+                gradients(model, x, y, optimizer)
+                optimizer.step()
+            else:
+                engine(x, y)
+        ends.append(model.state_dict())
+    torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=0)
 
 
 def test_a_step_is_recorded_once_after_the_first_ones():
