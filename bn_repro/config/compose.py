@@ -21,6 +21,16 @@ from bn_repro.records.paths import CONFIGS
 GROUPS = ("experiment", "scale", "data", "wandb", "study")
 
 ConfigStore.instance().store(name="schema", node=Composed)
+OmegaConf.register_new_resolver(
+    # ``${times:30,${optimizer.r0}}``, as one writes it: of 0.03 it is 0.9, not 0.8999999999999999.
+    "times",
+    lambda factor, value: float(f"{factor * value:.12g}"),
+)
+OmegaConf.register_new_resolver(
+    # ``${only:synthetic,8}``: 8 where that is the section's ``name``, else null.
+    "only",
+    lambda name, value, *, _parent_: value if _parent_["name"] == name else None,
+)
 
 
 def plain(composed: DictConfig, overrides: Sequence[str]) -> Config:

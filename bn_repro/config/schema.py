@@ -233,6 +233,13 @@ class DataConfig(Section):
         "order of an epoch: full; within_shard (shards in a new order, shuffled within); fixed",
         one_of("full", "within_shard", "fixed"),
     )
+    eval_limit: int | None = setting(
+        None,
+        "evaluations during training are on at most so many images, evenly spaced, the last one on "
+        "all; a run's best accuracy is then over evaluations of both kinds; null: all",
+        POSITIVE,
+        identity=False,
+    )
     root: str | None = setting(None, "folder of the files", identity=False)
     cache: str | None = setting(
         None, "folder for decoded images; null: ~/.cache/bn_repro", identity=False
@@ -241,13 +248,23 @@ class DataConfig(Section):
 
 
 @dataclass
-class DigitsConfig(DataConfig):
-    """MNIST's 60,000 + 10,000 digits, or a set of that format."""
+class StoredConfig(DataConfig):
+    """A data set of which a part can be used."""
 
     held_out: int = setting(
-        0, "training images held out as the val split", Rule(at_least(0).holds, "0 or more images")
+        0,
+        "training images held out as the val split, of photographs as many of each class, and the "
+        "official validation images are test; 0: none",
+        Rule(at_least(0).holds, "0 or more images"),
     )
-    limit: int | None = setting(None, "number of images to train on; null: all", POSITIVE)
+    limit: int | None = setting(
+        None, "number of images to train on, drawn from the seed; null: all", POSITIVE
+    )
+
+
+@dataclass
+class DigitsConfig(StoredConfig):
+    """MNIST's 60,000 + 10,000 digits, or a set of that format."""
 
 
 @dataclass
@@ -275,10 +292,26 @@ class ImagesConfig(DataConfig):
     )
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _some_classes(value: Any) -> bool:
+    if isinstance(value, list):
+        return len(set(value)) == len(value) > 1
+    return _is_number(value) and value > 1
+
+
 @dataclass
-class ImageFilesConfig(ImagesConfig):
+class ImageFilesConfig(ImagesConfig, StoredConfig):
     """Images in files under ``root``."""
 
+    classes: Any = setting(
+        None,
+        "a number of classes, the first by name, or a list of their names; null: all (of the "
+        "synthetic set a number; null: 10)",
+        Rule(_some_classes, "2 or more, or a list of 2 or more different names"),
+    )
     on_error: str = setting(
         "raise",
         "an unreadable file ends the run (raise), or is left out and listed in the manifest "
@@ -286,6 +319,11 @@ class ImageFilesConfig(ImagesConfig):
         one_of("raise", "quarantine"),
         identity=False,
     )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.classes, list):  # the order in which they are named changes nothing
+            self.classes = sorted(map(str, self.classes))
+        super().__post_init__()
 
     def folder(self) -> str:
         """``root``; ValueError where it is not given."""
@@ -320,10 +358,15 @@ class SyntheticConfig(ImagesConfig):
     """Synthetic images, one grating for each class; for tests."""
 
     name: str = setting("synthetic", "the data set")
-    classes: int = setting(10, "number of classes", POSITIVE)
+    classes: int = setting(10, "number of classes", Rule(_is_number, "a positive number"))
     train_images: int = setting(
         2048, "training images; there are a quarter as many for validation", POSITIVE
     )
+
+    def __post_init__(self) -> None:
+        if self.classes is None:  # what it is where no one says it, as for the other sets
+            self.classes = type(self).classes
+        super().__post_init__()
 
 
 MODELS: dict[str, type[ModelConfig]] = {"mlp": MLPConfig, "inception": InceptionConfig}
@@ -350,6 +393,13 @@ class OptimizerConfig(Section):
     prefix: ClassVar[str] = "optimizer."
 
     lr: float = setting(0.1, "learning rate", POSITIVE)
+    r0: float | None = setting(
+        None,
+        "Inception's rate, set by the scale: imagenet's experiments have optimizer.lr at 1, 5 or "
+        "30 times it",
+        POSITIVE,
+        identity=False,
+    )
     momentum: float = setting(0.0, "momentum", SHARE)
     weight_decay: float = setting(0.0, "L2 weight", at_least(0))
     decay_rate: float = setting(
@@ -388,6 +438,9 @@ class TrainConfig(Section):
         identity=False,
     )
     eval_every: int = setting(1_000, "steps between two evaluations", POSITIVE)
+    eval_dense: int = setting(
+        0, "up to this step, evaluations are spaced geometrically", at_least(0)
+    )
     eval_batch_size: int = setting(1_000, "examples evaluated at once", POSITIVE, identity=False)
     final_splits: list[str] = setting(
         (),

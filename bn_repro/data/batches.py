@@ -17,6 +17,8 @@ SHARD = 1024  # examples to a shard; ImageNet's usual TFRecord shards hold about
 
 Batches = Iterator[tuple[torch.Tensor, torch.Tensor]]
 """x (B, *shape) float32 and y (B,) int64, mini-batch by mini-batch."""
+Cut = slice | torch.Tensor
+"""A part of a split: a slice, of which a view is taken, or else indices (B,)."""
 Order = Iterator[tuple[int, torch.Tensor]]
 """Epoch and indices (B,) of each mini-batch."""
 
@@ -75,45 +77,56 @@ class Data(ABC):
         rank: int = 0,
         world: int = 1,
         device: torch.device | str = "cpu",
+        limit: int | None = None,
     ) -> Batches:
         """Every example of ``split`` once over all ranks, in stored order.
 
-        Each rank has a contiguous part, whose last mini-batch may be short. Files in quarantine are
-        left out of their mini-batches. Raises ValueError for a split that is not there.
+        With ``limit`` at most so many, evenly spaced. Each rank has a contiguous part of them,
+        whose last mini-batch may be short. Files in quarantine are left out of their mini-batches.
+        Raises ValueError for a split that is not there.
         """
-        return self._eval_batches(split, self._cuts(split, batch_size, rank, world), device)
+        cuts = self._cuts(split, batch_size, rank, world, limit)
+        return self._eval_batches(split, cuts, device)
 
-    def eval_indices(self, split: str, *, rank: int = 0, world: int = 1) -> np.ndarray:
+    def eval_indices(
+        self, split: str, *, rank: int = 0, world: int = 1, limit: int | None = None
+    ) -> np.ndarray:
         """The indices of this rank's examples of ``split``, as :meth:`eval_batches` has them."""
-        return np.arange(*self._part(split, rank, world))
+        assert 0 <= rank < world
+        if split not in self.splits:
+            splits = ", ".join(self.splits)
+            raise ValueError(f"split {split!r} is unknown; {self.name} has {splits}")
+        n = self.splits[split]
+        count = n if limit is None else min(limit, n)
+        start, stop = (count * r // world for r in (rank, rank + 1))
+        return np.arange(start, stop) * n // count
 
     def left_out(self, split: str) -> Sequence[int]:
         """The indices that this process's last pass over ``split`` left out: quarantined files."""
         return ()
 
-    def _part(self, split: str, rank: int, world: int) -> tuple[int, int]:
-        """The first of this rank's examples of a split, and the first after them."""
-        assert 0 <= rank < world
-        if split not in self.splits:
-            splits = ", ".join(self.splits)
-            raise ValueError(f"split {split!r} is unknown; {self.name} has {splits}")
-        start, stop = (self.splits[split] * r // world for r in (rank, rank + 1))
-        return start, stop
-
-    def _cuts(self, split: str, batch_size: int, rank: int, world: int) -> Iterator[slice]:
-        """The slices of a split that are this rank's mini-batches."""
-        start, stop = self._part(split, rank, world)
-        return (slice(i, min(i + batch_size, stop)) for i in range(start, stop, batch_size))
+    def _cuts(
+        self, split: str, batch_size: int, rank: int, world: int, limit: int | None = None
+    ) -> Iterator[Cut]:
+        """What of a split each of this rank's mini-batches is."""
+        own = self.eval_indices(split, rank=rank, world=world, limit=limit)
+        parts = (own[i : i + batch_size] for i in range(0, len(own), batch_size))
+        return (_as_slice(part) for part in parts)
 
     @abstractmethod
     def _train_batches(self, order: Order, seed: int, device: torch.device | str) -> Batches:
         """The training mini-batches whose epochs and indices ``order`` yields."""
 
     @abstractmethod
-    def _eval_batches(
-        self, split: str, cuts: Iterator[slice], device: torch.device | str
-    ) -> Batches:
+    def _eval_batches(self, split: str, cuts: Iterator[Cut], device: torch.device | str) -> Batches:
         """The mini-batches of a split that ``cuts`` yields."""
+
+
+def _as_slice(index: np.ndarray) -> Cut:
+    """Sorted indices as a slice, where none is missing between them."""
+    first, last = int(index[0]), int(index[-1])
+    whole = last - first + 1 == len(index)
+    return slice(first, last + 1) if whole else torch.from_numpy(index)
 
 
 def to_device(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:

@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bn_repro.data import crops
 from bn_repro.data.decode import CorruptImage, Quarantine, read
-from bn_repro.data.listing import SPLITS, Listing, bytes_of
+from bn_repro.data.listing import Listing, bytes_of
 
 FORMAT = 1
 """Increase it when the same images give other files or pixels; older caches are then ignored."""
@@ -44,7 +44,7 @@ class ImageCache:
     """A decoded set: images uint8 (N, size, size, 3) and labels int64 (N,) of each split.
 
     The images are a private memory map: writing to it changes no file. ``quarantined`` has a line
-    for each file that could not be read. In "train" the next image took its place; in "val", where
+    for each file that could not be read. In "train" the next image took its place; elsewhere, where
     that would count twice, it is left out.
     """
 
@@ -82,17 +82,17 @@ def open_cache(
     written to build one.
     """
     folder = Path(cache_dir).expanduser() if cache_dir else default_folder()
-    path = folder / f"{name}-{_key(listing, size)}"
+    path, splits = folder / f"{name}-{_key(listing, size)}", tuple(listing.paths)
     with _able_to("read", path):
-        cache = _load(path)
+        cache = _load(path, splits)
     if cache is None:
         with _able_to("write to", folder):
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / f"{path.name}.lock"):
-                cache = _load(path)  # others may have built it since
+                cache = _load(path, splits)  # others may have built it since
                 if cache is None:
                     _build(listing, path, size, workers, quarantine, progress)
-                    cache = _load(path)
+                    cache = _load(path, splits)
     assert cache is not None, f"{path} was built and does not load"
     # Once a process: measured on 676 MB in the page cache, 0.4 s of a core (with SHA extensions).
     if (path, cache.fingerprint) not in _verified:
@@ -109,22 +109,22 @@ def default_folder() -> Path:
 def _key(listing: Listing, size: int) -> str:
     """A digest of the files' names, sizes and classes, and of how they are decoded."""
     sha = hashlib.sha256(f"{FORMAT} {size} {listing.digest()}".encode())
-    for split in SPLITS:
-        n = len(listing.paths[split])
+    for split, paths in listing.paths.items():
+        n = len(paths)
         sizes = [bytes_of(listing.path(split, i)) for i in range(n)]
         sha.update(np.array(sizes, np.int64).tobytes())
     return sha.hexdigest()[:16]
 
 
-def _load(path: Path) -> ImageCache | None:
-    """The cache at ``path``; None if there is none, or not a complete one."""
+def _load(path: Path, splits: tuple[str, ...]) -> ImageCache | None:
+    """The cache of these splits at ``path``; None if there is none, or not a complete one."""
     try:
         meta = json.loads((path / META).read_text())
         if any((path / name).stat().st_size != n for name, n in meta["bytes"].items()):
             return None
         if meta["quarantined"] and "left_out" not in meta:
             return None  # built when the next image took the place of a bad one in "val" too
-        images, labels = _arrays(path)
+        images, labels = _arrays(path, splits)
         return ImageCache(
             path=path,
             fingerprint=meta["sha256"],
@@ -137,10 +137,12 @@ def _load(path: Path) -> ImageCache | None:
         return None
 
 
-def _arrays(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def _arrays(
+    folder: Path, splits: Iterable[str]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The images and the labels of each split."""
-    images = {split: np.load(folder / f"{split}-images.npy", mmap_mode="c") for split in SPLITS}
-    labels = {split: np.load(folder / f"{split}-labels.npy") for split in SPLITS}
+    images = {split: np.load(folder / f"{split}-images.npy", mmap_mode="c") for split in splits}
+    labels = {split: np.load(folder / f"{split}-labels.npy") for split in splits}
     return images, labels
 
 
@@ -157,15 +159,15 @@ def _build(
         shutil.rmtree(left_over)
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
-        total = sum(len(listing.labels[split]) for split in SPLITS)
+        total = sum(map(len, listing.labels.values()))
         left_out = 0
         with _bar(f"decoding {listing.root.name}", total, progress) as advance:
-            for split in SPLITS:
+            for split in listing.labels:
                 left_out += _decode_split(
                     listing, split, scratch, size, workers, quarantine, advance
                 )
         meta = {
-            "sha256": _fingerprint(listing.classes, *_arrays(scratch)),
+            "sha256": _fingerprint(listing.classes, *_arrays(scratch, listing.labels)),
             "classes": listing.classes,
             "root": str(listing.root),
             "quarantined": quarantine.reasons,
@@ -254,7 +256,7 @@ def _fingerprint(
 ) -> str:
     """SHA-256 of the classes, and of the labels and pixels of each split, in order."""
     sha = hashlib.sha256(json.dumps(classes).encode())
-    for split in SPLITS:
+    for split in labels:
         for part, array in (("labels", labels[split]), ("images", images[split])):
             sha.update(f"{split} {part} {array.shape}".encode())
             sha.update(array.data)

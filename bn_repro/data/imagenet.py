@@ -8,9 +8,12 @@ from bn_repro.data.archives import extract_archives
 from bn_repro.data.augment import Preprocessing
 from bn_repro.data.decode import Quarantine
 from bn_repro.data.image_cache import open_cache
-from bn_repro.data.listing import SPLITS, Listing, list_images
+from bn_repro.data.listing import Listing, list_images
 from bn_repro.data.resident import ResidentImages
 from bn_repro.data.streaming import StreamedImages
+from bn_repro.data.subset import Subset
+
+WHOLE = Subset()
 
 RESIDENT_BYTES = 4 * 2**30
 """A folder of images up to this decoded size is held in memory; a larger one is streamed."""
@@ -20,6 +23,7 @@ def imagenet(
     root: str | Path,
     preprocessing: Preprocessing,
     *,
+    part: Subset = WHOLE,
     size: int = 224,
     workers: int = 2,
     on_error: str = "raise",
@@ -30,7 +34,7 @@ def imagenet(
     """
     root = Path(root).expanduser()
     extract_archives(root)
-    listing = list_images(root, "ImageNet: train/<wnid>/*.JPEG, val/<wnid>/*.JPEG")
+    listing = part.of(list_images(root, "ImageNet: train/<wnid>/*.JPEG, val/<wnid>/*.JPEG"))
     return StreamedImages(
         "imagenet", listing, preprocessing, size=size, workers=workers, on_error=on_error
     )
@@ -40,13 +44,14 @@ def tiny_imagenet(
     root: str | Path,
     preprocessing: Preprocessing,
     *,
+    part: Subset = WHOLE,
     size: int = 64,
     cache_dir: str | Path | None = None,
     on_error: str = "raise",
     progress: bool = True,
 ) -> ResidentImages:
     """Tiny ImageNet in its official layout, any number of classes: decoded once, in memory."""
-    listing = list_images(root, "tiny-imagenet-200")
+    listing = part.of(list_images(root, "tiny-imagenet-200"))
     return _resident("tiny_imagenet", listing, preprocessing, size, cache_dir, on_error, progress)
 
 
@@ -54,6 +59,7 @@ def image_folder(
     root: str | Path,
     preprocessing: Preprocessing,
     *,
+    part: Subset = WHOLE,
     size: int = 64,
     workers: int = 2,
     cache_dir: str | Path | None = None,
@@ -65,8 +71,8 @@ def image_folder(
     If all images take at most ``RESIDENT_BYTES``, each image's central square is decoded once and
     kept in memory; otherwise files are streamed, and patches are cut from the whole image.
     """
-    listing = list_images(root, "an image folder: train/<class>/*, val/<class>/*")
-    images = sum(len(listing.labels[split]) for split in SPLITS)
+    listing = part.of(list_images(root, "an image folder: train/<class>/*, val/<class>/*"))
+    images = sum(map(len, listing.labels.values()))
     if images * size * size * 3 <= RESIDENT_BYTES:
         return _resident(
             "image_folder", listing, preprocessing, size, cache_dir, on_error, progress

@@ -12,6 +12,7 @@ import numpy as np
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 SPLITS = ("train", "val")
+"""The folders of a set; a listing may hold training images out, and then has "test" as well."""
 SIZED = 1000
 """How many files, at most, have their sizes in a listing's fingerprint."""
 
@@ -20,7 +21,8 @@ SIZED = 1000
 class Listing:
     """The images of a folder: for each split, paths below ``root`` (bytes, sorted) and labels.
 
-    Arrays, not lists: loader workers share the memory of an array, but reading a list copies it.
+    The splits are in the order "train", "val", "test". Arrays, not lists: loader workers share the
+    memory of an array, but reading a list copies it.
     """
 
     root: Path
@@ -38,7 +40,7 @@ class Listing:
         """
         # Not of all files: each run asks, and a stat for each of ImageNet's 1.28 million files is
         # too slow on a network file system.
-        paths = np.concatenate([self.paths[split] for split in SPLITS])
+        paths = np.concatenate(list(self.paths.values()))
         count = min(len(paths), SIZED)
         chosen = paths[np.arange(count) * len(paths) // count]
         sizes = [bytes_of(self.root / os.fsdecode(path)) for path in chosen]
@@ -47,8 +49,8 @@ class Listing:
     def digest(self) -> str:
         """SHA-256 over the names of classes and files, not over their content."""
         sha = hashlib.sha256(os.fsencode("\n".join(self.classes)))
-        for split in SPLITS:
-            sha.update(b"\n\n" + b"\n".join(self.paths[split].tolist()))
+        for split, paths in self.paths.items():
+            sha.update(b"\n\n" + b"\n".join(paths.tolist()))
             sha.update(self.labels[split].tobytes())
         return sha.hexdigest()
 

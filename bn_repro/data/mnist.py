@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from bn_repro.data.batches import SHUFFLINGS, Batches, Order, to_device
+from bn_repro.data.batches import SHUFFLINGS, Batches, Cut, Order, to_device
 from bn_repro.data.idx import Digits, downloaded, read_idx_set
 from bn_repro.data.resident import Resident
+from bn_repro.data.subset import drawn
 
 THRESHOLD = 127
 """A grey value above it becomes 1. The paper's images are binary; it gives no threshold."""
@@ -74,7 +75,7 @@ class Part:
             raise ValueError(f"data.shuffling: {self.shuffling!r} is unknown; one of {SHUFFLINGS}")
         if self.limit is None:
             return slice(0, kept), kept
-        return _drawn(kept, self.limit, self.limit_seed), kept
+        return drawn(kept, self.limit, self.limit_seed), kept
 
 
 class DigitRows(Resident):
@@ -131,9 +132,7 @@ class DigitRows(Resident):
             pixels, labels = (of.index_select(0, index).split(size) for of in (x, y))
             yield from zip(map(self._inputs, pixels), labels, strict=True)
 
-    def _eval_batches(
-        self, split: str, cuts: Iterator[slice], device: torch.device | str
-    ) -> Batches:
+    def _eval_batches(self, split: str, cuts: Iterator[Cut], device: torch.device | str) -> Batches:
         x, y = self.on(device, split)
         return ((self._inputs(x[cut]), y[cut]) for cut in cuts)
 
@@ -235,11 +234,6 @@ def _damaged(path: Path, reason: str) -> ValueError:
         f"{path}: not the packed MNIST of this package: {reason}; "
         "check it out again, or make it with scripts/pack_mnist.py"
     )
-
-
-def _drawn(n: int, limit: int, seed: int) -> np.ndarray:
-    order = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, n)))).permutation(n)
-    return np.sort(order[:limit])
 
 
 def _sha256(content: bytes) -> str:

@@ -17,7 +17,7 @@ from bn_repro.data.augment import (
     patch_boxes,
     resample,
 )
-from bn_repro.data.batches import Batches, Data, Order, to_device
+from bn_repro.data.batches import Batches, Cut, Data, Order, to_device
 
 
 class Resident(Data):
@@ -42,7 +42,7 @@ class Resident(Data):
 
 
 class ResidentImages(Resident):
-    """A set of uint8 images (N, size, size, 3) and labels (N,), with splits "train" and "val".
+    """A set of uint8 images (N, size, size, 3) and labels (N,) of each split.
 
     x is float32 (B, 3, size, size), normalized by ``augment.MEAN`` and ``STD``; y is int64 (B,).
     """
@@ -95,9 +95,7 @@ class ResidentImages(Resident):
             x = distort(x, together[:, 5:])
         return normalize(x, self._preprocessing.channels_last)
 
-    def _eval_batches(
-        self, split: str, cuts: Iterator[slice], device: torch.device | str
-    ) -> Batches:
+    def _eval_batches(self, split: str, cuts: Iterator[Cut], device: torch.device | str) -> Batches:
         """Whole images, which are the single crop of a small image."""
         images, labels = self.on(device, split)
         channels_last = self._preprocessing.channels_last

@@ -27,9 +27,9 @@ from bn_repro.data.augment import (
     patch_draws,
     pixels,
 )
-from bn_repro.data.batches import Batches, Data, Order, to_device
+from bn_repro.data.batches import Batches, Cut, Data, Order, to_device
 from bn_repro.data.decode import QUARANTINE_LIMIT, Boxes, CorruptImage, Quarantine, read
-from bn_repro.data.listing import SPLITS, Listing
+from bn_repro.data.listing import Listing
 
 Request = tuple[int, np.ndarray]
 """Epoch, and indices (B,) of a mini-batch."""
@@ -38,7 +38,7 @@ View = Callable[[int, np.ndarray], Sequence[Boxes]]
 
 
 class StreamedImages(Data):
-    """The image files of a listing, with splits "train" and "val".
+    """The image files of a listing, with its splits.
 
     x is float32 (B, 3, size, size), normalized; y is int64 (B,). ``workers`` processes read ahead;
     with 0 a mini-batch is read when it is used. The fingerprint covers the files' names and classes
@@ -63,7 +63,7 @@ class StreamedImages(Data):
         self.class_names = listing.classes
         self.classes = len(listing.classes)
         self.shape: tuple[int, ...] = (3, size, size)
-        self.splits = {split: len(listing.labels[split]) for split in SPLITS}
+        self.splits = {split: len(labels) for split, labels in listing.labels.items()}
         self._quarantine = Quarantine(on_error, limit)
         self.quarantined = self._quarantine.reasons  # this list grows while files are read
         self._left_out: dict[str, list[int]] = {}
@@ -78,9 +78,7 @@ class StreamedImages(Data):
         view = partial(patches, seed) if augmented else partial(_centre_crop, self.shape[1])
         return self._distorted(seed, self._read("train", requests, view, device, replace=True))
 
-    def _eval_batches(
-        self, split: str, cuts: Iterator[slice], device: torch.device | str
-    ) -> Batches:
+    def _eval_batches(self, split: str, cuts: Iterator[Cut], device: torch.device | str) -> Batches:
         """The centre crop, the shorter side scaled to 256/224 of its size."""
         channels_last = self._preprocessing.channels_last
         read = self._read(split, _all(cuts), partial(_centre_crop, self.shape[1]), device)
@@ -199,8 +197,10 @@ class Reader(Dataset):
         return request, kept, torch.tensor(labels), faults, missing
 
 
-def _all(cuts: Iterator[slice]) -> Iterator[Request]:
-    return ((0, np.arange(cut.start, cut.stop)) for cut in cuts)
+def _all(cuts: Iterator[Cut]) -> Iterator[Request]:
+    for cut in cuts:
+        whole = isinstance(cut, slice)
+        yield 0, np.arange(cut.start, cut.stop) if whole else cut.numpy()
 
 
 def patches(seed: int, epoch: int, indices: np.ndarray) -> list[Boxes]:

@@ -5,7 +5,6 @@ The loop wraps single steps in :func:`record_activations`; otherwise the network
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -23,13 +22,6 @@ POOLED = 1 << 16
 """A layer's percentiles are those of at most this many of its values, evenly spaced."""
 
 Row = dict[str, float | int | str | None]
-
-
-def is_trace_step(step: int, *, every: int, dense: int) -> bool:
-    """Whether ``step`` is traced: 18 steps a decade up to ``dense``, then every ``every``-th."""
-    if step <= dense:
-        return step % max(1, 10 ** math.floor(math.log10(step)) // 2) == 0
-    return every > 0 and step % every == 0
 
 
 @contextmanager

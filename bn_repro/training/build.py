@@ -15,6 +15,7 @@ from bn_repro.config.schema import Config
 from bn_repro.data import imagenet, mnist, synthetic
 from bn_repro.data.augment import Preprocessing
 from bn_repro.data.batches import Data, steps_per_epoch
+from bn_repro.data.subset import Subset
 from bn_repro.models.inception import Inception, InitialWeights, Shape
 from bn_repro.models.mlp import MLP
 from bn_repro.records import paths
@@ -92,7 +93,7 @@ def data_of(config: Config) -> Data:
         if isinstance(d, schema.DigitsConfig):
             return _digits(d, config.seed, coloured=config.model.name != "mlp")
         assert isinstance(d, schema.ImagesConfig)
-        return _images(d)
+        return _images(d, config.seed)
 
 
 def _digits(d: schema.DigitsConfig, seed: int, coloured: bool) -> Data:
@@ -102,7 +103,7 @@ def _digits(d: schema.DigitsConfig, seed: int, coloured: bool) -> Data:
     return mnist.mnist_binary(**part, coloured=coloured)
 
 
-def _images(d: schema.ImagesConfig) -> Data:
+def _images(d: schema.ImagesConfig, seed: int) -> Data:
     preprocessing = Preprocessing(d.shuffling, d.augmentation, d.photometric, channels_last=True)
     size = d.image_size
     if isinstance(d, schema.SyntheticConfig):
@@ -111,15 +112,14 @@ def _images(d: schema.ImagesConfig) -> Data:
             preprocessing, classes=d.classes, size=size, train_images=n, val_images=n // 4
         )
     assert isinstance(d, schema.ImageFilesConfig)
-    root, bad = d.folder(), d.on_error
+    part = Subset(d.classes, d.held_out, d.limit, seed)
+    shared = {"part": part, "size": size, "on_error": d.on_error}
     if isinstance(d, schema.ImageNetConfig):
-        return imagenet.imagenet(root, preprocessing, size=size, workers=d.workers, on_error=bad)
+        return imagenet.imagenet(d.folder(), preprocessing, workers=d.workers, **shared)
     if isinstance(d, schema.TinyImageNetConfig):
-        return imagenet.tiny_imagenet(
-            root, preprocessing, size=size, cache_dir=d.cache, on_error=bad
-        )
+        return imagenet.tiny_imagenet(d.folder(), preprocessing, cache_dir=d.cache, **shared)
     return imagenet.image_folder(
-        root, preprocessing, size=size, workers=d.workers, cache_dir=d.cache, on_error=bad
+        d.folder(), preprocessing, workers=d.workers, cache_dir=d.cache, **shared
     )
 
 
@@ -213,9 +213,10 @@ def validate(config: Config, model: nn.Module, data: Data, world: World) -> None
         )
     steps_per_epoch(data.splits["train"], config.train.batch_size * world.size)
     split = paths.monitored_split(data.splits)
-    if data.splits[split] < world.size:
+    followed = min(data.splits[split], config.data.eval_limit or data.splits[split])
+    if followed < world.size:
         raise ValueError(
-            f"data: {data.name} has {data.splits[split]} examples in {split}, by which a run is "
+            f"data: {data.name} has {followed} examples in {split}, by which a run is "
             f"followed; each of {world.size} rank(s) needs one"
         )
     if config.train.batch_size == 1:

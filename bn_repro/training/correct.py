@@ -54,14 +54,15 @@ def _packed(bits: torch.Tensor) -> torch.Tensor:
 
 
 def of_all_ranks(
-    right: list[torch.Tensor], data: Data, split: str, session: Session
+    right: list[torch.Tensor], data: Data, split: str, session: Session, limit: int | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Right and seen, uint8 (images,), of all ranks' parts of ``split``.
 
-    ``right`` is bool, a mini-batch each, of what this rank's last pass over its part gave.
+    ``right`` is bool, a mini-batch each, of what this rank's last pass over its part gave, which
+    had ``limit`` images over all ranks.
     """
     world = session.world
-    own = data.eval_indices(split, rank=world.rank, world=world.size)
+    own = data.eval_indices(split, rank=world.rank, world=world.size, limit=limit)
     seen = torch.from_numpy(np.setdiff1d(own, data.left_out(split))).to(session.device)
     bits = torch.zeros(2, data.splits[split], dtype=torch.uint8, device=session.device)
     bits[0, seen] = torch.cat([*right, bits.new_empty(0, dtype=torch.bool)]).to(torch.uint8)

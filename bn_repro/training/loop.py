@@ -19,12 +19,13 @@ from bn_repro.records import paths
 from bn_repro.records.reader import Outcome
 from bn_repro.records.recorder import Logger, NoRecord, Record, Recorder
 from bn_repro.training import checkpoint
-from bn_repro.training.activations import is_trace_step, sites_of
+from bn_repro.training.activations import sites_of
 from bn_repro.training.checkpoint import TrainingState
 from bn_repro.training.correct import of_all_ranks
 from bn_repro.training.evaluate import evaluate
 from bn_repro.training.optimizer import learning_rate_at, set_learning_rate
 from bn_repro.training.ranks import mean_of_replicas, replicated, total, union
+from bn_repro.training.schedule import is_due
 from bn_repro.training.session import Session
 from bn_repro.training.step import ENGINES, autocast
 from bn_repro.training.throughput import Meter
@@ -107,8 +108,8 @@ class Cadence:
     def at(self, step: int) -> Due:
         """What is due at ``step``, counted from 1."""
         c, last = self.config, step == self.config.steps
-        trace = is_trace_step(step, every=c.trace_every, dense=c.trace_dense)
-        evaluate = last or step % c.eval_every == 0
+        trace = is_due(step, every=c.trace_every, dense=c.trace_dense)
+        evaluate = last or is_due(step, every=c.eval_every, dense=c.eval_dense)
         save = last or step % c.checkpoint_every == 0
         sync = trace or evaluate or save or step % self.sync_every == 0
         return Due(trace, last or step % c.log_every == 0, evaluate, save, sync)
@@ -189,13 +190,18 @@ class Run:
         self.session.progress(self.state.step, self.state.monitored)
 
     def evaluate(self) -> None:
-        """Measure on the monitored split, by the moving averages."""
+        """Measure on the monitored split, by the moving averages; before the last step on a part.
+
+        The part is ``data.eval_limit`` images.
+        """
+        last = self.state.step == self.config.train.steps
+        limit = None if last else self.config.data.eval_limit
         right: list[torch.Tensor] = []
-        self.state.monitored = self._measure("moving", self.split, right=right)
-        bits = of_all_ranks(right, self.data, self.split, self.session)
+        self.state.monitored = self._measure("moving", self.split, right=right, limit=limit)
+        bits = of_all_ranks(right, self.data, self.split, self.session, limit)
         self.state.correct.add(self.state.step, self.state.monitored["top1"], *bits)
         if self.state.average is not None:
-            self._measure("polyak", self.split, self.state.average.module)
+            self._measure("polyak", self.split, self.state.average.module, limit=limit)
         self._record_quarantined()
         self.session.progress(self.state.step, self.state.monitored)
 
@@ -243,6 +249,7 @@ class Run:
         split: str,
         model: nn.Module | None = None,
         right: list[torch.Tensor] | None = None,
+        limit: int | None = None,
     ) -> dict[str, float]:
         at, world, model = self.config.train, self.session.world, model or self.model
         batches = self.data.eval_batches(
@@ -251,6 +258,7 @@ class Run:
             rank=world.rank,
             world=world.size,
             device=self.session.device,
+            limit=limit,
         )
         with autocast(self.session.device, at.precision), mean_of_replicas(model, world):
             metrics = evaluate(model, batches, world, right)

@@ -1,6 +1,8 @@
-"""The learning rate as a pure function of the step."""
+"""The learning rate, and what is due at a step, as pure functions of the step."""
 
 from __future__ import annotations
+
+import math
 
 
 def learning_rate(
@@ -15,3 +17,10 @@ def learning_rate(
     if decay_every is None:
         return lr
     return lr * decay_rate ** int((step - 1) / decay_every)
+
+
+def is_due(step: int, *, every: int, dense: int) -> bool:
+    """Whether ``step``, from 1, is due: 18 a decade up to ``dense``, then every ``every``-th."""
+    if step <= dense:
+        return step % max(1, 10 ** math.floor(math.log10(step)) // 2) == 0
+    return every > 0 and step % every == 0

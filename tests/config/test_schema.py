@@ -46,6 +46,7 @@ def test_an_integer_and_its_float_are_the_same_run():
         "train.log_every=7",
         "train.trace_every=7",
         "train.checkpoint_every=7",
+        "data.eval_limit=7",
     ],
 )
 def test_seed_paths_device_and_logging_are_no_part_of_identity(word):
@@ -61,6 +62,7 @@ def test_seed_paths_device_and_logging_are_no_part_of_identity(word):
         "train.steps=7",
         "train.precision=bfloat16",
         "data.held_out=10000",
+        "optimizer.delay=1",
         "model.init_std=0.2",
     ],
 )
@@ -96,6 +98,8 @@ def test_differences_names_dotted_keys():
         ("optimizer.lr=0", "optimizer.lr"),
         ("optimizer.lr=nan", "optimizer.lr"),
         ("optimizer.momentum=1", "optimizer.momentum"),
+        ("optimizer.delay=-1", "optimizer.delay"),
+        ("data.eval_limit=0", "data.eval_limit"),
         ("model.init_std=-0.1", "model.init_std"),
         ("model.norm_eps=0", "model.norm_eps"),
         ("model.norm_momentum=2", "model.norm_momentum"),
@@ -119,12 +123,40 @@ def test_a_bad_value_is_a_value_error_that_begins_with_its_key(word, key):
 
 def test_a_key_of_another_model_is_refused_where_it_is_typed_and_dropped_where_a_file_has_it():
     smoke = compose(["experiment=imagenet/bn_x5", "scale=smoke", "data=tiny_imagenet"])
-    assert not hasattr(smoke.data, "classes")  # the scale has it, for the synthetic set
-    for typed in ("data.classes=8", "+data={classes: 8}"):
-        with pytest.raises(ValueError, match=r"^data.classes: tiny_imagenet has no such key"):
+    assert not hasattr(smoke.data, "train_images")  # the scale has it, for the synthetic set
+    for typed in ("data.train_images=8", "+data={train_images: 8}"):
+        with pytest.raises(ValueError, match=r"^data.train_images: tiny_imagenet has no such key"):
             compose(["experiment=imagenet/bn_x5", "scale=smoke", "data=tiny_imagenet", typed])
     with pytest.raises(ValueError, match=r"^model.width: mlp has no such key; it has name, "):
         compose(["experiment=mnist/bn", "model.width=1.0"])
+
+
+def test_the_classes_of_the_synthetic_set_are_no_others():
+    words = ["experiment=imagenet/bn_x5", "scale=smoke"]
+    assert compose(words).data == compose([*words, "data.classes=8"]).data
+    tiny = compose([*words, "data=tiny_imagenet"])
+    assert getattr(tiny.data, "classes", 8) is None
+    assert run_id(tiny) == "22d5313f"
+    drawn = compose(["experiment=imagenet/bn_x5", "data=synthetic"])
+    assert getattr(drawn.data, "classes", None) == 10
+    assert "data.classes" not in differences(drawn)
+
+
+def test_the_order_in_which_classes_are_named_changes_nothing():
+    words = ["experiment=imagenet/bn_x5", "data.classes=[n2,n1]"]
+    named = compose(words)
+    assert run_id(named) == run_id(compose([words[0], "data.classes=[n1,n2]"]))
+    assert run_id(named) != run_id(compose([words[0], "data.classes=2"]))
+
+
+@pytest.mark.parametrize("value", ["0", "1", "true", "abc", "[n1]", "[n1,n1]", "2.5"])
+def test_a_single_class_is_no_question(value):
+    words = ["experiment=imagenet/bn_x5", f"data.classes={value}"]
+    with pytest.raises(ValueError, match=r"^data.classes: .* is not 2 or more, or a list of 2 or"):
+        compose(words)
+    if value != "1":
+        with pytest.raises(ValueError, match=r"^data.classes: .* is not a positive number$"):
+            compose([*words, "data=synthetic"])
 
 
 def test_of_a_study_only_its_runs_judge_what_was_typed():

@@ -489,6 +489,20 @@ def test_evaluation_meets_every_image_once_in_order(numbered, split, world):
     assert all(len(batch) == 16 for part in parts for batch in part[:-1])
 
 
+@pytest.mark.parametrize("world", [1, 3])
+def test_a_limited_evaluation_meets_images_evenly_spaced(numbered, world):
+    def met(limit):
+        parts = [
+            numbers(numbered.eval_batches("test", batch_size=4, rank=r, world=world, limit=limit))
+            for r in range(world)
+        ]
+        return list(itertools.chain(*itertools.chain(*parts)))
+
+    assert met(7) == list(range(0, 70, 10))
+    assert met(20) == [70 * k // 20 for k in range(20)]
+    assert met(70) == met(700) == met(None) == list(range(70))
+
+
 def test_shuffling_fixed_differs_from_full(tmp_path):
     write_set(tmp_path)
     full, fixed = (mnist.mnist_grey(tmp_path, shuffling=s) for s in ("full", "fixed"))

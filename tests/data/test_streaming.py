@@ -158,6 +158,11 @@ class TestEvaluation:
         assert y.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
         assert x.shape == (9, 3, 32, 32)
 
+    def test_can_be_of_images_evenly_spaced(self, folder: Path, reads: list[int]) -> None:
+        found = list(streamed(folder).eval_batches("val", batch_size=2, limit=4))
+        assert reads == [0, 2, 4, 6]
+        assert [y.tolist() for _, y in found] == [[0, 0], [1, 2]]
+
     def test_crop_is_the_centre_of_the_resized_image(self, folder: Path, draw) -> None:
         x, _ = next(streamed(folder).eval_batches("val", batch_size=9))
         levels = (x * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]) * 255

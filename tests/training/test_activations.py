@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from bn_repro import norm
 from bn_repro.models.mlp import MLP
-from bn_repro.training.activations import is_trace_step, record_activations
+from bn_repro.training.activations import record_activations
 
 
 def network(**options):
@@ -116,9 +116,3 @@ def test_hooks_are_removed_when_the_step_fails():
     with pytest.raises(RuntimeError), record_activations(model.sites()):
         model(x[:, :3])
     assert not any(m._forward_pre_hooks for m in model.modules())
-
-
-def test_steps_are_dense_early_then_on_a_grid():
-    steps = [s for s in range(1, 3001) if is_trace_step(s, every=500, dense=100)]
-    assert steps == [*range(1, 10), *range(10, 101, 5), *range(500, 3001, 500)]
-    assert not [s for s in range(1, 3001) if is_trace_step(s, every=0, dense=0)]

@@ -296,6 +296,27 @@ def test_which_images_are_right_at_the_last_and_at_the_best_evaluation(settings)
     assert np.array_equal(right.numpy(), found["last"][:500])
 
 
+def test_evaluations_on_a_part_are_followed_by_one_on_all(tmp_path):
+    words = ["train.steps=30", "train.eval_every=10", "train.polyak=0.1"]
+    whole, part = config_of(tmp_path / "whole", *words), config_of(tmp_path / "part", *words)
+    part.data.eval_limit = 100
+    run(whole, log=silent)
+    run(part, log=silent)
+    full, some = (rows(directory_of(c), paths.METRICS) for c in (whole, part))
+    of_a_part = {(r["step"], r["statistics"]) for r, s in zip(full, some, strict=True) if r != s}
+    assert of_a_part == {(step, kind) for step in (10, 20) for kind in ("moving", "polyak")}
+    found = read_correct(directory_of(part))
+    assert found["last_seen"].all()
+    stopper = StopAt(20)
+    short = config_of(tmp_path / "short", *words)
+    short.data.eval_limit = 100
+    run(short, log=silent, stop=stopper.flag, progress=stopper.progress)
+    found = read_correct(directory_of(short))
+    assert np.flatnonzero(found["last_seen"]).tolist() == list(range(0, 10_000, 100))
+    top1 = monitored_curve(rows(directory_of(short), paths.METRICS))[-1][1]
+    assert found["last"].sum() == pytest.approx(100 * top1)
+
+
 def test_the_best_evaluation_is_remembered_over_a_resume(tmp_path):
     """A rate so high that accuracy falls: the best comes before the stop, the last after it."""
     words = ["optimizer.lr=30", "model.norm=none", "train.eval_every=1", "train.steps=30"]

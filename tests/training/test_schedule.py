@@ -1,10 +1,10 @@
-"""The learning rate as a function of the step."""
+"""The learning rate, and what is due, as functions of the step."""
 
 import pytest
 
 from bn_repro.config.compose import compose
 from bn_repro.training.optimizer import learning_rate_at
-from bn_repro.training.schedule import learning_rate
+from bn_repro.training.schedule import is_due, learning_rate
 
 
 def test_constant_without_decay():
@@ -29,3 +29,9 @@ def test_decay_speed_shortens_the_stairs():
     words = ["experiment=mnist/bn", "optimizer.decay_rate=0.5", "optimizer.decay_every=60"]
     fast = compose([*words, "optimizer.decay_speed=6"])
     assert [learning_rate_at(s, fast) / 0.1 for s in (10, 11, 21)] == [1.0, 0.5, 0.25]
+
+
+def test_steps_are_dense_early_then_on_a_grid():
+    steps = [s for s in range(1, 3001) if is_due(s, every=500, dense=100)]
+    assert steps == [*range(1, 10), *range(10, 101, 5), *range(500, 3001, 500)]
+    assert not [s for s in range(1, 3001) if is_due(s, every=0, dense=0)]
