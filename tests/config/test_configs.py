@@ -132,4 +132,32 @@ def test_the_rates_are_multiples_of_inceptions():
     }
     one = rates["inception"]
     assert one == 0.0015
-    assert [round(rate / one) for rate in rates.values()] == [1, 1, 5, 30]
+    assert list(rates.values()) == [0.0015, 0.0015, 0.0075, 0.045]
+
+
+@pytest.mark.parametrize("r0", ["0.02", "0.03", "0.07"])  # times 30, times 5: not as one writes it
+def test_a_scale_sets_inceptions_rate_and_so_can_a_user(r0):
+    for name, factor in (("inception", 1), ("bn_baseline_x5", 5), ("bn_x5", 5), ("bn_x30", 30)):
+        words = [f"experiment=imagenet/{name}", "scale=digits"]
+        typed = compose([*words, f"optimizer.r0={r0}"])
+        written = compose([*words, f"optimizer.lr={round(factor * float(r0), 6)}"])
+        assert differences(typed) == differences(written)
+
+
+@pytest.mark.parametrize(
+    ("scale", "data", "left"),
+    [("digits", "mnist_binary", {"photometric"}), ("photographs", "tiny_imagenet", set())],
+)
+@pytest.mark.parametrize("experiment", ["inception", "bn_x5"])
+def test_a_scale_moves_no_setting_of_an_experiment_but_those_its_data_lack(
+    experiment, scale, data, left
+):
+    usual = compose([f"experiment=imagenet/{experiment}"])
+    small = compose([f"experiment=imagenet/{experiment}", f"scale={scale}"])
+    assert small.data.name == data
+    own = {"model.width", "model.modules", "train.steps", "train.eval_every", "train.eval_dense"}
+    of_data = {"name", "image_size", "classes", "held_out", "limit"}
+    own |= {f"data.{key}" for key in of_data | left} | {"optimizer.lr", "train.final_splits"}
+    one, other = differences(usual), differences(small)
+    assert {key for key in one | other if one.get(key) != other.get(key)} <= own
+    assert getattr(small.model, "modules", None) == ["3b", "4a", "4e", "5b"]

@@ -38,6 +38,13 @@ def test_each_cadence_is_its_own_and_the_last_step_does_all_but_trace():
         assert {**rare, "sync": 0} == {**due, "sync": 0}
 
 
+def test_evaluations_can_be_denser_at_first():
+    config = TrainConfig(steps=63, eval_every=20, eval_dense=15)
+    cadence = Cadence(config, Session(torch.device("cpu")))
+    due = [step for step in range(1, 64) if cadence.at(step).evaluate]
+    assert due == [*range(1, 11), 15, 20, 40, 60, 63]
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_the_first_loss_that_is_not_finite_is_found_among_those_not_looked_at(bad):
     losses = Losses(World())
