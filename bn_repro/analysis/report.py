@@ -182,12 +182,12 @@ def write(
             f"study {name}: none of its {len(members)} runs is finished, and {folder} has "
             f"no rows of them; train them with: {training_command(name, overrides)}"
         )
-    engines = sorted({engine for engine in data.runs["engine"] if engine})
+    engines = sorted({engine or "eager" for engine in data.runs["engine"]})
     if len(engines) > 1:
         raise BadInput(
             f"study {name}: its runs used several engines ({', '.join(engines)}), whose numbers "
-            "differ a little; train them again with one (train.engine=eager force=true), or report "
-            "them elsewhere (out=...)"
+            "differ in their last digits; train all with one (train.engine=... force=true), or "
+            "report them elsewhere (out=...)"
         )
     _write_rows(study, data, members, folder)
     report = read(name, folder, members, complete=complete, overrides=overrides)

@@ -19,7 +19,7 @@ from bn_repro.cli.main import overrides
 from bn_repro.config.schema import Config, StudyConfig
 from bn_repro.sweep import display
 from bn_repro.sweep.display import count_of, duration, log, percent
-from bn_repro.sweep.study import PlannedRun, accuracy_of, expand
+from bn_repro.sweep.study import PlannedRun, accuracy_beside, expand, reported
 from bn_repro.training.world import launched_world
 
 if TYPE_CHECKING:  # torch, which is not needed to choose among runs
@@ -74,21 +74,22 @@ def runs_to_evaluate(
     In a study, the blocks whose name begins with ``ensemble`` are one.
     """
     study, asked, members = config.study, config.evaluation, []
+    accuracy = accuracy_beside(reported(study))
     if study.blocks:
         if asked.seeds:
             raise ValueError(
                 f"evaluation.seeds: study {study.name} has its own; study.seeds=N takes the first N"
             )
-        runs, _ = expand(study, own, accuracy_of)
+        runs, _ = expand(study, own, accuracy)
         named = [b for b in study.blocks if str(b.get("name", "")).startswith("ensemble")]
-        named_runs, _ = expand(replace(study, blocks=named, seeds=None), own, accuracy_of)
+        named_runs, _ = expand(replace(study, blocks=named, seeds=None), own, accuracy)
         keys = {run.key for run in named_runs}
         members = [run for run in runs if run.key in keys]
     elif config.experiment:
         seeds = asked.seeds or [config.seed]
         block = {"experiment": [config.experiment], "seed": seeds}
         others = [override for override in own if override.split("=", 1)[0] not in block]
-        runs, _ = expand(StudyConfig(blocks=[block], seeds=len(seeds)), others, accuracy_of)
+        runs, _ = expand(StudyConfig(blocks=[block], seeds=len(seeds)), others, accuracy)
     else:
         raise ValueError(
             "nothing to evaluate: give experiment=... or study=..., for example study=fig4"

@@ -16,7 +16,7 @@ from bn_repro.cli.main import overrides
 from bn_repro.config.compose import compose
 from bn_repro.config.schema import Config
 from bn_repro.records.paths import CONFIGS, RESULTS
-from bn_repro.sweep.study import committed_accuracy, expand
+from bn_repro.sweep.study import accuracy_beside, expand, rows_of
 from bn_repro.tracking import publish
 
 
@@ -103,11 +103,7 @@ def report_runs(config: Config, own: Sequence[str]) -> Report:
 
 def _members(config: Config, own: Sequence[str], out: Path) -> tuple[list[Member], bool]:
     """The study's planned runs, and whether these are all: a block may wait for another."""
-    table = out / results.RUNS
-    try:
-        accuracy = committed_accuracy(table)
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"{table}: not rows of runs ({error}); {results.FIX_HINT}") from None
+    accuracy = accuracy_beside(rows_of(out / results.RUNS))
     runs, complete = expand(config.study, own, accuracy)
     if not runs:
         name = config.study.name

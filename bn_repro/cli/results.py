@@ -81,7 +81,8 @@ class Results:
         destination = destination_of(self.config)
         if destination.mode == "disabled" or os.environ.get("WANDB_SWEEP_ID"):
             return
-        finished = [d for d, o in self.outcomes.items() if o.state in FINISHED]
+        here = ((d, o) for d, o in self.outcomes.items() if d.exists())
+        finished = [d for d, o in here if o.state in FINISHED]
         unsent = [directory for directory in finished if not is_sent(directory, destination)]
         if unsent:
             log(

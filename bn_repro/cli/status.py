@@ -21,7 +21,7 @@ from bn_repro.sweep import display
 from bn_repro.sweep.display import Display, label, log, print_table, summary, table
 from bn_repro.sweep.run_status import Row
 from bn_repro.sweep.scheduler import row_of
-from bn_repro.sweep.study import accuracy_of, expand
+from bn_repro.sweep.study import accuracy_beside, expand, reported
 
 REFRESH_SECONDS = 2.0
 EXPAND_SECONDS = 30.0
@@ -63,13 +63,14 @@ def follow(config: Config, own: Sequence[str], console: Console) -> None:
 
 def rows_of_study(config: Config, own: Sequence[str]) -> Callable[[], list[Row]]:
     """What gives the runs of a study that are known by now, begun or not."""
-    runs, complete = expand(config.study, list(own), accuracy_of)
+    accuracy = accuracy_beside(reported(config.study))
+    runs, complete = expand(config.study, list(own), accuracy)
     expanded = time.monotonic()
 
     def rows() -> list[Row]:
         nonlocal runs, complete, expanded
         if not complete and time.monotonic() - expanded > EXPAND_SECONDS:
-            runs, complete = expand(config.study, list(own), accuracy_of)
+            runs, complete = expand(config.study, list(own), accuracy)
             expanded = time.monotonic()
         return [row_of(run) for run in runs]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,8 +20,15 @@ from bn_repro.records.files import archive_run, lock_or_refuse
 from bn_repro.records.reader import Outcome
 from bn_repro.sweep.display import Display, console, log, updated
 from bn_repro.sweep.run_status import Row
-from bn_repro.sweep.scheduler import Executor, failed_before, run_all
-from bn_repro.sweep.study import PlannedRun, accuracy_of, expand, numbered
+from bn_repro.sweep.scheduler import Executor, failed_before, run_all, with_one_engine
+from bn_repro.sweep.study import (
+    Key,
+    PlannedRun,
+    accuracy_beside,
+    expand,
+    numbered,
+    reported,
+)
 from bn_repro.training.finished import find_finished, finished_line
 from bn_repro.training.world import launched_world
 
@@ -33,12 +40,16 @@ NextRuns = Callable[[bool], tuple[list[PlannedRun], bool]]
 
 def main(config: Config) -> int:
     """Train one run, or the runs of a study; the exit code."""
+    if config.force and config.study.skip_reported:
+        raise ValueError("study.skip_reported: skips what force=true would train; leave one out")
+    done = None
     if not config.study.blocks:
         refuse_keys_of_a_study(config.study)
     elif config.study.run is not None:
-        config = numbered(config.study, overrides()).config
+        planned = numbered(config.study, overrides())
+        config, done = planned.config, reported(config.study).get(planned.key)
     if not config.study.blocks:
-        results = train_one(config)
+        results = train_one(config, done)
     else:
         launcher = HydraConfig.get().launcher
         if not launcher._target_.startswith("hydra_plugins.bn_repro_launcher."):
@@ -51,22 +62,21 @@ def main(config: Config) -> int:
 
 def refuse_keys_of_a_study(study: StudyConfig) -> None:
     """ValueError for what only a study heeds, where there is none."""
-    for key in ("seeds", "run", "jobs", "scale"):
-        if getattr(study, key) is not None:
+    for key in ("seeds", "run", "jobs", "scale", "skip_reported"):
+        if getattr(study, key) not in (None, False):
             other = "; of a -m sweep it is hydra.launcher.jobs" * (key == "jobs")
             raise ValueError(f"study.{key}: is for study=..., which was not given{other}")
 
 
-def train_one(config: Config) -> Results:
-    """One run in this process."""
+def train_one(config: Config, finished: Outcome | None = None) -> Results:
+    """One run in this process, unless it is known how it ``finished``."""
     check(config)
     world, results = launched_world(), Results(config, console())
     results.console.quiet = not world.main
     write = partial(log, results.console)
     title, directory = f"{config.experiment} seed {config.seed}", directory_of(config, world.size)
     in_agent = bool(os.environ.get("WANDB_SWEEP_ID"))  # which waits for W&B to show the run
-    finished = None
-    if not config.force and world.size == 1 and not in_agent:
+    if finished is None and not config.force and world.size == 1 and not in_agent:
         finished = find_finished(config)
     if finished is not None:
         write(finished_line(directory, finished))
@@ -88,15 +98,18 @@ def train_study(config: Config, own: Sequence[str], executor: Executor) -> Resul
     """The runs of a study, block after block where one depends on another."""
     own = [override for override in own if not override.startswith(OF_THE_COMMAND)]
 
+    rows = reported(config.study)
+    accuracy = accuracy_beside(rows)
+
     def next_runs(anew: bool) -> tuple[list[PlannedRun], bool]:
-        return expand(config.study, own, (lambda run: None) if anew else accuracy_of)
+        return expand(config.study, own, (lambda run: None) if anew else accuracy)
 
     results = Results(config, console())
     if "scale=smoke" in own:
         seed = "each block's first seed, and " * (config.study.seeds is None)
         line = f"scale=smoke takes {seed}the first and last value of each block's lists"
         log(results.console, line)
-    train_all(f"study {config.study.name}", next_runs, executor, results)
+    train_all(f"study {config.study.name}", next_runs, executor, results, rows)
     return results
 
 
@@ -112,8 +125,17 @@ def train_sweep(runs: Sequence[PlannedRun], executor: Executor, results: Results
     return [results.outcomes[planned.directory] for planned in runs]
 
 
-def train_all(title: str, next_runs: NextRuns, executor: Executor, results: Results) -> None:
-    """The runs that ``next_runs`` gives until these are all, or until ``results`` are ended."""
+def train_all(
+    title: str,
+    next_runs: NextRuns,
+    executor: Executor,
+    results: Results,
+    rows: Mapping[Key, Outcome] | None = None,
+) -> None:
+    """The runs that ``next_runs`` gives until these are all, or until ``results`` are ended.
+
+    Those in ``rows`` are done, wherever they were trained.
+    """
     if launched_world().size > 1:
         raise ValueError("torchrun: give one experiment; a study or sweep starts its own processes")
     config, runs, complete = results.config, [], False
@@ -126,6 +148,8 @@ def train_all(title: str, next_runs: NextRuns, executor: Executor, results: Resu
             break  # runs that the next block needs did not finish
         if config.force:
             archive(runs, archived, executor, results.console)
+        runs = with_one_engine(runs)
+        skipped |= {run.directory: rows[run.key] for run in runs if rows and run.key in rows}
         if not config.retry:
             skipped |= failed_before(runs)
         outcomes = run_all(
@@ -150,7 +174,7 @@ def archive(
     ValueError, and nothing is moved, where one could not train or is being trained.
     """
     anew = [planned for planned in runs if planned.directory not in archived]
-    executor.preflight([planned.config for planned in anew])
+    executor.preflight([replace(planned.config, force=True) for planned in anew])
     there = [planned.directory for planned in anew if planned.directory.exists()]
     for directory in there:
         with lock_or_refuse(directory):

@@ -431,10 +431,11 @@ class TrainConfig(Section):
     batch_size: int = setting(60, "examples a mini-batch, of each rank", POSITIVE)
     precision: str = setting("float32", "of the arithmetic", one_of("float32", "bfloat16"))
     engine: str = setting(
-        "eager",
-        "how a step runs: eager; graphed (a CUDA graph); compiled (torch.compile); by_hand (the "
-        "paper's gradients without autograd, for mlp on a CPU)",
-        one_of("eager", "graphed", "compiled", "by_hand"),
+        "auto",
+        "how a step runs: by_hand (the paper's gradients without autograd, for mlp on a CPU), "
+        "eager, graphed (a CUDA graph) or compiled (torch.compile); auto: by_hand where it serves, "
+        "else eager, on a GPU too",
+        one_of("auto", "by_hand", "eager", "graphed", "compiled"),
         identity=False,
     )
     eval_every: int = setting(1_000, "steps between two evaluations", POSITIVE)
@@ -535,6 +536,9 @@ class StudyConfig(Section):
         None, "train only the run of this number, from 0, in this process", at_least(0)
     )
     jobs: int | None = setting(None, "runs side by side; null: one to a core", POSITIVE)
+    skip_reported: bool = setting(
+        False, "count the runs in results/<study>/runs.csv as done, wherever they were trained"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -195,7 +195,7 @@ def write_status(
 
 
 def manifest(
-    *, device: str, hardware: str, engine: str, world: int, data: str, classes: int
+    *, device: str, hardware: str, engine: str, threads: int, world: int, data: str, classes: int
 ) -> dict[str, Any]:
     """``manifest.json``: the commit, versions, machine, command and data of a run."""
     commit, dirty = _commit()
@@ -209,6 +209,7 @@ def manifest(
         "device": device,
         "hardware": hardware,
         "engine": engine,
+        "threads": threads,
         "world": world,
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

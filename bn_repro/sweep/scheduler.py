@@ -16,12 +16,15 @@ from typing import Protocol
 from rich.console import Console
 
 from bn_repro.config.schema import Config
+from bn_repro.records import paths
 from bn_repro.records.reader import Outcome, last_status, last_top1
 from bn_repro.sweep.display import Display, count_of, log
 from bn_repro.sweep.run_status import Row
 from bn_repro.sweep.study import PlannedRun
+from bn_repro.training.engine import misfits
 from bn_repro.training.finished import find_finished
 from bn_repro.training.stop_signal import StopFlag
+from bn_repro.training.world import World
 
 LOST = "its process ended"
 """The beginning of the error of a run that was killed, so did not fail by itself."""
@@ -133,6 +136,25 @@ def _work(
             display.end(display.rows[i], outcomes[i])
             ending = ending or (on_failure == "stop" and outcomes[i].state == "failed")
     return outcomes
+
+
+def with_one_engine(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """``runs``, whose numbers are to be compared: eager where by_hand does not serve all of them.
+
+    What asks for an engine keeps it, and so does a run that was begun.
+    """
+    if not any(misfits("by_hand", run.config, "cpu", World()) for run in runs):
+        return list(runs)
+
+    def eager(config: Config) -> Config:
+        return replace(config, train=replace(config.train, engine="eager"))
+
+    return [
+        replace(run, config=eager(run.config))
+        if run.config.train.engine == "auto" and not (run.directory / paths.MANIFEST).exists()
+        else run
+        for run in runs
+    ]
 
 
 def row_of(run: PlannedRun) -> Row:

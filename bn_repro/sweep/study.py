@@ -13,7 +13,7 @@ import csv
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -23,7 +23,11 @@ from typing import Any
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of, run_id
 from bn_repro.config.schema import Config, StudyConfig
-from bn_repro.records.reader import finished
+from bn_repro.records import paths
+from bn_repro.records.reader import Outcome, finished
+
+Key = tuple[str, str, int]
+"""Of a run: its experiment, its id, its seed."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,8 @@ class PlannedRun:
     """The names of the study's blocks that ask for it."""
 
     @cached_property
-    def key(self) -> tuple[str, str, int]:
-        """(experiment, id, seed)."""
+    def key(self) -> Key:
+        """Which of all runs it is."""
         return self.config.experiment, run_id(self.config), self.config.seed
 
     @cached_property
@@ -79,7 +83,7 @@ def expand(
             f"study.seeds: {study.seeds} of the {listed} that study {study.name} lists"
         )
     blocks: dict[str, list[PlannedRun]] = {}
-    known: dict[tuple[str, str, int], float | None] = {}
+    known: dict[Key, float | None] = {}
 
     def once(run: PlannedRun) -> float | None:
         """Its accuracy, looked up once: each seed chooses its rate from the same runs."""
@@ -126,7 +130,7 @@ def numbered(study: StudyConfig, overrides: Sequence[str]) -> PlannedRun:
 
     ValueError where there is none, or a block before it is not finished.
     """
-    runs, complete = expand(study, overrides, accuracy_of)
+    runs, complete = expand(study, overrides, accuracy_beside(reported(study)))
     number = study.run or 0
     if number >= len(runs):
         so_far = "" if complete else " so far, and the next block needs them finished"
@@ -215,7 +219,7 @@ def _as_override(value: Any) -> str:
 
 
 def _union(blocks: dict[str, list[PlannedRun]]) -> list[PlannedRun]:
-    asked: dict[tuple[str, str, int], list[str]] = {}
+    asked: dict[Key, list[str]] = {}
     for name, of_block in blocks.items():
         for run in of_block:
             asked.setdefault(run.key, []).append(name)
@@ -227,23 +231,51 @@ def _union(blocks: dict[str, list[PlannedRun]]) -> list[PlannedRun]:
 
 def accuracy_of(run: PlannedRun) -> float | None:
     """The final accuracy of a finished run, from its directory."""
-    done = finished(run.directory)
+    return _accuracy(finished(run.directory))
+
+
+def _accuracy(done: Outcome | None) -> float | None:
     if done is None:
         return None
     return 0.0 if done.state == "diverged" else done.top1
 
 
-def committed_accuracy(table: Path) -> Accuracy:
-    """As :func:`accuracy_of`; where there is no run directory, from a committed ``runs.csv``."""
-    rows: dict[tuple[str, str, int], float] = {}
-    if table.exists():
+def reported(study: StudyConfig) -> dict[Key, Outcome]:
+    """How the runs in the study's ``results/<study>/runs.csv`` ended.
+
+    Empty unless the study is asked for with ``skip_reported``: then these runs count as done.
+    """
+    return rows_of(paths.RESULTS / study.name / "runs.csv") if study.skip_reported else {}
+
+
+def rows_of(table: Path) -> dict[Key, Outcome]:
+    """How the runs of a ``runs.csv`` ended; empty where there is none.
+
+    ValueError where it is no such table.
+    """
+    found: dict[Key, Outcome] = {}
+    try:
         with open(table, newline="") as file:
             for row in csv.DictReader(file):
-                top1 = 0.0 if row["state"] == "diverged" else float(row["final_top1"] or 0)
-                rows[row["experiment"], row["id"], int(row["seed"])] = top1
+                step, seconds = int(row.get("step") or 0), float(row.get("seconds") or 0)
+                top1 = float(row["final_top1"]) if row["final_top1"] else None
+                outcome = Outcome(row["state"], step, seconds, top1)
+                found[row["experiment"], row["id"], int(row["seed"])] = outcome
+    except FileNotFoundError:
+        return {}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{table}: not rows of runs ({error}); restore it from git, or write it anew with "
+            "scripts/report.py"
+        ) from None
+    return found
+
+
+def accuracy_beside(rows: Mapping[Key, Outcome]) -> Accuracy:
+    """As :func:`accuracy_of`; of a run that is not finished here, from ``rows``."""
 
     def accuracy(run: PlannedRun) -> float | None:
         found = accuracy_of(run)
-        return rows.get(run.key) if found is None else found
+        return _accuracy(rows.get(run.key)) if found is None else found
 
     return accuracy

@@ -146,13 +146,6 @@ def device_of(config: Config, world: World) -> torch.device:
         raise ValueError("device: 'cuda' was asked for, but torch sees no GPU; use device=auto")
     if name == "mps" and not torch.backends.mps.is_available():
         raise ValueError("device: 'mps' was asked for, but torch sees none; use device=auto")
-    if config.train.engine == "graphed" and (name != "cuda" or world.size > 1):
-        raise ValueError(
-            f"train.engine: 'graphed' is for a GPU and one rank, not for {name} and {world.size}; "
-            "use train.engine=eager"
-        )
-    if config.train.engine == "by_hand":
-        check_by_hand(config, name, world)
     if name != "cuda":
         return torch.device(name)
     if world.local_rank >= torch.cuda.device_count():
@@ -161,31 +154,6 @@ def device_of(config: Config, world: World) -> torch.device:
             "GPU(s); start no more ranks than there are GPUs to be seen, or give device=cpu"
         )
     return torch.device(name, world.local_rank)
-
-
-def check_by_hand(config: Config, device: str, world: World) -> None:
-    """ValueError where the engine ``by_hand`` would not take the steps of ``config``."""
-    m, o, t = config.model, config.optimizer, config.train
-    wrong = [
-        f"{key}={found}"
-        for key, found, served in (
-            ("model.name", m.name, m.name == "mlp"),
-            ("model.norm", m.norm, m.norm in ("none", "batch")),
-            ("optimizer.momentum", o.momentum, o.momentum == 0),
-            ("optimizer.weight_decay", o.weight_decay, o.weight_decay == 0),
-            ("optimizer.delay", o.delay, o.delay == 0),
-            ("train.precision", t.precision, t.precision == "float32"),
-            ("train.polyak", t.polyak, t.polyak == 0),
-            ("device", device, device == "cpu"),
-            ("ranks", world.size, world.size == 1),
-        )
-        if not served
-    ]
-    if wrong:
-        raise ValueError(
-            "train.engine: 'by_hand' trains mlp with norm none or batch by plain float32 SGD, on "
-            f"the CPU and one rank, here is {', '.join(wrong)}; use train.engine=eager"
-        )
 
 
 def configure_torch(config: Config) -> None:

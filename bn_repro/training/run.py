@@ -26,6 +26,7 @@ from bn_repro.records.reader import Outcome, finished, last_status, read_manifes
 from bn_repro.records.recorder import Logger, NoLogger, manifest, write_status
 from bn_repro.tracking.logger import WandbLogger, destination_of
 from bn_repro.training.build import build, configure_torch, device_of, network, validate
+from bn_repro.training.engine import with_engine
 from bn_repro.training.finished import check_same_data, find_finished, finished_line
 from bn_repro.training.loop import train
 from bn_repro.training.ranks import barrier, process_group
@@ -45,7 +46,7 @@ def preflight(configs: Sequence[Config]) -> None:
     data: dict[str, Data] = {}
     for config in configs:
         check(config)
-        device_of(config, World())
+        with_engine(config, device_of(config, World()).type, World())
     for config in {repr(replace(c, seed=0)): c for c in configs}.values():
         name = f"{config.model.name} {config.data}"  # digits are flat for an mlp alone
         if name not in data:
@@ -74,6 +75,7 @@ def run(
         done = None if config.force or world.size > 1 else find_finished(config)
         if done is not None:
             return report_finished(config, done, session)
+        with_engine(config, device.type, world)  # refused before the data take their time
         configure_torch(config)
         model, data = build(config)
         validate(config, model, data, world)
@@ -89,6 +91,7 @@ def run(
             done = _finished_meanwhile(config, directory, data, session)
             if done is not None:
                 return report_finished(config, done, session)
+            config = with_engine(config, device.type, world)
             try:
                 return _start_or_resume(config, model, data, directory, session)
             except (Exception, KeyboardInterrupt) as error:
@@ -134,6 +137,7 @@ def write_first_files(config: Config, data: Data, directory: Path, session: Sess
         device=session.device.type,
         hardware=hardware_of(session.device, config.threads),
         engine=config.train.engine,
+        threads=config.threads,
         world=session.world.size,
         data=data.fingerprint,
         classes=data.classes,

@@ -210,6 +210,18 @@ def test_runs_of_two_engines_are_refused_and_nothing_is_written(make_run, tmp_pa
 
 
 @pytest.mark.usefixtures("light")
+def test_a_row_of_a_time_before_engines_is_an_eager_one(make_run, tmp_path: Path) -> None:
+    old, new = (
+        make_run("mnist/bn", 0, steps=1_000, engine=""),
+        make_run("mnist/bn", 1, steps=1_000),
+    )
+    report.write("fig1", [old, new], tmp_path / "out")
+    other = make_run("mnist/bn", 2, steps=1_000, engine="by_hand")
+    with pytest.raises(BadInput, match=r"several engines \(by_hand, eager\)"):
+        report.write("fig1", [old, other], tmp_path / "other")
+
+
+@pytest.mark.usefixtures("light")
 def test_a_run_on_other_data_leaves_the_committed_row_and_is_said(make_run, tmp_path: Path) -> None:
     out = tmp_path / "out"
     members = _short(make_run)

@@ -24,11 +24,12 @@ from support import ROOT
 from bn_repro.cli import errors, main
 from bn_repro.cli.results import Results
 from bn_repro.config.compose import compose
+from bn_repro.config.identity import run_id
 from bn_repro.records import paths
 from bn_repro.records.reader import Outcome, last_top1
 from bn_repro.records.recorder import mark_as_lost, write_status
 from bn_repro.sweep import slurm
-from bn_repro.sweep.scheduler import LOST, failed_before, run_all
+from bn_repro.sweep.scheduler import LOST, failed_before, run_all, with_one_engine
 from bn_repro.sweep.study import PlannedRun
 from bn_repro.training.run import record_failure
 from bn_repro.training.world import World
@@ -138,6 +139,61 @@ def test_a_run_that_failed_of_itself_waits_for_retry_and_a_killed_one_does_not(t
     again = Executor()
     bring_to_end(runs, again)
     assert again.begun == [0, 1, 2, 3, 4]
+
+
+def engines_of(*words):
+    planned = [PlannedRun(compose([*SMOKE, word]), {}) for word in words]
+    return [run.config.train.engine for run in with_one_engine(planned)]
+
+
+def test_runs_to_be_compared_have_one_engine(tmp_path):
+    runs, other = f"runs={tmp_path}", "model.norm=sync_batch"
+    assert engines_of(runs, "model.norm=none") == ["auto", "auto"]
+    assert engines_of(runs, other, "train.engine=by_hand") == ["eager", "eager", "by_hand"]
+    begun = PlannedRun(compose([*SMOKE, runs]), {}).directory
+    begun.mkdir(parents=True)
+    (begun / paths.MANIFEST).write_text('{"engine": "by_hand"}')
+    assert engines_of(runs, other) == ["auto", "eager"]
+
+
+STUDY = """
+name: chosen
+blocks:
+  - {name: tried, experiment: [mnist/bn], optimizer.lr: [0.1, 1.0], seed: [0]}
+  - {name: best, experiment: [mnist/bn], optimizer.lr: {best_of: tried}, seed: [1]}
+"""
+
+
+@pytest.fixture
+def reported(monkeypatch, tmp_path):
+    """A study's words; the runs of its first block are reported, trained elsewhere: 1.0 is best."""
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study/chosen.yaml").write_text(STUDY)
+    ids = [run_id(compose([*SMOKE, f"optimizer.lr={rate}"])) for rate in (0.1, 1.0)]
+    folder = tmp_path / "results/chosen"
+    folder.mkdir(parents=True)
+    rows = [f"mnist/bn,{ids[0]},0,diverged,3,,1.5\n", f"mnist/bn,{ids[1]},0,completed,4,0.9,1.5\n"]
+    head = "experiment,id,seed,state,step,final_top1,seconds\n"
+    (folder / "runs.csv").write_text(head + "".join(rows))
+    monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
+    words = ["study=chosen", f"hydra.searchpath=[file://{tmp_path}]", *SMOKE[1:]]
+    return [*words, f"runs={tmp_path / 'runs'}"]
+
+
+def test_reported_runs_are_not_trained_again(monkeypatch, executor, reported, capsys):
+    assert command(monkeypatch, *reported) == 0
+    assert executor.begun == [0, 0]  # of no directory; the block of the best waits for them
+    executor.begun = []
+    assert command(monkeypatch, *reported, "study.skip_reported=true") == 0
+    assert executor.begun == [1]
+    out = capsys.readouterr().out
+    assert "study chosen: 2 of 3 runs are already finished, 1 to train" in out
+    assert "mnist/bn optimizer.lr=1.0 seed 1: completed" in out
+    assert "diverged" in out
+    assert command(monkeypatch, *reported, "study.skip_reported=true", "study.run=1") == 0
+    assert "already completed at step 4" in capsys.readouterr().out
+    assert command(monkeypatch, *reported, "study.skip_reported=true", "force=true") == 2
+    assert "study.skip_reported: " in capsys.readouterr().err
 
 
 def command(monkeypatch, *words, script="train.py"):

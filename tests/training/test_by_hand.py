@@ -14,9 +14,9 @@ from bn_repro.config.identity import directory_of
 from bn_repro.models.mlp import MLP
 from bn_repro.norm import batch_norm_backward, batch_norm_forward
 from bn_repro.records import paths
-from bn_repro.training.build import device_of
 from bn_repro.training.by_hand import BN, ByHand, G, Linear
 from bn_repro.training.checkpoint import load_latest
+from bn_repro.training.engine import with_engine
 from bn_repro.training.loop import dropout_seed
 from bn_repro.training.run import run
 from bn_repro.training.step import ENGINES
@@ -224,9 +224,9 @@ def test_traces_change_no_number(tmp_path):
     torch.testing.assert_close(state(some), state(expected), rtol=0, atol=0)
 
 
-def refused(*overrides, world=None):
-    with pytest.raises(ValueError, match=r"^train\.engine: 'by_hand' trains mlp") as error:
-        device_of(compose([*SMOKE, *overrides]), world or World())
+def refused(*overrides, device="cpu", world=None):
+    with pytest.raises(ValueError, match=r"^train\.engine: 'by_hand' is for mlp") as error:
+        with_engine(compose([*SMOKE, *overrides]), device, world or World())
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -240,11 +240,73 @@ def test_where_it_does_not_serve_it_is_refused_in_a_line():
     )
     assert "optimizer.delay=2;" in refused("optimizer.delay=2")
     assert "ranks=2;" in refused(world=World(rank=0, size=2))
-    inception = ["experiment=imagenet/bn_x5", "data=synthetic", "scale=smoke", "device=cpu"]
+    assert "device=cuda; use train.engine=auto" in refused(device="cuda")
+    inception = ["experiment=imagenet/bn_x5", "data=synthetic", "scale=smoke"]
     with pytest.raises(ValueError, match=r"here is model\.name=inception, "):
-        device_of(compose([*inception, "train.engine=by_hand"]), World())
+        with_engine(compose([*inception, "train.engine=by_hand"]), "cpu", World())
 
 
-def test_a_gpu_is_refused(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert "device=cuda;" in refused("device=auto")
+def test_auto_takes_it_where_it_serves():
+    def engine(*overrides, device="cpu", world=None):
+        auto = compose([*SMOKE, "train.engine=auto", *overrides])
+        return with_engine(auto, device, world or World()).train.engine
+
+    assert compose(SMOKE[:1]).train.engine == "auto"
+    assert engine() == engine("model.norm=none", "experiment=mnist/baseline") == "by_hand"
+    assert engine("model.norm=sync_batch") == engine("optimizer.momentum=0.9") == "eager"
+    assert engine(device="cuda") == engine(world=World(rank=0, size=2)) == "eager"
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """The words of a run that was begun with an engine, and stopped."""
+
+    def begin(engine):
+        words = [*SMOKE, f"train.engine={engine}", f"runs={tmp_path / engine}"]
+        flag = StopFlag()
+
+        def progress(step, values):
+            flag.name = "SIGTERM"
+
+        run(compose(words), log=lambda line: None, stop=flag, progress=progress)
+        return words
+
+    return begin
+
+
+@pytest.mark.parametrize(("engine", "other"), [("eager", "by_hand"), ("by_hand", "eager")])
+def test_a_run_goes_on_with_its_own_engine_alone(begun, tmp_path, engine, other):
+    words = begun(engine)
+    with pytest.raises(ValueError, match=r"^train\.engine: .*train\.engine=") as error:
+        run(compose([*words, f"train.engine={other}"]), log=lambda line: None)
+    said = str(error.value)
+    assert f"was begun with {engine}, not with {other}" in said
+    assert said.endswith(f"give train.engine={engine}, or start over with force=true")
+    assert run(compose([*words, "train.engine=auto"]), log=lambda line: None).state == "completed"
+    directory = directory_of(compose(words))
+    assert records(directory) == records(finished(tmp_path / "whole", f"train.engine={engine}"))
+    asked = compose([*words, f"train.engine={other}"])
+    assert run(asked, log=lambda line: None).step == 40  # it is finished: none takes a step
+    anew = run(compose([*words, f"train.engine={other}", "force=true"]), log=lambda line: None)
+    assert anew.state == "completed"
+    assert json.loads((directory / paths.MANIFEST).read_text())["engine"] == other
+
+
+def test_a_run_goes_on_with_its_own_threads_alone(begun):
+    words = begun("eager")
+    with pytest.raises(ValueError, match=r"^threads: .* with 1, not with 2.*give threads=1, or"):
+        run(compose([*words, "threads=2"]), log=lambda line: None)
+
+
+def test_a_run_of_by_hand_does_not_go_on_elsewhere(begun):
+    auto = compose([*begun("by_hand"), "train.engine=auto"])
+    with pytest.raises(ValueError, match=r"here is device=cuda; start over with force=true$"):
+        with_engine(auto, "cuda", World())
+
+
+def test_a_run_of_an_older_version_goes_on_eagerly(begun):
+    config = compose([*begun("eager"), "train.engine=auto"])
+    path = directory_of(config) / paths.MANIFEST
+    old = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("engine", "threads")}
+    path.write_text(json.dumps(old))
+    assert with_engine(config, "cpu", World()).train.engine == "eager"

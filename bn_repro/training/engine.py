@@ -1,0 +1,72 @@
+"""Which engine takes a run's steps: what was asked for, what serves, what a run was begun with.
+
+Engines agree to the last digits only, as numbers of threads do, so a run goes on with its own. No
+torch here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bn_repro.config.identity import directory_of
+from bn_repro.config.schema import Config
+from bn_repro.records.reader import read_manifest
+from bn_repro.training.world import World
+
+SERVES = {
+    "by_hand": "mlp with norm none or batch by plain float32 SGD, on the CPU and one rank",
+    "graphed": "a GPU and one rank",
+}
+"""What an engine is for; the others take everything."""
+
+
+def with_engine(config: Config, device: str, world: World) -> Config:
+    """``config`` with the engine that its run's steps take, in the place of ``auto``.
+
+    ValueError where that does not serve on this ``device``, and where the run was begun with
+    another engine or other threads.
+    """
+    directory = directory_of(config, world.size)
+    begun = {} if config.force else read_manifest(directory)
+    engine = config.train.engine
+    own: str | None = (begun.get("engine") or "eager") if begun else None
+    if engine == "auto":
+        usual = "eager" if misfits("by_hand", config, device, world) else "by_hand"
+        engine = own or usual
+    for key, before, now in (
+        ("train.engine", own, engine),
+        ("threads", begun.get("threads"), config.threads),
+    ):
+        if before not in (None, now):
+            raise ValueError(
+                f"{key}: {directory} was begun with {before}, not with {now}, and the last digits "
+                f"would differ; give {key}={before}, or start over with force=true"
+            )
+    wrong = misfits(engine, config, device, world)
+    if wrong:
+        fix = "start over with force=true" if own else "use train.engine=auto"
+        raise ValueError(
+            f"train.engine: {engine!r} is for {SERVES[engine]}, here is {', '.join(wrong)}; {fix}"
+        )
+    return replace(config, train=replace(config.train, engine=engine))
+
+
+def misfits(engine: str, config: Config, device: str, world: World) -> list[str]:
+    """What keeps ``engine`` from taking the steps of ``config``, as ``key=value``."""
+    m, o, t = config.model, config.optimizer, config.train
+    alone = ("ranks", world.size, world.size == 1)
+    met = {
+        "graphed": (("device", device, device == "cuda"), alone),
+        "by_hand": (
+            ("model.name", m.name, m.name == "mlp"),
+            ("model.norm", m.norm, m.norm in ("none", "batch")),
+            ("optimizer.momentum", o.momentum, o.momentum == 0),
+            ("optimizer.weight_decay", o.weight_decay, o.weight_decay == 0),
+            ("optimizer.delay", o.delay, o.delay == 0),
+            ("train.precision", t.precision, t.precision == "float32"),
+            ("train.polyak", t.polyak, t.polyak == 0),
+            ("device", device, device == "cpu"),
+            alone,
+        ),
+    }
+    return [f"{key}={found}" for key, found, served in met.get(engine, ()) if not served]
