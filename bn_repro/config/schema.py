@@ -573,7 +573,7 @@ class Config(Section):
     live: bool = setting(True, "status.py follows the runs; false: it prints once", identity=False)
     device: str = setting(
         "auto",
-        "auto takes a GPU where there is one",
+        "auto takes a GPU where there is one, but for mlp, whose step is faster on a core",
         one_of("auto", "cpu", "cuda", "mps"),
         identity=False,
     )
@@ -587,6 +587,11 @@ class Config(Section):
     evaluation: EvaluationConfig = field(
         default_factory=EvaluationConfig, metadata={"identity": False}
     )
+
+    @property
+    def takes_gpu(self) -> bool:
+        """Whether it trains on a GPU where there is one."""
+        return self.device == "cuda" or (self.device == "auto" and self.model.name != "mlp")
 
 
 def _union(kinds: Iterable[type]) -> type:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,6 +40,8 @@ ROW_FILES = (paths.METRICS, paths.TRACES, paths.TIMING)
 CAUSES = ("signal", "lost", "data", "disk", "divergence", "other")
 """Why a run ended: it was asked to stop; its process died; a data file could not be read; a file
 could not be written; its loss was not finite; another error. null: it completed, or is running."""
+COMMIT = "BN_REPRO_COMMIT"
+"""Names the commit where git cannot, in an unpacked archive; ``<commit>-dirty``: it was changed."""
 
 
 class Logger(Protocol):
@@ -204,7 +206,7 @@ def manifest(
         "dirty": dirty,
         "versions": {
             "python": platform.python_version(),
-            **{name: version(name) for name in ("bn-repro", "torch", "torchvision", "numpy")},
+            **{name: _version(name) for name in ("bn-repro", "torch", "torchvision", "numpy")},
         },
         "device": device,
         "hardware": hardware,
@@ -218,7 +220,16 @@ def manifest(
     }
 
 
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # imported from PYTHONPATH, not installed
+        return None
+
+
 def _commit() -> tuple[str | None, bool]:
+    """The commit and whether it was changed; without git, what ``BN_REPRO_COMMIT`` says."""
+
     def git(*arguments: str) -> str:
         here = Path(__file__).parent
         return subprocess.run(
@@ -228,7 +239,8 @@ def _commit() -> tuple[str | None, bool]:
     try:
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.CalledProcessError):
-        return None, False
+        said = os.environ.get(COMMIT, "")
+        return said.removesuffix("-dirty") or None, said.endswith("-dirty")
 
 
 def mark_as_lost(directory: Path, error: str, cause: str = "lost") -> Outcome:
