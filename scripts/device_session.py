@@ -41,6 +41,7 @@ PACKED = (*RECORDS, paths.CORRECT)
 ARCHIVES, ARCHIVE_BYTES = 7, 16 * 2**20
 STOPPING = 30
 """Seconds that a stopped command has to save its runs."""
+PROBE = "import torch; torch.ones(2, device='cuda').sum().item(); print('on the GPU')"
 
 
 @dataclass
@@ -196,31 +197,35 @@ def shared_gpu(scratch: Path) -> Iterator[str]:
     for folder in folders.values():
         Path(folder).mkdir(parents=True)
     os.environ |= folders
-    said = _output([daemon, "-d"])
-    said += _output(
-        [sys.executable, "-c", "import torch; print(torch.ones(2, device='cuda').sum())"]
-    )
+    said = _output([daemon, "-d"]) + _output([sys.executable, "-c", PROBE], timeout=60)
+    works = "on the GPU" in said
     try:
-        if "tensor(2" in said:
+        if works:
             yield "MPS: on"
         else:
             _output([daemon], b"quit\n")
             for name in folders:
                 del os.environ[name]
-            yield f"MPS: does not work here, runs take turns on the GPU: {said.strip()[-300:]}"
+            reason = " ".join(said.split())[-300:]
+            yield f"MPS: does not work here, so runs take turns on the GPU: {reason}"
     finally:
-        if "CUDA_MPS_PIPE_DIRECTORY" in os.environ:
+        if works:
             _output([daemon], b"quit\n")
+            for name in folders:
+                del os.environ[name]
 
 
-def _output(command: Sequence[str], given: bytes = b"") -> str:
-    try:
-        done = subprocess.run(
-            command, input=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    return done.stdout.decode(errors="replace")
+def _output(command: Sequence[str], given: bytes = b"", timeout: float = 10) -> str:
+    """What a command says; in a file, since a daemon keeps a pipe open."""
+    with tempfile.TemporaryFile() as said:
+        try:
+            subprocess.run(
+                command, input=given, stdout=said, stderr=subprocess.STDOUT, timeout=timeout
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return str(error)
+        said.seek(0)
+        return said.read().decode(errors="replace")
 
 
 def summary(lanes: Sequence[Lane], lines: Sequence[str]) -> str:

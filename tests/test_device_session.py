@@ -1,6 +1,7 @@
 """Studies on a lent machine: stopped in time, and the records of what finished brought home."""
 
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -80,6 +81,23 @@ def test_what_is_at_work_is_asked_to_stop_and_what_waits_does_not_begin(tmp_path
     SCRIPT["work"]([lane], time.monotonic() + 0.1)
     assert first.process.returncode == 75
     assert second.process is None
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_the_gpu_is_shared_where_that_works(tmp_path, monkeypatch, works):
+    daemon = tmp_path / "nvidia-cuda-mps-control"
+    daemon.write_text(f'#!/bin/sh\n[ "$1" ] && (sleep 5 &) || cat >> {tmp_path}/asked\n')
+    daemon.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    shared = SCRIPT["shared_gpu"]
+    probe = "import os; assert os.environ['CUDA_MPS_PIPE_DIRECTORY']; "
+    probe += "print('on the GPU')" if works else "raise SystemExit('no such device')"
+    monkeypatch.setitem(SCRIPT["pack"].__globals__, "PROBE", probe)
+    with shared(tmp_path) as how:
+        assert ("CUDA_MPS_PIPE_DIRECTORY" in os.environ) == works
+    assert how == "MPS: on" if works else how.endswith(": no such device")
+    assert "CUDA_MPS_PIPE_DIRECTORY" not in os.environ
+    assert (tmp_path / "asked").read_text() == "quit\n"
 
 
 def test_a_commit_can_be_named_where_there_is_no_git(monkeypatch, tmp_path):
