@@ -28,6 +28,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bn_repro.cli.train import OF_THE_COMMAND
 from bn_repro.config.compose import compose
 from bn_repro.records import paths
 from bn_repro.records.reader import BadInput, finished
@@ -84,7 +85,7 @@ class Command:
     def runs(self) -> list[PlannedRun]:
         """The runs that it was to train, as far as they are known."""
         config = compose(self.words)
-        own = [word for word in self.words if not word.startswith("retry=")]
+        own = [word for word in self.words if not word.startswith(OF_THE_COMMAND)]
         if config.study.blocks:
             return expand(config.study, own, accuracy_of)[0]
         return [PlannedRun(config, {})]
