@@ -20,9 +20,11 @@ from markupsafe import Markup
 
 from bn_repro import paper
 from bn_repro.analysis import results
-from bn_repro.analysis.claims import VERDICTS
-from bn_repro.analysis.report import Report, distinct_runs
-from bn_repro.analysis.study import TEMPLATES, _environment, count
+from bn_repro.analysis.claims import Claim
+from bn_repro.analysis.intervals import ENOUGH_SEEDS
+from bn_repro.analysis.prose import TEMPLATES, count, environment
+from bn_repro.analysis.rules import VERDICTS
+from bn_repro.analysis.summary import Report, distinct_runs
 
 README, REPORT, PAGE = "README.md", "results/REPORT.md", "results/report.html"
 BEGIN, END = "<!-- results: written by make report -->", "<!-- /results -->"
@@ -47,19 +49,40 @@ class Overview:
         self.reports = sorted(reports, key=lambda r: (order.get(r.name, len(order)), r.name))
 
     @property
+    def claims(self) -> list[Claim]:
+        """Those of all studies."""
+        return [claim for report in self.reports for claim in report.claims]
+
+    @property
     def verdicts(self) -> dict[str, int]:
-        """How many claims hold, do not hold, and are undecided."""
-        found = [claim.verdict for report in self.reports for claim in report.claims]
+        """How many claims hold, do not hold, are undecided, and are not testable."""
+        found = [claim.verdict for claim in self.claims]
         return {verdict: found.count(verdict) for verdict in VERDICTS}
 
     @property
     def tally(self) -> str:
-        """``Of 19 claims 7 hold, 1 does not hold, 11 are undecided.``"""
-        holds, fails, open_ = self.verdicts.values()
+        """``Of 19 claims 7 hold, 1 does not hold, 9 are undecided (2 of them bounded, 5 with fewer
+        than 5 seeds), 2 are not testable.``"""
+        holds, fails, undecided, closed = self.verdicts.values()
+        bounded = sum(claim.bounded for claim in self.claims)
+        few = sum(c.verdict == "undecided" and c.n < ENOUGH_SEEDS for c in self.claims)
+        which = [f"{bounded} of them bounded"] if bounded else []
+        which += [f"{few} with fewer than {ENOUGH_SEEDS} seeds"] if few else []
         return (
-            f"Of {count(sum(self.verdicts.values()), 'claim')} {holds} "
-            f"hold{'s' * (holds == 1)}, {fails} do{'es' * (fails == 1)} not hold, {open_} "
-            f"{'is' if open_ == 1 else 'are'} undecided."
+            f"Of {count(len(self.claims), 'claim')} {holds} hold{'s' * (holds == 1)}, "
+            f"{fails} do{'es' * (fails == 1)} not hold, {undecided} {_are(undecided)} undecided"
+            f"{' (' * bool(which)}{', '.join(which)}{')' * bool(which)}, "
+            f"{closed} {_are(closed)} not testable."
+        )
+
+    @property
+    def by_chance(self) -> str:
+        """How many would hold if nothing had an effect."""
+        asked = [claim.by_chance for claim in self.claims if claim.by_chance]
+        return (
+            f"If every effect were zero, {sum(asked):.1f} of the {count(len(asked), 'claim')} that "
+            "ask for an effect, and have the seeds to be judged, would hold all the same (2.5 % of "
+            "those with two sides)."
         )
 
     @property
@@ -91,6 +114,10 @@ class Overview:
         return found
 
 
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
 def relinked(text: str, folder: str, to: str) -> str:
     """Markdown that lies in ``folder``, its relative links as they are from the folder ``to``."""
 
@@ -105,12 +132,12 @@ def relinked(text: str, folder: str, to: str) -> str:
 
 def write(root: Path, reports: Sequence[Report]) -> list[Path]:
     """Write ``results/REPORT.md``, ``results/report.html`` and the README's rows under ``root``."""
-    overview, environment = Overview(reports), _environment()
-    environment.filters["flat"] = lambda text: " ".join(text.split())
-    environment.filters["moved"] = _moved
+    overview, templates = Overview(reports), environment()
+    templates.filters["flat"] = lambda text: " ".join(text.split())
+    templates.filters["moved"] = _moved
     before, after = around(root)
-    rows = environment.get_template("readme.md.j2").render(overview=overview).strip()
-    report = environment.get_template("report.md.j2").render(overview=overview)
+    rows = templates.get_template("readme.md.j2").render(overview=overview).strip()
+    report = templates.get_template("report.md.j2").render(overview=overview)
     return [
         results.write(root / README, f"{before}{BEGIN}\n\n{rows}\n\n{END}{after}"),
         results.write(root / REPORT, re.sub(r"\n{3,}", "\n\n", report).strip() + "\n"),
@@ -148,20 +175,18 @@ def page(overview: Overview, folder: Path) -> str:
         text = _moved(text, report, "results")
         return re.sub(r"\]\((\w+)/README\.md(#[\w-]*)?\)", r"](#\1)", text)
 
-    environment = Environment(
+    pages = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["line"] = lambda text: _tight(markdown.renderInline(text))
-    environment.filters["here"] = here
-    environment.filters["blocks"] = lambda text, label: _tight(
-        markdown.render(text, {"label": label})
-    )
-    environment.filters["table"] = _environment().filters["table"]
-    return environment.get_template("report.html.j2").render(
+    pages.filters["line"] = lambda text: _tight(markdown.renderInline(text))
+    pages.filters["here"] = here
+    pages.filters["blocks"] = lambda text, label: _tight(markdown.render(text, {"label": label}))
+    pages.filters["table"] = environment().filters["table"]
+    return pages.get_template("report.html.j2").render(
         overview=overview,
         picture=lambda report, figure: _picture(folder / report.name / f"{figure}.svg"),
     )
