@@ -416,6 +416,13 @@ class OptimizerConfig(Section):
     )
 
 
+PROBES = {
+    "activations": "percentiles of the nonlinearities' inputs in inference mode, on fixed images",
+}
+"""Each is the function of this name in ``bn_repro/training/probes.py``, with its help text."""
+_PROBES = ", ".join(f"{name} ({text})" for name, text in PROBES.items())
+
+
 @dataclass
 class TrainConfig(Section):
     """The loop: its length, its mini-batch, and its cadences in steps."""
@@ -463,6 +470,18 @@ class TrainConfig(Section):
     )
     trace_sites: list[str] | None = setting(
         None, "names of the nonlinearities to trace; null: all", identity=False
+    )
+    trace_units: list[str] = setting(
+        (),
+        "of which of these each unit is traced, where a step is evaluated too; of the others the "
+        "first unit",
+        identity=False,
+    )
+    probes: list[str] = setting(
+        (),
+        f"also measured where a step is traced: {_PROBES}",
+        Rule(lambda v: set(v) <= set(PROBES), f"a list out of {', '.join(PROBES)}"),
+        identity=False,
     )
     checkpoint_every: int = setting(
         5_000, "steps between two checkpoints", POSITIVE, identity=False

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bn_repro.training.activations import Row, record_activations
+from bn_repro.training.activations import ActivationRecorder, record_activations
 from bn_repro.training.by_hand import ByHand
 
 AUXILIARY_WEIGHT = 0.3
@@ -58,12 +58,12 @@ class Eager:
         return loss, logits
 
     def traced(
-        self, step: int, sites: Mapping[str, nn.Module], x: Tensor, y: Tensor
-    ) -> tuple[Tensor, Tensor, list[Row]]:
-        """Also the rows of the ``sites``, modules of the model; the step runs eagerly."""
+        self, sites: Mapping[str, nn.Module], x: Tensor, y: Tensor
+    ) -> tuple[Tensor, Tensor, ActivationRecorder]:
+        """Also the inputs of the ``sites``, modules of the model; the step runs eagerly."""
         with record_activations(sites) as activations:
             loss, logits = Eager.__call__(self, x, y)
-            return loss, logits, activations.rows(step)
+        return loss, logits, activations
 
 
 class Compiled(Eager):
@@ -168,9 +168,9 @@ class Engine(Protocol):
         ...
 
     def traced(
-        self, step: int, sites: Mapping[str, nn.Module], x: Tensor, y: Tensor
-    ) -> tuple[Tensor, Tensor, list[Row]]:
-        """Also the rows of the ``sites``, modules of the model."""
+        self, sites: Mapping[str, nn.Module], x: Tensor, y: Tensor
+    ) -> tuple[Tensor, Tensor, ActivationRecorder]:
+        """Also the inputs of the ``sites``, modules of the model."""
         ...
 
 
