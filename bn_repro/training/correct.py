@@ -15,22 +15,26 @@ from bn_repro.training.session import Session
 class Correct:
     """One bit an image of the monitored split, in the data set's own order, of two evaluations.
 
-    The best is the first with the greatest top1, as ``reader.best_accuracy`` has it. ``state`` is
-    what a checkpoint keeps; empty before the first evaluation.
+    The best is the first with the greatest top1 of those that are ``compared``. ``state`` is what a
+    checkpoint keeps; empty before the first evaluation.
     """
 
     def __init__(self) -> None:
         self.state: dict[str, Any] = {}
 
-    def add(self, step: int, top1: float, right: torch.Tensor, seen: torch.Tensor) -> None:
-        """Enter the evaluation at ``step``: which images are ``right``, which it has ``seen``.
+    def add(
+        self, step: int, top1: float, bits: tuple[torch.Tensor, torch.Tensor], *, compared: bool
+    ) -> None:
+        """Enter the evaluation at ``step``: which images are right, and which it has seen.
 
-        Both uint8 (images,) of zeros and ones. An image is not seen where its file cannot be read,
-        or where the evaluation is limited to others; it is then not right either.
+        Both ``bits`` are uint8 (images,) of zeros and ones. An image is not seen where its file
+        cannot be read, or where the evaluation is limited to others; it is then not right either.
+        Not ``compared`` is an evaluation on other images than those before it: it is no best.
         """
+        right, seen = bits
         now = {"step": step, "top1": top1, "right": _packed(right), "seen": _packed(seen)}
         best = self.state.get("best", now)
-        if top1 > best["top1"]:
+        if compared and top1 > best["top1"]:
             best = now
         self.state = {"images": len(right), "last": now, "best": best}
 

@@ -208,14 +208,16 @@ class Run:
     def evaluate(self) -> None:
         """Measure on the monitored split, by the moving averages; before the last step on a part.
 
-        The part is ``data.eval_limit`` images.
+        The part is ``data.eval_limit`` images. The best evaluation is one of those on the part.
         """
         last = self.state.step == self.config.train.steps
         limit = None if last else self.config.data.eval_limit
         right: list[torch.Tensor] = []
         self.state.monitored = self._measure("moving", self.split, right=right, limit=limit)
         bits = of_all_ranks(right, self.data, self.split, self.session, limit)
-        self.state.correct.add(self.state.step, self.state.monitored["top1"], *bits)
+        compared = not last or self.config.data.eval_limit is None
+        top1 = self.state.monitored["top1"]
+        self.state.correct.add(self.state.step, top1, bits, compared=compared)
         if self.state.average is not None:
             self._measure("polyak", self.split, self.state.average.module, limit=limit)
         self._record_quarantined()

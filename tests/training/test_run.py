@@ -308,6 +308,8 @@ def test_evaluations_on_a_part_are_followed_by_one_on_all(tmp_path):
     assert of_a_part == {(step, kind) for step in (10, 20) for kind in ("moving", "polyak")}
     found = read_correct(directory_of(part))
     assert found["last_seen"].all()
+    assert found["best_seen"].sum() == 100  # though accuracy still rises: on other images
+    assert read_correct(directory_of(whole))["best_step"] == 30
     stopper = StopAt(20)
     short = config_of(tmp_path / "short", *words)
     short.data.eval_limit = 100
