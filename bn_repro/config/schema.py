@@ -170,6 +170,12 @@ class InceptionConfig(ModelConfig):
 
     name: str = setting("inception", "the network")
     init_gain: float = setting(1.0, "factor on the initial weights", POSITIVE)
+    init_bias: float = setting(
+        0.0, "initial biases, of the units that have one", Rule(math.isfinite, "a number")
+    )
+    classifier_std: float = setting(
+        0.01, "standard deviation of the classifier's initial weights", POSITIVE
+    )
     width: float = setting(1.0, "factor on all numbers of channels", POSITIVE)
     modules: list[str] | None = setting(
         None,
@@ -196,6 +202,8 @@ class InceptionConfig(ModelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.idle("per_activation_modules", "norm", "none")
+        for norm in ("batch", "sync_batch"):  # beta takes the role of the bias
+            self.idle("init_bias", "norm", norm)
         if self.modules == list(MODULES):
             self.modules = None  # a default spelled out gives the same run
         elif self.modules is not None:

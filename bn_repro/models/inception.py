@@ -62,7 +62,6 @@ STEM_CHANNELS = (64, 64, 192)  # conv1 7x7/2, conv2_reduce 1x1, conv2 3x3
 DEPTH_MULTIPLIER = 8  # of the separable conv1; the width factor leaves it alone
 AUXILIARY_AFTER = "4d"
 AUXILIARY_CHANNELS = (128, 768)  # 768, where GoogLeNet had 1024, gives the text's 13.6e6 parameters
-CLASSIFIER_STD = 0.01  # small, so that the loss starts at log(classes) whatever the features' scale
 
 
 @dataclass(frozen=True)
@@ -126,20 +125,27 @@ class Shape:
 @dataclass(frozen=True)
 class InitialWeights:
     """Weights are drawn from "he" (normal, variance 2 / fan-in) or "gaussian" (standard deviation
-    `std`), and multiplied by `gain` (sec. 4.2.3's "larger initial weights"); biases start at 0.
+    `std`), and multiplied by `gain` (sec. 4.2.3's "larger initial weights").
 
-    Raises ValueError for another distribution, and for a `std` or `gain` that is not above 0.
+    The classifier's have the standard deviation `classifier_std`: small, so that the loss starts at
+    log(classes) whatever the features' scale. Biases start at `bias`, the classifier's at 0.
+
+    Raises ValueError for another distribution, and for a `std`, `gain` or `classifier_std` that is
+    not above 0.
     """
 
     distribution: str = "he"
     std: float = 0.01
     gain: float = 1.0
+    classifier_std: float = 0.01
+    bias: float = 0.0
 
     def __post_init__(self) -> None:
         known = self.distribution in ("he", "gaussian")
         _require(self, "distribution", known, "'he' or 'gaussian'")
         _require(self, "std", 0 < self.std < inf, "a number above 0")
         _require(self, "gain", 0 < self.gain < inf, "a factor above 0")
+        _require(self, "classifier_std", 0 < self.classifier_std < inf, "a number above 0")
 
 
 def _require(part: object, name: str, holds: bool, expected: str) -> None:
@@ -380,19 +386,20 @@ def scaled(channels: int, width: float) -> int:
 
 @torch.no_grad()
 def initialise(model: nn.Module, weights: InitialWeights, generator: torch.Generator) -> None:
-    """Draw all weights, in the order of the modules; set biases to 0.
+    """Draw all weights, in the order of the modules, and set biases.
 
-    A module named classifier gets the standard deviation CLASSIFIER_STD.
+    A module named classifier is a classifier.
     """
     for name, module in model.named_modules():
         if not isinstance(module, nn.Conv2d | nn.Linear):
             continue
-        if name.endswith("classifier"):
-            std = CLASSIFIER_STD
+        classifies = name.endswith("classifier")
+        if classifies:
+            std = weights.classifier_std
         else:
             fan_in = module.weight[0].numel()
             he = weights.distribution == "he"
             std = weights.gain * (sqrt(2 / fan_in) if he else weights.std)
         module.weight.normal_(0, std, generator=generator)
         if module.bias is not None:
-            module.bias.zero_()
+            module.bias.fill_(0.0 if classifies else weights.bias)

@@ -41,7 +41,7 @@ CAUSES = ("signal", "lost", "data", "disk", "divergence", "other")
 """Why a run ended: it was asked to stop; its process died; a data file could not be read; a file
 could not be written; its loss was not finite; another error. null: it completed, or is running."""
 COMMIT = "BN_REPRO_COMMIT"
-"""Names the commit where git cannot, in an unpacked archive; ``<commit>-dirty``: it was changed."""
+"""Names the commit where git cannot, as in a copy of the files; ``<commit>-dirty``: changed."""
 
 
 class Logger(Protocol):
@@ -240,7 +240,9 @@ def _version(name: str) -> str | None:
 
 
 def _commit() -> tuple[str | None, bool]:
-    """The commit and whether it was changed; without git, what ``BN_REPRO_COMMIT`` says."""
+    """The commit and whether it was changed: what ``BN_REPRO_COMMIT`` says, else git."""
+    if said := os.environ.get(COMMIT):
+        return said.removesuffix("-dirty"), said.endswith("-dirty")
 
     def git(*arguments: str) -> str:
         here = Path(__file__).parent
@@ -251,8 +253,7 @@ def _commit() -> tuple[str | None, bool]:
     try:
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.CalledProcessError):
-        said = os.environ.get(COMMIT, "")
-        return said.removesuffix("-dirty") or None, said.endswith("-dirty")
+        return None, False
 
 
 def mark_as_lost(directory: Path, error: str, cause: str = "lost") -> Outcome:

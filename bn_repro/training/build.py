@@ -65,7 +65,7 @@ def network(config: Config, data: Data) -> nn.Module:
             _shape(m, data),
             norm=normalization,
             nonlinearity=nonlinearity,
-            weights=InitialWeights(m.init, m.init_std, m.init_gain),
+            weights=InitialWeights(m.init, m.init_std, m.init_gain, m.classifier_std, m.init_bias),
             generator=generator,
         )
         # Also on the CPU: a step of width 0.5 at 64x64 takes two thirds of the time.
