@@ -10,9 +10,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bn_repro.config.schema import Config
 from bn_repro.training.schedule import learning_rate
+from bn_repro.training.sgd import SGD, Optimizer
 
 
-def sgd(model: nn.Module, config: Config) -> torch.optim.SGD:
+def sgd(model: nn.Module, config: Config) -> SGD | DelayedSGD:
     """SGD with momentum; weight decay acts on weight matrices and kernels, not on biases or BN."""
     layers = (nn.Linear, nn.modules.conv._ConvNd)
     decayed = [m.weight for m in model.modules() if isinstance(m, layers)]
@@ -24,7 +25,7 @@ def sgd(model: nn.Module, config: Config) -> torch.optim.SGD:
     o = config.optimizer
     if o.delay:
         return DelayedSGD(groups, delay=o.delay, lr=o.lr, momentum=o.momentum)
-    return torch.optim.SGD(groups, lr=o.lr, momentum=o.momentum)
+    return SGD(groups, lr=o.lr, momentum=o.momentum)
 
 
 class DelayedSGD(torch.optim.SGD):
@@ -58,7 +59,7 @@ def polyak_average(model: nn.Module, share: float) -> AveragedModel | None:
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(1 - share), use_buffers=True)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
     """Use ``rate`` from the next update on."""
     for group in optimizer.param_groups:
         group["lr"] = rate
