@@ -101,14 +101,11 @@ def ignore_interrupts() -> Iterator[None]:
 
 
 def process_context() -> Any:
-    """Runs are forked from a server that has imported torch once, where the system can fork.
-
-    Its compiler too: the first optimizer imports that, in 1.5 s, however it is going to train.
-    """
+    """Runs are forked from a server that has imported torch once, where the system can fork."""
     if "forkserver" not in mp.get_all_start_methods():
         return mp.get_context("spawn")
     context = mp.get_context("forkserver")
-    context.set_forkserver_preload(["bn_repro.training.run", "torch._dynamo"])
+    context.set_forkserver_preload(["bn_repro.training.run"])
     with ignore_interrupts():  # until a run has handlers of its own
         forkserver.ensure_running()
     return context

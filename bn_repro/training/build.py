@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -168,6 +170,22 @@ def configure_torch(config: Config) -> None:
     os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # both libraries read it when they begin
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+    keep_freed_memory()
+
+
+def keep_freed_memory() -> None:
+    """Keep freed blocks of up to 32 MB (the C library's limit for it) in this process.
+
+    A step frees what the next one takes. Given back to the system in between, it comes as new
+    pages, each zeroed: at 64x64, batch 32 and width 0.5, 6,000 a step, 15 % of its time on one
+    core. Only glibc is told; the peak of memory is the same.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    mallopt = getattr(libc, "mallopt", None)
+    if mallopt is not None:
+        M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def validate(config: Config, model: nn.Module, data: Data, world: World) -> None:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from bn_repro.models.mlp import MLP
 from bn_repro.norm import BatchNorm
 from bn_repro.training.activations import ActivationRecorder
+from bn_repro.training.sgd import Optimizer
 
 aten = torch.ops.aten
 
@@ -149,7 +150,7 @@ class ByHand:
     0. The returned loss stays valid; the logits are overwritten by the next call.
     """
 
-    def __init__(self, model: MLP, optimizer: torch.optim.Optimizer, precision: str) -> None:
+    def __init__(self, model: MLP, optimizer: Optimizer, precision: str) -> None:
         self.model, self.optimizer, self.m = model, optimizer, 0
 
     @torch.no_grad()

@@ -10,13 +10,11 @@ from torch import nn
 
 from bn_repro.config.schema import Config
 from bn_repro.training.schedule import learning_rate
+from bn_repro.training.sgd import SGD, Optimizer
 
 
-def sgd(model: nn.Module, config: Config) -> torch.optim.SGD:
-    """SGD with momentum; weight decay acts on weight matrices and kernels, not on biases or BN.
-
-    On a GPU an update is a few launches, however many tensors there are.
-    """
+def sgd(model: nn.Module, config: Config) -> SGD | DelayedSGD:
+    """SGD with momentum; weight decay acts on weight matrices and kernels, not on biases or BN."""
     layers = (nn.Linear, nn.modules.conv._ConvNd)
     decayed = [m.weight for m in model.modules() if isinstance(m, layers)]
     others = set(model.parameters()) - set(decayed)
@@ -27,8 +25,7 @@ def sgd(model: nn.Module, config: Config) -> torch.optim.SGD:
     o = config.optimizer
     if o.delay:
         return DelayedSGD(groups, delay=o.delay, lr=o.lr, momentum=o.momentum)
-    fused = all(p.is_cuda for p in model.parameters()) or None
-    return torch.optim.SGD(groups, lr=o.lr, momentum=o.momentum, fused=fused)
+    return SGD(groups, lr=o.lr, momentum=o.momentum)
 
 
 class DelayedSGD(torch.optim.SGD):
@@ -84,7 +81,7 @@ def _floating(model: nn.Module) -> list[torch.Tensor]:
     return [values for values in model.state_dict().values() if values.is_floating_point()]
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
     """Use ``rate`` from the next update on."""
     for group in optimizer.param_groups:
         group["lr"] = rate
