@@ -81,13 +81,13 @@ class Section:
     prefix: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        for key, f, value, _ in settings(self, self.prefix):
-            rule = f.metadata.get("rule")
+        for f in fields(self):
+            rule, value = f.metadata.get("rule"), getattr(self, f.name)
             if rule is None or (value is None and f.default is None):
                 continue
             if value is None or not rule.holds(value):
                 null = ", or null" if f.default is None else ""
-                raise ValueError(f"{key}: {value!r} is not {rule.expected}{null}")
+                raise ValueError(f"{self.prefix}{f.name}: {value!r} is not {rule.expected}{null}")
 
     def idle(self, key: str, other: str, value: str) -> None:
         """ValueError where ``key`` is set and ``other`` has a value with which it has no effect."""

@@ -6,6 +6,7 @@ import multiprocessing as mp
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -121,6 +122,17 @@ class Process:
             args=(run, slot, gpu_count() if run.config.takes_gpu else 0),
             name=run.title,
         )
+        self._start()
+
+    def _start(self) -> None:
+        """Begin; anew where the server dies meanwhile, as it does where memory is short."""
+        for pause in (0.1, 1.0):
+            try:
+                return self.process.start()
+            except (EOFError, ConnectionError):
+                time.sleep(pause)  # until it is known to be dead, and another is started
+                with ignore_interrupts():
+                    forkserver.ensure_running()
         self.process.start()
 
     def stop(self) -> None:
