@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,10 @@ X5_LARGE = network(
     "Inception-x5, std 0.1", "inception_x5", "#6b0f0a", (0, (1.2, 1.1)), "s", std=0.1
 )
 SIGMOID = network("Inception-Sigmoid", "inception_sigmoid", "#777777", (0, (6, 1.3, 1.2, 1.3)), "P")
+FAIL = (
+    "Share of the runs that fail: that end with a loss that is not finite, or whose accuracy never "
+    "exceeds twice chance"
+)
 FAILURES = (X5, X5_SMALL, X5_LARGE, SIGMOID)
 """The networks without BN that the paper reports to fail."""
 STARTS = {
@@ -80,11 +84,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
             f"inception_x5_{name}_failed",
             f"Without BN, Inception fails at 5 times its rate, from {start}.",
             "4.2.2",
-            q.failures(
-                failed(runs, arm),
-                "Share of the runs that fail: that end with a loss that is not finite, or whose "
-                "accuracy never exceeds twice chance",
-            ),
+            q.failures(failed(runs, arm), FAIL),
             Above(0.5),
             "machine infinity; initial weights not said",
             gates=[_trains(runs, control(arm))],
@@ -105,21 +105,23 @@ def _over_chance(runs: Runs, arm: Arm) -> Quantity:
 # --- figures --------------------------------------------------------------------------------------
 
 
-def figure(runs: Runs) -> Figure:
-    """Accuracy and training loss of the failures, side by side."""
+def figure(
+    runs: Runs, arms: Sequence[Arm] = FAILURES, beside: Sequence[Arm] = (INCEPTION, BN_SIGMOID)
+) -> Figure:
+    """Accuracy and training loss of the failures, side by side; ``beside`` them thin lines."""
     figure = Figure(figsize=(style.WIDTH, 3.3), layout="constrained")
     left, right = figure.subplots(1, 2)
-    style.letters([draw_accuracy(left, runs), draw_loss(right, runs)])
+    style.letters([draw_accuracy(left, runs, arms, beside), draw_loss(right, runs, arms, beside)])
     handles, labels = left.get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=5, columnspacing=1.2)
     return figure
 
 
-def draw_accuracy(ax: Axes, runs: Runs) -> Axes:
-    """Validation accuracy of the networks said to fail; Inception and BN-x5-Sigmoid thin."""
-    for arm in (INCEPTION, BN_SIGMOID, *FAILURES):
-        _draw(ax, inception.curves(runs, arm), arm)
+def draw_accuracy(ax: Axes, runs: Runs, arms: Sequence[Arm], beside: Sequence[Arm]) -> Axes:
+    """Validation accuracy of the networks said to fail, and of those beside them, thin."""
+    for arm in (*beside, *arms):
+        _draw(ax, inception.curves(runs, arm), arm, arms)
     ax.set_yscale("log")
     ax.yaxis.set_major_locator(FixedLocator([0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]))
     ax.yaxis.set_minor_locator(NullLocator())
@@ -133,16 +135,16 @@ def draw_accuracy(ax: Axes, runs: Runs) -> Axes:
     return ax
 
 
-def draw_loss(ax: Axes, runs: Runs) -> Axes:
+def draw_loss(ax: Axes, runs: Runs, arms: Sequence[Arm], beside: Sequence[Arm]) -> Axes:
     """Training loss, smoothed; a vertical line where a run's loss ceased to be finite."""
     lost = []
-    for arm in (INCEPTION, BN_SIGMOID, *FAILURES):
+    for arm in (*beside, *arms):
         mine = arm.of(runs)
         wide = mine.curve(split="train", statistics="batch", metric="loss")
         wide = wide.dropna(axis=1, how="all").dropna()  # a run that is lost has its line alone
         if wide.size:
             wide[:] = movement.smoothed(wide.to_numpy(float))
-        _draw(ax, wide, arm)
+        _draw(ax, wide, arm, arms)
         steps = np.sort(mine.runs.loc[mine.runs["state"] == "diverged", "step"].to_numpy(float))
         for step in steps:
             ax.axvline(step, color=arm.color, lw=1.2, ls=arm.linestyle, label="_not_finite")
@@ -161,13 +163,13 @@ def draw_loss(ax: Axes, runs: Runs) -> Axes:
     return ax
 
 
-def _draw(ax: Axes, wide: Any, arm: Arm) -> None:
-    """A failure with its seeds; what stands beside them as a thin line."""
-    if arm in FAILURES:
+def _draw(ax: Axes, wide: Any, arm: Arm, arms: Sequence[Arm]) -> None:
+    """One of ``arms`` with its seeds; what stands beside them as a thin line."""
+    if arm in arms:
         panels.curves(ax, wide, arm, markers=6)
         every = max(1, wide.shape[1] // 6)  # markers shifted, since those at chance coincide
         for line in ax.lines[-1:] if wide.size else ():
-            line.set_markevery((FAILURES.index(arm) * every // 4, every))
+            line.set_markevery((arms.index(arm) * every // 4, every))
     elif wide.size:
         look = {"color": arm.color, "ls": arm.linestyle, "lw": 1.0, "label": arm.label}
         ax.plot(wide.columns, wide.median(), **look)
@@ -188,10 +190,10 @@ def what_happened(runs: Runs, arm: Arm) -> str:
     return "; ".join(f"{n} of {len(bad)} {words}" for words, n in counts.items() if n)
 
 
-def happened_table(runs: Runs) -> list[list[str]]:
+def happened_table(runs: Runs, arms: Sequence[Arm] = FAILURES) -> list[list[str]]:
     """What became of each, and its best accuracies, a head first; empty without runs."""
     rows = []
-    for arm in FAILURES:
+    for arm in arms:
         if len(rows_of := arm.of(runs).runs):
             points = ", ".join(f"{100 * v:.1f}" for v in rows_of["best_top1"].dropna())
             highest = f"{points} %" if points else "never evaluated"

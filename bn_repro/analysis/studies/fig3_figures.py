@@ -1,4 +1,4 @@
-"""Of ``fig3``: the paper's Figures 2 and 3."""
+"""The paper's Figures 2 and 3, with a target at a share of Inception's best above chance."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from bn_repro.analysis import intervals, panels, steps_to, style
 from bn_repro.analysis.intervals import Interval
 from bn_repro.analysis.quantities import NOTHING
+from bn_repro.analysis.speed import ITSELF
 from bn_repro.analysis.studies import inception
-from bn_repro.analysis.studies.inception import INCEPTION, NETWORKS, best, target_of
+from bn_repro.analysis.studies.inception import INCEPTION, NETWORKS, best, target_at
 from bn_repro.analysis.style import Arm
 from bn_repro.analysis.tables import Runs
 
 SMALL: dict[str, Any] = {"fontsize": 6.5, "va": "center", "linespacing": 1.35}
 
 
-def figure2(runs: Runs) -> Figure:
-    """Accuracy against steps, and below it the steps to Inception's best accuracy."""
+def figure2(runs: Runs, share: float = ITSELF) -> Figure:
+    """Accuracy against steps, and below it the steps to the target."""
     figure = Figure(figsize=(style.WIDTH, 4.6), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.6, 1])
-    draw_crossings(bottom, runs)
-    draw_accuracy(top, runs).set_xlabel("")
+    draw_crossings(bottom, runs, share)
+    draw_accuracy(top, runs, share).set_xlabel("")
     style.letters([top, bottom])
     return figure
 
 
-def draw_accuracy(ax: Axes, runs: Runs) -> Axes:
+def draw_accuracy(ax: Axes, runs: Runs, share: float) -> Axes:
     """Figure 2: single-crop validation accuracy against steps."""
-    target = target_of(runs, INCEPTION)
+    target = target_at(runs, share)
     if not math.isnan(target):
         panels.reference(ax, target)
     inception.draw_curves(ax, runs, NETWORKS)
@@ -41,9 +42,9 @@ def draw_accuracy(ax: Axes, runs: Runs) -> Axes:
     return inception.name_ends(ax, runs, NETWORKS)
 
 
-def draw_crossings(ax: Axes, runs: Runs) -> Axes:
-    """By network, the first step at Inception's best: every seed a point, their median large."""
-    target, last = target_of(runs, INCEPTION), runs.last_step
+def draw_crossings(ax: Axes, runs: Runs, share: float) -> Axes:
+    """By network, the first step at the target: every seed a point, their median large."""
+    target, last = target_at(runs, share), runs.last_step
     for row, arm in enumerate(NETWORKS):
         wide = inception.curves(runs, arm)
         if wide.empty or math.isnan(target):
@@ -65,7 +66,7 @@ def draw_crossings(ax: Axes, runs: Runs) -> Axes:
         ax.text(1.015, row, words, transform=ax.get_yaxis_transform(), **SMALL)
     _name_rows(ax)
     reached = "" if math.isnan(target) else f", {100 * target:.1f} %"
-    ax.set_title(f"first evaluation at or above Inception's best{reached}")
+    ax.set_title(f"first evaluation at or above {words_of(share)}{reached}")
     return style.steps_axis(ax)
 
 
@@ -81,11 +82,16 @@ def _name_rows(ax: Axes) -> Axes:
     return ax
 
 
-def figure3(runs: Runs) -> Figure:
+def words_of(share: float) -> str:
+    """The target in words."""
+    return "Inception's best" if share == ITSELF else f"{100 * share:g} % of Inception's best"
+
+
+def figure3(runs: Runs, share: float = ITSELF) -> Figure:
     """The paper's table as a picture: steps and maxima, here and in the paper."""
     figure = Figure(figsize=(style.WIDTH, 3.1), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.15, 1.0])
-    draw_speed(left, runs)
+    draw_speed(left, runs, share)
     draw_maximum(right, runs)
     _name_rows(left)
     for ax in (left, right):
@@ -110,9 +116,9 @@ def printed_factor(arm: Arm) -> float | None:
     return slow / fast if slow and fast else None
 
 
-def draw_speed(ax: Axes, runs: Runs) -> Axes:
-    """How many times fewer steps than Inception each needs to Inception's best accuracy."""
-    target, last = target_of(runs, INCEPTION), runs.last_step
+def draw_speed(ax: Axes, runs: Runs, share: float) -> Axes:
+    """How many times fewer steps than Inception each needs to the target."""
+    target, last = target_at(runs, share), runs.last_step
     reference = inception.median_steps(runs, INCEPTION, target)
     limits = 0.4, max(25.0, np.nan_to_num(1.25 * reference / inception.evaluation_grid(runs)))
     for row, arm in enumerate(NETWORKS):
@@ -127,7 +133,7 @@ def draw_speed(ax: Axes, runs: Runs) -> Axes:
             if arm is INCEPTION:
                 found = Interval(1.0, math.nan, math.nan, len(steps))
             elif np.isfinite(middle):
-                found = inception.speed_up(runs, INCEPTION, arm)
+                found = inception.race(runs, INCEPTION, arm).fewer(share)
             else:
                 bound = reference / last
                 ax.plot([1.1 * limits[0], bound], [row, row], color=arm.color, lw=1.4)
@@ -141,7 +147,7 @@ def draw_speed(ax: Axes, runs: Runs) -> Axes:
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter("{x:g}x")
     ax.set_xlabel("Inception's steps over the network's (log scale)")
-    ax.set_title("speed to Inception's best accuracy")
+    ax.set_title(f"speed to {words_of(share)}{' accuracy' * (share == ITSELF)}")
     return ax
 
 

@@ -21,6 +21,7 @@ from bn_repro.analysis.rules import Above
 from bn_repro.analysis.speed import ITSELF, Race
 from bn_repro.analysis.style import Arm
 from bn_repro.analysis.tables import Runs
+from bn_repro.records import paths
 
 
 def network(label: str, name: str, *look: object, std: float | None = None) -> Arm:
@@ -46,8 +47,8 @@ def printed(arm: Arm) -> paper.Network:
 
 
 def curves(runs: Runs, arm: Arm) -> pd.DataFrame:
-    """Single-crop validation accuracy, seed by step; a diverged run counts as chance."""
-    return arm.of(runs).curve(split="val", diverged=runs.chance)
+    """Single-crop accuracy, monitored split, seed by step; a diverged run counts as chance."""
+    return arm.of(runs).curve(diverged=runs.chance)
 
 
 def best(runs: Runs, arm: Arm) -> np.ndarray:
@@ -64,9 +65,16 @@ def target_of(runs: Runs, arm: Arm) -> float:
     return math.floor(1e4 * round(float(steps_to.typical_best(values)), 6) + 1e-6) / 1e4
 
 
+def target_at(runs: Runs, share: float, arm: Arm = INCEPTION) -> float:
+    """The accuracy at a share of the arm's typical best above chance; NaN without a run."""
+    best = target_of(runs, arm)
+    return best if share == ITSELF else runs.chance + share * (best - runs.chance)
+
+
 def evaluation_grid(runs: Runs) -> float:
     """The distance of evaluations, in steps: the resolution of any number of steps."""
-    steps = sorted(set(frames.select(runs.curves, split="val")["step"].tolist()))
+    split = paths.monitored_split(set(runs.curves["split"]))
+    steps = sorted(set(frames.select(runs.curves, split=split)["step"].tolist()))
     return float(np.median(np.diff([0, *steps]))) if steps else math.nan
 
 
@@ -130,6 +138,21 @@ def faster(
         paper.fewer_steps(*names, stated=stated),
         effect=paper.times_fewer(*names),
         gates=[found.gate()],
+        hangs_on=hangs_on,
+    )
+
+
+def higher(runs: Runs, high: Arm, low: Arm, sentence: str, hangs_on: str = "") -> Claim:
+    """That the first network's maximum is above the second's, beside Figure 3."""
+    a, b = (arm.keys["experiment"].removeprefix("imagenet/") for arm in (high, low))
+    return Claim(
+        f"{a}_over_{b}_maximum_difference",
+        sentence,
+        "4.2.2, Figure 3",
+        maximum_gap(runs, high, low),
+        Above(),
+        paper.higher(a, b),
+        effect=paper.gap(a, b),
         hangs_on=hangs_on,
     )
 

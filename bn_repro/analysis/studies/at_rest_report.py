@@ -1,0 +1,100 @@
+"""Figures 2 and 3 at rest: figures, what the templates show, and the study that they make."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from bn_repro.analysis import panels, style
+from bn_repro.analysis.claims import Claim
+from bn_repro.analysis.speed import HEADLINE
+from bn_repro.analysis.studies import at_rest, fig3, fig3_failures, fig3_figures, inception
+from bn_repro.analysis.studies.fig3_failures import SIGMOID
+from bn_repro.analysis.studies.inception import BN_BASELINE, BN_X5, BN_X30, INCEPTION, NETWORKS
+from bn_repro.analysis.study import Study
+from bn_repro.analysis.style import Arm
+from bn_repro.analysis.tables import Runs
+
+FAILURES = (at_rest.X5, SIGMOID)
+FASTER = (BN_BASELINE, BN_X5, BN_X30)
+
+
+# --- figures --------------------------------------------------------------------------------------
+
+
+def figures(runs: Runs) -> dict[str, Figure]:
+    """``figure2`` and ``figure3`` as in the paper, the curve over targets, and the failures."""
+    main = at_rest.networks(runs)
+    with style.context():
+        return {
+            "figure2": fig3_figures.figure2(main, HEADLINE),
+            "figure3": fig3_figures.figure3(main, HEADLINE),
+            "figure_targets": figure_targets(main),
+            "figure_failures": fig3_failures.figure(_usual(runs), FAILURES, at_rest.TRAINING),
+        }
+
+
+def _usual(runs: Runs) -> Runs:
+    """All runs of the usual length."""
+    return runs.where(block=[name for name in at_rest.BLOCKS if name != "rest"])
+
+
+def figure_targets(main: Runs) -> Figure:
+    """How many times fewer steps than Inception, over targets: a panel a network."""
+    figure = Figure(figsize=(style.WIDTH, 2.7), layout="constrained")
+    axes = figure.subplots(1, len(FASTER), sharey=True)
+    for ax, arm in zip(axes, FASTER, strict=True):
+        panels.speed_up(ax, inception.race(main, INCEPTION, arm), arm).set_title(arm.label)
+        ax.set_xlabel("target, % of Inception's best")
+    for ax in axes[1:]:
+        ax.set_ylabel("")
+    style.letters(axes)
+    return figure
+
+
+# --- prose ----------------------------------------------------------------------------------------
+
+
+def values(runs: Runs) -> dict[str, Any]:
+    """What the templates show besides the claims."""
+    main, (own, sigmoid, _) = at_rest.networks(runs), at_rest.TRAINING
+    known = [arm for arm in NETWORKS if len(arm.of(main).runs)]
+    target = inception.target_at(main, HEADLINE)
+    table = fig3.figure3_table(main, HEADLINE) if math.isfinite(target) else []
+    planned = [arm for arm in at_rest.ARMS if runs.planned(**arm.keys)]
+    return {
+        "missing": inception.missing(runs, planned),
+        "best": {arm.label: inception.best(main, arm) for arm in known},
+        "printed": {arm.label: inception.printed(arm).max_top1 for arm in NETWORKS},
+        "fewer": {arm.label: _fewer(main, arm) for arm in FASTER} if table else {},
+        "target": None if math.isnan(target) else target,
+        "grid": inception.evaluation_grid(main),
+        "table": table,
+        "at_best": {arm.label: arm.of(main).runs["best_step"].dropna().tolist() for arm in known},
+        "rest": at_rest.rests(runs),
+        "rates": fig3_failures.happened_table(runs, [at_rest.FIFTH, own, at_rest.X5]),
+        "sigmoids": fig3_failures.happened_table(runs, [SIGMOID, at_rest.CONTROL, sigmoid]),
+    }
+
+
+def _fewer(main: Runs, arm: Arm) -> str:
+    """How many times fewer steps than Inception, without what stands beside."""
+    found = inception.race(main, INCEPTION, arm).quantity()
+    return str(replace(found, beside="")).replace(" x", " times")
+
+
+def study(
+    prose: str, claims: Callable[[Runs], Iterable[Claim]], cut: Callable[[Runs], Runs] = lambda r: r
+) -> Study:
+    """A study of this kind; ``cut`` leaves evaluations that can be compared."""
+    return Study(
+        prose=prose,
+        arms=NETWORKS,
+        claims=lambda runs: claims(cut(runs)),
+        figures=lambda runs: figures(cut(runs)),
+        values=lambda runs: values(cut(runs)),
+    )

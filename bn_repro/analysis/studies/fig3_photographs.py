@@ -1,0 +1,7 @@
+"""Figures 2 and 3 (sec. 4.2.2) on photographs of twenty classes."""
+
+from __future__ import annotations
+
+from bn_repro.analysis.studies import at_rest, at_rest_report
+
+STUDY = at_rest_report.study("fig3_photographs.md.j2", at_rest.claims)
