@@ -89,10 +89,10 @@ class Section:
                 null = ", or null" if f.default is None else ""
                 raise ValueError(f"{key}: {value!r} is not {rule.expected}{null}")
 
-    def idle(self, key: str, other: str, value: str) -> None:
+    def idle(self, key: str, other: str, *values: str) -> None:
         """ValueError where ``key`` is set and ``other`` has a value with which it has no effect."""
-        own, usual = getattr(self, key), getattr(type(self), key)
-        if getattr(self, other) == value and own != usual:
+        own, usual, value = getattr(self, key), getattr(type(self), key), getattr(self, other)
+        if value in values and own != usual:
             raise ValueError(
                 f"{self.prefix}{key}: has no effect where {self.prefix}{other} is {value!r}; "
                 f"leave it at {usual!r}, not {own!r}"
@@ -103,9 +103,21 @@ NORMS = {
     "none": "no normalization",
     "batch": "BN over each rank's mini-batch",
     "sync_batch": "BN over the mini-batches of all ranks",
+    "layer": "over an example's layer",
+    "group": "over groups of an example's channels",
+    "instance": "over an example's feature map",
+    "weight": "of the weights",
 }
-"""Each is the function of this name in ``bn_repro/norm.py``, with its help text."""
+"""Each is the function of this name in ``bn_repro.norm``, with its help text."""
+BATCH_NORMS = ("batch", "sync_batch")
+"""Those that have moving averages."""
 _NORMS = ", ".join(f"{name} ({text})" for name, text in NORMS.items())
+FACTORY = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+"""The import path of a norm of the user's own, ``package.module:factory``."""
+NORM = Rule(
+    lambda value: value in NORMS or FACTORY.fullmatch(value) is not None,
+    f"one of {', '.join(NORMS)}, or package.module:factory for one of your own",
+)
 
 
 @dataclass
@@ -115,8 +127,14 @@ class ModelConfig(Section):
     prefix: ClassVar[str] = "model."
 
     name: str = setting("", "the network")
-    norm: str = setting("none", f"before each nonlinearity: {_NORMS}", one_of(*NORMS))
-    norm_eps: float = setting(1e-5, "epsilon of Algorithm 1", POSITIVE)
+    norm: str = setting(
+        "none", f"before each nonlinearity: {_NORMS}; or your own, package.module:factory", NORM
+    )
+    norm_eps: float = setting(
+        1e-5,
+        "epsilon of Algorithm 1; with 0, a unit of variance 0 has no gradient",
+        Rule(lambda value: math.isfinite(value) and value >= 0, "0 or more"),
+    )
     norm_momentum: float = setting(
         0.1,
         "share of the new mini-batch in the moving averages",
@@ -133,8 +151,8 @@ class ModelConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.idle("norm_eps", "norm", "none")
-        self.idle("norm_momentum", "norm", "none")
+        self.idle("norm_eps", "norm", "none", "weight")
+        self.idle("norm_momentum", "norm", *(NORMS.keys() - BATCH_NORMS))
         self.idle("init_std", "init", "he")
 
 
@@ -195,7 +213,7 @@ class InceptionConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.idle("per_activation_modules", "norm", "none")
+        self.idle("per_activation_modules", "norm", "none", "weight")
         if self.modules == list(MODULES):
             self.modules = None  # a default spelled out gives the same run
         elif self.modules is not None:

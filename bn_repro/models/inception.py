@@ -341,6 +341,8 @@ class Inception(nn.Module):
         self.classifier = nn.Linear(channels, shape.classes)
         self.auxiliary = side_classifier  # last, so that it draws after all the others
         initialise(self, weights, generator)
+        for unit in [module for module in self.modules() if isinstance(module, Unit)]:
+            norm.weights(unit.linear)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         side_logits = None

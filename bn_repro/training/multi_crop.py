@@ -21,6 +21,7 @@ import torch
 from filelock import FileLock
 from torch import nn
 
+from bn_repro.config import schema
 from bn_repro.config.identity import directory_of
 from bn_repro.config.schema import Config, ImageFilesConfig
 from bn_repro.data.batches import Data
@@ -110,7 +111,8 @@ def evaluate_run(
 
 def statistics_of(config: Config) -> str:
     """What the network normalizes by, as its evaluation's row says it: moving or population."""
-    return "moving" if config.model.norm == "none" else config.evaluation.statistics
+    without = config.model.norm in schema.NORMS and config.model.norm not in schema.BATCH_NORMS
+    return "moving" if without else config.evaluation.statistics
 
 
 def predictions_file(config: Config, crops: int) -> Path:
