@@ -244,6 +244,7 @@ class DataConfig(Section):
     """
 
     prefix: ClassVar[str] = "data."
+    licence: ClassVar[str] = "Not known here: that of the images' owner."
 
     name: str = setting("", "the data set")
     shuffling: str = setting(
@@ -289,6 +290,7 @@ class DigitsConfig(StoredConfig):
 class MnistBinaryConfig(DigitsConfig):
     """The paper's binary digits, inside the package."""
 
+    licence: ClassVar[str] = "MNIST (Y. LeCun, C. Cortes, C. Burges), CC BY-SA 3.0."
     name: str = setting("mnist_binary", "the data set")
 
 
@@ -296,6 +298,7 @@ class MnistBinaryConfig(DigitsConfig):
 class MnistConfig(DigitsConfig):
     """The grey digits, downloaded, or IDX files under ``root``."""
 
+    licence: ClassVar[str] = f"{MnistBinaryConfig.licence} Other IDX files have their own."
     name: str = setting("mnist", "the data set")
 
 
@@ -350,10 +353,17 @@ class ImageFilesConfig(ImagesConfig, StoredConfig):
         return self.root
 
 
+IMAGENET_TERMS = (
+    "ImageNet's terms of access: non-commercial research and education only; the images are their "
+    "owners'."
+)
+
+
 @dataclass
 class ImageNetConfig(ImageFilesConfig):
     """ILSVRC2012: ``train/<wnid>/`` and ``val/<wnid>/``, or the official archives; streamed."""
 
+    licence: ClassVar[str] = IMAGENET_TERMS
     name: str = setting("imagenet", "the data set")
 
 
@@ -361,6 +371,7 @@ class ImageNetConfig(ImageFilesConfig):
 class TinyImageNetConfig(ImageFilesConfig):
     """Tiny ImageNet in its official layout, any number of classes; held in memory."""
 
+    licence: ClassVar[str] = IMAGENET_TERMS
     name: str = setting("tiny_imagenet", "the data set")
 
 
@@ -375,6 +386,7 @@ class ImageFolderConfig(ImageFilesConfig):
 class SyntheticConfig(ImagesConfig):
     """Synthetic images, one grating for each class; for tests."""
 
+    licence: ClassVar[str] = "None: the images are computed."
     name: str = setting("synthetic", "the data set")
     classes: int = setting(10, "number of classes", Rule(_is_number, "a positive number"))
     train_images: int = setting(
@@ -579,7 +591,11 @@ class Config(Section):
     )
     scale: str = setting("default", "size of the runs", identity=False)
     runs: str = setting("runs", "the runs directory", identity=False)
-    out: str | None = setting(None, "where report.py writes; null: results/<study>", identity=False)
+    out: str | None = setting(
+        None,
+        "where report.py and export.py write; null: results/<study>, the run's directory",
+        identity=False,
+    )
     force: bool = setting(False, "start over; the old run is moved aside", identity=False)
     retry: bool = setting(False, "in a study or a sweep, try failed runs again", identity=False)
     on_failure: str = setting(

@@ -13,7 +13,7 @@ from bn_repro.config import schema
 from bn_repro.config.schema import Config
 from bn_repro.data import imagenet, mnist, synthetic
 from bn_repro.data.augment import Preprocessing
-from bn_repro.data.batches import Data, steps_per_epoch
+from bn_repro.data.batches import Data, Examples, steps_per_epoch
 from bn_repro.data.subset import Subset
 from bn_repro.models.inception import Inception, InitialWeights, Shape
 from bn_repro.models.mlp import MLP
@@ -35,7 +35,7 @@ def build(config: Config) -> tuple[nn.Module, Data]:
     return network(config, data), data
 
 
-def network(config: Config, data: Data) -> nn.Module:
+def network(config: Config, data: Data | Examples) -> nn.Module:
     """The network for the examples and classes of ``data``."""
     m = config.model
     if (m.name == "mlp") != (len(data.shape) == 1):
@@ -69,7 +69,7 @@ def network(config: Config, data: Data) -> nn.Module:
         return model.to(memory_format=torch.channels_last)
 
 
-def _shape(m: schema.InceptionConfig, data: Data) -> Shape:
+def _shape(m: schema.InceptionConfig, data: Data | Examples) -> Shape:
     return Shape(
         classes=data.classes,
         image_size=data.shape[-1],

@@ -43,7 +43,6 @@ from bn_repro.training.build import build, configure_torch, device_of, in_memory
 from bn_repro.training.evaluate import accuracies, scores
 from bn_repro.training.finished import check_same_data
 from bn_repro.training.loop import Batch, population_batches
-from bn_repro.training.ranks import load_moving_averages
 from bn_repro.training.session import Session
 from bn_repro.training.step import autocast
 from bn_repro.training.world import World
@@ -93,7 +92,7 @@ def evaluate_run(
     session = Session(device_of(config, World()), log=lambda line: None)
     model, data = build(_with_data_of(directory, config))
     check_same_data(directory, data, fix="give the folder of the run's data with data.root=...")
-    _load(model.to(session.device), directory, done.step, session)
+    checkpoint.load_trained(model.to(session.device), directory / paths.CHECKPOINTS, done.step)
     split = paths.monitored_split(data.splits)
     batches = _crop_batches(data, split, crops, config, session.device)
     precision = autocast(session.device, config.train.precision)
@@ -200,19 +199,3 @@ def _with_data_of(directory: Path, config: Config) -> Config:
     if isinstance(d, ImageFilesConfig) and d.on_error == ImageFilesConfig.on_error:
         changes["on_error"] = before.get("on_error", d.on_error)
     return replace(config, data=replace(d, **changes))
-
-
-def _load(model: nn.Module, directory: Path, step: int, session: Session) -> None:
-    """Load the weights of the run's last checkpoint into ``model``."""
-    folder = directory / paths.CHECKPOINTS
-    saved = checkpoint.load_latest(folder, session.device, session.log)
-    if saved is None or saved["step"] != step:
-        found = "none" if saved is None else f"step {saved['step']}"
-        raise ValueError(
-            f"{folder}: no intact checkpoint of step {step}, the run's last ({found} found); "
-            f"train the run again with force=true"
-        )
-    checkpoint.load_weights(model, saved["model"], folder)
-    if saved.get("replicas"):  # several ranks' network has the mean of their moving averages
-        mean = torch.stack(saved["replicas"]).mean(0)
-        load_moving_averages(model, [mean], session.world)
