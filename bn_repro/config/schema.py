@@ -132,7 +132,7 @@ class ModelConfig(Section):
     )
     norm_eps: float = setting(
         1e-5,
-        "epsilon of Algorithm 1; with 0, a unit of variance 0 has no gradient",
+        "epsilon of Algorithm 1; with 0 (sec. 3.3 is exact) a unit without variance is NaN",
         Rule(lambda value: math.isfinite(value) and value >= 0, "0 or more"),
     )
     norm_momentum: float = setting(

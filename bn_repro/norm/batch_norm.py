@@ -101,7 +101,7 @@ class BatchNorm(nn.Module):
     """
 
     _version = 2  # as PyTorch's layers: a state_dict of before 2 may lack num_batches_tracked
-    positions: ClassVar[tuple[str, ...]]  # the dimensions of an input after N and the layer's shape
+    positions: ClassVar[dict[int, str]]  # an input's dimensions after N and the layer's shape
     weight: Tensor
     bias: Tensor
     running_mean: Tensor
@@ -193,7 +193,7 @@ class BatchNorm(nn.Module):
         return parameter.view(1, *parameter.shape, *(1 for _ in self.dims(x)[1:]))
 
     def _check_arguments(self, shape: Dims, track_running_stats: bool) -> None:
-        name, per_map = type(self).__name__, bool(self.positions[0])
+        name, per_map = type(self).__name__, 0 not in self.positions
         whole = shape and all(isinstance(size, int) and size > 0 for size in shape)
         if not whole or (per_map and len(shape) > 1):
             form = "(channels)" if per_map else "(width) or (C, H, W)"
@@ -209,9 +209,9 @@ class BatchNorm(nn.Module):
 
     def _check_input(self, x: Tensor) -> None:
         shape, after = self.weight.shape, x.dim() - 1 - self.weight.dim()
-        form = next((form for form in self.positions if len(form) == after), None)
-        if form is None or x.shape[1 : 1 + len(shape)] != shape:
-            expected = ", ".join(["N", *map(str, shape), *(form or self.positions[0])])
+        if after not in self.positions or x.shape[1 : 1 + len(shape)] != shape:
+            usual = next(iter(self.positions.values()))
+            expected = ", ".join(["N", *map(str, shape), *self.positions.get(after, usual)])
             raise ValueError(f"{self}: expected an input ({expected}), got {tuple(x.shape)}")
         if not x.is_floating_point():
             raise ValueError(f"{self}: expected an input of floating point, got {x.dtype}")
@@ -245,7 +245,7 @@ class BatchNormPerActivation(BatchNorm):
     non-convolutional BN of sec. 4.2.3, for which there is no kernel.
     """
 
-    positions = ("",)
+    positions: ClassVar = {0: ""}
 
 
 class BatchNormPerFeatureMap(BatchNorm):
@@ -255,7 +255,7 @@ class BatchNormPerFeatureMap(BatchNorm):
     (N, C, L), as BatchNorm1d does, and (N, C, D, H, W), as BatchNorm3d.
     """
 
-    positions = ("HW", "L", "DHW")
+    positions: ClassVar = {2: "HW", 1: "L", 3: "DHW"}
 
 
 def layers_of(model: nn.Module) -> list[BatchNorm]:
