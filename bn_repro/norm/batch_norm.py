@@ -12,6 +12,7 @@ that its state_dict is that of `torch.nn.BatchNorm1d`, `2d` and `3d`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any, ClassVar
 
 import torch
@@ -194,7 +195,7 @@ class BatchNorm(nn.Module):
 
     def _check_arguments(self, shape: Dims, track_running_stats: bool) -> None:
         name, per_map = type(self).__name__, 0 not in self.positions
-        whole = shape and all(isinstance(size, int) and size > 0 for size in shape)
+        whole = shape and all(isinstance(size, Integral) and size > 0 for size in shape)
         if not whole or (per_map and len(shape) > 1):
             form = "(channels)" if per_map else "(width) or (C, H, W)"
             raise ValueError(

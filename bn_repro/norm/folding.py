@@ -36,7 +36,10 @@ def fold_into(layer: Affine, bn: BatchNorm) -> Affine:
     """
     if not _foldable(layer, bn):
         into = " ".join(str(layer).split())
-        raise ValueError(f"cannot fold {bn} into {into}: not one scale and shift for each output")
+        raise ValueError(
+            f"cannot fold {bn} into {into}: it must be a plain nn.Linear or nn.Conv1d, 2d, 3d, and "
+            "the BN one scale and shift for each of its outputs"
+        )
     if bn.training:
         raise ValueError(f"cannot fold {bn}: it is in training mode; call .eval() first")
     scale, shift = bn.scale_and_shift()

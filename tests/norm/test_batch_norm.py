@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -359,6 +360,10 @@ def test_wrong_input_shape(layer: norm.BatchNorm, expected: str, shape: tuple[in
 def test_a_shape_that_is_none(form: type[norm.BatchNorm], shape: tuple):
     with pytest.raises(ValueError, match=f"^{form.__name__}.*positive whole numbers.* by name$"):
         form(*shape)
+
+
+def test_numpys_whole_numbers_are_whole():
+    assert norm.BatchNormPerActivation(*np.array([3])).weight.shape == (3,)
 
 
 def test_what_a_form_does_not_have():
