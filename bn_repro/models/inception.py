@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil, inf, sqrt
 from typing import NamedTuple
 
@@ -83,6 +84,12 @@ class Shape:
         per_activation_modules: in so many modules, from the last backwards, the norm is per
             activation (sec. 4.2.3's "non-convolutional BN in the last hidden layers").
         dropout: probability of dropping a feature before the classifiers.
+        ceil_pools: pools of stride 2 as Caffe has them, in ceil mode and without padding, for
+            images of multiples of 32 pixels; False: centred where the strided convolutions are. (In
+            the authors' later release too, but where a side is even, a pixel further on.)
+        padded_averages: averages count the zeros around the map, as Caffe's do; False: only what is
+            inside, as in the authors' later release. Weights of BN-Inception that come from Caffe
+            want both switches and `pool_projection=128`.
 
     Raises:
         ValueError: a value outside of what is said here.
@@ -98,6 +105,8 @@ class Shape:
     auxiliary: bool = False
     per_activation_modules: int = 0
     dropout: float = 0.0
+    ceil_pools: bool = False
+    padded_averages: bool = False
 
     def __post_init__(self) -> None:
         known = [row.name for row in FIGURE_5]
@@ -114,6 +123,8 @@ class Shape:
         last = 0 <= self.per_activation_modules <= len(own)
         _require(self, "per_activation_modules", last, f"0 to {len(own)} modules")
         _require(self, "dropout", 0 <= self.dropout < 1, "a probability below 1")
+        even = not self.ceil_pools or self.image_size % 32 == 0
+        _require(self, "ceil_pools", even, "False for images that are no multiple of 32 pixels")
 
     def rows(self) -> list[Row]:
         """The rows of Figure 5 that this network has, with its channels."""
@@ -214,6 +225,7 @@ class Units:
 
     norm: Norm
     nonlinearity: Callable[[], nn.Module]
+    pool: Callable[[str, int], nn.Module]  # (kind, stride)
 
     def conv(
         self, c_in: int, c_out: int, kernel: int = 1, stride: int = 1, *, side: int | None = None
@@ -234,15 +246,16 @@ class Units:
         return Unit(matrix, self.norm.fc(n_out), self.nonlinearity())
 
 
-def pool3x3(kind: str, stride: int) -> nn.Module:
-    """Pooling over 3x3 windows, centred where a 3x3 convolution's are.
-
-    Averages are over the pixels inside the map: counting zeros around it would shrink the 2x2 maps
-    of a 64x64 image to 4/9.
+def pool3x3(shape: Shape, kind: str, stride: int) -> nn.Module:
+    """Pooling over 3x3 windows; unless `shape` says otherwise, centred where a 3x3 convolution's
+    are, and averages over the pixels inside the map: counting zeros around it would shrink the 2x2
+    maps of a 64x64 image to 4/9.
     """
-    if kind == "max":
-        return nn.MaxPool2d(3, stride, padding=1)
-    return nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
+    if kind == "avg":
+        return nn.AvgPool2d(3, stride, padding=1, count_include_pad=shape.padded_averages)
+    if shape.ceil_pools and stride == 2:
+        return nn.MaxPool2d(3, stride, ceil_mode=True)
+    return nn.MaxPool2d(3, stride, padding=1)
 
 
 class LocalResponseNorm(nn.Module):
@@ -293,7 +306,7 @@ class InceptionModule(nn.ModuleDict):
         self["double3x3_a"] = units.conv(reduced, out, 3, side=side)
         self["double3x3_b"] = units.conv(out, out, 3, row.stride, side=after)
 
-        self["pool"] = pool3x3(row.pool, row.stride)
+        self["pool"] = units.pool(row.pool, row.stride)
         if row.projection:
             self["pool_projection"] = units.conv(c_in, row.projection, side=after)
 
@@ -361,7 +374,7 @@ class Inception(nn.Module):
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        units = Units(norm, nonlinearity)
+        units = Units(norm, nonlinearity, partial(pool3x3, shape))
         self.trunk, channels = stem(shape, units)
         side_classifier = None
         side = ceil(shape.image_size / 8)
@@ -377,6 +390,8 @@ class Inception(nn.Module):
         self.classifier = nn.Linear(channels, shape.classes)
         self.auxiliary = side_classifier  # last, so that it draws after all the others
         initialise(self, weights, generator)
+        for unit in [module for module in self.modules() if isinstance(module, Unit)]:
+            norm.weights(unit.linear)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         side_logits = None
@@ -413,14 +428,14 @@ def stem(shape: Shape, units: Units) -> tuple[nn.Sequential, int]:
         add("conv1", units.conv(deep, conv1))
     else:
         add("conv1", units.conv(3, conv1, 7, 2))
-    add("pool1", pool3x3("max", 2))
+    add("pool1", units.pool("max", 2))
     if shape.lrn:
         add("lrn1", LocalResponseNorm(conv1))
     add("conv2_reduce", units.conv(conv1, conv2_reduce))
     add("conv2", units.conv(conv2_reduce, conv2, 3))
     if shape.lrn:
         add("lrn2", LocalResponseNorm(conv2))
-    add("pool2", pool3x3("max", 2))
+    add("pool2", units.pool("max", 2))
     return layers, conv2
 
 
