@@ -166,7 +166,10 @@ def _require(part: object, name: str, holds: bool, expected: str) -> None:
 
 
 class Unit(nn.Module):
-    """z = g(norm(Wu)), W a convolution or a matrix, with a bias only where the norm leaves one."""
+    """z = g(norm(Wu)), W a convolution or a matrix, with a bias only where the norm leaves one.
+
+    In training a 1x1 convolution is :func:`conv1x1`, so a hook on it would hear nothing.
+    """
 
     def __init__(self, linear: nn.Module, norm: nn.Module, nonlinearity: nn.Module) -> None:
         super().__init__()
@@ -175,7 +178,10 @@ class Unit(nn.Module):
         self.nonlinearity = nonlinearity
 
     def forward(self, u: Tensor) -> Tensor:
-        return self.activate(self.linear(u))
+        W = self.linear
+        if self.training and isinstance(W, nn.Conv2d) and W.kernel_size == W.stride == (1, 1):
+            return self.activate(conv1x1(u, W.weight, W.bias))
+        return self.activate(W(u))
 
     def activate(self, x: Tensor) -> Tensor:
         """g(norm(x)). A ReLU overwrites what it reads, unless a hook of its own looks (a trace).
@@ -185,13 +191,6 @@ class Unit(nn.Module):
         y, g = self.norm(x), self.nonlinearity
         hooked = g._forward_pre_hooks or g._forward_hooks or g._backward_hooks
         return torch.relu_(y) if type(g) is nn.ReLU and not hooked else g(y)
-
-
-class Conv1x1(nn.Conv2d):
-    """`conv1x1`, with a kernel and a bias of its own."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return conv1x1(input, self.weight, self.bias)
 
 
 def conv1x1(u: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
@@ -208,8 +207,7 @@ def conv1x1(u: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
 def side_by_side(units: Sequence[Unit], u: Tensor) -> list[Tensor]:
     """The outputs of 1x1 units that all read u, by one convolution with their kernels stacked.
 
-    One by one they take 1.4 times as long on one core (64x64 images, width 0.25). No convolution of
-    theirs is called, so a hook there would hear nothing; norms and nonlinearities are.
+    One by one they take 1.4 times as long on one core (64x64 images, width 0.25).
     """
     kernels, biases = zip(*((unit.linear.weight, unit.linear.bias) for unit in units), strict=True)
     bias = None if biases[0] is None else torch.cat(biases)
@@ -235,8 +233,7 @@ class Units:
         With `side`, the height and width of its output, the norm has a gamma and a beta for every
         activation; without, for every feature map.
         """
-        kind = Conv1x1 if kernel == stride == 1 else nn.Conv2d
-        conv = kind(c_in, c_out, kernel, stride, kernel // 2, bias=self.norm.bias)
+        conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=self.norm.bias)
         norm = self.norm.per_activation(c_out, side, side) if side else self.norm.conv(c_out)
         return Unit(conv, norm, self.nonlinearity())
 
@@ -322,8 +319,11 @@ class InceptionModule(nn.ModuleDict):
 
     def forward(self, x: Tensor) -> Tensor:
         begin = [self[branch[0]] for branch in self.branches]
-        units = [layer for layer in begin if isinstance(layer, Unit)]  # all but the pool, the last
-        outputs = [*side_by_side(units, x), self["pool"](x)]
+        if self.training:
+            units = [layer for layer in begin if isinstance(layer, Unit)]  # all but the pool
+            outputs = [*side_by_side(units, x), self["pool"](x)]
+        else:
+            outputs = [layer(x) for layer in begin]
         for k, branch in enumerate(self.branches):
             for name in branch[1:]:
                 outputs[k] = self[name](outputs[k])
