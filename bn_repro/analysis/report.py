@@ -26,6 +26,7 @@ from bn_repro.analysis.study import Prose, Study, _environment, count, every, st
 from bn_repro.analysis.tables import RUN_COLUMNS, BadInput, Member, Runs
 
 SAME_RUNS = {"study", "runs", "out", "data.root", "data.cache", "study.jobs", "device", "threads"}
+SAME_RUNS |= {"study.skip_reported", "train.engine"}
 SAME_RUNS |= {"wandb", "wandb.dir", "wandb.project", "wandb.entity", "wandb.tags"}
 """The keys whose overrides leave a study's runs the same ones."""
 MOST_ARMS = 24
