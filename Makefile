@@ -49,6 +49,7 @@ same: install ## compare smoke runs with those of another commit (BASE=<commit>)
 
 bench: install ## what costs what, as ratios
 	@$(BIN)/python scripts/benchmark.py
+	@$(BIN)/python scripts/benchmark_runs.py
 
 clean: ## remove the environment and caches, never runs or results
 	rm -rf $(VENV) .pytest_cache .ruff_cache

@@ -3,6 +3,7 @@
 import re
 import runpy
 
+import pytest
 import torch
 from support import ROOT
 from torch import nn
@@ -30,3 +31,15 @@ def test_the_part_for_a_gpu_runs_on_what_there_is():
 
 def test_without_a_gpu_it_is_told():
     assert BENCHMARK["gpu"](1) == [("GPU", "none here", "", "")]
+
+
+def test_the_costs_of_a_run_are_ratios_to_its_products_in_a_table():
+    runs = runpy.run_path(str(ROOT / "scripts" / "benchmark_runs.py"))
+    rows = list(runs["of_steps"](1, 101))
+    found = {name: value for name, value, *_ in rows}
+    for part in ("a run", "a run, train.engine=eager", "a plain PyTorch loop"):
+        ratio = found[f"a step: {part}"] / found["a step: its matrix products alone"]
+        assert found[f"{part} / products"] == pytest.approx(ratio)
+    table = runs["page"](rows, 1, 101)
+    assert table.count(" |\n") == len(rows) + 1  # its head
+    assert "| a run / products | " in table

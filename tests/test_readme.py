@@ -32,7 +32,7 @@ RANKS = [c for c in COMMANDS if c.startswith("torchrun ")]
 JOBS = [c for c in COMMANDS if c.startswith("sbatch ")]
 SIZES = ("out=", "scale=", "train.steps=", "runs=", "study.seeds=")
 """Keys that a small run replaces."""
-RESULTS = sorted(path.parent for path in (ROOT / "results").glob("*/README.md"))
+RESULTS = sorted(path.parent for path in (ROOT / "results").glob("*/runs.csv"))
 
 
 def small(command):

@@ -18,6 +18,7 @@ from bn_repro.analysis.study import Study
 from bn_repro.analysis.tables import KEY, Runs
 
 SAME_RUNS = {"study", "runs", "out", "data.root", "data.cache", "study.jobs", "device", "threads"}
+SAME_RUNS |= {"study.skip_reported", "train.engine"}
 SAME_RUNS |= {"wandb", "wandb.dir", "wandb.project", "wandb.entity", "wandb.tags"}
 """The keys whose overrides leave a study's runs the same ones."""
 MOST_ARMS = 24

@@ -103,10 +103,7 @@ class DigitRows(Resident):
             stored["val"] = (train.images[kept:], train.labels[kept:])
         stored["test"] = (test.images, test.labels)
         super().__init__(
-            {
-                s: (torch.tensor(x).flatten(1), torch.tensor(y).long())
-                for s, (x, y) in stored.items()
-            }
+            {s: (_shared(x).flatten(1), _shared(y).long()) for s, (x, y) in stored.items()}
         )
         self._white = white
         self.shuffling = part.shuffling
@@ -141,6 +138,11 @@ class DigitRows(Resident):
         x = pixels.to(torch.float32)
         x = x if self._white == 1 else x.div_(self._white)
         return x if self._image is None else coloured(x.view(-1, *self._image))
+
+
+def _shared(array: np.ndarray) -> torch.Tensor:
+    """A tensor on the array's own memory, where torch takes that: it must be writable."""
+    return torch.from_numpy(np.require(array, requirements="W"))
 
 
 def coloured(x: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,210 @@
+"""Measure what a run of section 4.1's network costs, whole: its steps, its start, its memory.
+
+Each round measures all of a part in turn, on one core; medians of the rounds are printed, and
+written to results/bench. Run it on a machine that does nothing else.
+
+    python scripts/benchmark_runs.py [--rounds 5] [--steps 30000] [--out results/bench]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bn_repro.config.compose import compose
+from bn_repro.data.mnist import mnist_binary
+from bn_repro.records.paths import RESULTS
+from bn_repro.training.run import hardware_of, run
+
+ROOT = Path(__file__).parent.parent
+FIRST = 100
+"""The steps before this one warm up, and are left out."""
+LAYERS, BATCH = (784, 100, 100, 100, 10), 60
+WORDS = ["experiment=mnist/bn", "device=cpu"]
+Row = tuple[str, float, str, str]
+"""What was measured, its median, its unit, and the bar."""
+
+
+def whole(steps: int, *words: str) -> float:
+    """Seconds of a run with its data, evaluations, traces, records and checkpoints."""
+    with tempfile.TemporaryDirectory() as runs:
+        config = compose([*WORDS, f"train.steps={steps}", f"runs={runs}", *words])
+        begun = time.perf_counter()
+        outcome = run(config, log=lambda line: None)
+        assert outcome.state == "completed", outcome.error
+        return time.perf_counter() - begun
+
+
+def products(steps: int) -> float:
+    """Seconds of the matrix products alone: forward, and of each weight matrix the gradient, of all
+    inputs but the images theirs."""
+    weights = [torch.randn(n, m) for m, n in itertools.pairwise(LAYERS)]
+    inputs = [torch.randn(BATCH, n) for n in LAYERS]
+    begun = time.perf_counter()
+    for _ in range(steps):
+        for u, w in zip(inputs, weights, strict=False):
+            torch.mm(u, w.T)
+        for k in reversed(range(len(weights))):
+            torch.mm(inputs[k + 1].T, inputs[k])
+            if k:
+                torch.mm(inputs[k + 1], weights[k])
+    return time.perf_counter() - begun
+
+
+def tutorial(steps: int) -> float:
+    """Seconds of a plain PyTorch loop on images in memory, without evaluation or records."""
+    x, y = mnist_binary().on("cpu", "train")
+    x = x.float()
+    sizes = itertools.pairwise(LAYERS[:-1])
+    hidden = [[nn.Linear(m, n), nn.BatchNorm1d(n), nn.Sigmoid()] for m, n in sizes]
+    model = nn.Sequential(*(m for layer in hidden for m in layer), nn.Linear(*LAYERS[-2:]))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    begun = time.perf_counter()
+    for _ in range(steps):
+        index = torch.randint(len(x), (BATCH,))
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x[index]), y[index])
+        loss.backward()
+        optimizer.step()
+        loss.item()
+    return time.perf_counter() - begun
+
+
+def of_steps(rounds: int, steps: int) -> Iterator[Row]:
+    """A step from the 100th to the last, and as a ratio to its products."""
+    n, columns = steps - FIRST, []
+    parts: dict[str, Callable[[], float]] = {
+        "its matrix products alone": lambda: products(n),
+        "a run": lambda: whole(steps) - whole(FIRST),
+        "a run, train.engine=eager": lambda: (
+            whole(steps, "train.engine=eager") - whole(FIRST, "train.engine=eager")
+        ),
+        "a plain PyTorch loop": lambda: tutorial(n),
+    }
+    for part in parts.values():
+        part()  # once to warm up
+    for _ in range(rounds):
+        columns.append([part() for part in parts.values()])
+    for k, name in enumerate(parts):
+        yield f"a step: {name}", 1e6 * statistics.median(c[k] / n for c in columns), "us", ""
+    for k, name in list(enumerate(parts))[1:]:
+        bar = "at most 1.5" if name == "a run" else ""
+        yield f"{name} / products", statistics.median(c[k] / c[0] for c in columns), "", bar
+
+
+def process(*words: str) -> tuple[float, float, float]:
+    """A command's seconds to its first line and to its end, and its greatest memory in MB."""
+    begun = time.perf_counter()
+    command = [sys.executable, *words]
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert child.stdout is not None
+    child.stdout.readline()
+    first = time.perf_counter() - begun
+    child.stdout.read()
+    *_, used = os.wait4(child.pid, 0)
+    return first, time.perf_counter() - begun, used.ru_maxrss / 1024
+
+
+def of_starts(rounds: int) -> Iterator[Row]:
+    """Commands as a user gives them."""
+    columns: list[list[float]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        train = ["scripts/train.py", *WORDS, "train.steps=10", f"runs={folder}"]
+        for _ in range(rounds + 1):
+            shutil.rmtree(folder, ignore_errors=True)
+            _, torch_seconds, torch_memory = process("-c", "import torch")
+            first, seconds, memory = process(*train)
+            again, refused = process(*train)[1], process(*train, "optimizer.rate=1")[1]
+            above = seconds - torch_seconds, memory - torch_memory
+            columns.append([torch_seconds, first, above[0], again, refused, above[1]])
+    for name, values, unit, bar in zip(
+        (
+            "import torch",
+            "first word of a run",
+            "a run of 10 steps, above import torch",
+            "a finished run asked for again",
+            "a refused key",
+            "memory of a run, above import torch",
+        ),
+        zip(*columns[1:], strict=True),  # the first round fills the caches of files
+        ("s", "s", "s", "s", "s", "MB"),
+        ("", "at most 0.5", "at most 0.8", "under 0.8", "under 1", "at most 250"),
+        strict=True,
+    ):
+        yield name, statistics.median(values), unit, bar
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Within: this process and its children have one core, where the system can bind them."""
+    before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    torch.set_num_threads(1)
+    if before:
+        os.sched_setaffinity(0, {min(before)})
+    try:
+        yield
+    finally:
+        if before:
+            os.sched_setaffinity(0, before)
+
+
+def page(rows: list[Row], rounds: int, steps: int) -> str:
+    """``README.md``: the table, how it was measured, and on what."""
+    machine = hardware_of(torch.device("cpu"), 1)
+    versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}"
+    lines = ["| " + " | ".join((n, f"{v:.3g} {u}".strip(), bar)) + " |" for n, v, u, bar in rows]
+    return "\n".join(
+        [
+            "# What a run costs",
+            "",
+            f"`experiment=mnist/bn`, medians of {rounds} rounds, {machine}; {versions}.",
+            "",
+            "| | measured | the bar |",
+            "|---|---|---|",
+            *lines,
+            "",
+            f"A run's steps are those from {FIRST} to {steps:,}, with its evaluations, traces,",
+            "records and checkpoints. The products are those of a step's forward and backward",
+            "pass. The plain loop has its images in memory, and neither evaluates nor records.",
+            "",
+            "`python scripts/benchmark_runs.py` writes this page.",
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=30_000)
+    parser.add_argument("--out", type=Path, default=RESULTS / "bench")
+    asked: Any = parser.parse_args()
+    with one_core():
+        rows = [*of_starts(asked.rounds), *of_steps(asked.rounds, asked.steps)]
+    asked.out.mkdir(parents=True, exist_ok=True)
+    text = page(rows, asked.rounds, asked.steps)
+    (asked.out / "README.md").write_text(text, encoding="utf-8")
+    with open(asked.out / "bench.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([("what", "median", "unit", "bar"), *rows])
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
