@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -51,10 +52,13 @@ def figure_targets(main: Runs) -> Figure:
     axes = figure.subplots(1, len(FASTER), sharey=True)
     for ax, arm in zip(axes, FASTER, strict=True):
         panels.speed_up(ax, inception.race(main, INCEPTION, arm), arm).set_title(arm.label)
-        ax.set_xlabel("target, % of Inception's best")
-    for ax in axes[1:]:
-        ax.set_ylabel("")
-    axes[0].yaxis.set_major_locator(FixedLocator([0.2, 0.5, 1, 2, 5, 10, 20, 50]))
+        ax.set(xlabel="target, % of Inception's best", ylabel="")
+    lines = [line for ax in axes for line in ax.lines if not line.get_label().startswith("_")]
+    found = np.concatenate([line.get_ydata() for line in lines])
+    if found.size:  # an interval with an open end leaves the panel
+        axes[0].set_ylim(min(0.8, found.min() / 2), max(2.0, 2 * found.max()))
+    axes[0].set_ylabel("times fewer steps (log scale)")
+    axes[0].yaxis.set_major_locator(FixedLocator([0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50]))
     axes[0].yaxis.set_minor_locator(NullLocator())
     axes[0].yaxis.set_major_formatter("{x:g}x")
     style.letters(axes)

@@ -39,7 +39,8 @@ def draw_accuracy(ax: Axes, runs: Runs, share: float) -> Axes:
         panels.reference(ax, target)
     inception.draw_curves(ax, runs, NETWORKS)
     if not math.isnan(target):
-        ax.set_ylim(max(0.0, 2 * target - 1.0), None)  # a high target has its half of the panel
+        # A high target has its half of the panel.
+        ax.set_ylim(max(0.0, 2 * target - 1.0), min(1.0, ax.get_ylim()[1]))
     ax.set_title("single-crop accuracy")
     return inception.name_ends(ax, runs, NETWORKS)
 
@@ -138,10 +139,11 @@ def draw_speed(ax: Axes, runs: Runs, share: float) -> Axes:
             elif np.isfinite(middle):
                 found = inception.race(runs, INCEPTION, arm).fewer(share)
             else:
-                bound = reference / last
-                ax.plot([1.1 * limits[0], bound], [row, row], color=arm.color, lw=1.4)
-                ax.plot([1.1 * limits[0]], [row], marker="<", color=arm.color)
-                ax.text(1.12 * bound, row + 0.04, f"never reached: below {bound:.2f}x", **SMALL)
+                bound, start = reference / last, 1.1 * limits[0]
+                end = max(bound, 1.15 * start)
+                ax.plot([start, end], [row, row], color=arm.color, lw=1.4)
+                ax.plot([start], [row], marker="<", color=arm.color)
+                ax.text(1.12 * end, row + 0.04, f"never reached: below {bound:.2f}x", **SMALL)
         _dots(ax, row, (values, found, printed_factor(arm)), arm, limits)
         _note(ax, row, words)
     ax.set_xscale("log")
