@@ -99,7 +99,7 @@ def compose(overrides: Sequence[str]) -> Config:
     Hydra composes once for each choice of groups, which takes a tenth of a second; plain keys are
     then set as it sets them itself, in a thousandth.
     """
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    parsed = [_parsed(override) for override in overrides]
     keys = [override for override in parsed if _is_plain_key(override)]
     groups = tuple(str(override.input_line) for override in parsed if override not in keys)
     composed = copy.deepcopy(_composed(groups))
@@ -114,6 +114,11 @@ def _is_plain_key(override: Override) -> bool:
     key = override.key_or_group
     group = key.split("/")[0] in GROUPS or key.startswith("hydra")
     return not (other or group or override.package is not None)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(override: str) -> Override:
+    return OverridesParser.create().parse_overrides([override])[0]
 
 
 @lru_cache(maxsize=256)

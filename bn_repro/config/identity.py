@@ -24,12 +24,17 @@ def differences(config: Config) -> dict[str, Any]:
     The defaults are those of section 4.1's network on mnist_binary, whatever the model and the data
     set are; a key that these two lack has its own default.
     """
-    reference = {s.key: s.value for s in settings(type(config)())}
+    reference = _defaults()
     return {
         s.key: s.value
         for s in settings(config)
         if s.identity and s.value != reference.get(s.key, s.default)
     }
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    return {s.key: s.value for s in settings(Config())}
 
 
 def run_id(config: Config, world: int = 1) -> str:

@@ -81,13 +81,13 @@ class Section:
     prefix: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        for key, f, value, _ in settings(self, self.prefix):
-            rule = f.metadata.get("rule")
+        for f in fields(self):
+            rule, value = f.metadata.get("rule"), getattr(self, f.name)
             if rule is None or (value is None and f.default is None):
                 continue
             if value is None or not rule.holds(value):
                 null = ", or null" if f.default is None else ""
-                raise ValueError(f"{key}: {value!r} is not {rule.expected}{null}")
+                raise ValueError(f"{self.prefix}{f.name}: {value!r} is not {rule.expected}{null}")
 
     def idle(self, key: str, other: str, value: str) -> None:
         """ValueError where ``key`` is set and ``other`` has a value with which it has no effect."""
@@ -170,6 +170,12 @@ class InceptionConfig(ModelConfig):
 
     name: str = setting("inception", "the network")
     init_gain: float = setting(1.0, "factor on the initial weights", POSITIVE)
+    init_bias: float = setting(
+        0.0, "initial biases, of the units that have one", Rule(math.isfinite, "a number")
+    )
+    classifier_std: float = setting(
+        0.01, "standard deviation of the classifier's initial weights", POSITIVE
+    )
     width: float = setting(1.0, "factor on all numbers of channels", POSITIVE)
     modules: list[str] | None = setting(
         None,
@@ -196,6 +202,8 @@ class InceptionConfig(ModelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.idle("per_activation_modules", "norm", "none")
+        for norm in ("batch", "sync_batch"):  # beta takes the role of the bias
+            self.idle("init_bias", "norm", norm)
         if self.modules == list(MODULES):
             self.modules = None  # a default spelled out gives the same run
         elif self.modules is not None:
@@ -416,6 +424,13 @@ class OptimizerConfig(Section):
     )
 
 
+PROBES = {
+    "activations": "percentiles of the nonlinearities' inputs in inference mode, on fixed images",
+}
+"""Each is the function of this name in ``bn_repro/training/probes.py``, with its help text."""
+_PROBES = ", ".join(f"{name} ({text})" for name, text in PROBES.items())
+
+
 @dataclass
 class TrainConfig(Section):
     """The loop: its length, its mini-batch, and its cadences in steps."""
@@ -463,6 +478,18 @@ class TrainConfig(Section):
     )
     trace_sites: list[str] | None = setting(
         None, "names of the nonlinearities to trace; null: all", identity=False
+    )
+    trace_units: list[str] = setting(
+        (),
+        "of which of these each unit is traced, where a step is evaluated too; of the others the "
+        "first unit",
+        identity=False,
+    )
+    probes: list[str] = setting(
+        (),
+        f"also measured where a step is traced: {_PROBES}",
+        Rule(lambda v: set(v) <= set(PROBES), f"a list out of {', '.join(PROBES)}"),
+        identity=False,
     )
     checkpoint_every: int = setting(
         5_000, "steps between two checkpoints", POSITIVE, identity=False
@@ -573,7 +600,7 @@ class Config(Section):
     live: bool = setting(True, "status.py follows the runs; false: it prints once", identity=False)
     device: str = setting(
         "auto",
-        "auto takes a GPU where there is one",
+        "auto takes a GPU where there is one, but for mlp, whose step is faster on a core",
         one_of("auto", "cpu", "cuda", "mps"),
         identity=False,
     )
@@ -587,6 +614,11 @@ class Config(Section):
     evaluation: EvaluationConfig = field(
         default_factory=EvaluationConfig, metadata={"identity": False}
     )
+
+    @property
+    def takes_gpu(self) -> bool:
+        """Whether it trains on a GPU where there is one."""
+        return self.device == "cuda" or (self.device == "auto" and self.model.name != "mlp")
 
 
 def _union(kinds: Iterable[type]) -> type:

@@ -9,7 +9,7 @@ nothing, and a run resumes at any step without decoding what it skips.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -35,6 +35,16 @@ Request = tuple[int, np.ndarray]
 """Epoch, and indices (B,) of a mini-batch."""
 View = Callable[[int, np.ndarray], Sequence[Boxes]]
 """From a request to what is cut out of each of its images."""
+
+
+class Requests:
+    """What a loader is asked for in its next pass, where its workers stay from pass to pass."""
+
+    def __init__(self) -> None:
+        self.next: Iterator[Request] = iter(())
+
+    def __iter__(self) -> Iterator[Request]:
+        return self.next
 
 
 class StreamedImages(Data):
@@ -71,17 +81,24 @@ class StreamedImages(Data):
         self._listing = listing
         self._preprocessing = preprocessing
         self._workers = workers
+        self._evaluated: dict[str, tuple[Requests, DataLoader]] = {}
 
     def _train_batches(self, order: Order, seed: int, device: torch.device | str) -> Batches:
         requests = ((epoch, index.numpy()) for epoch, index in order)
         augmented = self._preprocessing.augmentation
         view = partial(patches, seed) if augmented else partial(_centre_crop, self.shape[1])
-        return self._distorted(seed, self._read("train", requests, view, device, replace=True))
+        loader = self._loader("train", requests, view, device, replace=True)
+        return self._distorted(seed, self._read("train", loader, device))
 
     def _eval_batches(self, split: str, cuts: Iterator[Cut], device: torch.device | str) -> Batches:
         """The centre crop, the shorter side scaled to 256/224 of its size."""
         channels_last = self._preprocessing.channels_last
-        read = self._read(split, _all(cuts), partial(_centre_crop, self.shape[1]), device)
+        if split not in self._evaluated:
+            requests, view = Requests(), partial(_centre_crop, self.shape[1])
+            self._evaluated[split] = requests, self._loader(split, requests, view, device)
+        requests, loader = self._evaluated[split]
+        requests.next = _all(cuts)
+        read = self._read(split, loader, device)
         return ((normalized(images[:, 0], channels_last), y) for _, images, y in read)
 
     def left_out(self, split: str) -> Sequence[int]:
@@ -101,35 +118,42 @@ class StreamedImages(Data):
         At 224 the crops of one image take 87 MB: keep the mini-batch small.
         """
         requests = _all(self._cuts(split, batch_size, rank, world))
-        read = self._read(split, requests, partial(_multi_crop, self.shape[1]), device)
+        loader = self._loader(split, requests, partial(_multi_crop, self.shape[1]), device)
+        read = self._read(split, loader, device)
         return (
             (normalized(images.flatten(0, 1)).view(len(y), -1, *self.shape), y)
             for _, images, y in read
         )
 
-    def _read(
+    def _loader(
         self,
         split: str,
-        requests: Iterator[Request],
+        requests: Iterable[Request],
         view: View,
         device: torch.device | str,
         replace: bool = False,
-    ) -> Iterator[tuple[Request, torch.Tensor, torch.Tensor]]:
-        """Each request with its crops, uint8 (B, K, size, size, 3), and labels, on ``device``.
-
-        Without ``replace`` files that cannot be read are left out, and so is a request without any
-        that can. Raises CorruptImage where no file of any request can be read.
-        """
-        on_gpu = torch.device(device).type == "cuda"
-        loader = DataLoader(
+    ) -> DataLoader:
+        """Workers that read ``requests``; for :class:`Requests` they wait for the next ones."""
+        return DataLoader(
             Reader(self._listing, split, view, self.shape[1], self._quarantine.limit, replace),
             sampler=requests,
             batch_size=None,
             num_workers=self._workers,
-            pin_memory=on_gpu,
+            pin_memory=torch.device(device).type == "cuda",
             worker_init_fn=_ignore_signals,
+            persistent_workers=self._workers > 0 and isinstance(requests, Requests),
             generator=torch.Generator(),  # so that the loader does not draw from the global one
         )
+
+    def _read(
+        self, split: str, loader: DataLoader, device: torch.device | str
+    ) -> Iterator[tuple[Request, torch.Tensor, torch.Tensor]]:
+        """Each request with its crops, uint8 (B, K, size, size, 3), and labels, on ``device``.
+
+        Files that cannot be read, and that none replaces, are left out, and so is a request without
+        any that can. Raises CorruptImage where no file of any request can be read.
+        """
+        on_gpu = torch.device(device).type == "cuda"
         count, faults, left_out = 0, [], []
         self._left_out[split] = left_out
         for item in loader:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,10 +36,12 @@ from bn_repro.records.reader import (
     read_status,
 )
 
-ROW_FILES = (paths.METRICS, paths.TRACES, paths.TIMING)
+ROW_FILES = (paths.METRICS, paths.TRACES, paths.TIMING, paths.PROBES)
 CAUSES = ("signal", "lost", "data", "disk", "divergence", "other")
 """Why a run ended: it was asked to stop; its process died; a data file could not be read; a file
 could not be written; its loss was not finite; another error. null: it completed, or is running."""
+COMMIT = "BN_REPRO_COMMIT"
+"""Names the commit where git cannot, as in a copy of the files; ``<commit>-dirty``: changed."""
 
 
 class Logger(Protocol):
@@ -67,6 +69,9 @@ class Record(Protocol):
 
     def traces(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Rows of ``traces.jsonl``, all of one step."""
+
+    def probes(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Rows of ``probes.jsonl``, all of one step."""
 
     def timing(self, row: Mapping[str, Any]) -> None:
         """A row of ``timing.jsonl``: whatever depends on a clock."""
@@ -119,13 +124,17 @@ class Recorder(Record):
                     f"{path}: {size} bytes, but its checkpoint recorded {length}; "
                     f"the file was altered, start over with force=true"
                 )
-        self._files = {}
+        self._files: dict[str, Any] = {}
         for path, length in wanted.items():
-            file = open(path, "ab")  # noqa: SIM115 (closed by close())
-            file.truncate(length)
-            file.seek(length)  # truncating leaves the position, which lengths() reads
-            self._files[path.name] = file
+            if path.name != paths.PROBES or path.exists():  # a run without probes has no such file
+                self._open(path.name, length)
         self.logger.begin(directory)
+
+    def _open(self, name: str, length: int) -> None:
+        file = open(self.directory / name, "ab")  # noqa: SIM115 (closed by close())
+        file.truncate(length)
+        file.seek(length)  # truncating leaves the position, which lengths() reads
+        self._files[name] = file
 
     def metrics(self, step: int, split: str, statistics: str, values: Mapping[str, float]) -> None:
         row = {"step": step, "split": split, "statistics": statistics, **values}
@@ -134,6 +143,11 @@ class Recorder(Record):
     def traces(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self._append(paths.TRACES, rows)
 
+    def probes(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        if paths.PROBES not in self._files:
+            self._open(paths.PROBES, 0)
+        self._append(paths.PROBES, rows)
+
     def timing(self, row: Mapping[str, Any]) -> None:
         self._append(paths.TIMING, [row])
 
@@ -141,7 +155,7 @@ class Recorder(Record):
         plain = [{key: _plain(value) for key, value in row.items()} for row in rows]
         self._files[name].write("".join(json.dumps(row) + "\n" for row in plain).encode())
         self._files[name].flush()
-        for row in plain:
+        for row in plain if name != paths.PROBES else ():
             self.logger.row(row)
 
     def correct(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -204,7 +218,7 @@ def manifest(
         "dirty": dirty,
         "versions": {
             "python": platform.python_version(),
-            **{name: version(name) for name in ("bn-repro", "torch", "torchvision", "numpy")},
+            **{name: _version(name) for name in ("bn-repro", "torch", "torchvision", "numpy")},
         },
         "device": device,
         "hardware": hardware,
@@ -218,7 +232,18 @@ def manifest(
     }
 
 
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # imported from PYTHONPATH, not installed
+        return None
+
+
 def _commit() -> tuple[str | None, bool]:
+    """The commit and whether it was changed: what ``BN_REPRO_COMMIT`` says, else git."""
+    if said := os.environ.get(COMMIT):
+        return said.removesuffix("-dirty"), said.endswith("-dirty")
+
     def git(*arguments: str) -> str:
         here = Path(__file__).parent
         return subprocess.run(

@@ -6,23 +6,26 @@ import multiprocessing as mp
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from bn_repro.config.schema import Config
+from bn_repro.config.schema import Config, ImageFilesConfig
 from bn_repro.records.reader import Outcome, last_status
 from bn_repro.records.recorder import mark_as_lost
 from bn_repro.sweep.scheduler import LOST, Worker, outcome_of
 from bn_repro.sweep.study import PlannedRun
 from bn_repro.training.stop_signal import StopFlag
+from bn_repro.training.world import cores, loader_workers
 
 
 class LocalExecutor:
-    """Processes of this machine, ``jobs`` at a time; None: one to a core, or to a GPU."""
+    """Processes of this machine, ``jobs`` at a time; None: as many as :func:`side_by_side`."""
 
     def __init__(self, jobs: int | None = None) -> None:
         self.jobs = jobs
@@ -35,23 +38,35 @@ class LocalExecutor:
         preflight(configs)
 
     def has_room(self, run: PlannedRun, busy: int) -> bool:
-        """Whether a core, or a GPU, is free."""
-        return busy < (self.jobs or side_by_side(run.config))
+        """Whether a core, or a part of a GPU, is free."""
+        return busy < self._jobs(run)
+
+    def _jobs(self, run: PlannedRun) -> int:
+        return self.jobs or side_by_side(run.config)
 
     def start(self, runs: Sequence[PlannedRun], busy: Sequence[Worker]) -> Sequence[Worker]:
-        """A process to each run, each in the first slot that is free: a GPU's, where there are."""
+        """A process to each run, each in the first slot that is free; slots go round the GPUs."""
         self.context = self.context or process_context()
         slots = {worker.slot for worker in busy if isinstance(worker, Process)}
         begun: list[Worker] = []
         for run in runs:
             slot = min(set(range(len(slots) + 1)) - slots)
             slots.add(slot)
-            begun.append(Process(self.context, run, slot))
+            begun.append(Process(self.context, with_part_of_cores(run, self._jobs(run)), slot))
         return begun
 
     def wait(self, workers: Sequence[Worker]) -> None:
         """Until a process ends, half a second at most."""
         wait([w.process.sentinel for w in workers if isinstance(w, Process)], timeout=0.5)
+
+
+def with_part_of_cores(run: PlannedRun, jobs: int) -> PlannedRun:
+    """The same run, with no more loader workers than one of ``jobs`` has cores for."""
+    data = run.config.data
+    if not isinstance(data, ImageFilesConfig):
+        return run
+    data = replace(data, workers=loader_workers(data.workers, jobs))
+    return replace(run, config=replace(run.config, data=data))
 
 
 def gpu_count() -> int:
@@ -61,13 +76,19 @@ def gpu_count() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
+SHARE, SMALL = 4, 64
+"""So many runs share a GPU, cores allowing, where images are at most this large: launching takes
+most of their steps. A run on larger images has a GPU of its own."""
+
+
 def side_by_side(config: Config) -> int:
-    """How many runs like this one this machine does at once."""
-    gpus = gpu_count() if config.device in ("auto", "cuda") else 0
-    if gpus:
-        return gpus
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (cores or 1) // config.threads)
+    """How many runs like this one this machine does at once: one to a core, or on its GPUs."""
+    on_cores = max(1, cores() // config.threads)
+    gpus = gpu_count() if config.takes_gpu else 0
+    if not gpus:
+        return on_cores
+    small = getattr(config.data, "image_size", 0) <= SMALL  # digits have no such key
+    return max(gpus, min(on_cores, SHARE * gpus)) if small else gpus
 
 
 @contextmanager
@@ -81,14 +102,11 @@ def ignore_interrupts() -> Iterator[None]:
 
 
 def process_context() -> Any:
-    """Runs are forked from a server that has imported torch once, where the system can fork.
-
-    Its compiler too: the first optimizer imports that, in 1.5 s, however it is going to train.
-    """
+    """Runs are forked from a server that has imported torch once, where the system can fork."""
     if "forkserver" not in mp.get_all_start_methods():
         return mp.get_context("spawn")
     context = mp.get_context("forkserver")
-    context.set_forkserver_preload(["bn_repro.training.run", "torch._dynamo"])
+    context.set_forkserver_preload(["bn_repro.training.run"])
     with ignore_interrupts():  # until a run has handlers of its own
         forkserver.ensure_running()
     return context
@@ -100,8 +118,21 @@ class Process:
     def __init__(self, context: Any, run: PlannedRun, slot: int) -> None:
         self.run, self.slot = run, slot
         self.process: BaseProcess = context.Process(
-            target=_train, args=(run, slot, gpu_count()), name=run.title
+            target=_train,
+            args=(run, slot, gpu_count() if run.config.takes_gpu else 0),
+            name=run.title,
         )
+        self._start()
+
+    def _start(self) -> None:
+        """Begin; anew where the server dies meanwhile, as it does where memory is short."""
+        for pause in (0.1, 1.0):
+            try:
+                return self.process.start()
+            except (EOFError, ConnectionError):
+                time.sleep(pause)  # until it is known to be dead, and another is started
+                with ignore_interrupts():
+                    forkserver.ensure_running()
         self.process.start()
 
     def stop(self) -> None:
@@ -125,13 +156,8 @@ class Process:
 
 
 def _train(run: PlannedRun, slot: int, gpus: int) -> None:
-    """The child: one run; what it could not begin with becomes its status.
-
-    The runs at work are spread over the GPUs; a process sees its own alone.
-    """
-    if gpus > 1:  # counted by the parent: here CUDA may begin by it, and see them all for good
-        seen = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
-        os.environ["CUDA_VISIBLE_DEVICES"] = seen.split(",")[slot % gpus]
+    """The child: one run; what it could not begin with becomes its status."""
+    choose_gpu(slot, gpus)
     from bn_repro.training.run import run as train  # torch, in the child
 
     with StopFlag().listening() as stop:
@@ -142,3 +168,13 @@ def _train(run: PlannedRun, slot: int, gpus: int) -> None:
             outcome = mark_as_lost(run.directory, f"{type(error).__name__}: {error}", cause="other")
     if outcome.state == "failed" and last_status(run.directory).state != "failed":
         sys.exit(f"{run.title}: {outcome.error}")  # the disk took no status
+
+
+def choose_gpu(slot: int, gpus: int) -> None:
+    """Let this process see one of ``gpus`` alone; slots go round them.
+
+    They are counted by the parent: here CUDA may begin by it, and see them all for good.
+    """
+    if gpus > 1:
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
+        os.environ["CUDA_VISIBLE_DEVICES"] = seen.split(",")[slot % gpus]

@@ -21,7 +21,7 @@ from statistics import fmean
 from typing import Any
 
 from bn_repro.config.compose import compose
-from bn_repro.config.identity import directory_of, run_id
+from bn_repro.config.identity import run_id
 from bn_repro.config.schema import Config, StudyConfig
 from bn_repro.records import paths
 from bn_repro.records.reader import Outcome, finished
@@ -49,7 +49,7 @@ class PlannedRun:
     @cached_property
     def directory(self) -> Path:
         """Its run directory."""
-        return directory_of(self.config)
+        return paths.run_directory(self.config.runs, *self.key)
 
     @property
     def title(self) -> str:

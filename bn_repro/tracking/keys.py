@@ -28,6 +28,8 @@ def values_of(row: Row) -> dict[str, float]:
     """
     if "site" in row:
         site = str(row["site"]).replace(".", "_")
+        if row["unit"]:
+            return {}  # of all units, where they are traced, the first is shown
         prefix = f"trace/{site}/{'layer' if row['unit'] is None else 'unit'}"
     elif "split" in row:
         split, statistics = row["split"], row["statistics"]

@@ -5,7 +5,7 @@ The loop wraps single steps in :func:`record_activations`; otherwise the network
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -36,7 +36,6 @@ def record_activations(sites: Mapping[str, nn.Module]) -> Iterator[ActivationRec
     finally:
         for handle in handles:
             handle.remove()
-        recorder.inputs.clear()
 
 
 class ActivationRecorder:
@@ -64,24 +63,25 @@ class ActivationRecorder:
         x.grad = gradient
 
     @torch.no_grad()
-    def rows(self, step: int) -> list[Row]:
+    def rows(self, step: int, by_unit: Container[str] = ()) -> list[Row]:
         """Two rows a site: one unit (:data:`UNIT`; of a convolution a feature map), and the layer.
 
-        Each has ``p15, p50, p85``, ``mean``, ``std`` (of the mini-batch, biased), ``saturated``
-        (the fraction with |x| > 4; for a tanh, > 2) and ``grad_norm`` (the norm of the loss's
-        gradient with respect to these inputs).
+        Of the sites ``by_unit`` all units have a row. Each has ``p15, p50, p85``, ``mean``, ``std``
+        (of the mini-batch, biased), ``saturated`` (the fraction with |x| > 4; for a tanh, > 2) and
+        ``grad_norm`` (the norm of the loss's gradient with respect to these inputs).
         """
         rows: list[Row] = []
         for site, x in self.inputs.items():
             gradient = torch.zeros_like(x) if x.grad is None else x.grad
-            parts = ((UNIT, x[:, UNIT], gradient[:, UNIT]), (None, x, gradient))
-            for unit, inputs, slopes in parts:
-                description = _describe(inputs, slopes, self.saturated[site])
+            units = range(x.shape[1]) if site in by_unit else (UNIT,)
+            parts = [(unit, x[:, unit], gradient[:, unit]) for unit in units]
+            for unit, inputs, slopes in [*parts, (None, x, gradient)]:
+                description = describe(inputs, slopes, self.saturated[site])
                 rows.append({"step": step, "site": site, "unit": unit, **description})
         return rows
 
 
-def _describe(x: torch.Tensor, gradient: torch.Tensor, saturated: float) -> dict[str, float]:
+def describe(x: torch.Tensor, gradient: torch.Tensor, saturated: float) -> dict[str, float]:
     x = x.detach().float().flatten()
     stride = -(-x.numel() // POOLED)
     while any(stride % p == 0 for p in (2, 3, 5, 7)) and stride > 1:

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from bn_repro.models.mlp import MLP
 from bn_repro.norm import BatchNorm
-from bn_repro.training.activations import ActivationRecorder, Row
+from bn_repro.training.activations import ActivationRecorder
+from bn_repro.training.sgd import Optimizer
 
 aten = torch.ops.aten
 
@@ -149,7 +150,7 @@ class ByHand:
     0. The returned loss stays valid; the logits are overwritten by the next call.
     """
 
-    def __init__(self, model: MLP, optimizer: torch.optim.Optimizer, precision: str) -> None:
+    def __init__(self, model: MLP, optimizer: Optimizer, precision: str) -> None:
         self.model, self.optimizer, self.m = model, optimizer, 0
 
     @torch.no_grad()
@@ -173,15 +174,15 @@ class ByHand:
         return loss, logits
 
     def traced(
-        self, step: int, sites: Mapping[str, nn.Module], x: Tensor, y: Tensor
-    ) -> tuple[Tensor, Tensor, list[Row]]:
-        """Also the rows of the ``sites``, of the same step: their inputs and slopes are there."""
+        self, sites: Mapping[str, nn.Module], x: Tensor, y: Tensor
+    ) -> tuple[Tensor, Tensor, ActivationRecorder]:
+        """Also the inputs of the ``sites``, of the same step: they and their slopes are there."""
         loss, logits = self(x, y)
         activations = ActivationRecorder()
         for name, module in sites.items():
             layer = self.at[name]
             activations.add(name, module, layer.y, layer.dy)
-        return loss, logits, activations.rows(step)
+        return loss, logits, activations
 
     def _allocate(self, m: int) -> None:
         named = self.model.layers.named_children()

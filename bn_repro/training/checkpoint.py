@@ -18,7 +18,7 @@ from torch import nn
 from bn_repro.config.schema import Config
 from bn_repro.records.files import write_atomically
 from bn_repro.training.correct import Correct
-from bn_repro.training.optimizer import polyak_average, sgd
+from bn_repro.training.optimizer import PolyakAverage, sgd
 from bn_repro.training.ranks import gather_moving_averages, load_moving_averages
 from bn_repro.training.session import Log, Session
 from bn_repro.training.world import World
@@ -38,7 +38,8 @@ class TrainingState:
     def __init__(self, config: Config, model: nn.Module, world: World) -> None:
         self.model, self.world = model, world
         self.optimizer = sgd(model, config)
-        self.average = polyak_average(model, config.train.polyak)
+        share = config.train.polyak
+        self.average = PolyakAverage(model, share) if share else None
         self.step = 0
         self.monitored: dict[str, float] = {}
         self.correct = Correct()
@@ -52,7 +53,7 @@ class TrainingState:
     def advance(self, step: int) -> None:
         """The update of ``step`` is done: it enters the average of the weights."""
         if self.average is not None:
-            self.average.update_parameters(self.model)
+            self.average.update()
         self.step = step
 
     def restore(self, folder: Path, session: Session) -> dict[str, int]:

@@ -18,8 +18,8 @@ from bn_repro.norm import BatchNorm, population_statistics
 from bn_repro.records import paths
 from bn_repro.records.reader import Outcome
 from bn_repro.records.recorder import Logger, NoRecord, Record, Recorder
-from bn_repro.training import checkpoint
-from bn_repro.training.activations import sites_of
+from bn_repro.training import checkpoint, probes
+from bn_repro.training.activations import ActivationRecorder, sites_of
 from bn_repro.training.checkpoint import TrainingState
 from bn_repro.training.correct import of_all_ranks
 from bn_repro.training.evaluate import evaluate
@@ -58,17 +58,17 @@ def train(
             set_learning_rate(state.optimizer, learning_rate_at(step, config))
             if dropout:
                 seed_dropout(dropout_seed(config.seed, step, world.rank), session.device)
-            traces = []
+            activations = None
             if due.trace:
-                loss, logits, traces = engine.traced(step, sites, x, y)
+                loss, logits, activations = engine.traced(sites, x, y)
             else:
                 loss, logits = engine(x, y)
             state.advance(step)
             losses.add(step, loss)
 
             diverged = losses.first_non_finite() if due.sync else None
-            if due.trace and diverged in (None, step):
-                record.traces(traces)
+            if activations is not None and diverged in (None, step):
+                run.trace(activations, by_unit=due.evaluate)
             if diverged is not None:
                 return run.diverge(diverged)
             if due.log:
@@ -179,6 +179,22 @@ class Run:
             device=self.session.device,
         )
         return enumerate(batches, start=first)
+
+    def trace(self, activations: ActivationRecorder, by_unit: bool) -> None:
+        """Record the distributions at the step, and what the probes measure after its update.
+
+        ``by_unit``: of the sites ``train.trace_units`` all units have a row.
+        """
+        at, step = self.config.train, self.state.step
+        self.record.traces(activations.rows(step, at.trace_units if by_unit else ()))
+        if at.probes and self.session.world.main:
+            images = self.data.eval_batches(
+                self.split,
+                batch_size=probes.IMAGES,
+                device=self.session.device,
+                limit=probes.IMAGES,
+            )
+            self.record.probes(probes.measure(at.probes, step, self.model, images))
 
     def log_mini_batch(self, loss: torch.Tensor, logits: torch.Tensor, y: torch.Tensor) -> None:
         """Record the mini-batch's own loss and accuracy, over all ranks."""

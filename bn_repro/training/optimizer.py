@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bn_repro.config.schema import Config
 from bn_repro.training.schedule import learning_rate
+from bn_repro.training.sgd import SGD, Optimizer
 
 
-def sgd(model: nn.Module, config: Config) -> torch.optim.SGD:
+def sgd(model: nn.Module, config: Config) -> SGD | DelayedSGD:
     """SGD with momentum; weight decay acts on weight matrices and kernels, not on biases or BN."""
     layers = (nn.Linear, nn.modules.conv._ConvNd)
     decayed = [m.weight for m in model.modules() if isinstance(m, layers)]
@@ -24,7 +25,7 @@ def sgd(model: nn.Module, config: Config) -> torch.optim.SGD:
     o = config.optimizer
     if o.delay:
         return DelayedSGD(groups, delay=o.delay, lr=o.lr, momentum=o.momentum)
-    return torch.optim.SGD(groups, lr=o.lr, momentum=o.momentum)
+    return SGD(groups, lr=o.lr, momentum=o.momentum)
 
 
 class DelayedSGD(torch.optim.SGD):
@@ -48,17 +49,39 @@ class DelayedSGD(torch.optim.SGD):
         super().step(closure)
 
 
-def polyak_average(model: nn.Module, share: float) -> AveragedModel | None:
-    """An exponential average of the weights and moving averages of ``model``, from now on.
+class PolyakAverage:
+    """An exponential average of the weights and moving averages of a network, from now on.
 
-    Each step's values enter it with this ``share``; None for 0.
+    Each step's values enter it with this ``share``, those of the first step whole. ``module`` is
+    the averaged network; its counters, which no network reads, stay as they are. A GPU gets a few
+    launches a step, and is not waited for.
     """
-    if not share:
-        return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(1 - share), use_buffers=True)
+
+    def __init__(self, model: nn.Module, share: float) -> None:
+        self.module, self.share, self.steps = copy.deepcopy(model), share, 0
+        self._averages, self._values = _floating(self.module), _floating(model)
+
+    def update(self) -> None:
+        """Take the network's present values in."""
+        share = self.share if self.steps else 1.0
+        torch._foreach_lerp_(self._averages, self._values, share)  # pyright: ignore
+        self.steps += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"steps": self.steps, "module": self.module.state_dict()}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go on from what a checkpoint kept."""
+        self.steps = saved["steps"]
+        self.module.load_state_dict(saved["module"])
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def _floating(model: nn.Module) -> list[torch.Tensor]:
+    return [values for values in model.state_dict().values() if values.is_floating_point()]
+
+
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
     """Use ``rate`` from the next update on."""
     for group in optimizer.param_groups:
         group["lr"] = rate

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bn_repro.training.activations import Row, record_activations
+from bn_repro.training.activations import ActivationRecorder, record_activations
 from bn_repro.training.by_hand import ByHand
+from bn_repro.training.sgd import Optimizer
 
 AUXILIARY_WEIGHT = 0.3
 """The weight of the auxiliary classifier's loss (Szegedy 2014, sec. 5)."""
@@ -21,7 +22,7 @@ def gradients(
     model: nn.Module,
     x: Tensor,
     y: Tensor,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     precision: str = "float32",
 ) -> tuple[Tensor, Tensor]:
     """Forward and backward of a mini-batch x (B, ...), y (B,): mean cross-entropy and logits."""
@@ -48,7 +49,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
 class Eager:
     """Operator by operator."""
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, precision: str) -> None:
+    def __init__(self, model: nn.Module, optimizer: Optimizer, precision: str) -> None:
         self.model, self.optimizer, self.precision = model, optimizer, precision
 
     def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,18 +59,18 @@ class Eager:
         return loss, logits
 
     def traced(
-        self, step: int, sites: Mapping[str, nn.Module], x: Tensor, y: Tensor
-    ) -> tuple[Tensor, Tensor, list[Row]]:
-        """Also the rows of the ``sites``, modules of the model; the step runs eagerly."""
+        self, sites: Mapping[str, nn.Module], x: Tensor, y: Tensor
+    ) -> tuple[Tensor, Tensor, ActivationRecorder]:
+        """Also the inputs of the ``sites``, modules of the model; the step runs eagerly."""
         with record_activations(sites) as activations:
             loss, logits = Eager.__call__(self, x, y)
-            return loss, logits, activations.rows(step)
+        return loss, logits, activations
 
 
 class Compiled(Eager):
     """Fused by torch.compile, which replaces cuDNN's BN by a kernel of its own."""
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, precision: str) -> None:
+    def __init__(self, model: nn.Module, optimizer: Optimizer, precision: str) -> None:
         super().__init__(model, optimizer, precision)
         self.compiled = cast(nn.Module, torch.compile(model))
 
@@ -121,7 +122,7 @@ class Graphed(Eager):
     def __init__(
         self,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Optimizer,
         precision: str,
         capture: Capture = cuda_graph,
     ) -> None:
@@ -168,13 +169,13 @@ class Engine(Protocol):
         ...
 
     def traced(
-        self, step: int, sites: Mapping[str, nn.Module], x: Tensor, y: Tensor
-    ) -> tuple[Tensor, Tensor, list[Row]]:
-        """Also the rows of the ``sites``, modules of the model."""
+        self, sites: Mapping[str, nn.Module], x: Tensor, y: Tensor
+    ) -> tuple[Tensor, Tensor, ActivationRecorder]:
+        """Also the inputs of the ``sites``, modules of the model."""
         ...
 
 
-ENGINES: dict[str, Callable[[Any, torch.optim.Optimizer, str], Engine]] = {
+ENGINES: dict[str, Callable[[Any, Optimizer, str], Engine]] = {
     "eager": Eager,
     "graphed": Graphed,
     "compiled": Compiled,

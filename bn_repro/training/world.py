@@ -1,4 +1,7 @@
-"""The ranks that train one network together, as ``torchrun`` sets them up. No torch here."""
+"""The ranks that train one network together, as ``torchrun`` sets them up, and the cores they have.
+
+No torch here.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ class World:
     rank: int = 0
     size: int = 1
     local_rank: int = 0
+    local_size: int = 1
 
     @property
     def main(self) -> bool:
@@ -25,4 +29,19 @@ def launched_world() -> World:
     env = os.environ
     if "RANK" not in env:
         return World()
-    return World(int(env["RANK"]), int(env["WORLD_SIZE"]), int(env.get("LOCAL_RANK", 0)))
+    local = (
+        int(env.get(name, usual)) for name, usual in (("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1))
+    )
+    return World(int(env["RANK"]), int(env["WORLD_SIZE"]), *local)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def loader_workers(wanted: int, beside: int) -> int:
+    """The workers of one of ``beside`` runs or ranks: no more than its part of the cores."""
+    return min(wanted, max(1, cores() // beside))

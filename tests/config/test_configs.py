@@ -19,12 +19,17 @@ EXPERIMENTS = sorted(
     if path.stem != "base"
 )
 STUDIES = sorted(path.stem for path in (CONFIGS / "study").glob("*.yaml"))
-SCALES = sorted(path.stem for path in (CONFIGS / "scale").glob("*.yaml"))
 DATA = sorted(path.stem for path in (CONFIGS / "data").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def scales_of(experiment):
+    family = experiment.split("/")[0]
+    return sorted(path.stem for path in (CONFIGS / "scale" / family).glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("experiment", "scale"), [(e, scale) for e in EXPERIMENTS for scale in scales_of(e)]
+)
 def test_an_experiment_composes_at_every_scale_under_its_own_name(experiment, scale):
     config = compose([f"experiment={experiment}", f"scale={scale}"])
     assert (config.experiment, config.scale) == (experiment, scale)
@@ -62,7 +67,8 @@ def test_a_study_expands_at_smoke_scale_to_one_seed(study):
     assert config.study.name == study
     runs, whole = expand(config.study, words, lambda run: 0.5)
     assert whole
-    assert len({(r.key[0], r.key[1]) for r in runs}) == len(runs)
+    of_block = [(block, r.key[0], r.key[1]) for r in runs for block in r.blocks]
+    assert len(set(of_block)) == len(of_block)
 
 
 def test_the_arms_of_figure_1_differ_in_the_norm_alone():

@@ -147,6 +147,16 @@ def test_a_resized_copy_is_another_set(folder: Path, tmp_path: Path) -> None:
 
 
 class TestEvaluation:
+    def test_every_evaluation_has_the_same_workers(self, folder: Path) -> None:
+        data, passes = streamed(folder, workers=2), []
+        for _ in range(3):
+            y = torch.cat([y for _, y in data.eval_batches("val", batch_size=3)])
+            workers = {worker.pid for worker in multiprocessing.active_children()}
+            passes.append((y.tolist(), workers))
+        assert len(passes[0][0]) == data.splits["val"]
+        assert passes == [passes[0]] * 3
+        assert len(passes[0][1]) == 2
+
     @pytest.mark.parametrize("world", [1, 2])
     def test_shows_every_image_once(self, folder: Path, world: int) -> None:
         found = [

@@ -6,9 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import forkserver
 
 import pytest
 from support import ROOT, call
+
+from bn_repro.config.compose import compose
+from bn_repro.sweep.local import Process, process_context
+from bn_repro.sweep.study import PlannedRun
 
 WORDS = ["experiment=mnist/bn", "scale=smoke", "train.steps=200000", "train.checkpoint_every=50"]
 WORDS += ["train.eval_every=100000"]
@@ -78,3 +83,20 @@ def test_a_killed_run_harms_no_other(start, tmp_path, monkeypatch, capsys):
     assert "its process ended: SIGKILL" in out
     again = call(monkeypatch, capsys, "-m", *WORDS, *words, f"runs={tmp_path}")
     assert again[0] == 0, again
+
+
+def test_a_server_of_processes_that_is_killed_costs_no_run(tmp_path, monkeypatch):
+    context, answer = process_context(), forkserver.read_signed
+    server = forkserver._forkserver._forkserver_pid  # pyright: ignore[reportAttributeAccessIssue]
+    os.kill(server, signal.SIGSTOP)
+
+    def killed_before_it_answers(pipe):
+        monkeypatch.undo()
+        os.kill(server, signal.SIGKILL)
+        return answer(pipe)
+
+    monkeypatch.setattr(forkserver, "read_signed", killed_before_it_answers)
+    config = compose([*WORDS, "train.steps=4", "train.checkpoint_every=4", f"runs={tmp_path}"])
+    process = Process(context, PlannedRun(config, {}), 0)
+    process.process.join()
+    assert process.outcome(stopping=False).state == "completed"

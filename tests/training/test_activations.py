@@ -22,10 +22,10 @@ def mini_batch(n=60):
     return torch.randn(n, 20, generator=generator), torch.randint(10, (n,), generator=generator)
 
 
-def traced(model, x, y):
-    with record_activations(model.sites()) as taps:
+def traced(model, x, y, by_unit=()):
+    with record_activations(model.sites()) as activations:
         F.cross_entropy(model(x), y).backward()
-        return taps.rows(7)
+    return activations.rows(7, by_unit)
 
 
 def test_rows_hold_what_their_names_say():

@@ -96,8 +96,8 @@ def test_traces_are_of_the_steps_own_inputs_and_gradients(normalization, dropout
         optimizer = torch.optim.SGD(own.parameters(), lr=0.5)
         torch.manual_seed(0)
         sites = {site: own.sites()[site] for site in ("hidden1", "hidden3")}
-        *_, traced = ENGINES[name](own, optimizer, "float32").traced(5, sites, x, y)
-        rows.append(traced)
+        *_, activations = ENGINES[name](own, optimizer, "float32").traced(sites, x, y)
+        rows.append(activations.rows(5))
     expected, found = rows
     assert len(found) == len(expected) == 4
     for mine, its in zip(found, expected, strict=True):

@@ -9,7 +9,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
@@ -38,10 +37,10 @@ def directory_of(runs, *words):
     return paths.run_directory(runs, config.experiment, run_id(config, world=2), 0)
 
 
-def torchrun(runs, *words):
+def torchrun(runs, *words, script="scripts/train.py"):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    call = [*command, "scripts/train.py", *WORDS, f"runs={runs}", *words]
+    call = [*command, script, *WORDS, f"runs={runs}", *words]
     pipe = subprocess.PIPE
     return subprocess.Popen(call, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True)
 
@@ -119,6 +118,26 @@ def test_rank_0_alone_writes_and_speaks(synchronized):
     assert json.loads((directory / paths.MANIFEST).read_text())["world"] == 2
 
 
+STOPPED_AT_20 = """
+import os, signal, time
+from bn_repro.cli.main import main
+from bn_repro.training.loop import Run
+
+save = Run.save
+
+def save_and_be_stopped(run):
+    save(run)
+    if run.state.step == 20 and run.session.world.main:
+        os.kill(os.getppid(), signal.SIGTERM)  # torchrun, which tells its ranks
+        while not run.session.stop:
+            time.sleep(0.01)
+
+Run.save = save_and_be_stopped
+main("train")
+"""
+"""As scripts/train.py; at step 20 torchrun is stopped, and the first rank waits to hear of it."""
+
+
 def test_replicas_keep_their_own_statistics_and_resume_exactly(tmp_path):
     words = ["train.batch_size=30", "train.steps=200", "train.checkpoint_every=20"]
     _, whole = ranks(tmp_path / "whole", *words)
@@ -126,16 +145,13 @@ def test_replicas_keep_their_own_statistics_and_resume_exactly(tmp_path):
     assert len(replicas) == 2
     assert not torch.equal(*replicas)
 
-    process, cut = torchrun(tmp_path / "cut", *words), directory_of(tmp_path / "cut", *words)
-    status = cut / paths.STATUS
-    while not status.exists() or json.loads(status.read_text())["step"] < 20:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-    process.terminate()
-    process.communicate()
-    stopped = json.loads(status.read_text())
-    assert stopped["state"] == "preempted"
-    assert 20 <= stopped["step"] < 200
+    script = tmp_path / "train.py"
+    script.write_text(STOPPED_AT_20)
+    process = torchrun(tmp_path / "cut", *words, script=script)
+    said = process.communicate()
+    cut = directory_of(tmp_path / "cut", *words)
+    stopped = json.loads((cut / paths.STATUS).read_text())
+    assert (stopped["state"], stopped["step"]) == ("preempted", 30), said  # the next ranks agree at
     ranks(tmp_path / "cut", *words)
     assert (cut / paths.METRICS).read_bytes() == (whole / paths.METRICS).read_bytes()
     again = state(cut)["replicas"]

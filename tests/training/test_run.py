@@ -104,7 +104,7 @@ def test_polyaks_average_is_that_of_every_steps_weights_and_moving_averages(tmp_
         if not value.is_floating_point():  # mini-batches counted, for others' code
             continue
         by_hand = 0.8 * (0.8 * one[key] + 0.2 * two[key]) + 0.2 * value
-        torch.testing.assert_close(average[f"module.{key}"], by_hand)
+        torch.testing.assert_close(average["module"][key], by_hand)
     measured = {r["statistics"]: r for r in rows(directory_of(config), paths.METRICS)}
     assert measured["polyak"]["step"] == 3
     assert measured["polyak"]["loss"] != measured["moving"]["loss"]
@@ -260,6 +260,7 @@ def test_the_records_follow_the_contract(settings):
     assert {"commit", "dirty", "versions", "device", "engine", "command", "started", "data"} <= set(
         manifest
     )
+    assert manifest["commit"]
     status = json.loads((directory / paths.STATUS).read_text())
     assert set(status) == {"state", "step", "seconds", "cause", "error"}
     assert (status["state"], status["step"], status["cause"]) == ("completed", 120, None)
@@ -492,8 +493,12 @@ def test_nothing_is_written_in_the_working_directory(tmp_path, script):
 
 def test_float32_is_not_rounded_on_a_gpu(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # as it is by itself
+    torch.backends.cuda.matmul.allow_tf32 = True  # as a variable may ask; a run leaves it False
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
     run(config_of(tmp_path, "train.steps=1"), log=silent)
     assert torch.backends.cudnn.allow_tf32 is False
+    assert torch.backends.cuda.matmul.allow_tf32 is False
+    assert os.environ["NVIDIA_TF32_OVERRIDE"] == "0"
 
 
 @pytest.mark.parametrize(("precision", "lower"), [("float32", False), ("bfloat16", True)])

@@ -2,17 +2,20 @@
 
 import copy
 import json
+import math
 import threading
 import time
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from bn_repro import norm
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of
-from bn_repro.models.inception import Inception, Shape
+from bn_repro.models.inception import Inception, InceptionModule, Shape, Unit
 from bn_repro.models.mlp import MLP
 from bn_repro.records import paths
 from bn_repro.training.loop import dropout_seed
@@ -118,6 +121,59 @@ def test_gradients_in_a_graphs_own_memory_can_wait():
                 engine(x, y)
         ends.append(model.state_dict())
     torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=0)
+
+
+def unit_by_unit(model, x):
+    """Inception as Figure 5 draws it: each unit its own convolution, and nothing overwritten."""
+
+    def unit(module, u):
+        if not isinstance(module, Unit):
+            return module(u)
+        assert isinstance(module.linear, nn.Conv2d)
+        x = nn.Conv2d.forward(module.linear, u)
+        return module.nonlinearity(module.norm(x))
+
+    for layer in model.trunk:
+        if isinstance(layer, InceptionModule):
+            outputs = []
+            for branch in layer.branches:
+                outputs.append(x)
+                for name in branch:
+                    outputs[-1] = unit(layer[name], outputs[-1])
+            x = torch.cat(outputs, dim=1)
+        else:
+            x = unit(layer, x)
+    return model.classifier(x.mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("small", [0, math.inf])
+@pytest.mark.parametrize("nonlinearity", [nn.ReLU, nn.Sigmoid])
+@pytest.mark.parametrize("normalization", [norm.none(), norm.batch()], ids=["none", "batch"])
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-9), (torch.float32, 1e-3)])
+def test_inception_trains_as_it_is_drawn(
+    monkeypatch, normalization, nonlinearity, small, dtype, rtol
+):
+    """Whether 1x1 convolutions are done as convolutions or as products of matrices."""
+    monkeypatch.setattr("bn_repro.models.inception.SMALL", small)
+    ours = Inception(
+        Shape(classes=5, width=0.125, modules=("3a", "3c", "5b")),
+        norm=normalization,
+        nonlinearity=nonlinearity,
+        generator=torch.Generator().manual_seed(0),
+    )
+    ours = ours.to(dtype).to(memory_format=torch.channels_last)
+    figure = copy.deepcopy(ours)
+    ways = [(ours, ours), (figure, partial(unit_by_unit, figure))]
+    batches, found = drawn((3, 32, 32), 5, [8, 6, 8]), []
+    for model, forward in ways:
+        optimizer, losses = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9), []
+        for x, y in batches:
+            optimizer.zero_grad()
+            losses.append(F.cross_entropy(forward(x.to(dtype)), y))
+            losses[-1].backward()
+            optimizer.step()
+        found.append((torch.stack(losses), model.state_dict()))
+    torch.testing.assert_close(*found, rtol=rtol, atol=rtol / 10)
 
 
 def test_a_step_is_recorded_once_after_the_first_ones():

@@ -1,0 +1,75 @@
+"""A probe measures what it says, and a run with probes is the run without, byte for byte."""
+
+import copy
+import json
+
+import pytest
+import torch
+
+from bn_repro import norm
+from bn_repro.config.compose import compose
+from bn_repro.config.identity import directory_of, run_id
+from bn_repro.models.mlp import MLP
+from bn_repro.records import paths
+from bn_repro.training import probes
+from bn_repro.training.run import run
+from bn_repro.training.stop_signal import StopFlag
+
+SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=60", "train.checkpoint_every=20"]
+PROBED = ["train.probes=[activations]", "train.trace_units=[hidden3]"]
+
+
+def test_activations_are_of_the_network_in_inference_mode_and_leave_it_as_it_was():
+    generator = torch.Generator().manual_seed(0)
+    model = MLP(norm=norm.batch(), generator=generator, widths=[20, 7, 5, 10], init_std=0.5).train()
+    x, y = torch.randn(300, 20, generator=generator), torch.zeros(300, dtype=torch.int64)
+    model(x[:60])  # moving averages that are not the first ones
+    before = copy.deepcopy(model.state_dict())
+    rows = {(r["site"], r["unit"]): r for r in probes.measure(["activations"], 3, model, [(x, y)])}
+
+    assert model.training
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert list(rows) == [("hidden1", None), ("hidden2", None), *(("hidden2", k) for k in range(5))]
+    model.eval()
+    layers = dict(model.layers.named_modules())
+    with torch.no_grad():
+        z = layers["hidden2.norm"](layers["hidden2.linear"](layers["hidden1"](x)))
+    for unit, values in ((None, z.flatten()), (3, z[:, 3])):
+        row = rows["hidden2", unit]
+        expected = torch.quantile(values, torch.tensor([0.15, 0.5, 0.85])).tolist()
+        assert [row["p15"], row["p50"], row["p85"]] == pytest.approx(expected)
+        assert (row["step"], row["probe"]) == (3, "activations")
+
+
+def train(folder, *words, stop_at=None):
+    config, stop = compose([*SMOKE, f"runs={folder}", *words]), StopFlag()
+
+    def progress(step, values):
+        if stop_at is not None and step >= stop_at:
+            stop.name = "SIGTERM"
+
+    run(config, log=lambda line: None, stop=stop, progress=progress)
+    return directory_of(config)
+
+
+def test_a_run_with_probes_is_the_same_run_and_resumes_exactly(tmp_path):
+    assert run_id(compose([*SMOKE, *PROBED])) == run_id(compose(SMOKE))
+    plain, probed = train(tmp_path / "plain"), train(tmp_path / "probed", *PROBED)
+    assert (plain / paths.METRICS).read_bytes() == (probed / paths.METRICS).read_bytes()
+    assert not (plain / paths.PROBES).exists()
+
+    train(tmp_path / "stopped", *PROBED, stop_at=30)
+    stopped = train(tmp_path / "stopped", *PROBED)
+    for name in (paths.METRICS, paths.TRACES, paths.PROBES):
+        assert (stopped / name).read_bytes() == (probed / name).read_bytes(), name
+
+    traces, found = (
+        [json.loads(line) for line in (probed / name).read_text().splitlines()]
+        for name in (paths.TRACES, paths.PROBES)
+    )
+    assert {r["step"] for r in traces} == {r["step"] for r in found}
+    units = {step: 0 for step in {r["step"] for r in traces}}
+    for row in traces:
+        units[row["step"]] += row["site"] == "hidden3" and row["unit"] is not None
+    assert units[60] == 100  # evaluated too
+    assert set(units.values()) == {1, 100}
