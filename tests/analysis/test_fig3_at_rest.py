@@ -224,7 +224,8 @@ def test_the_page_is_written_from_values(runs: Runs, tmp_path: Path) -> None:
     for figure in ("figure2", "figure3", "figure_targets", "figure_failures"):
         assert f"![{figure}]({figure}.svg)" in words
     assert "- **At rest?** Yes" in words
-    assert "| BN-x5 | 90 (90 to 90) | 2.1M | 17.8 [" in words
+    assert "| BN-x5 | 90 | 2.1M | 17.8 [" in words
+    assert "| BN-x5-Sigmoid | 900 (900 to 950) | never |" in words
     assert "| Inception-x5 | 6 of 6 stayed at chance |" in words
     assert "| BN-Baseline-Sigmoid | 6 of 6 trained |" in words
     assert "Not finished" not in words

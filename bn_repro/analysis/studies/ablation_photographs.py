@@ -1,4 +1,4 @@
-"""The seven changes of section 4.2.1, each alone, on photographs of twenty classes, at rest.
+"""The seven changes of section 4.2.1, each alone, on photographs of twenty classes.
 
 As ``ablation_421``, with a block ``rest`` of both bases trained twice as long.
 """
