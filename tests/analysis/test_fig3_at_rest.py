@@ -111,10 +111,10 @@ def _verdicts(runs: Runs) -> dict[str, str]:
     return {id: claim.verdict for id, claim in _claims(runs).items()}
 
 
-@pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch, drawn_once: None) -> None:
-    """For what looks at words: few resamples, and figures neither as SVG nor as PNG."""
-    monkeypatch.setattr(intervals, "bootstrap", partial(intervals.bootstrap, resamples=100))
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough for these verdicts, and fast."""
+    monkeypatch.setattr(intervals, "bootstrap", partial(intervals.bootstrap, resamples=200))
 
 
 @pytest.fixture(scope="module")
@@ -208,21 +208,21 @@ def test_what_diverged_has_no_evaluation_on_all_images() -> None:
 
 
 def _report(name: str, runs: Runs, out: Path) -> str:
-    """The study's page, written from its rows, and read again."""
+    """The study's page, written from its rows."""
     for frame, file in ((runs.runs, results.RUNS), (runs.curves, results.CURVES)):
         results.write(out / file, results.to_csv(frame, file))
     report.write(name, runs.members, out)
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
-    report.write(name, runs.members, out)
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     return (out / results.README).read_text()
 
 
-@pytest.mark.usefixtures("written")
+@pytest.mark.usefixtures("drawn_once")
 def test_the_page_is_written_from_values(runs: Runs, tmp_path: Path) -> None:
     words = _report("fig3_digits", runs, tmp_path)
     for figure in ("figure2", "figure3", "figure_targets", "figure_failures"):
         assert f"![{figure}]({figure}.svg)" in words
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    report.write("fig3_digits", runs.members, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert "- **At rest?** Yes" in words
     assert "| BN-x5 | 90 | 2.1M | 17.8 [" in words
     assert "| BN-x5-Sigmoid | 900 (900 to 950) | never |" in words
@@ -231,7 +231,7 @@ def test_the_page_is_written_from_values(runs: Runs, tmp_path: Path) -> None:
     assert "Not finished" not in words
 
 
-@pytest.mark.usefixtures("written")
+@pytest.mark.usefixtures("drawn_once")
 def test_few_seeds_and_missing_runs_are_told(tmp_path: Path) -> None:
     """Two seeds, as ``make figures`` has them; and a study of which hardly anything is there."""
     words = _report("fig3_digits", made_up(seeds=range(2)), tmp_path)
