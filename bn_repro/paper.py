@@ -168,8 +168,8 @@ _INCEPTIONS = Said(
 )
 _RATES = Said(
     "4.2.2",
-    "Inception has a rate of 0.0015, BN-x5 one of 0.0075, BN-x30 one of 0.045. How they were "
-    "found, the paper does not say. At five times its rate, Inception reached machine infinity.",
+    "Inception has a rate of 0.0015, BN-x5 one of 0.0075, BN-x30 one of 0.045. The paper does not "
+    "say how they were chosen. At five times its rate, Inception reached machine infinity.",
 )
 _CHANGES = Said(
     "4.2.1",

@@ -22,7 +22,7 @@ BLOCK = re.compile(
 FENCED = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
 COMMANDS = [line for kind, text in FENCED for line in text.splitlines() if not kind]
 MAKEFILE = (ROOT / "Makefile").read_text()
-ARMS = {f"mnist/bn, model.norm={norm}" for norm in ("batch", "none", "layer_norm")}
+ARMS = {f"mnist/bn, model.norm={norm}" for norm in ("batch", "none", "mine:rms")}
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def see_it_on_the_dashboard(server, sent):
             assert {*panel.metrics} & {*has} or "steps_to" in panel.metrics[0], panel.title
             norms.add(json.loads(told["config"])["arm"]["value"])
     assert {panel.title for panel in lines} >= {"training loss", "accuracy at the end"}
-    sweep = {"", " model.norm=none", " model.norm=layer_norm"}
+    sweep = {"", " model.norm=none", " model.norm=mine:rms"}
     assert norms == {f"mnist/bn smoke{varied}" for varied in sweep}
 
 
@@ -155,17 +155,17 @@ def find_it_in_the_report(copy):
     """Its claim with a verdict, its arms, and its figure, wherever all studies are told."""
     results = copy / "results"
     (claim,) = json.loads((results / "norms" / "claims.json").read_text())
-    sentence = "BN ends higher than layer normalization."
+    sentence = "BN ends higher than RMS normalization."
     assert (claim["sentence"], claim["n"], claim["verdict"]) == (sentence, 5, "holds")
-    assert "BN minus layer normalization" in claim["rule"]
+    assert "BN minus RMS normalization" in claim["rule"]
     text = (results / "REPORT.md").read_text()
     (row,) = (line for line in text.splitlines() if f"| {sentence} |" in line)
     assert "**holds**" in row
     (row,) = (x for x in (copy / "README.md").read_text().splitlines() if x.startswith("| [norms]"))
-    assert "BN ends higher than layer normalization, by +" in row
-    assert "## Batch and layer normalization" in text
+    assert "BN ends higher than RMS normalization, by +" in row
+    assert "## Batch and RMS normalization" in text
     assert "(norms/figure_curves.svg)" in text
-    assert "| `mnist/bn` | layer_norm | 5 |" in text
+    assert "| `mnist/bn` | mine:rms | 5 |" in text
     html = (results / "report.html").read_text()
     assert sentence in html
     drawn = (results / "norms" / "figure_curves.svg").read_text()
@@ -174,9 +174,7 @@ def find_it_in_the_report(copy):
         assert f"<code>{arm}</code>" in html
 
 
-@pytest.mark.parametrize(
-    ("group", "name"), [("study", "norms"), ("experiment", "mnist/layer_norm")]
-)
+@pytest.mark.parametrize(("group", "name"), [("study", "norms"), ("experiment", "mnist/rms_norm")])
 def test_what_is_new_is_listed(copy, monkeypatch, group, name):
     """With its place in the paper and its cost, which ``--help`` and ``list.py`` want of each."""
     monkeypatch.setattr(catalogue, "CONFIGS", copy / "configs")

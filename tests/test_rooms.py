@@ -16,7 +16,7 @@ WITHOUT_TORCH = ("records", "config", "analysis", "tracking", "sweep", "cli")
 """What must answer at once; where they need it, functions import it."""
 
 SOURCES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent != PACKAGE]
-SOURCES += [PACKAGE / "paper.py", PACKAGE / "norm.py"]
+SOURCES += [PACKAGE / "paper.py"]
 
 
 def imports(path):

@@ -160,6 +160,7 @@ CONCERNS: dict[str, tuple[str, ...]] = {
     ),
     "evaluate": (*OF_A_RUN, "data.root", "data.cache", "study.seeds", "evaluation."),
     "report": ("runs", "out", "study.seeds", "wandb."),
+    "export": ("seed", "runs", "out"),
     "status": ("runs", "live", "study.seeds"),
     "publish_wandb": ("runs", "study.seeds", "wandb."),
     "wandb_dashboard": ("wandb.",),

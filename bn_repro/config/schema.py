@@ -89,10 +89,10 @@ class Section:
                 null = ", or null" if f.default is None else ""
                 raise ValueError(f"{self.prefix}{f.name}: {value!r} is not {rule.expected}{null}")
 
-    def idle(self, key: str, other: str, value: str) -> None:
+    def idle(self, key: str, other: str, *values: str) -> None:
         """ValueError where ``key`` is set and ``other`` has a value with which it has no effect."""
-        own, usual = getattr(self, key), getattr(type(self), key)
-        if getattr(self, other) == value and own != usual:
+        own, usual, value = getattr(self, key), getattr(type(self), key), getattr(self, other)
+        if value in values and own != usual:
             raise ValueError(
                 f"{self.prefix}{key}: has no effect where {self.prefix}{other} is {value!r}; "
                 f"leave it at {usual!r}, not {own!r}"
@@ -103,9 +103,21 @@ NORMS = {
     "none": "no normalization",
     "batch": "BN over each rank's mini-batch",
     "sync_batch": "BN over the mini-batches of all ranks",
+    "layer": "over an example's layer",
+    "group": "over groups of an example's channels",
+    "instance": "over an example's feature map",
+    "weight": "of the weights",
 }
-"""Each is the function of this name in ``bn_repro/norm.py``, with its help text."""
+"""Each is the function of this name in ``bn_repro.norm``, with its help text."""
+BATCH_NORMS = ("batch", "sync_batch")
+"""Those that have moving averages."""
 _NORMS = ", ".join(f"{name} ({text})" for name, text in NORMS.items())
+FACTORY = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+"""The import path of a norm of the user's own, ``package.module:factory``."""
+NORM = Rule(
+    lambda value: value in NORMS or FACTORY.fullmatch(value) is not None,
+    f"one of {', '.join(NORMS)}, or package.module:factory for one of your own",
+)
 
 
 @dataclass
@@ -115,8 +127,14 @@ class ModelConfig(Section):
     prefix: ClassVar[str] = "model."
 
     name: str = setting("", "the network")
-    norm: str = setting("none", f"before each nonlinearity: {_NORMS}", one_of(*NORMS))
-    norm_eps: float = setting(1e-5, "epsilon of Algorithm 1", POSITIVE)
+    norm: str = setting(
+        "none", f"before each nonlinearity: {_NORMS}; or your own, package.module:factory", NORM
+    )
+    norm_eps: float = setting(
+        1e-5,
+        "epsilon of Algorithm 1; with 0 (sec. 3.3 is exact) a unit without variance is NaN",
+        Rule(lambda value: math.isfinite(value) and value >= 0, "0 or more"),
+    )
     norm_momentum: float = setting(
         0.1,
         "share of the new mini-batch in the moving averages",
@@ -133,8 +151,8 @@ class ModelConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.idle("norm_eps", "norm", "none")
-        self.idle("norm_momentum", "norm", "none")
+        self.idle("norm_eps", "norm", "none", "weight")
+        self.idle("norm_momentum", "norm", *(NORMS.keys() - BATCH_NORMS))
         self.idle("init_std", "init", "he")
 
 
@@ -201,9 +219,8 @@ class InceptionConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.idle("per_activation_modules", "norm", "none")
-        for norm in ("batch", "sync_batch"):  # beta takes the role of the bias
-            self.idle("init_bias", "norm", norm)
+        self.idle("per_activation_modules", "norm", "none", "weight")
+        self.idle("init_bias", "norm", "batch", "sync_batch")  # beta takes the role of the bias
         if self.modules == list(MODULES):
             self.modules = None  # a default spelled out gives the same run
         elif self.modules is not None:
@@ -234,6 +251,7 @@ class DataConfig(Section):
     """
 
     prefix: ClassVar[str] = "data."
+    licence: ClassVar[str] = "Not known here: that of the images' owner."
 
     name: str = setting("", "the data set")
     shuffling: str = setting(
@@ -279,6 +297,7 @@ class DigitsConfig(StoredConfig):
 class MnistBinaryConfig(DigitsConfig):
     """The paper's binary digits, inside the package."""
 
+    licence: ClassVar[str] = "MNIST (Y. LeCun, C. Cortes, C. Burges), CC BY-SA 3.0."
     name: str = setting("mnist_binary", "the data set")
 
 
@@ -286,6 +305,7 @@ class MnistBinaryConfig(DigitsConfig):
 class MnistConfig(DigitsConfig):
     """The grey digits, downloaded, or IDX files under ``root``."""
 
+    licence: ClassVar[str] = f"{MnistBinaryConfig.licence} Other IDX files have their own."
     name: str = setting("mnist", "the data set")
 
 
@@ -340,10 +360,17 @@ class ImageFilesConfig(ImagesConfig, StoredConfig):
         return self.root
 
 
+IMAGENET_TERMS = (
+    "ImageNet's terms of access: non-commercial research and education only; the images are their "
+    "owners'."
+)
+
+
 @dataclass
 class ImageNetConfig(ImageFilesConfig):
     """ILSVRC2012: ``train/<wnid>/`` and ``val/<wnid>/``, or the official archives; streamed."""
 
+    licence: ClassVar[str] = IMAGENET_TERMS
     name: str = setting("imagenet", "the data set")
 
 
@@ -351,6 +378,7 @@ class ImageNetConfig(ImageFilesConfig):
 class TinyImageNetConfig(ImageFilesConfig):
     """Tiny ImageNet in its official layout, any number of classes; held in memory."""
 
+    licence: ClassVar[str] = IMAGENET_TERMS
     name: str = setting("tiny_imagenet", "the data set")
 
 
@@ -365,6 +393,7 @@ class ImageFolderConfig(ImageFilesConfig):
 class SyntheticConfig(ImagesConfig):
     """Synthetic images, one grating for each class; for tests."""
 
+    licence: ClassVar[str] = "None: the images are computed."
     name: str = setting("synthetic", "the data set")
     classes: int = setting(10, "number of classes", Rule(_is_number, "a positive number"))
     train_images: int = setting(
@@ -588,7 +617,11 @@ class Config(Section):
     )
     scale: str = setting("default", "size of the runs", identity=False)
     runs: str = setting("runs", "the runs directory", identity=False)
-    out: str | None = setting(None, "where report.py writes; null: results/<study>", identity=False)
+    out: str | None = setting(
+        None,
+        "where report.py and export.py write; null: results/<study>, the run's directory",
+        identity=False,
+    )
     force: bool = setting(False, "start over; the old run is moved aside", identity=False)
     retry: bool = setting(False, "in a study or a sweep, try failed runs again", identity=False)
     on_failure: str = setting(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +22,14 @@ Cut = slice | torch.Tensor
 """A part of a split: a slice, of which a view is taken, or else indices (B,)."""
 Order = Iterator[tuple[int, torch.Tensor]]
 """Epoch and indices (B,) of each mini-batch."""
+
+
+class Examples(NamedTuple):
+    """What a network must know of the examples of a data set."""
+
+    name: str
+    shape: tuple[int, ...]
+    classes: int
 
 
 class Data(ABC):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil, inf, sqrt
 from typing import NamedTuple
 
@@ -83,6 +84,12 @@ class Shape:
         per_activation_modules: in so many modules, from the last backwards, the norm is per
             activation (sec. 4.2.3's "non-convolutional BN in the last hidden layers").
         dropout: probability of dropping a feature before the classifiers.
+        ceil_pools: pools of stride 2 as Caffe has them, in ceil mode and without padding, for
+            images of multiples of 32 pixels; False: centred where the strided convolutions are. (In
+            the authors' later release too, but where a side is even, a pixel further on.)
+        padded_averages: averages count the zeros around the map, as Caffe's do; False: only what is
+            inside, as in the authors' later release. Weights of BN-Inception that come from Caffe
+            want both switches and `pool_projection=128`.
 
     Raises:
         ValueError: a value outside of what is said here.
@@ -98,6 +105,8 @@ class Shape:
     auxiliary: bool = False
     per_activation_modules: int = 0
     dropout: float = 0.0
+    ceil_pools: bool = False
+    padded_averages: bool = False
 
     def __post_init__(self) -> None:
         known = [row.name for row in FIGURE_5]
@@ -114,6 +123,8 @@ class Shape:
         last = 0 <= self.per_activation_modules <= len(own)
         _require(self, "per_activation_modules", last, f"0 to {len(own)} modules")
         _require(self, "dropout", 0 <= self.dropout < 1, "a probability below 1")
+        even = not self.ceil_pools or self.image_size % 32 == 0
+        _require(self, "ceil_pools", even, "False for images that are no multiple of 32 pixels")
 
     def rows(self) -> list[Row]:
         """The rows of Figure 5 that this network has, with its channels."""
@@ -155,7 +166,10 @@ def _require(part: object, name: str, holds: bool, expected: str) -> None:
 
 
 class Unit(nn.Module):
-    """z = g(norm(Wu)), W a convolution or a matrix, with a bias only where the norm leaves one."""
+    """z = g(norm(Wu)), W a convolution or a matrix, with a bias only where the norm leaves one.
+
+    In training a 1x1 convolution is :func:`conv1x1`, so a hook on it would hear nothing.
+    """
 
     def __init__(self, linear: nn.Module, norm: nn.Module, nonlinearity: nn.Module) -> None:
         super().__init__()
@@ -164,7 +178,10 @@ class Unit(nn.Module):
         self.nonlinearity = nonlinearity
 
     def forward(self, u: Tensor) -> Tensor:
-        return self.activate(self.linear(u))
+        W = self.linear
+        if self.training and isinstance(W, nn.Conv2d) and W.kernel_size == W.stride == (1, 1):
+            return self.activate(conv1x1(u, W.weight, W.bias))
+        return self.activate(W(u))
 
     def activate(self, x: Tensor) -> Tensor:
         """g(norm(x)). A ReLU overwrites what it reads, unless a hook of its own looks (a trace).
@@ -174,13 +191,6 @@ class Unit(nn.Module):
         y, g = self.norm(x), self.nonlinearity
         hooked = g._forward_pre_hooks or g._forward_hooks or g._backward_hooks
         return torch.relu_(y) if type(g) is nn.ReLU and not hooked else g(y)
-
-
-class Conv1x1(nn.Conv2d):
-    """`conv1x1`, with a kernel and a bias of its own."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return conv1x1(input, self.weight, self.bias)
 
 
 def conv1x1(u: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
@@ -197,8 +207,7 @@ def conv1x1(u: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
 def side_by_side(units: Sequence[Unit], u: Tensor) -> list[Tensor]:
     """The outputs of 1x1 units that all read u, by one convolution with their kernels stacked.
 
-    One by one they take 1.4 times as long on one core (64x64 images, width 0.25). No convolution of
-    theirs is called, so a hook there would hear nothing; norms and nonlinearities are.
+    One by one they take 1.4 times as long on one core (64x64 images, width 0.25).
     """
     kernels, biases = zip(*((unit.linear.weight, unit.linear.bias) for unit in units), strict=True)
     bias = None if biases[0] is None else torch.cat(biases)
@@ -214,6 +223,7 @@ class Units:
 
     norm: Norm
     nonlinearity: Callable[[], nn.Module]
+    pool: Callable[[str, int], nn.Module]  # (kind, stride)
 
     def conv(
         self, c_in: int, c_out: int, kernel: int = 1, stride: int = 1, *, side: int | None = None
@@ -223,8 +233,7 @@ class Units:
         With `side`, the height and width of its output, the norm has a gamma and a beta for every
         activation; without, for every feature map.
         """
-        kind = Conv1x1 if kernel == stride == 1 else nn.Conv2d
-        conv = kind(c_in, c_out, kernel, stride, kernel // 2, bias=self.norm.bias)
+        conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=self.norm.bias)
         norm = self.norm.per_activation(c_out, side, side) if side else self.norm.conv(c_out)
         return Unit(conv, norm, self.nonlinearity())
 
@@ -234,15 +243,16 @@ class Units:
         return Unit(matrix, self.norm.fc(n_out), self.nonlinearity())
 
 
-def pool3x3(kind: str, stride: int) -> nn.Module:
-    """Pooling over 3x3 windows, centred where a 3x3 convolution's are.
-
-    Averages are over the pixels inside the map: counting zeros around it would shrink the 2x2 maps
-    of a 64x64 image to 4/9.
+def pool3x3(shape: Shape, kind: str, stride: int) -> nn.Module:
+    """Pooling over 3x3 windows; unless `shape` says otherwise, centred where a 3x3 convolution's
+    are, and averages over the pixels inside the map: counting zeros around it would shrink the 2x2
+    maps of a 64x64 image to 4/9.
     """
-    if kind == "max":
-        return nn.MaxPool2d(3, stride, padding=1)
-    return nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
+    if kind == "avg":
+        return nn.AvgPool2d(3, stride, padding=1, count_include_pad=shape.padded_averages)
+    if shape.ceil_pools and stride == 2:
+        return nn.MaxPool2d(3, stride, ceil_mode=True)
+    return nn.MaxPool2d(3, stride, padding=1)
 
 
 class LocalResponseNorm(nn.Module):
@@ -293,7 +303,7 @@ class InceptionModule(nn.ModuleDict):
         self["double3x3_a"] = units.conv(reduced, out, 3, side=side)
         self["double3x3_b"] = units.conv(out, out, 3, row.stride, side=after)
 
-        self["pool"] = pool3x3(row.pool, row.stride)
+        self["pool"] = units.pool(row.pool, row.stride)
         if row.projection:
             self["pool_projection"] = units.conv(c_in, row.projection, side=after)
 
@@ -309,8 +319,11 @@ class InceptionModule(nn.ModuleDict):
 
     def forward(self, x: Tensor) -> Tensor:
         begin = [self[branch[0]] for branch in self.branches]
-        units = [layer for layer in begin if isinstance(layer, Unit)]  # all but the pool, the last
-        outputs = [*side_by_side(units, x), self["pool"](x)]
+        if self.training:
+            units = [layer for layer in begin if isinstance(layer, Unit)]  # all but the pool
+            outputs = [*side_by_side(units, x), self["pool"](x)]
+        else:
+            outputs = [layer(x) for layer in begin]
         for k, branch in enumerate(self.branches):
             for name in branch[1:]:
                 outputs[k] = self[name](outputs[k])
@@ -361,7 +374,7 @@ class Inception(nn.Module):
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        units = Units(norm, nonlinearity)
+        units = Units(norm, nonlinearity, partial(pool3x3, shape))
         self.trunk, channels = stem(shape, units)
         side_classifier = None
         side = ceil(shape.image_size / 8)
@@ -377,6 +390,8 @@ class Inception(nn.Module):
         self.classifier = nn.Linear(channels, shape.classes)
         self.auxiliary = side_classifier  # last, so that it draws after all the others
         initialise(self, weights, generator)
+        for unit in [module for module in self.modules() if isinstance(module, Unit)]:
+            norm.weights(unit.linear)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         side_logits = None
@@ -413,14 +428,14 @@ def stem(shape: Shape, units: Units) -> tuple[nn.Sequential, int]:
         add("conv1", units.conv(deep, conv1))
     else:
         add("conv1", units.conv(3, conv1, 7, 2))
-    add("pool1", pool3x3("max", 2))
+    add("pool1", units.pool("max", 2))
     if shape.lrn:
         add("lrn1", LocalResponseNorm(conv1))
     add("conv2_reduce", units.conv(conv1, conv2_reduce))
     add("conv2", units.conv(conv2_reduce, conv2, 3))
     if shape.lrn:
         add("lrn2", LocalResponseNorm(conv2))
-    add("pool2", pool3x3("max", 2))
+    add("pool2", units.pool("max", 2))
     return layers, conv2
 
 

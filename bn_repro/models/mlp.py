@@ -48,6 +48,8 @@ class MLP(nn.Module):
                     module.weight.normal_(0.0, init_std, generator=generator)
                     if module.bias is not None:
                         module.bias.zero_()
+        for layer in self.layers.children():
+            norm.weights(layer.get_submodule("linear"))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits of images."""

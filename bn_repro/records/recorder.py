@@ -209,9 +209,18 @@ def write_status(
 
 
 def manifest(
-    *, device: str, hardware: str, engine: str, threads: int, world: int, data: str, classes: int
+    *,
+    device: str,
+    hardware: str,
+    engine: str,
+    threads: int,
+    world: int,
+    examples: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """``manifest.json``: the commit, versions, machine, command and data of a run."""
+    """``manifest.json``: the commit, versions, machine, command and data of a run.
+
+    ``examples`` is what it says of the data: ``data`` (the fingerprint), ``classes``, ``shape``.
+    """
     commit, dirty = _commit()
     return {
         "commit": commit,
@@ -227,8 +236,7 @@ def manifest(
         "world": world,
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "data": data,
-        "classes": classes,
+        **examples,
     }
 
 

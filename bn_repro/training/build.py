@@ -12,20 +12,18 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from bn_repro import norm
 from bn_repro.config import schema
 from bn_repro.config.schema import Config
 from bn_repro.data import imagenet, mnist, synthetic
 from bn_repro.data.augment import Preprocessing
-from bn_repro.data.batches import Data, steps_per_epoch
+from bn_repro.data.batches import Data, Examples, steps_per_epoch
 from bn_repro.data.subset import Subset
 from bn_repro.models.inception import Inception, InitialWeights, Shape
 from bn_repro.models.mlp import MLP
 from bn_repro.records import paths
 from bn_repro.training.activations import sites_of
+from bn_repro.training.norms import failures_told, norm_of
 from bn_repro.training.world import World, launched_world, loader_workers
-
-NORMS: dict[str, Callable[..., norm.Norm]] = {name: getattr(norm, name) for name in schema.NORMS}
 
 NONLINEARITIES: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
@@ -40,7 +38,7 @@ def build(config: Config) -> tuple[nn.Module, Data]:
     return network(config, data), data
 
 
-def network(config: Config, data: Data) -> nn.Module:
+def network(config: Config, data: Data | Examples) -> nn.Module:
     """The network for the examples and classes of ``data``."""
     m = config.model
     if (m.name == "mlp") != (len(data.shape) == 1):
@@ -48,10 +46,10 @@ def network(config: Config, data: Data) -> nn.Module:
             f"data.name: {data.name} has examples of shape {data.shape}, which model.name="
             f"{m.name} does not take; an mlp takes the flat digits of mnist_binary and mnist"
         )
-    normalization = NORMS[m.norm](eps=m.norm_eps, momentum=m.norm_momentum)
+    normalization = norm_of(m)
     nonlinearity = NONLINEARITIES[m.nonlinearity]
     generator = torch.Generator().manual_seed(config.seed)
-    with in_memory("model"):
+    with in_memory("model"), failures_told(m):
         if isinstance(m, schema.MLPConfig):
             hidden = m.hidden if m.depth is None else m.hidden[:1] * m.depth
             return MLP(
@@ -74,7 +72,7 @@ def network(config: Config, data: Data) -> nn.Module:
         return model.to(memory_format=torch.channels_last)
 
 
-def _shape(m: schema.InceptionConfig, data: Data) -> Shape:
+def _shape(m: schema.InceptionConfig, data: Data | Examples) -> Shape:
     return Shape(
         classes=data.classes,
         image_size=data.shape[-1],
@@ -209,8 +207,19 @@ def validate(config: Config, model: nn.Module, data: Data, world: World) -> None
             f"data: {data.name} has {followed} examples in {split}, by which a run is "
             f"followed; each of {world.size} rank(s) needs one"
         )
-    if config.train.batch_size == 1:
-        try:
-            copy.deepcopy(model).train()(torch.zeros(1, *data.shape))
-        except ValueError as error:
-            raise ValueError(f"train.batch_size: {error}") from error
+    _try_a_mini_batch(config, model, data)
+
+
+def _try_a_mini_batch(config: Config, model: nn.Module, data: Data) -> None:
+    """ValueError where the network cannot normalize: BN one example, others a map of one pixel."""
+    kind, size = config.model.norm, min(config.train.batch_size, 2)
+    if size > 1 and kind in ("none", *schema.BATCH_NORMS):
+        return
+    try:
+        with failures_told(config.model):
+            copy.deepcopy(model).train()(torch.zeros(size, *data.shape))
+    except ValueError as error:
+        if kind not in schema.NORMS:
+            raise
+        key = "train.batch_size" if kind in schema.BATCH_NORMS else "model.norm"
+        raise ValueError(f"{key}: {error}") from error

@@ -74,6 +74,7 @@ class BN:
         self.gamma, self.beta = layer.weight.detach(), layer.bias.detach()
         self.averages = layer.running_mean, layer.running_var
         self.count = layer.num_batches_tracked
+        assert layer.momentum is not None  # model.norm_momentum is a number
         self.momentum, self.eps = layer.momentum, layer.eps
         self.y = self.gamma.new_empty(m, len(self.gamma))
         self.mu, self.one_over_std = torch.empty_like(self.gamma), torch.empty_like(self.gamma)

@@ -127,22 +127,43 @@ def load_latest(
     return None
 
 
-def load_weights(model: nn.Module, saved: dict[str, torch.Tensor], folder: Path) -> None:
-    """Give ``model`` a checkpoint's weights; ValueError if they are of another network."""
+def load_trained(model: nn.Module, folder: Path, step: int) -> None:
+    """Give ``model`` the weights of a finished run, whose last ``step`` is in ``folder``.
+
+    Several ranks' network has the mean of their moving averages. ValueError where there is no
+    intact checkpoint of that step, or one of another network.
+    """
+    saved = load_latest(folder, log=lambda line: None)
+    if saved is None or saved["step"] != step:
+        found = "none" if saved is None else f"step {saved['step']}"
+        raise ValueError(
+            f"{folder}: no intact checkpoint of step {step}, the run's last ({found} found); "
+            f"train the run again with force=true"
+        )
+    load_weights(model, saved["model"], folder)
+    if saved.get("replicas"):
+        load_moving_averages(model, [torch.stack(saved["replicas"]).mean(0)], World())
+
+
+def load_weights(model: nn.Module, saved: dict[str, torch.Tensor], source: Path) -> None:
+    """Give ``model`` the weights of ``source``; ValueError if they are of another network."""
     own = model.state_dict()
     wrong = [
-        f"{name} is {_shape(saved.get(name))} there and {_shape(own.get(name))} here"
+        f"{name} is {_form(saved.get(name))} there and {_form(own.get(name))} here"
         for name in dict.fromkeys([*own, *saved])
-        if _shape(saved.get(name)) != _shape(own.get(name))
+        if _form(saved.get(name)) != _form(own.get(name))
     ]
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        raise ValueError(f"{folder}: the checkpoint is of another network: {wrong[0]}{more}")
+        raise ValueError(f"{source}: is of another network: {wrong[0]}{more}")
     model.load_state_dict(saved)
 
 
-def _shape(tensor: torch.Tensor | None) -> str:
-    return "missing" if tensor is None else "x".join(map(str, tensor.shape)) or "a number"
+def _form(tensor: torch.Tensor | None) -> str:
+    if tensor is None:
+        return "missing"
+    shape = "x".join(map(str, tensor.shape)) or "a number"
+    return shape if tensor.dtype == torch.float32 else f"{shape} {tensor.dtype}"
 
 
 def trim(folder: Path, keep: int) -> None:

@@ -21,6 +21,7 @@ import torch
 from filelock import FileLock
 from torch import nn
 
+from bn_repro.config import schema
 from bn_repro.config.identity import directory_of
 from bn_repro.config.schema import Config, ImageFilesConfig
 from bn_repro.data.batches import Data
@@ -42,7 +43,6 @@ from bn_repro.training.build import build, configure_torch, device_of, in_memory
 from bn_repro.training.evaluate import accuracies, scores
 from bn_repro.training.finished import check_same_data
 from bn_repro.training.loop import Batch, population_batches
-from bn_repro.training.ranks import load_moving_averages
 from bn_repro.training.session import Session
 from bn_repro.training.step import autocast
 from bn_repro.training.world import World
@@ -92,7 +92,7 @@ def evaluate_run(
     session = Session(device_of(config, World()), log=lambda line: None)
     model, data = build(_with_data_of(directory, config))
     check_same_data(directory, data, fix="give the folder of the run's data with data.root=...")
-    _load(model.to(session.device), directory, done.step, session)
+    checkpoint.load_trained(model.to(session.device), directory / paths.CHECKPOINTS, done.step)
     split = paths.monitored_split(data.splits)
     batches = _crop_batches(data, split, crops, config, session.device)
     precision = autocast(session.device, config.train.precision)
@@ -110,7 +110,8 @@ def evaluate_run(
 
 def statistics_of(config: Config) -> str:
     """What the network normalizes by, as its evaluation's row says it: moving or population."""
-    return "moving" if config.model.norm == "none" else config.evaluation.statistics
+    without = config.model.norm in schema.NORMS and config.model.norm not in schema.BATCH_NORMS
+    return "moving" if without else config.evaluation.statistics
 
 
 def predictions_file(config: Config, crops: int) -> Path:
@@ -198,19 +199,3 @@ def _with_data_of(directory: Path, config: Config) -> Config:
     if isinstance(d, ImageFilesConfig) and d.on_error == ImageFilesConfig.on_error:
         changes["on_error"] = before.get("on_error", d.on_error)
     return replace(config, data=replace(d, **changes))
-
-
-def _load(model: nn.Module, directory: Path, step: int, session: Session) -> None:
-    """Load the weights of the run's last checkpoint into ``model``."""
-    folder = directory / paths.CHECKPOINTS
-    saved = checkpoint.load_latest(folder, session.device, session.log)
-    if saved is None or saved["step"] != step:
-        found = "none" if saved is None else f"step {saved['step']}"
-        raise ValueError(
-            f"{folder}: no intact checkpoint of step {step}, the run's last ({found} found); "
-            f"train the run again with force=true"
-        )
-    checkpoint.load_weights(model, saved["model"], folder)
-    if saved.get("replicas"):  # several ranks' network has the mean of their moving averages
-        mean = torch.stack(saved["replicas"]).mean(0)
-        load_moving_averages(model, [mean], session.world)

@@ -14,9 +14,18 @@ from bn_repro.training.sgd import SGD, Optimizer
 
 
 def sgd(model: nn.Module, config: Config) -> SGD | DelayedSGD:
-    """SGD with momentum; weight decay acts on weight matrices and kernels, not on biases or BN."""
+    """SGD with momentum; weight decay acts on weight matrices and kernels, not on biases or BN.
+
+    With weight normalization, w = g v / |v|, it acts on g, which is the length of w.
+    """
     layers = (nn.Linear, nn.modules.conv._ConvNd)
-    decayed = [m.weight for m in model.modules() if isinstance(m, layers)]
+    decayed = [
+        parameter
+        for m in model.modules()
+        if isinstance(m, layers)
+        for name, parameter in m.named_parameters()
+        if name in ("weight", "parametrizations.weight.original0")
+    ]
     others = set(model.parameters()) - set(decayed)
     groups = [
         {"params": decayed, "weight_decay": config.optimizer.weight_decay},

@@ -139,8 +139,11 @@ def write_first_files(config: Config, data: Data, directory: Path, session: Sess
         engine=config.train.engine,
         threads=config.threads,
         world=session.world.size,
-        data=data.fingerprint,
-        classes=data.classes,
+        examples={
+            "data": data.fingerprint,
+            "classes": data.classes,
+            "shape": list(data.shape),
+        },
     )
     first = read_manifest(directory)
     if first:

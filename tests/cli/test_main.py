@@ -109,7 +109,7 @@ def test_help_lists_the_choices_and_every_key(monkeypatch, capsys):
     assert "75 stopped before its end" in out
 
 
-SCRIPTS = ("train", "evaluate", "report", "status", "publish_wandb", "wandb_dashboard")
+SCRIPTS = ("train", "evaluate", "report", "export", "status", "publish_wandb", "wandb_dashboard")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

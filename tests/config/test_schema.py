@@ -101,7 +101,8 @@ def test_differences_names_dotted_keys():
         ("optimizer.delay=-1", "optimizer.delay"),
         ("data.eval_limit=0", "data.eval_limit"),
         ("model.init_std=-0.1", "model.init_std"),
-        ("model.norm_eps=0", "model.norm_eps"),
+        ("model.norm_eps=-1e-9", "model.norm_eps"),
+        ("model.norm_eps=inf", "model.norm_eps"),
         ("model.norm_momentum=2", "model.norm_momentum"),
         ("model.hidden=[100,0]", "model.hidden"),
         ("model.dropout=1", "model.dropout"),
@@ -184,6 +185,14 @@ def test_an_older_run_has_the_identity_that_it_would_have_today():
         (
             ["mnist/baseline", "model.norm_eps=0.1"],
             "model.norm_eps: has no effect where model.norm",
+        ),
+        (
+            ["mnist/bn", "model.norm=weight", "model.norm_eps=0.1"],
+            "model.norm_eps: has no effect where model.norm is 'weight'",
+        ),
+        (
+            ["mnist/bn", "model.norm=layer", "model.norm_momentum=0.2"],
+            "model.norm_momentum: has no effect where model.norm is 'layer'",
         ),
         (
             ["imagenet/inception", "model.per_activation_modules=1"],

@@ -22,6 +22,7 @@ from bn_repro.models.inception import (
     InitialWeights,
     LocalResponseNorm,
     Shape,
+    Unit,
 )
 
 PRINTED_CHANNELS = {
@@ -272,10 +273,10 @@ def test_batch_norm_folds_into_the_units() -> None:
     with torch.no_grad():
         for _ in range(3):
             model(images(8))  # moving averages of its own
-    folded = norm.fold(model)
+    folded = norm.fold(model.eval())
     assert sum(isinstance(m, norm.BatchNorm) for m in folded.modules()) == 7  # those of 5b
     assert isinstance(folded, Inception)
-    expected = logits_of(model.eval(), images())
+    expected = logits_of(model, images())
     torch.testing.assert_close(logits_of(folded, images()), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -541,3 +542,94 @@ def test_a_wrong_argument_is_named_in_one_line(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"^{name}: {re.escape(repr(value))}; expected ") as caught:
         network(**options)
     assert "\n" not in str(caught.value)
+
+
+# --- Weights from elsewhere -------------------------------------------------------------------
+
+CAFFE_NAMES = {
+    "conv1": "conv1_7x7_s2",
+    "conv2_reduce": "conv2_3x3_reduce",
+    "conv2": "conv2_3x3",
+    "1x1": "1x1",
+    "3x3_reduce": "3x3_reduce",
+    "3x3": "3x3",
+    "double3x3_reduce": "double_3x3_reduce",
+    "double3x3_a": "double_3x3_1",
+    "double3x3_b": "double_3x3_2",
+    "pool_projection": "pool_proj",
+}
+
+
+def published(w: dict[str, Tensor], x: Tensor) -> Tensor:
+    """BN-Inception as it was published for Caffe: convolutions with a bias before BN, ceil mode."""
+
+    def unit(name: str, x: Tensor, stride: int = 1) -> Tensor:
+        size = w[f"{name}.weight"].shape[-1]
+        x = F.conv2d(x, w[f"{name}.weight"], w[f"{name}.bias"], stride, size // 2)
+        gamma, beta, mean, var = (w[f"{name}_bn.{k}"] for k in ("weight", "bias", "mean", "var"))
+        return F.relu(F.batch_norm(x, mean, var, gamma, beta, eps=1e-5))
+
+    def module(row: str, x: Tensor, pool: str, stride: int = 1) -> Tensor:
+        name = f"inception_{row}"
+        three = unit(f"{name}_3x3", unit(f"{name}_3x3_reduce", x), stride)
+        double = unit(f"{name}_double_3x3_1", unit(f"{name}_double_3x3_reduce", x))
+        double = unit(f"{name}_double_3x3_2", double, stride)
+        if stride == 2:
+            return torch.cat([three, double, F.max_pool2d(x, 3, 2, ceil_mode=True)], 1)
+        if pool == "max":
+            pooled = F.max_pool2d(x, 3, 1, padding=1, ceil_mode=True)
+        else:
+            pooled = F.avg_pool2d(x, 3, 1, padding=1, ceil_mode=True, count_include_pad=True)
+        one = unit(f"{name}_1x1", x)
+        return torch.cat([one, three, double, unit(f"{name}_pool_proj", pooled)], 1)
+
+    x = F.max_pool2d(unit("conv1_7x7_s2", x, 2), 3, 2, ceil_mode=True)
+    x = unit("conv2_3x3", unit("conv2_3x3_reduce", x))
+    x = F.max_pool2d(x, 3, 2, ceil_mode=True)
+    for row in ("3a", "3b", "3c", "4a", "4b", "4c", "4d", "4e", "5a", "5b"):
+        x = module(row, x, "max" if row == "5b" else "avg", 2 if row in ("3c", "4e") else 1)
+    return F.linear(x.mean((2, 3)), w["last_linear.weight"], w["last_linear.bias"])
+
+
+@torch.no_grad()
+def ported(model: Inception) -> dict[str, Tensor]:
+    """Random weights by their published names, and in `model`, whose means take the biases in."""
+    w = {}
+    for name, unit in model.trunk.named_modules():
+        if isinstance(unit, Unit):
+            conv, bn = unit.linear, unit.norm
+            assert isinstance(conv, nn.Conv2d)
+            assert isinstance(bn, norm.BatchNorm)
+            row, _, own = name.rpartition(".")
+            theirs = f"inception_{row}_{CAFFE_NAMES[own]}" if row else CAFFE_NAMES[own]
+            bias, gamma, beta, mean = 0.5 * torch.randn(4, len(conv.weight), dtype=torch.float64)
+            var = 0.5 + torch.rand_like(mean)
+            bn.weight.copy_(1 + gamma)
+            bn.bias.copy_(beta)
+            bn.running_mean.copy_(mean - bias)
+            bn.running_var.copy_(var)
+            w |= {f"{theirs}.weight": conv.weight, f"{theirs}.bias": bias}
+            w |= {f"{theirs}_bn.weight": bn.weight, f"{theirs}_bn.bias": bn.bias}
+            w |= {f"{theirs}_bn.mean": mean, f"{theirs}_bn.var": var}
+    last = model.classifier
+    return w | {"last_linear.weight": last.weight, "last_linear.bias": last.bias}
+
+
+def test_the_published_weights_give_their_outputs() -> None:
+    """With both switches to rounding; with one, or none, not nearly."""
+    options = {"pool_projection": 128, "ceil_pools": True, "padded_averages": True}
+    x = images(2, 96).double()
+    errors = []
+    for off in ({}, {"ceil_pools": False}, {"padded_averages": False}):
+        model = network(**(options | {"image_size": 96} | off)).double().eval()
+        with torch.random.fork_rng():
+            torch.manual_seed(2)
+            expected = published(ported(model), x)
+        errors.append(((logits_of(model, x) - expected).norm() / expected.norm()).item())
+    assert errors[0] < 1e-14
+    assert min(errors[1:]) > 1e-2
+
+
+def test_ceil_mode_is_for_sides_that_stay_even() -> None:
+    with pytest.raises(ValueError, match="^ceil_pools: True; expected False for images"):
+        Shape(image_size=80, ceil_pools=True)

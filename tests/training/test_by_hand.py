@@ -232,7 +232,8 @@ def refused(*overrides, device="cpu", world=None):
 
 
 def test_where_it_does_not_serve_it_is_refused_in_a_line():
-    assert "model.norm=sync_batch;" in refused("model.norm=sync_batch")
+    for other in ("sync_batch", "layer", "group", "instance", "weight", "mine:norm"):
+        assert f"model.norm={other};" in refused(f"model.norm={other}")
     assert "train.precision=bfloat16;" in refused("train.precision=bfloat16")
     assert "train.polyak=0.01;" in refused("train.polyak=0.01")
     assert "optimizer.momentum=0.9, optimizer.weight_decay=0.001;" in refused(

@@ -295,7 +295,7 @@ def test_a_checkpoint_of_another_network_is_one_line(own_run, tmp_path):
     folder = directory_of(own_run) / paths.CHECKPOINTS
     shutil.rmtree(folder)
     shutil.copytree(directory_of(other) / paths.CHECKPOINTS, folder)
-    with pytest.raises(ValueError, match="the checkpoint is of another network: ") as error:
+    with pytest.raises(ValueError, match="is of another network: ") as error:
         multi_crop.evaluate_run(own_run, 1)
     assert "trunk.conv1.linear.weight is 16x3x7x7 there and 8x3x7x7 here" in str(error.value)
     assert "\n" not in str(error.value)

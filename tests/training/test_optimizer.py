@@ -5,6 +5,7 @@ import torch
 
 from bn_repro.config.compose import compose
 from bn_repro.training.optimizer import DelayedSGD, sgd
+from bn_repro.training.sgd import SGD
 
 DELAY, RATE, MOMENTUM = 2, 0.1, 0.9
 
@@ -26,7 +27,7 @@ def test_a_gradient_is_applied_so_many_steps_after_it_was_taken():
         torch.testing.assert_close(p.detach(), w)
 
 
-@pytest.mark.parametrize(("delay", "made"), [(0, torch.optim.SGD), (2, DelayedSGD)])
-def test_without_a_delay_it_is_pytorchs(delay, made):
+@pytest.mark.parametrize(("delay", "made"), [(0, SGD), (2, DelayedSGD)])
+def test_without_a_delay_it_is_the_usual_one(delay, made):
     config = compose(["experiment=mnist/bn", f"optimizer.delay={delay}"])
     assert type(sgd(torch.nn.Linear(2, 2), config)) is made

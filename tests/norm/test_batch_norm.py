@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import io
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from norm.layers import drawn, randomized
 from torch import Tensor, nn
 
 from bn_repro import norm
@@ -27,28 +30,6 @@ TWINS = [
         lambda **kw: norm.BatchNormPerFeatureMap(3, **kw), nn.BatchNorm2d(3), (4, 3, 5, 2)
     ),
 ]
-
-
-@pytest.fixture(autouse=True)
-def seeded() -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-
-
-def randomized(layer: norm.BatchNorm, dtype: torch.dtype = torch.float64) -> norm.BatchNorm:
-    """`layer` with gamma, beta and moving averages that are not the initial 1 and 0."""
-    layer = layer.to(dtype)
-    with torch.no_grad():
-        for tensor in (layer.weight, layer.bias, layer.running_mean):
-            tensor.normal_()
-        layer.running_var.uniform_(0.5, 2)
-    return layer
-
-
-def drawn(shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> Tensor:
-    """An input away from mean 0 and variance 1."""
-    return (3 + 2 * torch.randn(shape, dtype=torch.float64)).to(dtype)
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
@@ -169,9 +150,9 @@ def test_which_values_share_a_statistic(make: Make, shape: tuple[int, ...]):
     """In training, y of each gamma and beta has mean beta and deviation |gamma|, and no others."""
     layer = randomized(make(fused=False, eps=1e-12))
     y = layer(drawn(shape)).detach()
-    torch.testing.assert_close(y.mean(layer.dims), layer.bias.detach())
-    torch.testing.assert_close(y.std(layer.dims, unbiased=False), layer.weight.detach().abs())
-    assert len(shape) == y.dim() == layer.weight.dim() + len(layer.dims)
+    torch.testing.assert_close(y.mean(layer.dims(y)), layer.bias.detach())
+    torch.testing.assert_close(y.std(layer.dims(y), unbiased=False), layer.weight.detach().abs())
+    assert len(shape) == y.dim() == layer.weight.dim() + len(layer.dims(y))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -266,11 +247,11 @@ def test_bfloat16_statistics_are_float32(make: Make, shape: tuple[int, ...], fus
     exact = x.double()
     assert y.dtype == eval_y.dtype == torch.bfloat16
     assert layer.running_mean.dtype == layer.running_var.dtype == torch.float32
-    exact_mean, exact_var = exact.mean(layer.dims).float(), exact.var(layer.dims).float()
+    exact_mean, exact_var = exact.mean(layer.dims(y)).float(), exact.var(layer.dims(y)).float()
     torch.testing.assert_close(layer.running_mean, exact_mean, rtol=1e-5, atol=0)
     torch.testing.assert_close(layer.running_var, exact_var, rtol=1e-4, atol=0)
-    expected = (exact - exact.mean(layer.dims, keepdim=True)) / torch.sqrt(
-        exact.var(layer.dims, unbiased=False, keepdim=True) + layer.eps
+    expected = (exact - exact.mean(layer.dims(y), keepdim=True)) / torch.sqrt(
+        exact.var(layer.dims(y), unbiased=False, keepdim=True) + layer.eps
     )
     torch.testing.assert_close(y.double(), expected, rtol=1e-2, atol=1e-2)
 
@@ -344,6 +325,14 @@ def test_one_value_per_statistic(layer: norm.BatchNorm, shape: tuple[int, ...], 
     assert layer.eval()(x).shape == shape
 
 
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
+def test_only_floating_point_is_normalized(dtype: torch.dtype, fused: bool):
+    layer = norm.BatchNormPerActivation(3, fused=fused)
+    with pytest.raises(ValueError, match=rf"expected an input of floating point, got {dtype}"):
+        layer(torch.ones(4, 3, dtype=dtype))
+
+
 def test_one_image_has_values_enough_on_a_feature_map():
     assert norm.BatchNormPerFeatureMap(3)(torch.randn(1, 3, 2, 2)).shape == (1, 3, 2, 2)
 
@@ -366,242 +355,115 @@ def test_wrong_input_shape(layer: norm.BatchNorm, expected: str, shape: tuple[in
     assert f"expected an input {expected}, got {shape}" in str(error.value)
 
 
-# Algorithm 2
+@pytest.mark.parametrize("form", [norm.BatchNormPerActivation, norm.BatchNormPerFeatureMap])
+@pytest.mark.parametrize("shape", [(), (3, 1e-5), (3, 0.1, True), (0,), (-1,), ("3",)])
+def test_a_shape_that_is_none(form: type[norm.BatchNorm], shape: tuple):
+    with pytest.raises(ValueError, match=f"^{form.__name__}.*positive whole numbers.* by name$"):
+        form(*shape)
 
 
-class Tiny(nn.Sequential):
-    """Two BN layers of different kinds, with dropout before and between, in float64."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.drop0 = nn.Dropout(0.5)
-        self.conv = nn.Conv2d(1, 2, 3, bias=False)
-        self.bn1 = norm.BatchNormPerFeatureMap(2)
-        self.g1 = nn.Sigmoid()
-        self.drop1 = nn.Dropout(0.5)
-        self.flat = nn.Flatten()
-        self.fc = nn.Linear(8, 3, bias=False)
-        self.bn2 = norm.BatchNormPerActivation(3)
-        self.double()
-        randomized(self.bn1)
-        randomized(self.bn2)
+def test_numpys_whole_numbers_are_whole():
+    assert norm.BatchNormPerActivation(*np.array([3])).weight.shape == (3,)
 
 
-def snapshot(network: nn.Module) -> dict[str, bytes]:
-    return {name: t.numpy(force=True).tobytes() for name, t in network.state_dict().items()}
+def test_what_a_form_does_not_have():
+    with pytest.raises(
+        ValueError, match=r"^BatchNormPerFeatureMap\(3, 4, 4\): expected \(channels\)"
+    ):
+        norm.BatchNormPerFeatureMap(3, 4, 4)
+    with pytest.raises(ValueError, match="track_running_stats=False is not offered; leave the"):
+        norm.BatchNormPerFeatureMap(3, track_running_stats=False)
 
 
+# What else torch.nn.BatchNorm has
+
+MORE_TWINS = [
+    *TWINS,
+    pytest.param(lambda **kw: norm.BatchNormPerFeatureMap(3, **kw), nn.BatchNorm1d(3), (4, 3, 6)),
+    pytest.param(
+        lambda **kw: norm.BatchNormPerFeatureMap(3, **kw), nn.BatchNorm3d(3), (4, 3, 2, 5, 2)
+    ),
+]
+
+
+@pytest.mark.parametrize("options", [{"momentum": None}, {"affine": False}, {"momentum": 0.3}])
 @pytest.mark.parametrize("fused", [True, False])
-def test_algorithm_2_by_hand(fused: bool):
-    """mu_B = 2 and 7, var_B = 1 and 4, m = 2: E[x] = 4.5 and Var[x] = 2/1 * 2.5 = 5."""
-    layer = norm.BatchNormPerActivation(1, fused=fused).double()
-    batches = [torch.tensor(b, dtype=torch.float64)[:, None] for b in ([1, 3], [5, 9])]
-    norm.estimate_population_statistics(layer, batches)
-    assert layer.running_mean.tolist() == [4.5]
-    assert layer.running_var.tolist() == [5.0]
-    assert layer.num_batches_tracked == 0
-    y = layer.eval()(torch.tensor([[4.5 + 5**0.5]], dtype=torch.float64))
-    assert y.item() == pytest.approx(1, rel=1e-5)
+@pytest.mark.parametrize(("make", "twin", "shape"), MORE_TWINS)
+def test_options_and_inputs_of_pytorch(
+    make: Make, twin: nn.Module, shape: tuple[int, ...], fused: bool, options: dict[str, Any]
+):
+    """Three training steps, then inference: outputs, gradients and state, in float64."""
+    theirs = type(twin)(shape[1], dtype=torch.float64, **options)
+    ours = make(fused=fused, dtype=torch.float64, **options)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert len(list(ours.parameters())) == len(list(theirs.parameters()))
+    for training in (True, True, True, False):
+        x, dy = drawn(shape), torch.randn(shape, dtype=torch.float64)
+        results = []
+        for layer in (ours, theirs):
+            leaf = x.clone().requires_grad_()
+            y = layer.train(training)(leaf)
+            results.append((y, *torch.autograd.grad(y, (leaf, *layer.parameters()), dy)))
+        torch.testing.assert_close(*results, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=1e-12, atol=1e-14)
 
 
-def test_algorithm_2_counts_m_prime_on_feature_maps():
-    """Two images of 1x2 positions: m' = 4. Values 0, 0, 2, 2 and 1, 1, 5, 5: var_B = 1 and 4."""
-    layer = norm.BatchNormPerFeatureMap(1).double()
-    batches = [torch.tensor(b).double().view(2, 1, 1, 2) for b in ([0, 2, 0, 2], [1, 5, 5, 1])]
-    norm.estimate_population_statistics(layer, batches)
-    assert layer.running_mean.tolist() == [2.0]
-    assert layer.running_var.tolist() == pytest.approx([4 / 3 * 2.5], rel=1e-15)
+def test_device_and_dtype():
+    layer = norm.BatchNormPerFeatureMap(3, device="meta", dtype=torch.bfloat16)
+    tensors = [layer.weight, layer.bias, layer.running_mean, layer.running_var]
+    assert {(t.device.type, t.dtype) for t in tensors} == {("meta", torch.bfloat16)}
+    assert layer.num_batches_tracked.dtype == torch.int64
+    assert layer.num_batches_tracked.device.type == "meta"
 
 
-def test_algorithm_2_through_a_network():
-    """Nested layers see mini-batch statistics of those below; dropout is off; modes come back."""
-    network = Tiny()
-    network.drop1.eval()
-    network.bn2.eval()
-    modes = [module.training for module in network.modules()]
-    weights = [p.clone() for p in network.parameters()]
-    batches = [drawn((6, 1, 4, 4)) for _ in range(3)]
-
-    mus, variances = [], []
-    for x in batches:
-        y, _, _, _ = network.bn1.normalize(network.conv(x))
-        z = network.fc(torch.sigmoid(y).flatten(1))
-        mus.append(z.mean(0))
-        variances.append(z.var(0, unbiased=False))
-
-    watched = []
-    watch = network.fc.register_forward_hook(lambda layer, _, output: watched.append(output))
-    norm.estimate_population_statistics(network, (x for x in batches))
-    watch.remove()
-    assert [output.requires_grad for output in watched] == [False] * 3
-    torch.testing.assert_close(network.bn2.running_mean, torch.stack(mus).mean(0).detach())
-    expected_var = 6 / 5 * torch.stack(variances).mean(0).detach()
-    torch.testing.assert_close(network.bn2.running_var, expected_var)
-    assert [module.training for module in network.modules()] == modes
-    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), weights, strict=True))
-    assert network.bn1.num_batches_tracked == network.bn2.num_batches_tracked == 0
-    assert not network.bn1._forward_hooks
+def test_reset_running_stats():
+    layer, fresh = norm.BatchNormPerActivation(5), norm.BatchNormPerActivation(5)
+    layer(drawn((7, 5), torch.float32))
+    assert not torch.equal(layer.running_mean, fresh.running_mean)
+    layer.reset_running_stats()
+    torch.testing.assert_close(layer.state_dict(), fresh.state_dict(), rtol=0, atol=0)
 
 
-def test_algorithm_2_sums_in_float64():
-    """Means of 2^24, 3, -2^24 and 3 are 6 together; float32, step by step, would make it 7."""
-    layer = norm.BatchNormPerActivation(1)
-    batches = [torch.tensor([[mu - 2], [mu + 2]]) for mu in (2.0**24, 3.0, -(2.0**24), 3.0)]
-    norm.estimate_population_statistics(layer, batches)
-    assert layer.running_mean.tolist() == [6 / 4]
+@pytest.mark.parametrize("version", [None, 1, 2])
+def test_a_state_dict_without_the_count_loads_as_in_pytorch(version: int | None):
+    """One of before PyTorch 0.4.1, or a plain dict, loads; a later one that lacks it does not."""
+    loaded = []
+    for layer in (norm.BatchNormPerActivation(5), nn.BatchNorm1d(5)):
+        count = layer.num_batches_tracked
+        assert isinstance(count, Tensor)
+        count.fill_(3)
+        state = layer.state_dict()
+        del state["num_batches_tracked"]
+        if version is None:
+            del state._metadata  # pyright: ignore[reportAttributeAccessIssue]
+        else:
+            state._metadata[""]["version"] = version  # pyright: ignore[reportAttributeAccessIssue]
+        count.fill_(4)
+        try:
+            layer.load_state_dict(state)
+            loaded.append(int(count))
+        except RuntimeError as error:
+            loaded.append("Missing" in str(error))
+    assert loaded[0] == loaded[1] == (True if version == 2 else 4)
 
 
-def test_population_statistics_are_borrowed():
-    """Within the block Algorithm 2's statistics; after it the moving averages, byte for byte."""
-    network, batches = Tiny(), [drawn((6, 1, 4, 4)) for _ in range(3)]
-    network(batches[0])
-    before = snapshot(network)
-    with norm.population_statistics(network, batches):
-        inside = snapshot(network)
-        network.eval()
-    assert {name for name in before if before[name] != inside[name]} == {
-        f"{layer}.{buffer}"
-        for layer in ("bn1", "bn2")
-        for buffer in ("running_mean", "running_var")
-    }
-    assert snapshot(network) == before
-    assert network.training
-
-    reference = Tiny()
-    reference.load_state_dict(network.state_dict())
-    norm.estimate_population_statistics(reference, batches)
-    assert snapshot(reference) == inside
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("make", "shape"), FORMS)
+def test_inference_of_16_bits_computes_in_32(
+    make: Make, shape: tuple[int, ...], dtype: torch.dtype
+):
+    """A mean of 100 and a deviation of 1: a shift rounded to 8 bits would be off by up to 0.25."""
+    layer = randomized(make(fused=False), torch.float32)
+    layer.running_mean.fill_(100.3)
+    layer = layer.to(dtype).eval()
+    x = (100 + torch.randn(shape)).to(dtype)
+    exact = copy.deepcopy(layer).double()(x.double())
+    torch.testing.assert_close(layer(x).double(), exact, rtol=2**-7, atol=2**-8)
+    assert layer(x).dtype == dtype
 
 
-@pytest.mark.parametrize(
-    ("sizes", "message"),
-    [
-        ([], "no mini-batches"),
-        ([6, 4], r"got \(4, 1, 4, 4\) after \(6, 1, 4, 4\)"),
-        ([1], "fewer than 2 values per statistic"),
-    ],
-)
-def test_algorithm_2_refuses(sizes: list[int], message: str):
-    """And leaves everything as it was, so that a caller can go on."""
-    network = Tiny()
-    before, modes = snapshot(network), [module.training for module in network.modules()]
-    with pytest.raises(ValueError, match=message):
-        norm.estimate_population_statistics(network, [drawn((size, 1, 4, 4)) for size in sizes])
-    assert snapshot(network) == before
-    assert [module.training for module in network.modules()] == modes
-    assert not network.bn1._forward_hooks
-
-
-def test_a_layer_out_of_reach_keeps_its_moving_averages():
-    class Branching(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.main, self.auxiliary = (norm.BatchNormPerActivation(2) for _ in range(2))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.main(x) + self.auxiliary(x) if self.training else self.main(x)
-
-    network = Branching()
-    randomized(network.auxiliary, torch.float32)
-    kept = network.auxiliary.running_mean.clone()
-    norm.estimate_population_statistics(network, [torch.randn(4, 2)])
-    assert torch.equal(network.auxiliary.running_mean, kept)
-    assert network.main.running_mean.abs().min() > 0
-
-
-# Folding
-
-
-@pytest.mark.parametrize("bias", [True, False])
-def test_fold_into(bias: bool):
-    pairs = [
-        (nn.Linear(4, 3, bias), norm.BatchNormPerActivation(3), (5, 4)),
-        (
-            nn.Conv2d(4, 6, 3, 2, 1, groups=2, bias=bias),
-            norm.BatchNormPerFeatureMap(6),
-            (5, 4, 7, 7),
-        ),
-    ]
-    for layer, bn, shape in pairs:
-        layer, bn = layer.double(), randomized(bn).eval()
-        before = layer.weight.clone()
-        folded, x = norm.fold_into(layer, bn), drawn(shape)
-        assert type(folded) is type(layer)
-        torch.testing.assert_close(folded(x), bn(layer(x)), rtol=1e-12, atol=1e-12)
-        assert torch.equal(layer.weight, before)
-
-
-@pytest.mark.parametrize(
-    ("layer", "bn"),
-    [
-        (nn.Conv2d(1, 2, 1), norm.BatchNormPerActivation(2, 4, 4)),
-        (nn.Linear(4, 3), norm.BatchNormPerActivation(2)),
-        (nn.Linear(4, 3), norm.BatchNormPerFeatureMap(3)),
-        (nn.Conv2d(1, 2, 1), norm.BatchNormPerActivation(2)),
-    ],
-)
-def test_fold_into_refuses(layer: nn.Linear | nn.Conv2d, bn: norm.BatchNorm):
-    with pytest.raises(ValueError, match=r"cannot fold .* into .*one scale and shift"):
-        norm.fold_into(layer, bn)
-
-
-def test_fold():
-    """Every BN that can be is folded, at any depth; the model itself stays as it was."""
-    network = nn.Sequential(
-        OrderedDict(
-            tiny=nn.Sequential(nn.Conv2d(1, 2, 3), norm.BatchNormPerFeatureMap(2), nn.ReLU()),
-            maps=nn.Sequential(nn.Conv2d(2, 3, 1), norm.BatchNormPerActivation(3, 2, 2)),
-            apart=nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), norm.BatchNormPerFeatureMap(3)),
-            flat=nn.Flatten(),
-            fc=nn.Linear(12, 4, bias=False),
-            bn=norm.BatchNormPerActivation(4),
-        )
-    ).double()
-    layers = [module for module in network.modules() if isinstance(module, norm.BatchNorm)]
-    for layer in layers:
-        randomized(layer)
-    before = snapshot(network)
-    folded, x = norm.fold(network), drawn((5, 1, 4, 4))
-    assert [type(folded.get_submodule(name)) for name in ("tiny.1", "maps.1", "apart.2", "bn")] == [
-        nn.Identity,
-        norm.BatchNormPerActivation,
-        norm.BatchNormPerFeatureMap,
-        nn.Identity,
-    ]
-    assert network.training
-    assert snapshot(network) == before
-    torch.testing.assert_close(folded(x), network.eval()(x), rtol=1e-12, atol=1e-12)
-
-
-# The factories
-
-
-@pytest.mark.parametrize("make", [norm.batch, norm.sync_batch])
-def test_batch_norms(make: Callable[..., norm.Norm]):
-    chosen = make(eps=1e-3, momentum=0.2)
-    assert not chosen.bias
-    made = [chosen.fc(5), chosen.conv(3), chosen.per_activation(3, 2, 2)]
-    shapes = [(4, 5), (4, 3, 6, 6), (4, 3, 2, 2)]
-    for layer, shape in zip(made, shapes, strict=True):
-        assert isinstance(layer, norm.BatchNorm)
-        assert (layer.eps, layer.momentum) == (1e-3, 0.2)
-        assert (layer.fused, layer.synchronized) == (True, make is norm.sync_batch)
-        plain = type(layer)(*layer.weight.shape, eps=1e-3, momentum=0.2)
-        x = drawn(shape, torch.float32)
-        assert torch.equal(layer(x), plain(x))  # no process group: the same also if synchronized
-        torch.testing.assert_close(layer.state_dict(), plain.state_dict(), rtol=0, atol=0)
-
-
-def test_batch_written_out():
-    written = norm.batch(fused=False).fc(5)
-    assert isinstance(written, norm.BatchNorm)
-    assert not written.fused
-
-
-def test_none():
-    chosen = norm.none(eps=1e-3, momentum=0.2)
-    assert chosen.bias
-    x = torch.randn(1, 3, 2, 2)
-    for layer in (chosen.fc(5), chosen.conv(3), chosen.per_activation(3, 2, 2)):
-        assert layer(x) is x
-        assert not list(layer.state_dict())
+def test_eps_0_is_the_paper_without_its_constant():
+    x = drawn((7, 5))
+    layer = norm.BatchNormPerActivation(5, eps=0).double()
+    torch.testing.assert_close(layer(x), (x - x.mean(0)) / x.std(0, unbiased=False))
+    torch.testing.assert_close(layer(1e3 * x), layer(x), rtol=1e-12, atol=1e-13)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -66,14 +67,23 @@ def one_of_two(rank: int, directory: Path) -> None:
     torch.set_num_threads(1)
     store = f"file://{directory / 'store'}"
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=len(SHARES))
-    results = one_step(network(norm.sync_batch()), SHARES[rank])
+    results: dict[str, Any] = dict(one_step(network(norm.sync_batch()), SHARES[rank]))
 
-    # One sample on each rank is a mini-batch of two; none at all is refused.
+    # One sample on each rank is a mini-batch of two; a rank may have none; one in all is refused,
+    # by both: neither is left waiting.
     layer = norm.BatchNormPerActivation(1, synchronized=True).double()
     results["one each"] = layer(torch.full((1, 1), float(rank), dtype=torch.float64)).detach()
     results["variance of one each"] = layer.running_var
-    with pytest.raises(ValueError, match="fewer than 2 values"):
-        layer(torch.zeros(0, 1))
+    model, share = network(norm.sync_batch()), slice(0, 8 * rank)
+    x, weights = (tensor[share] for tensor in data())
+    y = model(x)
+    (weights * y**2).sum().backward()
+    results["all on one"] = [y.detach(), *(p.grad for p in model.parameters()), *model.buffers()]
+    for size in (0, rank):
+        before = layer.num_batches_tracked.clone()
+        with pytest.raises(ValueError, match="fewer than 2 values"):
+            layer(torch.zeros(size, 1, dtype=torch.float64))
+        assert torch.equal(layer.num_batches_tracked, before)
     with pytest.MonkeyPatch.context() as patched:  # inference is nobody else's business
         patched.setattr(F, "batch_norm", lambda x, *_: "kernel")
         assert layer.eval()(torch.zeros(0, 1)) == "kernel"
@@ -85,7 +95,7 @@ def one_of_two(rank: int, directory: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Tensor]]:
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     directory = tmp_path_factory.mktemp("ranks")
     processes = [Forked(one_of_two, rank, directory) for rank in range(len(SHARES))]
     said = [process.communicate() for process in processes]
@@ -136,3 +146,17 @@ def test_one_sample_on_each_rank_is_a_mini_batch_of_two(ranks):
     for results, expected in zip(ranks, (-1.0, 1.0), strict=True):
         assert results["one each"].item() == pytest.approx(expected, rel=1e-4)
         assert results["variance of one each"].item() == pytest.approx(0.9 + 0.1 / 2)
+
+
+def test_a_rank_may_have_no_sample(ranks):
+    """Of shares 0 and 8 the outputs, gradients and averages are those of one process with 8."""
+    model, (x, weights) = network(norm.batch()), data()
+    y = model(x)
+    (weights * y**2).sum().backward()
+    own, (other, *_) = ranks[1]["all on one"], ranks[0]["all on one"]
+    expected = [y.detach(), *(p.grad for p in model.parameters()), *model.buffers()]
+    assert other.shape == (0, 4)
+    torch.testing.assert_close(own, expected, rtol=1e-8, atol=1e-9)
+    buffers = len(list(model.buffers()))
+    found = ranks[0]["all on one"][-buffers:]
+    torch.testing.assert_close(found, expected[-buffers:], rtol=1e-8, atol=1e-9)

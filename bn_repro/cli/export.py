@@ -1,0 +1,21 @@
+"""``scripts/export.py``: a finished run's network as a file that goes anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bn_repro.cli.errors import COMPLETED
+from bn_repro.config.identity import directory_of
+from bn_repro.config.schema import Config
+
+
+def main(config: Config) -> int:
+    """Write the network of one run and its model card, and say where."""
+    if not config.experiment:
+        raise ValueError("nothing to export: give experiment=..., and what its run was given")
+    from bn_repro.training import weights  # torch
+
+    directory = directory_of(config, config.evaluation.world)
+    file = Path(config.out or directory / "weights.safetensors")
+    print(f"wrote {file} and {weights.export(directory, file)}")
+    return COMPLETED

@@ -1,0 +1,63 @@
+"""The norm that a configuration names: one of ``bn_repro.norm``, or the user's own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+
+from bn_repro import norm
+from bn_repro.config import schema
+from bn_repro.norm import Norm
+
+
+def norm_of(m: schema.ModelConfig) -> Norm:
+    """The Norm of ``model.norm``, with its epsilon and momentum.
+
+    ``package.module:factory`` is looked for where Python looks for every module, then in the folder
+    that the command was started in. ValueError, in one line, where it cannot be imported, and
+    where ``factory(eps=..., momentum=...)`` gives no Norm.
+    """
+    if m.norm in schema.NORMS:
+        return getattr(norm, m.norm)(eps=m.norm_eps, momentum=m.norm_momentum)
+    module, _, name = m.norm.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        factory = getattr(import_module(module), name)
+    except Exception as error:  # of any kind: the module is the user's
+        raise ValueError(
+            f"model.norm: {m.norm} cannot be imported ({_said(error)}); it is looked for in this "
+            "folder and on PYTHONPATH"
+        ) from error
+    try:
+        made = factory(eps=m.norm_eps, momentum=m.norm_momentum)
+    except Exception as error:
+        raise ValueError(_no_factory(m.norm, _said(error))) from error
+    if not isinstance(made, Norm):
+        raise ValueError(_no_factory(m.norm, f"it gives {type(made).__name__}"))
+    return made
+
+
+@contextmanager
+def failures_told(m: schema.ModelConfig) -> Iterator[None]:
+    """Within, whatever a norm of the user's own raises is a ValueError of one line."""
+    try:
+        yield
+    except Exception as error:
+        if m.norm in schema.NORMS:
+            raise
+        raise ValueError(f"model.norm: {m.norm} fails ({_said(error)})") from error
+
+
+def _said(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _no_factory(path: str, why: str) -> str:
+    return (
+        f"model.norm: {path} is no factory of norms ({why}); it must take eps and momentum by name "
+        "and return a bn_repro.norm.Norm"
+    )
