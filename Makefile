@@ -1,14 +1,14 @@
 # make            lists the targets
 # make reproduce  a fresh clone to Figure 1: environment, runs, figure, verdicts
+# make figures    a fresh clone to Figures 2 and 3, on digits
 # make test       a fresh clone to a green suite
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SEEDS ?= 5
 BASE ?= HEAD
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce test gpu lint report coverage same bench clean
+.PHONY: help install reproduce figures test gpu lint report coverage same bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -22,9 +22,15 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
+reproduce: SEEDS ?= 5
 reproduce: install ## Figure 1 from a fresh clone: train, draw, judge (SEEDS=5)
 	@$(BIN)/python scripts/train.py study=fig1 study.seeds=$(SEEDS) retry=true
 	@$(BIN)/python scripts/report.py study=fig1 study.seeds=$(SEEDS) out=runs/fig1
+
+figures: SEEDS ?= 2
+figures: install ## Figures 2 and 3 on digits from a fresh clone: train, draw, judge (SEEDS=2)
+	@$(BIN)/python scripts/train.py study=fig3_digits study.seeds=$(SEEDS) retry=true
+	@$(BIN)/python scripts/report.py study=fig3_digits study.seeds=$(SEEDS) out=runs/fig3_digits
 
 test: install ## the whole suite
 	@$(BIN)/python -m pytest -n 2 --dist worksteal

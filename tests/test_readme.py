@@ -23,7 +23,8 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", ALL, flags=re.DOTALL | re.MULTILINE
 COMMANDS = list(
     dict.fromkeys(line for kind, text in BLOCKS if not kind for line in text.splitlines() if line)
 )
-SET_UP = ["make reproduce", "make test", "make install", "source .venv/bin/activate"]
+SET_UP = ["make reproduce", "make figures", "make test", "make install"]
+SET_UP += ["source .venv/bin/activate"]
 """They build an environment; a fresh clone runs them, not the suite."""
 CLUSTER = [c for c in COMMANDS if "submitit_slurm" in c]
 SCRIPTS = [c for c in COMMANDS if c.startswith("python scripts/") and c not in CLUSTER]
@@ -106,7 +107,7 @@ def test_a_job_of_the_array_runs_its_network(command, runs):
 
 
 @pytest.mark.parametrize(
-    "target", sorted(set(re.findall(r"`make ([a-z]+)`", ALL)) | {c[5:] for c in SET_UP[:3]})
+    "target", sorted(set(re.findall(r"`make ([a-z]+)`", ALL)) | {c[5:] for c in SET_UP[:4]})
 )
 def test_a_make_target_exists(target):
     done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)

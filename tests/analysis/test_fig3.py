@@ -195,8 +195,7 @@ def test_chance_comes_from_the_recorded_classes(make_run) -> None:
 
 def test_a_network_that_never_arrives_is_no_faster(runs: Runs, make_run) -> None:
     assert inception.speed_up(runs, INCEPTION, BN_SIGMOID).estimate == 0.0
-    each = ", ".join(["> 10,000"] * 6)
-    row = f"| BN-x5-Sigmoid | > 10,000 ({each}) | never | never reached | - |"
+    row = "| BN-x5-Sigmoid | > 10,000 | never | never reached | - |"
     assert row in _findings(runs)
     some = [INCEPTION, BN_BASELINE, BN_X5]
     behind = load(_runs(make_run, some, range(6, 12), tops={BN_BASELINE.label: 0.18}))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from bn_repro.analysis import intervals, report, results
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.studies import at_rest, fig3_digits, fig3_photographs, inception
 from bn_repro.analysis.studies.fig3_failures import SIGMOID
@@ -108,6 +111,12 @@ def _verdicts(runs: Runs) -> dict[str, str]:
     return {id: claim.verdict for id, claim in _claims(runs).items()}
 
 
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough for these verdicts, and fast."""
+    monkeypatch.setattr(intervals, "bootstrap", partial(intervals.bootstrap, resamples=200))
+
+
 @pytest.fixture(scope="module")
 def runs() -> Runs:
     return made_up()
@@ -195,4 +204,44 @@ def test_what_diverged_has_no_evaluation_on_all_images() -> None:
     own = BN_X30.of(at_rest.on_the_same_images(runs))
     assert own.runs["best_step"].tolist() == [500] * 6
     nothing = at_rest.on_the_same_images(replace(runs, curves=runs.curves.iloc[:0]))
-    assert nothing.runs["best_top1"].isna().all()
+    assert np.isnan(nothing.runs["best_top1"].to_numpy()).all()
+
+
+def _report(name: str, runs: Runs, out: Path) -> str:
+    """The study's page, written from its rows."""
+    for frame, file in ((runs.runs, results.RUNS), (runs.curves, results.CURVES)):
+        results.write(out / file, results.to_csv(frame, file))
+    report.write(name, runs.members, out)
+    return (out / results.README).read_text()
+
+
+@pytest.mark.usefixtures("drawn_once")
+def test_the_page_is_written_from_values(runs: Runs, tmp_path: Path) -> None:
+    words = _report("fig3_digits", runs, tmp_path)
+    for figure in ("figure2", "figure3", "figure_targets", "figure_failures"):
+        assert f"![{figure}]({figure}.svg)" in words
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    report.write("fig3_digits", runs.members, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert "- **At rest?** Yes" in words
+    assert "| BN-x5 | 90 | 2.1M | 17.8 [" in words
+    assert "| BN-x5-Sigmoid | 900 (900 to 950) | never |" in words
+    assert "| Inception-x5 | 6 of 6 stayed at chance |" in words
+    assert "| BN-Baseline-Sigmoid | 6 of 6 trained |" in words
+    assert "Not finished" not in words
+
+
+@pytest.mark.usefixtures("drawn_once")
+def test_few_seeds_and_missing_runs_are_told(tmp_path: Path) -> None:
+    """Two seeds, as ``make figures`` has them; and a study of which hardly anything is there."""
+    words = _report("fig3_digits", made_up(seeds=range(2)), tmp_path)
+    assert "Not known yet: it takes 5 seeds" in words
+    assert "| BN-x5 | 90 (90, 90) | 2.1M | 17.8 | 14.8 | 96.9 % (96.9, 97.0) | 73.0 % |" in words
+    assert words.count("**undecided**: fewer than 5 ") == 13
+    (tmp_path / "some").mkdir()
+    whole = made_up(split="val")
+    some = whole.where(experiment="imagenet/inception_sigmoid", seed=[0, 1])
+    words = _report("fig3_photographs", replace(some, members=whole.members), tmp_path / "some")
+    assert "**Not finished:** Inception (0 of 6 runs), " in words
+    assert "there is no target to count steps to" in words
+    assert "nan" not in words

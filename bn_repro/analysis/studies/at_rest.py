@@ -1,4 +1,4 @@
-"""Figures 2 and 3 (sec. 4.2.2) where Inception comes to rest: what digits and photographs share.
+"""Figures 2 and 3 (sec. 4.2.2), asked where Inception is at rest: on digits and photographs.
 
 Blocks: ``networks`` are Figure 3's rows, ``failures`` what the paper reports to fail, ``sigmoid
 control`` BN and sigmoid at Inception's own settings, ``a fifth`` Inception at a fifth of its rate,

@@ -145,7 +145,8 @@ def figure3_table(runs: Runs, share: float = ITSELF) -> list[list[str]]:
             steps = steps_to.at(wide, target)
             shown = np.sort(steps) if few else [steps.min(), steps.max()]
             one = (", " if few else " to ").join(steps_to.shown(s, last) for s in shown)
-            here = f"{steps_to.shown(float(np.median(steps)), last)} ({one})"
+            here = steps_to.shown(float(np.median(steps)), last)
+            here += f" ({one})" if few or steps.min() < steps.max() else ""
             if arm is not INCEPTION:
                 fewer = inception.race(runs, INCEPTION, arm).quantity(share)
                 fewer = (

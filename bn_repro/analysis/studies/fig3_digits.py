@@ -1,4 +1,4 @@
-"""Figures 2 and 3 (sec. 4.2.2) on the embedded digits, where Inception comes to rest."""
+"""Figures 2 and 3 (sec. 4.2.2) on the embedded digits."""
 
 from __future__ import annotations
 

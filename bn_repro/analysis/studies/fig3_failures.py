@@ -131,7 +131,7 @@ def draw_accuracy(ax: Axes, runs: Runs, arms: Sequence[Arm], beside: Sequence[Ar
         ax.annotate("chance", (0.01, 0.02), xycoords="axes fraction", fontsize=6.5)
     style.steps_axis(style.percent_axis(ax)).set_xlim(0, runs.last_step)
     ax.set_ylabel("accuracy (log scale)")
-    ax.set_title("single-crop validation accuracy")
+    ax.set_title("single-crop accuracy")
     return ax
 
 

@@ -1,0 +1,88 @@
+"""The seven changes at rest: as ``ablation_421``, asked only where both bases rest."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from bn_repro.analysis.claims import Claim
+from bn_repro.analysis.prose import Prose
+from bn_repro.analysis.studies import ablation_421, ablation_photographs
+from bn_repro.analysis.studies.ablation_421 import BASES, CHANGES
+from bn_repro.analysis.studies.inception import BN_BASELINE, BN_X5
+from bn_repro.analysis.tables import CURVE_COLUMNS, RUN_COLUMNS, Member, Runs
+from bn_repro.config.compose import compose
+
+TOPS = {BN_X5.label: 0.45, BN_BASELINE.label: 0.35}
+RATE = CHANGES[0]
+
+
+def made_up(longer: dict[str, float], seeds: int = 6) -> Runs:
+    """The first change is worth 6 points in both directions, the others nothing.
+
+    ``longer``: what twice the length adds, by base; without a base it has no longer runs.
+    """
+    rows, members = [], []
+    for base in BASES:
+        sign = 1 if base is BN_BASELINE else -1
+        finals = {ablation_421.block_of(None, base): TOPS[base.label]}
+        for change in CHANGES:
+            worth = sign * (0.06 if change is RATE else 0.0)
+            finals[ablation_421.block_of(change, base)] = TOPS[base.label] + worth
+        if base.label in longer:
+            finals["rest"] = TOPS[base.label] + longer[base.label]
+        for number, (block, top) in enumerate(finals.items()):
+            for seed in range(seeds):
+                key = (base.keys["experiment"], f"{number:08d}", seed)
+                wobble = 0.001 * ((seed + number) % 3 - 1)
+                row = [*key, "completed", 6_000, top + wobble, top + wobble, 6_000, 60.0]
+                row += ["", "cuda", "eager", "", 20, block]
+                rows.append(dict(zip(RUN_COLUMNS, row, strict=True)))
+                members.append(Member(*key, {"some.key": 1} if " " in block else {}, blocks=block))
+    curves, traces = (pd.DataFrame(columns=c) for c in (CURVE_COLUMNS, [*CURVE_COLUMNS, "unit"]))
+    return Runs("ablation_photographs", members, pd.DataFrame(rows), curves, traces)
+
+
+def _claims(runs: Runs) -> dict[str, Claim]:
+    return {claim.id: claim for claim in ablation_photographs.STUDY.claims(runs)}
+
+
+def test_the_study_has_the_blocks_that_the_changes_name_and_one_for_rest() -> None:
+    named = {block["name"]: block for block in compose(["study=ablation_photographs"]).study.blocks}
+    asked = {ablation_421.block_of(change, base) for change in (None, *CHANGES) for base in BASES}
+    assert set(named) == {*asked, "rest"}
+    assert set(named["rest"]["experiment"]) == {base.keys["experiment"] for base in BASES}
+    assert named["rest"]["scale"] == ["photographs_long"]
+
+
+def test_at_rest_a_change_is_judged_as_in_the_other_study() -> None:
+    runs = made_up({base.label: 0.001 for base in BASES})
+    found = _claims(runs)
+    assert found["all_seven_difference"].verdict == "holds"
+    assert found["higher_learning_rate_difference"].verdict == "holds"
+    assert found["no_dropout_difference"].verdict == "undecided"
+    others = {claim.id: claim.verdict for claim in ablation_421.claims(runs)}
+    assert {id: claim.verdict for id, claim in found.items()} == others
+
+
+@pytest.mark.parametrize("restless", [base.label for base in BASES])
+def test_nothing_is_asked_where_a_base_is_not_at_rest(restless: str) -> None:
+    longer = {base.label: 0.001 for base in BASES} | {restless: 0.02}
+    found = _claims(made_up(longer))
+    assert {claim.verdict for claim in found.values()} == {"not testable"}
+    reason = f"{restless} is not at rest: twice the length adds"
+    assert all(claim.reason.startswith(reason) for claim in found.values())
+    unknown = _claims(made_up({label: 0.001 for label in longer if label != restless}))
+    assert {claim.verdict for claim in unknown.values()} == {"undecided"}
+
+
+def test_the_page_says_whether_the_bases_rest() -> None:
+    for longer, words in (
+        ({BN_X5.label: 0.001, BN_BASELINE.label: 0.001}, "BN-Baseline is, by the gate"),
+        ({BN_X5.label: 0.001, BN_BASELINE.label: 0.02}, "BN-Baseline is not at rest: twice"),
+        ({BN_X5.label: 0.001}, "Of BN-Baseline not known yet."),
+    ):
+        runs = made_up(longer)
+        findings = Prose("ablation_photographs", ablation_photographs.STUDY, runs, [])["findings"]
+        assert words in findings
+        assert "**Each change alone**" in findings
