@@ -68,23 +68,40 @@ def percent(fraction: float | None, digits: int = 1) -> str:
     return "not given" if fraction is None else f"{100 * fraction:.{digits}f} %"
 
 
-def fewer_steps(slow: str, fast: str, stated: float | None = None) -> str:
-    """How many times fewer steps to 72.2 %: as the text states it, else by Figure 3."""
+def times_fewer(slow: str, fast: str) -> float:
+    """How many times fewer steps to 72.2 %, by Figure 3."""
     many, few = (FIGURE3[f"imagenet/{name}"].steps_to_target or 0.0 for name in (slow, fast))
-    factor = f"{many / few:.1f}" if stated is None else f"{stated:g}"
+    return many / few
+
+
+def fewer_steps(slow: str, fast: str, stated: float | None = None) -> str:
+    """The same in words; ``stated`` as the text has it."""
+    factor = f"{times_fewer(slow, fast):.1f}" if stated is None else f"{stated:g}"
     return f"{factor} x ({steps(slow)} and {steps(fast)} steps)"
 
 
-def higher(name: str, other: str) -> str:
-    """How far one network's maximum is above another's, by Figure 3."""
+def gap(name: str, other: str) -> float:
+    """How far one network's maximum is above another's, by Figure 3, as a fraction."""
     high, low = (FIGURE3[f"imagenet/{n}"].max_top1 for n in (name, other))
-    return f"{100 * (high - low):+.1f} points ({100 * high:.1f} and {100 * low:.1f} %)"
+    return high - low
+
+
+def higher(name: str, other: str) -> str:
+    """The same in words."""
+    high, low = (FIGURE3[f"imagenet/{n}"].max_top1 for n in (name, other))
+    return f"{100 * gap(name, other):+.1f} points ({100 * high:.1f} and {100 * low:.1f} %)"
+
+
+def error_gap(name: str, other: str) -> float:
+    """How far the top-1 error of one way lies below another's, by Figure 4, as a fraction."""
+    low, high = (FIGURE4[f"BN-Inception {n}"].top1 or 0.0 for n in (name, other))
+    return high - low
 
 
 def lower_error(name: str, other: str) -> str:
-    """How far the top-1 error of one way lies below another's, by Figure 4."""
+    """The same in words."""
     low, high = (FIGURE4[f"BN-Inception {n}"].top1 or 0.0 for n in (name, other))
-    return f"{100 * (high - low):+.2f} points ({100 * high:g} and {100 * low:g} %)"
+    return f"{100 * error_gap(name, other):+.2f} points ({100 * high:g} and {100 * low:g} %)"
 
 
 _ROWS = {

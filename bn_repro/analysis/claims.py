@@ -1,7 +1,28 @@
-"""Claims of the paper: a quantity, a rule that writes itself as a sentence, and the verdict.
+"""Claims of the paper: a quantity, a rule, gates, and the verdict.
 
-A :class:`Quantity` is what was computed from the runs, with its interval over seeds. A rule turns
-it into *holds*, *does not hold* or *undecided*, with a short reason.
+A study yields its claims like this (``q`` is :mod:`quantities`)::
+
+    yield Claim(
+        "final_accuracy_difference",
+        "With BN the network reaches a higher test accuracy.",
+        "4.1, Figure 1(a)",
+        q.higher_at_the_end(bn, base, ("BN", "baseline"), images=(bn_right, base_right)),
+        Above(),
+        paper="+0.5 points",       # what the paper prints, in words
+        effect=0.005,              # the same as a number in the quantity's unit
+        gates=[gates.rests(usual, longer, runs.chance, "Inception")],
+        hangs_on="the rate",
+    )
+
+Quantities (:mod:`quantities`): ``difference`` (paired or Welch), ``mean``, ``factor``, ``failures``
+(k of n), ``discrete`` (for :class:`rules.SignTest`), ``higher_at_the_end``, ``ahead_at_each_step``
+(for :class:`rules.AtEachStep`); steps to a target are a :class:`speed.Race`. The answers image by
+image are ``arm.of(runs).right("last")`` and ``right("best")``.
+
+The verdict, in this order: *undecided* with 1 to 4 seeds; *not testable* where a gate is not met;
+*undecided* where a gate is not known, or nothing was measured; else the rule's. An undecided claim
+whose ``effect`` in the paper is smaller than these seeds and images can show is *bounded*: its
+reason gives the bound. ``hangs_on`` says in a few words what the verdict would turn with.
 """
 
 from __future__ import annotations
@@ -9,87 +30,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any
 
-import numpy as np
-import pandas as pd
+from bn_repro.analysis.gates import Gate
+from bn_repro.analysis.intervals import ENOUGH_SEEDS
+from bn_repro.analysis.quantities import Quantity
+from bn_repro.analysis.rules import Judgement, Rule, Verdict, by_chance
 
-from bn_repro.analysis import intervals
-from bn_repro.analysis.intervals import Interval
-from bn_repro.analysis.tables import shared
-
-Verdict = Literal["holds", "does not hold", "undecided"]
-VERDICTS: tuple[Verdict, ...] = ("holds", "does not hold", "undecided")
 DIGITS = 4
 """Significant digits in ``claims.json``."""
-ENOUGH_SEEDS = 3
-"""With fewer, an interval covers the truth with probability 1/2 at best, and decides nothing."""
-OVER_SEEDS = "95 % bootstrap interval over seeds"
-NOTHING = Interval(math.nan, math.nan, math.nan, 0)
-"""The interval of what was not measured."""
-
-Unit = Literal["points", "x", "times chance", "runs"]
-"""Of a quantity: a difference of fractions, shown in percentage points; a factor; an accuracy over
-chance; a share of the runs, shown as a count."""
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """What was computed, in words, and what came out.
-
-    ``parts`` are further intervals that a rule looks at: of the two arms, of the two directions, or
-    at each step. ``never`` names the arm behind a factor of 0 (the first) or of infinity (the
-    second), one that does not reach its target.
-    """
-
-    words: str
-    interval: Interval
-    unit: Unit
-    parts: Sequence[Interval] = ()
-    never: tuple[str, str] | None = None
-
-    def __str__(self) -> str:
-        """``+0.53 points [+0.41, +0.65]``, ``4.43 x [4.29, 8.00]``, ``3 of 3 runs``."""
-        found = self.interval
-        if math.isnan(found.estimate):
-            return "not measured"
-        if self.unit == "runs":
-            return f"{round(found.estimate * found.n)} of {found.n} runs"
-        if self.never and not 0 < found.estimate < math.inf:
-            return f"never reached by {self.never[found.estimate > 0]}"
-        ends = ""
-        if not math.isnan(found.low):
-            low, high = (self.number(end) for end in (found.low, found.high))
-            ends = f" [{low}, {high}]" if math.isfinite(found.high) else f" [{low} or more]"
-        return f"{self.number(found.estimate)} {self.unit}{ends}"
-
-    def number(self, value: float) -> str:
-        """One number in the quantity's unit, without it."""
-        if self.unit == "points":
-            return f"{100 * value:+.2f}"
-        return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
-
-
-class Judgement(NamedTuple):
-    """A verdict with its reason in a few words."""
-
-    verdict: Verdict
-    reason: str
-
-
-class Rule(Protocol):
-    """What a quantity must show for its claim to hold."""
-
-    def words(self, quantity: Quantity) -> str:
-        """The rule as a sentence."""
-        ...
-
-    def judge(self, quantity: Quantity) -> Judgement:
-        """The verdict on what was measured."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -102,259 +54,74 @@ class Claim:
     quantity: Quantity
     rule: Rule
     paper: str = ""
+    effect: float | None = None
+    """The paper's number in the quantity's unit, where it gives one."""
+    gates: Sequence[Gate] = ()
+    hangs_on: str = ""
+    """What the verdict would turn with, in a few words: "the initial scale"."""
 
     @cached_property
     def _judged(self) -> Judgement:
-        return self.rule.judge(self.quantity)
+        found = self.rule.judge(self.quantity)
+        if 0 < self.n < ENOUGH_SEEDS:
+            return found
+        for gate in sorted(self.gates, key=lambda gate: gate.met is None):
+            if gate.met is False:
+                return Judgement("not testable", gate.reason)
+            if gate.met is None and self.n:
+                return Judgement("undecided", f"not known whether {gate.words}")
+        return (
+            Judgement("undecided", self._bound)
+            if found.verdict == "undecided" and self._bound
+            else found
+        )
+
+    @cached_property
+    def _bound(self) -> str:
+        """How large the effect is at most, where the paper's is too small to be shown here."""
+        if self.effect is None or self.n < ENOUGH_SEEDS:
+            return ""
+        effect, bound = self.effect, self.rule.bound
+        if self.quantity.unit == "x":
+            effect, bound = math.log(effect), math.log(bound)
+        if abs(effect - bound) >= self.quantity.shows or math.isinf(self.quantity.shows):
+            return ""
+        found, more = self.quantity.interval, effect > bound
+        end = self.quantity.number(found.high if more else found.low)
+        return f"bounded: at {'most' if more else 'least'} {end} {self.quantity.unit}"
 
     @property
     def verdict(self) -> Verdict:
-        """What the rule makes of the quantity."""
+        """What the gates and the rule make of the quantity."""
         return self._judged.verdict
 
     @property
+    def bounded(self) -> bool:
+        """Whether it is undecided, and its effect bounded."""
+        return self.verdict == "undecided" and self._judged.reason == self._bound != ""
+
+    @property
     def reason(self) -> str:
-        """The reason of the verdict, in a few words."""
-        return self._judged.reason
+        """The reason of the verdict in a few words, and what it hangs on."""
+        hangs = f"; hangs on {self.hangs_on}" if self.hangs_on else ""
+        return self._judged.reason + hangs
 
     @property
     def computed(self) -> str:
-        """What was computed, and the rule."""
-        return f"{self.quantity.words}. {self.rule.words(self.quantity)}"
+        """What was computed, the rule, and the gates."""
+        asked = "".join(f". Not testable unless {gate.words}" for gate in self.gates)
+        return f"{self.quantity.words}. {self.rule.words(self.quantity)}{asked}"
 
     @property
     def n(self) -> int:
         """The number of seeds behind it."""
         return self.quantity.interval.n
 
-
-# --- rules ----------------------------------------------------------------------------------------
-
-
-def side(found: Interval, bound: float) -> int:
-    """1 where the whole interval lies above ``bound``, -1 where below, 0 where neither is known."""
-    if found.n < ENOUGH_SEEDS or math.isnan(found.low) or math.isnan(found.high):
-        return 0
-    return int(found.low > bound) - int(found.high < bound)
-
-
-def _undecided(found: Interval, bound: str) -> Judgement:
-    if found.n == 0:
-        return Judgement("undecided", "not measured")
-    if found.n < ENOUGH_SEEDS:
-        return Judgement("undecided", f"fewer than {ENOUGH_SEEDS} seeds")
-    return Judgement("undecided", f"the interval contains {bound}")
-
-
-def _bound(bound: float, unit: Unit) -> str:
-    if unit == "points":
-        return f"{100 * bound:+g} points" if bound else "0"
-    if unit == "runs":
-        return f"{100 * bound:g} % of the runs"
-    return f"{bound:g} times chance" if unit == "times chance" else f"{bound:g}"
-
-
-def _lies(quantity: Quantity, where: str) -> str:
-    """The reason of a verdict: the interval's side, or that an arm never reaches the target."""
-    if quantity.never and not 0 < quantity.interval.estimate < math.inf:
-        return "not within the length of its runs"
-    return f"the interval lies {where}"
-
-
-@dataclass(frozen=True)
-class Above:
-    """The whole interval lies above ``bound``: the claim is that the truth does."""
-
-    bound: float = 0.0
-
-    _sides: ClassVar[tuple[str, str]] = ("above", "below")
-    """The side on which the claim holds, and the other."""
-
-    def words(self, quantity: Quantity) -> str:
-        """As a sentence."""
-        (holds, fails), bound = self._sides, _bound(self.bound, quantity.unit)
-        return f"Holds if the interval lies {holds} {bound}, does not hold if {fails}"
-
-    def judge(self, quantity: Quantity) -> Judgement:
-        """By the side on which the interval lies."""
-        bound = _bound(self.bound, quantity.unit)
-        found = side(quantity.interval, self.bound)
-        if found == 0:
-            return _undecided(quantity.interval, bound)
-        lies = "above" if found > 0 else "below"
-        verdict = "holds" if lies == self._sides[0] else "does not hold"
-        return Judgement(verdict, _lies(quantity, f"{lies} {bound}"))
-
-
-@dataclass(frozen=True)
-class Below(Above):
-    """The whole interval lies below ``bound``: the claim is that the truth does."""
-
-    _sides: ClassVar[tuple[str, str]] = ("below", "above")
-
-
-@dataclass(frozen=True)
-class Provided:
-    """Another rule whose "holds" counts only where a condition is met; otherwise undecided."""
-
-    rule: Rule
-    met: bool
-    condition: str
-    """A clause: "the same weights train at Inception's own rate"."""
-    otherwise: str
-    """The reason where it is not met: "its control fails too"."""
-
-    def words(self, quantity: Quantity) -> str:
-        """As a sentence."""
-        return f"{self.rule.words(quantity)}; undecided unless {self.condition}"
-
-    def judge(self, quantity: Quantity) -> Judgement:
-        """As the other rule does, if the condition is met."""
-        found = self.rule.judge(quantity)
-        measured = quantity.interval.n >= ENOUGH_SEEDS
-        if measured and found.verdict != "does not hold" and not self.met:
-            return Judgement("undecided", self.otherwise)
-        return found
-
-
-@dataclass(frozen=True)
-class Crosses:
-    """With BN (``parts[0]``) a network reaches ``bound``; without (``parts[1]``) it does not."""
-
-    bound: float
-
-    def words(self, quantity: Quantity) -> str:
-        """As a sentence."""
-        bound = f"{100 * self.bound:g} %"
-        return (
-            f"Holds if the interval lies above 0, that of BN's mean reaches {bound} and that of "
-            "the other's mean does not; does not hold if the other's lies wholly at or above "
-            f"{bound} too, or BN's wholly below"
-        )
-
-    def judge(self, quantity: Quantity) -> Judgement:
-        """By where the intervals of the two arms lie."""
-        bn, other = quantity.parts
-        bound = f"{100 * self.bound:g} %"
-        if quantity.interval.n < ENOUGH_SEEDS:
-            return _undecided(quantity.interval, bound)
-        if quantity.interval.low > 0 and bn.low >= self.bound > other.high:
-            return Judgement("holds", f"only BN reaches {bound}")
-        if other.low >= self.bound:
-            return Judgement("does not hold", "it trains without BN too")
-        if bn.high < self.bound:
-            return Judgement("does not hold", f"with BN it stays below {bound}")
-        return Judgement("undecided", f"an arm's interval contains {bound}")
-
-
-@dataclass(frozen=True)
-class InEach:
-    """Each of the quantity's ``parts`` lies above 0, or each below; ``margin`` says what 0 is."""
-
-    what: str
-    """What each part is: "direction"."""
-    margin: str = "0"
-
-    def words(self, quantity: Quantity) -> str:
-        """As a sentence."""
-        return (
-            f"Holds if in each {self.what} the interval lies above {self.margin}, does not hold if "
-            "in each it lies below"
-        )
-
-    def judge(self, quantity: Quantity) -> Judgement:
-        """By the sides on which the parts lie."""
-        found = {side(part, 0.0) for part in quantity.parts}
-        if min((part.n for part in quantity.parts), default=0) < ENOUGH_SEEDS:
-            return _undecided(min(quantity.parts, key=lambda part: part.n), "0")
-        if found == {1}:
-            return Judgement("holds", f"above in each {self.what}")
-        if found == {-1}:
-            return Judgement("does not hold", f"below in each {self.what}")
-        if found == {1, -1}:
-            return Judgement("undecided", f"the {self.what}s disagree")
-        return Judgement("undecided", f"not clear in each {self.what}")
-
-
-@dataclass(frozen=True)
-class AboveAtEachStep:
-    """The interval lies above 0 at every step (``parts``).
-
-    ``corrected`` are the intervals at the level corrected for the number of steps.
-    """
-
-    corrected: Sequence[Interval] = field(repr=False)
-
-    def words(self, quantity: Quantity) -> str:
-        """As a sentence."""
-        return (
-            "Holds if the interval lies above 0 at every step (all have to pass, so no correction "
-            "is due); does not hold if at some step it lies below 0 at the level corrected for the "
-            "number of steps (Bonferroni)"
-        )
-
-    def judge(self, quantity: Quantity) -> Judgement:
-        """By the worst step."""
-        if any(side(part, 0.0) < 0 for part in self.corrected):
-            return Judgement("does not hold", "behind at some step")
-        ahead = sum(side(part, 0.0) > 0 for part in quantity.parts)
-        if quantity.interval.n < ENOUGH_SEEDS:
-            return _undecided(quantity.interval, "0")
-        if ahead == len(quantity.parts):
-            return Judgement("holds", f"ahead at all {ahead} steps")
-        return Judgement("undecided", f"ahead at {ahead} of {len(quantity.parts)} steps")
-
-
-# --- quantities -----------------------------------------------------------------------------------
-
-AT_CHANCE = "A diverged run counts as chance"
-
-
-def paired_difference(
-    a: pd.Series, b: pd.Series, words: str, *, parts: Sequence[Interval] = ()
-) -> Quantity:
-    """The mean of ``a - b`` over the seeds (index) that both have, in points."""
-    a, b = shared(a, b)
-    found = intervals.difference(a.to_numpy(float), b.to_numpy(float), paired=True)
-    return Quantity(f"{words}, paired by seed: mean with its {OVER_SEEDS}", found, "points", parts)
-
-
-def at_the_end(wide: pd.DataFrame) -> pd.Series:
-    """The last column (step) of a table of curves, by seed (row); empty where there is none."""
-    return wide.iloc[:, -1] if wide.shape[1] else pd.Series(dtype=float)
-
-
-def higher_at_the_end(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str]) -> Quantity:
-    """How far ``a`` ends above ``b``: tables of test accuracy, seeds (rows) by steps (columns)."""
-    a, b = shared(a, b)
-    words = f"Test accuracy at the last step (moving averages), {names[0]} minus {names[1]}"
-    found = paired_difference(at_the_end(a), at_the_end(b), words)
-    return Quantity(f"{found.words}. {AT_CHANCE}", found.interval, found.unit)
-
-
-def differences(a: pd.DataFrame, b: pd.DataFrame, level: float) -> list[Interval]:
-    """At each step (column) the mean of ``a - b``, paired by seed (row)."""
-    columns = zip(a.to_numpy(float).T, b.to_numpy(float).T, strict=True)
-    return [intervals.difference(x, y, paired=True, level=level) for x, y in columns]
-
-
-def ahead_at_each_step(
-    a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str]
-) -> tuple[Quantity, AboveAtEachStep]:
-    """How far ``a`` is above ``b`` where its lead is least sure, and the rule for every step."""
-    a, b = shared(a, b)
-    found = differences(a, b, intervals.LEVEL)
-    worst, corrected = Interval(math.nan, math.nan, math.nan, len(a)), []
-    if found:
-        unsure = [f.estimate if math.isnan(f.low) else f.low for f in found]
-        worst = found[int(np.argmin(unsure))]
-        corrected = differences(a, b, 1 - (1 - intervals.LEVEL) / len(found))
-    words = (
-        f"At each evaluated step the mean of {names[0]} minus {names[1]}, paired by seed, with its "
-        f"95 % bootstrap interval; the number is that of the worst step, whose interval reaches "
-        f"lowest. {AT_CHANCE}"
-    )
-    return Quantity(words, worst, "points", found), AboveAtEachStep(corrected)
+    @property
+    def by_chance(self) -> float:
+        """How often it would hold if nothing had an effect; 0 where nothing can be decided."""
+        judged = self.n >= ENOUGH_SEEDS and self.verdict != "not testable"
+        return by_chance(self.rule, self.quantity) if judged else 0.0
 
 
 # --- claims.json ----------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from bn_repro.analysis import intervals, tables
+from bn_repro.analysis import frames, intervals
 from bn_repro.analysis.intervals import Interval
 from bn_repro.analysis.tables import KEY, Member
 from bn_repro.records import paths
@@ -82,22 +82,17 @@ def measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 
 def over_images(gained: float, lost: float, images: float) -> Interval:
-    """A difference of two accuracies on the same images, with its bootstrap interval over them.
+    """A difference of two accuracies on the same images, with its Student interval over them.
 
-    ``gained`` images are right for the first alone, ``lost`` for the second alone. Resampling
-    images with replacement draws these two counts from a multinomial distribution.
+    ``gained`` images are right for the first alone, ``lost`` for the second alone.
     """
-    n = int(images)
-    shares = np.array([gained, lost, n - gained - lost]) / n
-    drawn = np.random.default_rng(intervals.SEED).multinomial(n, shares, intervals.RESAMPLES)
-    values = np.sort((drawn[:, 0] - drawn[:, 1]) / n)
-    cut = int(intervals.tail(n) * intervals.RESAMPLES)
-    return Interval((gained - lost) / n, float(values[cut]), float(values[-1 - cut]), n)
+    counts = [int(gained), int(lost), int(images - gained - lost)]
+    return intervals.interval(np.repeat([1.0, -1.0, 0.0], counts))
 
 
 def errors(table: pd.DataFrame, **which: Any) -> Rows:
     """The rows of :func:`table` by moving averages, ``top1`` and ``top5`` as errors (maybe NaN)."""
-    found = tables.select(table.reindex(columns=COLUMNS), statistics="moving", **which)
+    found = frames.select(table.reindex(columns=COLUMNS), statistics="moving", **which)
     rows: Rows = found.to_dict("records")  # pyright: ignore[reportAssignmentType]
     return [row | {name: 1 - float(row[name]) for name in ("top1", "top5")} for row in rows]
 

@@ -1,13 +1,16 @@
-"""Bootstrap intervals over seeds.
+"""95 % intervals, each for its own kind of quantity; ``results/coverage`` has what they cover.
 
-The percentile bootstrap is too narrow with few seeds: about 90 % where 95 % is asked, at n = 10.
-Its tails are therefore taken at Phi(-sqrt(n / (n - 1)) t), t being Student's quantile with n - 1
-degrees of freedom (the "expanded percentile" interval of Hesterberg, *What Teachers Should Know
-About the Bootstrap*, 2015, sec. 3.3 and 5.2). Like any percentile interval it respects monotone
-transformations, and so takes ratios and infinities as they are. No bootstrap can look past its
-data: measured for the mean of normal numbers, it covers 95 % from n = 10 on and 92 % at n = 5;
-with n < 5 it is the range of the resampled values, and covers the truth at best with probability
-1 - 2^(1 - n) (75 % at n = 3). Reports show every point beside it there.
+=====================================  ==========================================================
+a mean; a difference paired by seed    Student: :func:`interval`, :func:`difference`
+a difference of two arms               Welch: :func:`difference`, ``paired=False``
+a ratio of positive numbers, paired    Student on its logarithm: :func:`ratio`
+an accuracy on images that are known   either, with the variance over images added: ``images``
+k of n runs                            Clopper and Pearson: :func:`share`
+a ratio of medians of steps            the bootstrap, calibrated: :func:`bootstrap`
+what is discrete: a range of rates     no interval; every seed, and :func:`sign_test`
+=====================================  ==========================================================
+
+With fewer than ``ENOUGH_SEEDS`` seeds there are points and no interval: its ends are NaN.
 """
 
 from __future__ import annotations
@@ -18,13 +21,17 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+import pandas as pd
 
+ENOUGH_SEEDS = 5
+"""With fewer there is no interval, and so no verdict."""
 LEVEL = 0.95
 RESAMPLES = 10_000
 SEED = 1502_03167
 
-Statistic = Callable[[np.ndarray], np.ndarray]
-"""Takes (..., n), returns (...)."""
+Numbers = Sequence[float] | np.ndarray
+Images = tuple[pd.DataFrame, pd.DataFrame]
+"""Of two arms: right (1) or wrong (0), a row a seed and a column an image; NaN where not seen."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +49,110 @@ class Interval:
         return "-" if math.isnan(self.estimate) else f"{100 * self.estimate:.1f} %{ends}"
 
 
-def mean(values: np.ndarray) -> np.ndarray:
-    """Arithmetic mean over the last axis."""
-    return np.mean(values, axis=-1)
+# --- means ----------------------------------------------------------------------------------------
+
+
+def student_quantile(p: float, degrees: float) -> float:
+    """Student's t quantile."""
+    from scipy import special  # takes longer to load than all the rest
+
+    return float(special.stdtrit(degrees, p))
+
+
+Source = tuple[float, float]
+"""A variance of an estimate, and its degrees of freedom."""
+
+
+def around(estimate: float, sources: Sequence[Source], n: int, level: float = LEVEL) -> Interval:
+    """Student's interval where independent sources of uncertainty add up.
+
+    The degrees of freedom of the sum are Satterthwaite's: (sum v)^2 / sum(v^2 / degrees). With one
+    source this is Student's own interval, with an arm each Welch's.
+    """
+    if n < ENOUGH_SEEDS:
+        return Interval(estimate, math.nan, math.nan, n)
+    total = sum(variance for variance, _ in sources)
+    if total == 0:
+        return Interval(estimate, estimate, estimate, n)
+    degrees = total**2 / sum(variance**2 / own for variance, own in sources)
+    reach = student_quantile((1 + level) / 2, degrees) * math.sqrt(total)
+    return Interval(estimate, estimate - reach, estimate + reach, n)
+
+
+def of_mean(values: np.ndarray) -> Source:
+    """Of the mean of independent values (n,), n of at least 2: over seeds, or over images."""
+    return float(np.var(values, ddof=1)) / len(values), len(values) - 1
+
+
+def interval(
+    values: Numbers, *, images: np.ndarray | None = None, level: float = LEVEL
+) -> Interval:
+    """The mean of one number a seed; ``images`` as in :func:`difference`."""
+    known = np.asarray(values, dtype=float)
+    sources = [of_mean(known)] if len(known) > 1 else []
+    sources += [] if images is None else [of_mean(images)]
+    return around(float(known.mean()) if len(known) else math.nan, sources, len(known), level)
+
+
+def difference(
+    a: Numbers,
+    b: Numbers,
+    *,
+    paired: bool,
+    images: np.ndarray | None = None,
+    level: float = LEVEL,
+) -> Interval:
+    """``mean(a) - mean(b)``; ``paired`` where both list the same seeds in order.
+
+    ``images`` (m,) is, at each image, the share of ``a``'s seeds that have it right minus that of
+    ``b``'s: then the interval covers other images too, not other seeds alone.
+    """
+    x, y = (np.asarray(values, dtype=float) for values in (a, b))
+    if paired and len(x) != len(y):
+        raise ValueError(f"paired samples must have the same length, not {[len(x), len(y)]}")
+    if paired:
+        return interval(x - y, images=images, level=level)
+    n = min(len(x), len(y))
+    estimate = float(x.mean() - y.mean()) if n else math.nan
+    sources = [of_mean(values) for values in (x, y)] if n > 1 else []
+    sources += [] if images is None else [of_mean(images)]
+    return around(estimate, sources, n, level)
+
+
+def ratio(a: Numbers, b: Numbers) -> Interval:
+    """The geometric mean of ``a / b``, positive numbers paired by seed."""
+    found = interval(np.log(np.asarray(a, float)) - np.log(np.asarray(b, float)))
+    return Interval(math.exp(found.estimate), math.exp(found.low), math.exp(found.high), found.n)
+
+
+# --- counts ---------------------------------------------------------------------------------------
+
+
+def share(k: int, n: int, level: float = LEVEL) -> Interval:
+    """``k`` of ``n`` runs, by Clopper and Pearson: 5 of 5 is from 0.478, 6 of 6 from 0.541."""
+    from scipy import special
+
+    if n < ENOUGH_SEEDS:
+        return Interval(k / n if n else math.nan, math.nan, math.nan, n)
+    tail = (1 - level) / 2
+    low = special.betaincinv(k, n - k + 1, tail) if k else 0.0
+    high = special.betaincinv(k + 1, n - k, 1 - tail) if k < n else 1.0
+    return Interval(k / n, float(low), float(high), n)
+
+
+def sign_test(values: Numbers, bound: float) -> tuple[int, float]:
+    """(1 where more values lie above ``bound`` than below, else -1 or 0; the two-sided p).
+
+    Values on the bound are left out. Five values cannot reach 0.05, six on one side have 0.031.
+    """
+    known = np.asarray(values, dtype=float)
+    above, below = int((known > bound).sum()), int((known < bound).sum())
+    n, fewer = above + below, min(above, below)
+    tail = sum(math.comb(n, k) for k in range(fewer + 1)) / 2**n
+    return (above > below) - (above < below), min(1.0, 2 * tail)
+
+
+# --- medians on a grid of steps -------------------------------------------------------------------
 
 
 def median(values: np.ndarray) -> np.ndarray:
@@ -52,91 +160,59 @@ def median(values: np.ndarray) -> np.ndarray:
     return np.median(values, axis=-1)
 
 
-def geometric_mean(values: np.ndarray) -> np.ndarray:
-    """Geometric mean over the last axis, of positive values."""
-    return np.exp(np.mean(np.log(values), axis=-1))
-
-
-def student_quantile(p: float, degrees: int) -> float:
-    """Student's t quantile by Cornish and Fisher's expansion (to 1 % from 3 degrees on)."""
-    z = NormalDist().inv_cdf(p)
-    return (
-        z
-        + (z**3 + z) / (4 * degrees)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * degrees**3)
-    )
-
-
 def tail(n: int, level: float = LEVEL) -> float:
-    """The share of the resampled values to leave out at each end, for ``n`` seeds."""
+    """The share of the resampled values to leave out at each end, for ``n`` seeds.
+
+    The percentile bootstrap is too narrow with few seeds. Its tails are therefore taken at
+    Phi(-sqrt(n / (n - 1)) t), t being Student's quantile with n - 1 degrees of freedom (the
+    "expanded percentile" interval of Hesterberg, *What Teachers Should Know About the Bootstrap*,
+    2015, sec. 3.3 and 5.2), times ``CALIBRATED``.
+    """
     t = student_quantile((1 + level) / 2, n - 1)
-    return NormalDist().cdf(-math.sqrt(n / (n - 1)) * t)
+    return CALIBRATED * NormalDist().cdf(-math.sqrt(n / (n - 1)) * t)
+
+
+CALIBRATED = 0.5
+"""What the tails are cut down to, so that ratios of medians are covered (``results/coverage``)."""
 
 
 def bootstrap(
     compute: Callable[..., np.ndarray],
-    *samples: Sequence[float] | np.ndarray,
-    paired: bool = False,
-    level: float = LEVEL,
+    *samples: Numbers,
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> Interval:
-    """The interval of ``compute(*samples)``, resampling seeds with replacement.
+    """The interval of ``compute(*samples)``, the seeds of each resampled with replacement.
 
     ``compute`` takes an array per sample and reduces its last axis, the seeds; a sample (..., n)
-    comes resampled as (..., resamples, n), and one value per resample is to come back. ``paired``
-    draws the same seeds from every sample (which then have one length). With fewer than two seeds
-    the ends are NaN. A resample whose value is undefined (infinity over infinity) counts as
-    anything: it widens the interval at both ends.
+    comes resampled as (..., resamples, n), and one value per resample is to come back. A resample
+    whose value is undefined (infinity over infinity) counts as anything: it widens the interval at
+    both ends. Like any percentile interval it takes ratios and infinities as they are.
     """
     arrays = [np.asarray(sample, dtype=float) for sample in samples]
     sizes = [array.shape[-1] for array in arrays]
-    if paired and len(set(sizes)) > 1:
-        raise ValueError(f"paired samples must have the same length, not {sizes}")
     n = min(sizes)
     if n == 0:
         return Interval(math.nan, math.nan, math.nan, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         estimate = float(compute(*arrays))
-        if n < 2:
+        if n < ENOUGH_SEEDS:
             return Interval(estimate, math.nan, math.nan, n)
-        generator = np.random.default_rng(seed)
-        draws = [generator.integers(size, size=(resamples, size)) for size in sizes]
-        if paired:
-            draws = [draws[0]] * len(arrays)
+        draws = [draw(size, resamples, seed + i) for i, size in enumerate(sizes)]
         values = compute(*(a[..., d] for a, d in zip(arrays, draws, strict=True)))
-    undefined = np.isnan(values)
-    cut = int(tail(n, level) * resamples)
-    # By sorting, since interpolated quantiles of infinities are NaN.
-    low = np.sort(np.where(undefined, -np.inf, values))[cut]
-    high = np.sort(np.where(undefined, np.inf, values))[resamples - 1 - cut]
+    low, high = ends(values, n)
     return Interval(estimate, float(low), float(high), n)
 
 
-def interval(values: Sequence[float] | np.ndarray, statistic: Statistic = mean) -> Interval:
-    """The statistic of one arm's seeds."""
-    return bootstrap(statistic, values)
+def draw(size: int, resamples: int, seed: int) -> np.ndarray:
+    """Which seeds each resample has: (resamples, size)."""
+    return np.random.default_rng(seed).integers(size, size=(resamples, size))
 
 
-def difference(
-    a: Sequence[float] | np.ndarray,
-    b: Sequence[float] | np.ndarray,
-    *,
-    paired: bool,
-    statistic: Statistic = mean,
-    level: float = LEVEL,
-) -> Interval:
-    """``statistic(a) - statistic(b)``; ``paired`` where both arms list the same seeds in order."""
-    return bootstrap(lambda x, y: statistic(x) - statistic(y), a, b, paired=paired, level=level)
-
-
-def ratio(
-    a: Sequence[float] | np.ndarray,
-    b: Sequence[float] | np.ndarray,
-    *,
-    paired: bool,
-    statistic: Statistic = geometric_mean,
-) -> Interval:
-    """``statistic(a) / statistic(b)``; with medians, infinities give a ratio of 0 or infinity."""
-    return bootstrap(lambda x, y: statistic(x) / statistic(y), a, b, paired=paired)
+def ends(values: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of the interval, of resampled values (..., resamples) of ``n`` seeds."""
+    undefined, cut = np.isnan(values), int(tail(n) * values.shape[-1])
+    # By sorting, since interpolated quantiles of infinities are NaN.
+    low = np.sort(np.where(undefined, -np.inf, values), axis=-1)[..., cut]
+    high = np.sort(np.where(undefined, np.inf, values), axis=-1)[..., -1 - cut]
+    return low, high

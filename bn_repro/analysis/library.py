@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bn_repro.analysis import results, tables
+from bn_repro.analysis.load import discover, load
 
 # Imported here and now, or that module would later hide the function ``study``.
 from bn_repro.analysis.study import Study, study_of
@@ -24,8 +25,8 @@ def runs(folder: str | Path = "runs", *, traces: bool = False) -> Runs:
     run is a line in ``warnings``, and the others load.
     """
     warnings: list[str] = []
-    members = tables.discover(_found(folder), warnings)
-    data = tables.load(members, name=str(folder), traces=traces)
+    members = discover(_found(folder), warnings)
+    data = load(members, name=str(folder), traces=traces)
     data.warnings[:0] = warnings
     return data
 
@@ -51,14 +52,14 @@ def study(name: str, folder: str | Path | None = None) -> Runs:
 
 def _of_runs(name: str, own: Study, folder: Path) -> Runs:
     warnings: list[str] = []
-    members = tables.discover(folder, warnings)
+    members = discover(folder, warnings)
     known = {m.key[:2]: m for m in results.read(RESULTS / name).members}
     mine = [
         replace(m, varied=known[m.key[:2]].varied, blocks=known[m.key[:2]].blocks)
         for m in members
         if m.key[:2] in known
     ]
-    data = tables.finished(tables.load(mine, name=name, traces=own.traces))
+    data = tables.finished(load(mine, name=name, traces=own.traces))
     data.warnings[:0] = warnings
     if data.runs.empty:
         raise BadInput(

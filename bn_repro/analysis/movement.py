@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from bn_repro.analysis import intervals, tables
-from bn_repro.analysis.intervals import Interval
+from bn_repro.analysis import frames
 from bn_repro.analysis.tables import Runs
 
 WINDOW = 11
@@ -25,10 +26,10 @@ RULE = (
 
 def tracks(runs: Runs, site: str, unit: int | None) -> dict[int, Track]:
     """By seed, the percentiles of the input of ``site``: of one unit, or (None) of the layer."""
-    rows = tables.select(runs.traces, site=site, unit=unit)
+    rows = frames.select(runs.traces, site=site, unit=unit)
     found: dict[int, Track] = {}
     for seed in sorted(set(rows["seed"])):
-        part = tables.select(rows, seed=seed).sort_values("step")
+        part = frames.select(rows, seed=seed).sort_values("step")
         values = part[["p15", "p50", "p85"]].to_numpy(float).T
         found[int(seed)] = part["step"].to_numpy(float), values
     return found
@@ -74,17 +75,7 @@ def movement(track: Track, start: float = 1, *, relative: bool = True) -> float:
     return float(moved.mean() / width) if relative else float(moved.mean())
 
 
-def movement_ratio(
-    a: Runs, b: Runs, site: str, unit: int | None, *, start: float = 1, relative: bool = True
-) -> Interval:
-    """Movement in the runs ``a`` over that in ``b``, paired by seed: geometric mean, interval."""
-    moved = [
-        {
-            seed: movement(track, start, relative=relative)
-            for seed, track in tracks(runs, site, unit).items()
-        }
-        for runs in (a, b)
-    ]
-    seeds = [s for s in moved[0] if moved[0][s] > 0 and moved[1].get(s, 0) > 0]  # no NaN either
-    above, below = ([m[s] for s in seeds] for m in moved)
-    return intervals.ratio(above, below, paired=True)
+def moved(runs: Runs, site: str, unit: int | None, **how: Any) -> pd.Series:
+    """:func:`movement` by seed, without those where nothing moves or too little is known."""
+    found = {seed: movement(track, **how) for seed, track in tracks(runs, site, unit).items()}
+    return pd.Series({seed: value for seed, value in found.items() if value > 0}, dtype=float)

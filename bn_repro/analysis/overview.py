@@ -20,9 +20,9 @@ from markupsafe import Markup
 
 from bn_repro import paper
 from bn_repro.analysis import results
-from bn_repro.analysis.claims import VERDICTS
-from bn_repro.analysis.report import Report, distinct_runs
-from bn_repro.analysis.study import TEMPLATES, _environment, count
+from bn_repro.analysis.prose import TEMPLATES, count, environment
+from bn_repro.analysis.rules import VERDICTS
+from bn_repro.analysis.summary import Report, distinct_runs
 
 README, REPORT, PAGE = "README.md", "results/REPORT.md", "results/report.html"
 BEGIN, END = "<!-- results: written by make report -->", "<!-- /results -->"
@@ -105,12 +105,12 @@ def relinked(text: str, folder: str, to: str) -> str:
 
 def write(root: Path, reports: Sequence[Report]) -> list[Path]:
     """Write ``results/REPORT.md``, ``results/report.html`` and the README's rows under ``root``."""
-    overview, environment = Overview(reports), _environment()
-    environment.filters["flat"] = lambda text: " ".join(text.split())
-    environment.filters["moved"] = _moved
+    overview, templates = Overview(reports), environment()
+    templates.filters["flat"] = lambda text: " ".join(text.split())
+    templates.filters["moved"] = _moved
     before, after = around(root)
-    rows = environment.get_template("readme.md.j2").render(overview=overview).strip()
-    report = environment.get_template("report.md.j2").render(overview=overview)
+    rows = templates.get_template("readme.md.j2").render(overview=overview).strip()
+    report = templates.get_template("report.md.j2").render(overview=overview)
     return [
         results.write(root / README, f"{before}{BEGIN}\n\n{rows}\n\n{END}{after}"),
         results.write(root / REPORT, re.sub(r"\n{3,}", "\n\n", report).strip() + "\n"),
@@ -148,20 +148,18 @@ def page(overview: Overview, folder: Path) -> str:
         text = _moved(text, report, "results")
         return re.sub(r"\]\((\w+)/README\.md(#[\w-]*)?\)", r"](#\1)", text)
 
-    environment = Environment(
+    pages = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["line"] = lambda text: _tight(markdown.renderInline(text))
-    environment.filters["here"] = here
-    environment.filters["blocks"] = lambda text, label: _tight(
-        markdown.render(text, {"label": label})
-    )
-    environment.filters["table"] = _environment().filters["table"]
-    return environment.get_template("report.html.j2").render(
+    pages.filters["line"] = lambda text: _tight(markdown.renderInline(text))
+    pages.filters["here"] = here
+    pages.filters["blocks"] = lambda text, label: _tight(markdown.render(text, {"label": label}))
+    pages.filters["table"] = environment().filters["table"]
+    return pages.get_template("report.html.j2").render(
         overview=overview,
         picture=lambda report, figure: _picture(folder / report.name / f"{figure}.svg"),
     )

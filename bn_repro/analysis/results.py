@@ -10,18 +10,21 @@ import io
 import json
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bn_repro.analysis import steps_to, tables
+from bn_repro.analysis import correct as correct_bits
+from bn_repro.analysis import frames, steps_to, tables
 from bn_repro.analysis.tables import KEY, RUN_COLUMNS, Member, Runs
 from bn_repro.records.paths import monitored_split
 from bn_repro.records.reader import BadInput
 
 RUNS, CURVES, TRACES = "runs.csv", "curves.csv.gz", "traces.csv.gz"
+CORRECT = "correct.npz"
 CLAIMS, README = "claims.json", "README.md"
 DIGITS = {TRACES: 4}
 """Significant digits of the numbers in a file; 6 where it is not named."""
@@ -47,7 +50,8 @@ def read(folder: str | Path, name: str = "") -> Runs:
             _index(runs), _varied(path / RUNS, runs), runs["blocks"].tolist(), strict=True
         )
     ]
-    return Runs(name, members, runs, curves, traces, warnings)
+    correct = correct_bits.read(path / CORRECT)
+    return Runs(name, members, runs, curves, traces, warnings, correct=correct)
 
 
 def _varied(path: Path, runs: pd.DataFrame) -> list[dict[str, Any]]:
@@ -145,6 +149,7 @@ def merge(old: Runs, new: Runs, members: Sequence[Member]) -> Runs:
             join(old.curves, new.curves),
             join(old.traces, new.traces),
             [*old.warnings, *new.warnings, *warnings],
+            correct=join(old.correct, new.correct),
         ),
         members,
     )
@@ -181,12 +186,12 @@ def of_members(data: Runs, members: Sequence[Member]) -> Runs:
     for name in names:
         # object: an integer beside a missing value stays one
         runs[name] = pd.Series([varied[k].get(name) for k in _index(runs)], runs.index, object)
-    return Runs(data.name, list(members), runs, data.curves, data.traces, data.warnings)
+    return replace(data, members=list(members), runs=runs)
 
 
 def with_steps_to(data: Runs, targets: Sequence[float]) -> pd.DataFrame:
     """``data.runs`` with the first step at each target on the monitored split."""
-    rows = tables.select(data.curves, metric="top1", statistics="moving")
+    rows = frames.select(data.curves, metric="top1", statistics="moving")
     split = rows.groupby(KEY)["split"].transform(lambda splits: monitored_split(set(splits)))
     rows = rows.loc[rows["split"] == split]
     runs = data.runs.drop(columns=[c for c in data.runs if str(c).startswith("steps_to_")])

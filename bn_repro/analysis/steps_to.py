@@ -11,9 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from bn_repro.analysis import intervals
-from bn_repro.analysis.intervals import Interval
-
 
 def at(wide: pd.DataFrame, targets: float | np.ndarray) -> np.ndarray:
     """The first steps at ``targets`` (...) of each curve: (..., seeds), infinity where never.
@@ -56,21 +53,6 @@ def never_is_infinite(steps: Sequence[float] | np.ndarray) -> np.ndarray:
     """Steps with infinity for NaN."""
     values = np.asarray(steps, dtype=float)
     return np.where(np.isnan(values), np.inf, values)
-
-
-def speed_up(
-    slow: Sequence[float] | np.ndarray, fast: Sequence[float] | np.ndarray, *, paired: bool
-) -> Interval:
-    """How many times fewer steps ``fast`` needs: median(slow) / median(fast).
-
-    Infinity where only ``fast`` arrives, 0 where only ``slow`` does, NaN where neither.
-    """
-    return intervals.ratio(
-        never_is_infinite(slow),
-        never_is_infinite(fast),
-        paired=paired,
-        statistic=intervals.median,
-    )
 
 
 def shown(steps: float, last: float) -> str:

@@ -1,42 +1,22 @@
-"""The type of a study: its arms, claims and figures; and its prose, a template with blocks.
-
-A study is a module ``studies/<name>.py`` with one object ``STUDY``, and a template beside it,
-``<name>.md.j2``, which has the words: the blocks ``title``, ``question``, ``what``, ``outcome`` (a
-sentence or two), ``in_short`` (of the deviations), ``deviations``, ``findings``, ``note`` (on the
-intervals) and ``caption_<figure>``. A block that presumes a verdict names it::
-
-    {% call given("final_accuracy_difference", "holds") %}BN ends higher.{% endcall %}
-
-and is left out where the verdict is another, as in a user's own runs. ``make lint`` fails where
-that happens to the committed results (:func:`unfit`).
-"""
+"""The type of a study: its arms, claims and figures; its words are a template (:mod:`prose`)."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from bn_repro.analysis import intervals
-from bn_repro.analysis.claims import VERDICTS, Claim, Quantity
-from bn_repro.analysis.intervals import Interval
+from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.tables import Member, Runs
 
 if TYPE_CHECKING:  # matplotlib, which to read a study's rows needs not
     from matplotlib.figure import Figure
 
     from bn_repro.analysis.style import Arm
-
-HERE = Path(__file__).parent
-STUDIES, TEMPLATES = HERE / "studies", HERE / "templates"
 
 
 @dataclass(frozen=True)
@@ -86,156 +66,3 @@ def study_of(name: str) -> Study:
     own = f"{package}.{name}"
     found = name and importlib.util.find_spec(own)
     return importlib.import_module(own if found else f"{package}.default").STUDY
-
-
-def figure_names(name: str) -> list[str]:
-    """The figures that the template of study ``name`` has captions for, in its order."""
-    blocks = _environment().get_template(study_of(name).prose).blocks
-    return [block.removeprefix("caption_") for block in blocks if block.startswith("caption_")]
-
-
-# --- prose ----------------------------------------------------------------------------------------
-
-
-@dataclass
-class Prose:
-    """A study's template, filled in with its runs and claims."""
-
-    name: str
-    study: Study
-    runs: Runs
-    claims: Sequence[Claim]
-    left_out: list[str] = field(default_factory=list)
-    """What was left out because a verdict is another: ``claim: expected verdict``."""
-
-    def __post_init__(self) -> None:
-        environment = _environment()
-        environment.globals["given"] = self._given
-        template = environment.get_template(self.study.prose)
-        context = {"name": self.name, "runs": self.runs, "claims": {c.id: c for c in self.claims}}
-        self._context = template.new_context(context | dict(self.study.values(self.runs)))
-        next(iter(template.root_render_func(self._context)), None)  # a parent's blocks, too
-        self._blocks = {name: found[0] for name, found in self._context.blocks.items()}
-        self.left_out.clear()
-
-    def _given(self, id: str, *verdicts: str, caller: Callable[[], str]) -> str:
-        for verdict in verdicts:
-            if verdict not in VERDICTS:
-                raise ValueError(f"{self.study.prose}: {verdict!r} is not a verdict")
-        found = next((claim.verdict for claim in self.claims if claim.id == id), None)
-        if found in verdicts:
-            return caller()
-        self.left_out.append(f"{id}: written for {' or '.join(verdicts)!r}, but it is {found!r}")
-        return ""
-
-    def __getitem__(self, block: str) -> str:
-        """A block's text, without blank lines around it; empty where the template has none."""
-        if block not in self._blocks:
-            return ""
-        text = "".join(self._blocks[block](self._context))
-        return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+$", "", text, flags=re.M)).strip()
-
-    @property
-    def captions(self) -> dict[str, str]:
-        """By figure, in the template's order."""
-        names = [block for block in self._blocks if block.startswith("caption_")]
-        return {name.removeprefix("caption_"): self[name] for name in names}
-
-    def all(self) -> dict[str, str]:
-        """Every block's text."""
-        return {block: self[block] for block in self._blocks}
-
-
-def unfit(prose: Prose) -> list[str]:
-    """What the template says of verdicts that the runs do not give."""
-    prose.all()
-    return list(dict.fromkeys(prose.left_out))
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader([STUDIES, TEMPLATES]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= FILTERS
-    return environment
-
-
-def percent(value: Any, digits: int = 1) -> str:
-    """A fraction, an interval, or seeds (mean and interval) as ``97.4 % [97.3, 97.5]``."""
-    if isinstance(value, pd.Series | np.ndarray | list):
-        value = intervals.interval(np.asarray(value, dtype=float))
-    if isinstance(value, Interval):
-        return value.percent()
-    return "-" if value is None or np.isnan(value) else f"{100 * value:.{digits}f} %"
-
-
-def points(value: Any) -> str:
-    """A difference of fractions, a quantity, or seeds as ``+0.53 points [+0.41, +0.65]``."""
-    if isinstance(value, Quantity):
-        return str(value)
-    if isinstance(value, pd.Series | np.ndarray | list):
-        value = intervals.interval(np.asarray(value, dtype=float))
-    if isinstance(value, Interval):
-        return str(Quantity("", value, "points"))
-    return f"{100 * value:+.2f} points"
-
-
-def times(value: Interval) -> str:
-    """A factor as ``0.84 [0.80, 0.89]``."""
-    return str(Quantity("", value, "x")).replace(" x", "")
-
-
-def every(values: Iterable[float], sign: bool = False) -> str:
-    """Fractions of seeds, in percent or (``sign``) as differences: the mean, then each of them."""
-    found = [100 * value + 0.0 for value in values if value == value]  # not NaN, not -0
-    if not found:
-        return "-"
-    form = "{:+.2f}" if sign else "{:.1f}"
-    mean = form.format(np.mean(found)) + ("" if sign else " %")
-    return f"{mean} ({', '.join(map(form.format, found))})" if len(found) > 1 else mean
-
-
-def count(number: int, thing: str) -> str:
-    """``1 seed``, ``10 seeds``."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
-def listed(words: Iterable[Any]) -> str:
-    """``a, b and c``."""
-    known = [str(word) for word in words]
-    return " and ".join(filter(None, [", ".join(known[:-1]), *known[-1:]]))
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """A markdown table; the first row is its head."""
-    head, *others = rows
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *others))
-
-
-def claims_table(claims: Iterable[Claim]) -> str:
-    """Claims beside the paper's numbers, with their verdicts and reasons; markdown."""
-    rows = [["claim", "section", "the paper", "here [95 % interval]", "n", "verdict"]]
-    for claim in claims:
-        here, verdict = str(claim.quantity), f"**{claim.verdict}**: {claim.reason}"
-        rows.append(
-            [claim.sentence, claim.section, claim.paper or "-", here, str(claim.n), verdict]
-        )
-    return table(rows)
-
-
-FILTERS: dict[str, Any] = {
-    "percent": percent,
-    "points": points,
-    "times": times,
-    "every": every,
-    "listed": listed,
-    "table": table,
-    "claims_table": claims_table,
-    "mean": lambda values: float(np.mean(values)),
-    "count": count,
-    "thousands": lambda value: f"{value:,.0f}",
-}
-"""What templates have besides Jinja's own filters."""

@@ -1,24 +1,22 @@
-"""Run directories, and a study's committed rows, as tidy frames.
+"""A study's runs as tidy frames, and how to ask them for arms and numbers.
 
 ``runs`` has a row per run, ``curves`` one per recorded number of ``metrics.jsonl``, ``traces`` one
-per row of ``traces.jsonl``. Null becomes NaN. What cannot be read is a line in ``warnings``, and
-the rest still loads.
+per row of ``traces.jsonl``, ``correct`` the bits of a run's ``correct.npz``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bn_repro.config.identity import settings_of
-from bn_repro.records import paths, reader, search
+from bn_repro.analysis.frames import column_of, plain, select, where
+from bn_repro.records import reader
 from bn_repro.records.paths import monitored_split
-from bn_repro.records.reader import BadInput, Row, Unreadable
+from bn_repro.records.reader import BadInput
 
 KEY = ["experiment", "id", "seed"]
 RUN_COLUMNS = [
@@ -33,7 +31,11 @@ TRACE_COLUMNS = [
     *KEY,
     *("step", "site", "unit", "p15", "p50", "p85", "mean", "std", "saturated", "grad_norm"),
 ]
-COMMIT_LENGTH = DATA_LENGTH = 12
+CORRECT_COLUMNS = [
+    *KEY,
+    *("images", "last_step", "best_step", "last", "last_seen", "best", "best_seen"),
+]
+"""The last four are bits, one an image, as ``np.packbits`` packs them: uint8 arrays."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Runs:
     warnings: list[str] = field(default_factory=list)
     extra: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=KEY))
     """The table that the study keeps besides (``Study.extra``)."""
+    correct: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=CORRECT_COLUMNS))
 
     def __repr__(self) -> str:
         """What there is, in one line, and then the warnings."""
@@ -174,6 +177,25 @@ class Runs:
             return wide
         return wide.reindex(sorted(set(self.runs["seed"]))).fillna(diverged)
 
+    def right(self, which: str = "last") -> pd.DataFrame:
+        """Right (1) or wrong (0) on the monitored split: a row a seed, a column an image, NaN where
+        a run has not seen it; at the ``last`` evaluation or at the ``best``.
+
+        Only of the runs whose bits are known. Raises ``BadInput`` for two runs with one seed.
+        """
+        rows: dict[int, np.ndarray] = {}
+        for row in self.correct.to_dict("records"):
+            if row["seed"] in rows:
+                raise BadInput(f"right: two runs with seed {row['seed']}; keep one with .where")
+            right, seen = (unpacked(row[k], row["images"]) for k in (which, f"{which}_seen"))
+            rows[row["seed"]] = np.where(seen, right, np.nan)
+        return pd.DataFrame.from_dict(rows, orient="index", dtype=float).sort_index()
+
+
+def unpacked(bits: np.ndarray, images: int) -> np.ndarray:
+    """Packed bits as a bool array (images,)."""
+    return np.unpackbits(bits, count=int(images)).astype(bool)
+
 
 @dataclass(frozen=True)
 class Values:
@@ -206,228 +228,10 @@ class Values:
         return sorted(found, key=lambda v: (v is None, v if v is not None else 0))
 
 
-def plain(value: Any) -> Any:
-    """None for NaN, which a file has where a value is missing."""
-    return None if value is None or value != value else value
-
-
-def column_of(frame: pd.DataFrame, key: str) -> str | None:
-    """The column of a key, or the one column that ends in it (``depth``: ``model.depth``)."""
-    if key in frame:
-        return key
-    found = [str(name) for name in frame if str(name).rpartition(".")[2] == key]
-    return found[0] if len(found) == 1 else None
-
-
-def where(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
-    """The rows whose columns have these values.
-
-    A key may be a column's last part (``depth``: ``model.depth``); ``block`` is any of a run's
-    ``blocks``. None is a missing value, and so is a column that is not there; a list or a tuple is
-    any of its values.
-    """
-    mask = np.ones(len(frame), dtype=bool)
-    for key, wanted in values.items():
-        any_of = wanted if isinstance(wanted, list | tuple) else (wanted,)
-        if key == "block":
-            blocks = [str(cell).split("+") for cell in frame["blocks"]]
-            mask &= np.array([not set(any_of).isdisjoint(found) for found in blocks], bool)
-            continue
-        column = column_of(frame, key)
-        cells = [None] * len(frame) if column is None else frame[column].tolist()
-        mask &= np.array([plain(cell) in any_of for cell in cells], dtype=bool)
-    return frame.take(np.flatnonzero(mask))
-
-
-Table = TypeVar("Table", pd.Series, pd.DataFrame)
-
-
-def shared(a: Table, b: Table) -> tuple[Table, Table]:
-    """Both cut down to the seeds (rows) and the steps (columns) that both have."""
-    seeds = a.index.intersection(b.index)
-    if isinstance(a, pd.Series):
-        return a.loc[seeds], b.loc[seeds]
-    steps = a.columns.intersection(b.columns)  # pyright: ignore[reportAttributeAccessIssue]
-    return a.loc[seeds, steps], b.loc[seeds, steps]
-
-
-Block = tuple[Member, list[Row]]
-"""A run and the rows of one of its files."""
-
-
-def discover(runs: str | Path, warnings: list[str] | None = None) -> list[Member]:
-    """Every run under a runs directory; ``varied`` holds the keys whose values differ among them.
-
-    A configuration that cannot be read is a line in ``warnings``, and its run's ``varied`` is
-    unknown. Raises ``ValueError`` where there is no run.
-    """
-    found = search.find_runs(runs)
-    configs: list[Row] = []
-    for run in found:
-        try:
-            configs.append(settings_of(reader.read_config(run.directory)))
-        except Unreadable as error:
-            configs.append({})
-            if warnings is not None:
-                warnings.append(f"{error}; what this run varies is unknown")
-    known = [config for config in configs if config]
-    keys = dict.fromkeys(key for config in known for key in config)
-    differ = [k for k in keys if len({repr(config.get(k)) for config in known}) > 1]
-    return [
-        Member(r.experiment, r.id, r.seed, {k: config.get(k) for k in differ}, r.directory)
-        for r, config in zip(found, configs, strict=True)
-    ]
-
-
-def load(members: Sequence[Member], *, name: str = "", traces: bool = True) -> Runs:
-    """The records of the members that have a directory, in the members' order.
-
-    ``traces=False`` leaves the traces out, which are most of what there is to read.
-    """
-    warnings: list[str] = []
-    runs: list[Row] = []
-    metric_rows: list[Block] = []
-    trace_rows: list[Block] = []
-    for member in members:
-        if member.directory is None or not member.directory.is_dir():
-            continue
-        try:
-            wanted = [paths.STATUS, paths.METRICS, *([paths.TRACES] if traces else [])]
-            for path in (member.directory / name for name in wanted):
-                if not path.exists():
-                    raise Unreadable(f"{path}: missing")
-            status = reader.read_status(member.directory)
-            metrics = reader.read_rows(member.directory / paths.METRICS, warnings)
-            kept = reader.read_rows(member.directory / paths.TRACES, warnings) if traces else []
-        except Unreadable as error:
-            warnings.append(f"{error}; this run is left out")
-            continue
-        manifest = _manifest(member.directory, warnings)
-        bare = sum("split" not in row or "statistics" not in row for row in metrics)
-        if bare:
-            warnings.append(
-                f"{member.directory / paths.METRICS}: {bare} of {len(metrics)} rows lack split or "
-                "statistics, as of another version; they count for no accuracy"
-            )
-        runs.append(_run(member, status, manifest, metrics))
-        metric_rows.append((member, metrics))
-        trace_rows.append((member, kept))
-    varied = list(dict.fromkeys(key for member in members for key in member.varied))
-    frame = pd.DataFrame(runs, columns=[*RUN_COLUMNS, *(k for k in varied if k not in RUN_COLUMNS)])
-    curves, trace = _curves(metric_rows, warnings), _traces(trace_rows, warnings)
-    return Runs(name, list(members), frame, curves, trace, warnings)
-
-
-def _run(member: Member, status: Row, manifest: Row, metrics: list[Row]) -> Row:
-    curve = reader.monitored_curve(metrics)
-    best_step, best = reader.best_accuracy(curve)
-    commit = str(manifest.get("commit") or "")[:COMMIT_LENGTH]
-    parts = (manifest.get("device"), manifest.get("hardware"))
-    return {
-        "experiment": member.experiment,
-        "id": member.id,
-        "seed": member.seed,
-        "state": str(status.get("state") or ""),
-        "step": status.get("step") or 0,
-        "final_top1": reader.final_accuracy(curve),
-        "best_top1": best,
-        "best_step": best_step,
-        "seconds": reader.number(status.get("seconds")),
-        "commit": commit + ("-dirty" if commit and manifest.get("dirty") else ""),
-        "device": ", ".join(str(part) for part in parts if part),
-        "engine": str(manifest.get("engine") or ""),
-        "data": str(manifest.get("data") or "")[:DATA_LENGTH],
-        "classes": reader.number(manifest.get("classes")),
-        "blocks": member.blocks,
-        **member.varied,
-    }
-
-
-def _manifest(directory: Path, warnings: list[str]) -> Row:
-    path = directory / paths.MANIFEST
-    try:
-        manifest = reader.read_object(path)
-        reason = f"{path}: missing"
-    except Unreadable as error:
-        manifest, reason = None, str(error)
-    if manifest is None:
-        warnings.append(f"{reason}; this run's commit and device are unknown")
-    return manifest or {}
-
-
-def _keys(blocks: Sequence[Block]) -> dict[str, np.ndarray]:
-    counts = [len(rows) for _, rows in blocks]
-    return {
-        "experiment": np.repeat(np.array([m.experiment for m, _ in blocks], dtype=object), counts),
-        "id": np.repeat(np.array([m.id for m, _ in blocks], dtype=object), counts),
-        "seed": np.repeat(np.array([m.seed for m, _ in blocks], dtype=np.int64), counts),
-    }
-
-
-def _numbers(name: str, blocks: Sequence[Block], file: str, warnings: list[str]) -> np.ndarray:
-    """A key of all rows as floats, NaN where a row has none or null. What is no number (another
-    version's records may hold words) becomes NaN too, with one warning for each file."""
-    values = [row.get(name) for _, rows in blocks for row in rows]
-    try:
-        return np.array(values, dtype=float)
-    except (TypeError, ValueError):
-        for member, rows in blocks:
-            wrong = next((r for r in rows if not isinstance(r.get(name), int | float | None)), None)
-            if wrong is not None and member.directory is not None:
-                where = f"{member.directory / file}: {name} at step {wrong['step']}"
-                warnings.append(f"{where} is no number, and left empty")
-        return np.array([reader.number(value) for value in values])
-
-
-def _curves(blocks: Sequence[Block], warnings: list[str]) -> pd.DataFrame:
-    rows = [row for _, block in blocks for row in block]
-    if not rows:
-        return pd.DataFrame(columns=CURVE_COLUMNS)
-    base = _keys(blocks)
-    base["step"] = np.array([row["step"] for row in rows], dtype=np.int64)
-    for name in ("split", "statistics"):
-        base[name] = np.array([row.get(name, "") for row in rows], dtype=object)
-    metrics = dict.fromkeys(name for row in rows for name in row)
-    parts, order = [], []
-    for position, name in enumerate(m for m in metrics if m not in ("step", "split", "statistics")):
-        has = np.array([name in row for row in rows])
-        part = {key: column[has] for key, column in base.items()}
-        part["metric"] = np.full(int(has.sum()), name, dtype=object)
-        part["value"] = _numbers(name, blocks, paths.METRICS, warnings)[has]
-        parts.append(pd.DataFrame(part))
-        order.append(np.flatnonzero(has) * len(metrics) + position)
-    if not parts:
-        return pd.DataFrame(columns=CURVE_COLUMNS)
-    joined = pd.concat(parts, ignore_index=True)
-    return joined.take(np.argsort(np.concatenate(order))).reset_index(drop=True)
-
-
-def _traces(blocks: Sequence[Block], warnings: list[str]) -> pd.DataFrame:
-    rows = [row for _, block in blocks for row in block]
-    if not rows:
-        return pd.DataFrame(columns=TRACE_COLUMNS)
-    frame: dict[str, np.ndarray] = _keys(blocks)
-    frame["step"] = np.array([row["step"] for row in rows], dtype=np.int64)
-    frame["site"] = np.array([row.get("site", "") for row in rows], dtype=object)
-    for name in dict.fromkeys([*TRACE_COLUMNS[5:], *(name for row in rows for name in row)]):
-        if name not in frame:
-            frame[name] = _numbers(name, blocks, paths.TRACES, warnings)
-    return pd.DataFrame(frame)
-
-
 def finished(data: Runs) -> Runs:
     """The runs that came to an end of their own: completed or diverged."""
     ended = np.asarray(data.runs["state"].isin(reader.FINISHED), dtype=bool)
     return subset(data, data.runs.take(np.flatnonzero(ended)))
-
-
-def select(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
-    """The rows whose columns have these values; None selects the missing."""
-    mask = np.ones(len(frame), dtype=bool)
-    for column, value in values.items():
-        cells = frame[column]
-        mask &= np.asarray(cells.isna() if value is None else cells == value, dtype=bool)
-    return frame.take(np.flatnonzero(mask))
 
 
 def subset(data: Runs, runs: pd.DataFrame) -> Runs:
@@ -441,5 +245,5 @@ def subset(data: Runs, runs: pd.DataFrame) -> Runs:
         return frame.take(near[np.array([row in keys for row in rows], dtype=bool)])
 
     members = [member for member in data.members if member.key in keys]
-    curves, traces = cut(data.curves), cut(data.traces)
-    return Runs(data.name, members, runs, curves, traces, data.warnings, data.extra)
+    curves, traces, correct = cut(data.curves), cut(data.traces), cut(data.correct)
+    return Runs(data.name, members, runs, curves, traces, data.warnings, data.extra, correct)

@@ -6,10 +6,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bn_repro.analysis import overview, report, results, tables
-from bn_repro.analysis.claims import ENOUGH_SEEDS
-from bn_repro.analysis.report import Report
-from bn_repro.analysis.study import count, unfit
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bn_repro.analysis import overview, report, results, summary
+from bn_repro.analysis.intervals import ENOUGH_SEEDS
+from bn_repro.analysis.load import discover
+from bn_repro.analysis.prose import count, unfit
+from bn_repro.analysis.summary import Report
 from bn_repro.analysis.tables import Member
 from bn_repro.cli.errors import COMPLETED
 from bn_repro.cli.main import overrides
@@ -18,6 +23,8 @@ from bn_repro.config.schema import Config
 from bn_repro.records.paths import CONFIGS, RESULTS
 from bn_repro.sweep.study import accuracy_beside, expand, rows_of
 from bn_repro.tracking import publish
+
+COLORS = {"holds": "green", "does not hold": "red", "undecided": "yellow", "not testable": "dim"}
 
 
 def main(config: Config) -> int:
@@ -63,7 +70,7 @@ def studies_with_results() -> list[str]:
 def report_study(config: Config, own: Sequence[str]) -> Report:
     """Write the results of a study, from its runs and what is there already, and print where."""
     name = config.study.name
-    changing = [word for word in own if word.split("=", 1)[0] not in report.SAME_RUNS]
+    changing = [word for word in own if word.split("=", 1)[0] not in summary.SAME_RUNS]
     if config.out is None and changing:
         raise ValueError(
             f"out: {changing[0]} makes another study than that of {RESULTS.name}/{name}; "
@@ -82,7 +89,7 @@ def report_study(config: Config, own: Sequence[str]) -> Report:
     typed = [x for x in own if not x.startswith("study=")] if config.out is not None else []
     written = _write(name, members, out, complete, typed)
     if not complete:
-        command = report.training_command(name, own)
+        command = summary.training_command(name, own)
         print(f"study {name}: a later block waits for runs; run {command}")
     _print_where(written, out, config)
     publish.publish_report(config, name, out)
@@ -93,7 +100,7 @@ def report_runs(config: Config, own: Sequence[str]) -> Report:
     """Write a report on all finished runs of a directory, which no study asked for."""
     assert config.out is not None
     warnings: list[str] = []
-    members = tables.discover(config.runs, warnings)
+    members = discover(config.runs, warnings)
     for line in warnings:
         _warn(line)
     written = _write("", members, Path(config.out), True, own)
@@ -107,7 +114,7 @@ def _members(config: Config, own: Sequence[str], out: Path) -> tuple[list[Member
     runs, complete = expand(config.study, own, accuracy)
     if not runs:
         name = config.study.name
-        command = report.training_command(name, own)
+        command = summary.training_command(name, own)
         raise ValueError(f"study {name}: has no runs yet; {command}")
     return [Member(*r.key, r.varied, r.directory, "+".join(r.blocks)) for r in runs], complete
 
@@ -125,7 +132,7 @@ def _write(
 
 
 def _print_where(written: Report, out: Path, config: Config) -> None:
-    report.print_verdicts(written)
+    _print_verdicts(written)
     most = max((claim.n for claim in written.claims), default=ENOUGH_SEEDS)
     if most < ENOUGH_SEEDS:
         seeds = min(5, max(len(block.get("seed", [])) for block in config.study.blocks))
@@ -136,6 +143,21 @@ def _print_where(written: Report, out: Path, config: Config) -> None:
     if any(m.directory and m.directory.exists() for m in written.runs.members):
         places.append(f"runs: {config.runs}/")
     print("; ".join(places))
+
+
+def _print_verdicts(report: Report) -> None:
+    """The claims as a table in the terminal."""
+    if not report.claims:
+        return
+    shown = Table()
+    for name, ratio in (("claim", 3), ("here [95 %]", 2), ("verdict", 2)):
+        shown.add_column(name, ratio=ratio)
+    for claim in report.claims:
+        color, reason = COLORS[claim.verdict], escape(claim.reason)
+        verdict = f"[{color}]{claim.verdict}[/{color}]: {reason}"
+        shown.add_row(claim.sentence, escape(f"{claim.quantity} (n = {claim.n})"), verdict)
+    print(f"study {report.name}")
+    Console().print(shown)
 
 
 def _warn(line: str) -> None:

@@ -13,7 +13,7 @@ from itertools import product
 from typing import Any
 
 from bn_repro import paper
-from bn_repro.analysis.study import figure_names
+from bn_repro.analysis.prose import figure_names
 from bn_repro.config.identity import at_scale, usual_scale
 from bn_repro.config.schema import Config
 from bn_repro.tracking.keys import evaluation_key, steps_key

@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bn_repro.analysis import report, tables
+from bn_repro.analysis import frames, report
+from bn_repro.analysis.load import load
 from bn_repro.analysis.studies import ablation_421 as ablation
 from bn_repro.analysis.studies.ablation_421 import BASES, CHANGES
 from bn_repro.analysis.studies.inception import BN_BASELINE, BN_X5
@@ -42,7 +43,7 @@ def members(make_run) -> list[Member]:
 
 @pytest.fixture
 def runs(members: list[Member]) -> Runs:
-    return tables.load(members, name="ablation_421")
+    return load(members, name="ablation_421")
 
 
 def test_the_study_has_the_blocks_that_the_changes_name() -> None:
@@ -63,7 +64,7 @@ def test_effects_are_signed_for_the_change_and_paired(runs: Runs) -> None:
     together = ablation.effects(runs, None, BN_X5)
     plain = {
         seed: [
-            tables.select(runs.runs, experiment=e, id="0", seed=seed)["final_top1"].item()
+            frames.select(runs.runs, experiment=e, id="0", seed=seed)["final_top1"].item()
             for e in ("imagenet/bn_baseline", "imagenet/bn_x5")
         ]
         for seed in (0, 1)
@@ -76,7 +77,7 @@ def test_two_seeds_decide_nothing_and_three_may(runs: Runs, make_run) -> None:
     assert [c.verdict for c in two] == ["undecided"] * 8
     assert {(c.n, c.reason) for c in two} == {(2, "fewer than 3 seeds")}
     assert len({c.id for c in two}) == 8
-    more = tables.load([*runs.members, *_runs(make_run, seeds=[2])])
+    more = load([*runs.members, *_runs(make_run, seeds=[2])])
     three = {c.id: c for c in ablation.claims(more)}
     verdicts = {id: c.verdict for id, c in three.items()}
     assert verdicts["all_seven_difference"] == "holds"
@@ -94,7 +95,7 @@ def test_directions_that_disagree_decide_nothing(make_run) -> None:
     how = HOW | {"id": "turned", "blocks": "learning rate undone", "top": 0.5, "pace": 1_500}
     turned = [make_run("imagenet/bn_x5", seed, **how) for seed in range(3)]
     kept = [m for m in members if (m.experiment, m.id) != ("imagenet/bn_x5", "1")]
-    found = {c.id: c for c in ablation.claims(tables.load([*kept, *turned]))}
+    found = {c.id: c for c in ablation.claims(load([*kept, *turned]))}
     rate = found["higher_learning_rate_difference"]
     assert (rate.verdict, rate.reason) == ("undecided", "the directions disagree")
 
@@ -104,7 +105,7 @@ def test_a_change_may_lose_a_tenth_where_its_sentence_says_so(
     make_run, monkeypatch, worth: float, verdict: str
 ) -> None:
     monkeypatch.setitem(WORTH, CHANGES[4], worth)
-    runs = tables.load(_runs(make_run, seeds=range(3)))
+    runs = load(_runs(make_run, seeds=range(3)))
     found = {c.id: c for c in ablation.claims(runs)}["no_local_response_normalization_difference"]
     assert found.quantity.interval.estimate < 0
     assert found.verdict == verdict
@@ -115,7 +116,7 @@ def test_the_noise_is_pooled_over_the_arms_of_a_direction(runs: Runs) -> None:
         found = ablation.noise(runs, base)
         assert found is not None
         assert found.freedom == 8
-        top1 = tables.select(runs.runs, experiment=base.keys["experiment"])["final_top1"]
+        top1 = frames.select(runs.runs, experiment=base.keys["experiment"])["final_top1"]
         arms = top1.to_numpy(float).reshape(8, 2)
         assert found.spread == pytest.approx(math.sqrt(np.mean(arms.var(axis=1, ddof=1))))
         assert found.limit == pytest.approx(2.306 * found.spread, rel=0.01)
@@ -173,7 +174,7 @@ def test_a_diverged_run_counts_as_chance(make_run) -> None:
     members = _runs(make_run, seeds=[0])
     kept = [m for m in members if (m.experiment, m.id) != ("imagenet/bn_baseline", "1")]
     how = HOW | {"id": "1x", "dies_at": 300, "blocks": "learning rate made"}
-    runs = tables.load([*kept, make_run("imagenet/bn_baseline", 0, **how)])
+    runs = load([*kept, make_run("imagenet/bn_baseline", 0, **how)])
     plain = ablation.final(runs, None, BN_BASELINE)
     assert ablation.effects(runs, RATE, BN_BASELINE).item() == pytest.approx(0.01 - plain.item())
     for figure in ablation.figures(runs).values():

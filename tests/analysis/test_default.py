@@ -2,9 +2,9 @@
 
 import pytest
 
-from bn_repro.analysis import tables
+from bn_repro.analysis.load import load
+from bn_repro.analysis.prose import Prose
 from bn_repro.analysis.studies import default
-from bn_repro.analysis.study import Prose
 from bn_repro.analysis.style import BASELINE, BN
 
 
@@ -13,7 +13,7 @@ def runs(make_run):
     made = [make_run("mnist/bn", seed, id="a", varied={"model.norm": "batch"}) for seed in (0, 1)]
     made += [make_run("mnist/bn", 0, id="b", varied={"model.norm": "layer_norm"}, dies_at=1)]
     made += [make_run("mnist/bn", 0, id="c", varied={"model.norm": "none"})]
-    runs = tables.load(made, name="norms")
+    runs = load(made, name="norms")
     runs.runs["steps_to_0.5"] = [1000.0, 2000.0, None, 3000.0]
     return runs
 
@@ -28,7 +28,7 @@ def test_without_bn_is_drawn_as_elsewhere(runs, make_run):
     colors = [arm.color for arm in default.arms(runs)]
     assert (colors[0], colors[2]) == (BN.color, BASELINE.color)
     assert len({*colors}) == 3
-    pair = tables.load([make_run("mnist/baseline", 5, id="d"), make_run("mnist/bn", 5, id="e")])
+    pair = load([make_run("mnist/baseline", 5, id="d"), make_run("mnist/bn", 5, id="e")])
     assert [arm.color for arm in default.arms(pair)] == [BASELINE.color, BN.color]
 
 
@@ -51,6 +51,6 @@ def test_of_many_arms_the_best_are_drawn(make_run):
     how = {"steps": 500, "eval_every": 250, "pace": 1, "traces": False}
     tops = [0.5 + 0.04 * i for i in range(10)]
     made = [make_run("mnist/bn", 0, id=f"i{i}", top=top, **how) for i, top in enumerate(tops)]
-    runs = tables.load(made)
+    runs = load(made)
     assert [arm.keys["id"] for arm in default.drawn(runs)] == [f"i{i}" for i in range(2, 10)]
     assert "8 best of 10 arms" in Prose("", default.STUDY, runs, [])["findings"]

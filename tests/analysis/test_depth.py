@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bn_repro.analysis import report, results, tables
+from bn_repro.analysis import frames, report, results
+from bn_repro.analysis.load import load
+from bn_repro.analysis.prose import Prose
 from bn_repro.analysis.studies import depth, depth_layers
 from bn_repro.analysis.studies.depth_layers import DEEPEST, NONLINEARITIES
-from bn_repro.analysis.study import Prose
 from bn_repro.analysis.style import MNIST_ARMS
 from bn_repro.analysis.tables import Member, Runs
 from bn_repro.config.compose import compose
@@ -79,7 +80,7 @@ def make(make_run) -> Make:
 
 
 def _runs(members: list[Member]) -> Runs:
-    return tables.load(members, name="depth")
+    return load(members, name="depth")
 
 
 def _verdicts(members: list[Member]) -> dict[str, str]:
@@ -221,7 +222,7 @@ def test_a_map_has_the_median_over_seeds_and_bears_gaps(deep) -> None:
     runs.traces.loc[runs.traces["site"] == "hidden7", ["grad_norm", "saturated"]] = [0.0, np.nan]
     drawn = depth.figures(runs)["figure_depth_layers"]
     rows = next(t.rows for t in depth_layers.deepest(runs) if t[:2] == ("tanh", MNIST_ARMS[1]))
-    first = tables.select(rows, step=1, layer=3)["saturated"]
+    first = frames.select(rows, step=1, layer=3)["saturated"]
     shown = np.ma.filled(np.ma.asarray(drawn.axes[3].collections[0].get_array()), np.nan)
     assert len(first) == 2
     assert shown.reshape(DEEPEST, -1)[2, 0] == pytest.approx(first.median())

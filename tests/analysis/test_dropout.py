@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from bn_repro.analysis import report, tables
+from bn_repro.analysis import report
+from bn_repro.analysis.load import load
+from bn_repro.analysis.prose import Prose
 from bn_repro.analysis.studies import dropout
-from bn_repro.analysis.study import Prose
 from bn_repro.analysis.tables import Member, Runs
 from bn_repro.config.compose import compose
 from bn_repro.records import paths
@@ -82,7 +83,7 @@ FEW: Tops = {(BASELINE, 1000): (0.90, 0.91, 0.80), (BN, 1000): (0.92, 0.91, 0.80
 
 @pytest.fixture
 def data(make: Make) -> Runs:
-    return tables.load(make())
+    return load(make())
 
 
 def judged(data: Runs) -> dict[str, tuple[float, str]]:
@@ -114,7 +115,7 @@ def test_claims_are_judged_for_each_number_of_images(data: Runs) -> None:
 
 def test_bn_may_add_to_what_dropout_gains(make: Make) -> None:
     tops = {(BASELINE, None): (0.97, 0.96, 0.9), (BN, None): (0.97, 0.98, 0.9)}
-    found = judged(tables.load(make(tops)))
+    found = judged(load(make(tops)))
     assert found["dropout_gain_60000"] == (-1.0, "does not hold")
 
 
@@ -131,7 +132,7 @@ def test_just_as_good_has_a_margin(make: Make, short: float, verdict: str) -> No
             rows = [json.loads(line) for line in path.read_text().splitlines()]
             shifted = [row | {"top1": row["top1"] - 0.0015} for row in rows]
             path.write_text("".join(json.dumps(row) + "\n" for row in shifted))
-    assert judged(tables.load(members))["bn_alone_1000"][1] == verdict
+    assert judged(load(members))["bn_alone_1000"][1] == verdict
 
 
 def test_dropout_is_chosen_on_held_out_images_at_its_own_best_rate(data: Runs) -> None:
@@ -152,9 +153,9 @@ def test_the_test_set_chooses_nothing(make: Make) -> None:
             assert member.directory is not None
             path = member.directory / paths.METRICS
             path.write_text(path.read_text().replace("0.8", "0.99"))
-    (found,) = dropout.read(tables.load(members))
+    (found,) = dropout.read(load(members))
     assert [part.best() for part in found.parts] == [0.1, 0.0]
-    assert judged(tables.load(members))["both_together_1000"] == (-1.0, "does not hold")
+    assert judged(load(members))["both_together_1000"] == (-1.0, "does not hold")
 
 
 def test_a_diverged_run_counts_as_chance(make: Make) -> None:
@@ -163,7 +164,7 @@ def test_a_diverged_run_counts_as_chance(make: Make) -> None:
         if member.id == "f00" and member.directory is not None:  # the baseline without dropout
             status = {"state": "diverged", "step": 300, "seconds": 1.0, "error": None}
             (member.directory / paths.STATUS).write_text(json.dumps(status))
-    (found,) = dropout.read(tables.load(members))
+    (found,) = dropout.read(load(members))
     chance = [0.1] * 5
     assert found.base.of("test", 0.0).tolist() == found.base.of("train", 0.0).tolist() == chance
 
@@ -188,7 +189,7 @@ def test_a_rate_that_loses_fresh_seeds_is_said_and_marked(make: Make) -> None:
             path = member.directory / paths.METRICS
             rows = [json.loads(line) for line in path.read_text().splitlines()]
             path.write_text("".join(json.dumps(row | {"top1": 0.2}) + "\n" for row in rows))
-    data = tables.load(members)
+    data = load(members)
     assert "without BN, dropout 0.1, on 1,000 training images: 2 of 5" in prose(data)
     top = dropout.figures(data)["figure_dropout"].axes[0]
     assert [text.get_text() for text in top.texts] == ["2 of 5 runs\nbelow 50 %"]
@@ -197,13 +198,13 @@ def test_a_rate_that_loses_fresh_seeds_is_said_and_marked(make: Make) -> None:
 
 def test_a_rate_at_an_end_of_the_grid_or_not_the_best_is_said(make: Make) -> None:
     members = [m for m in make() if m.varied["optimizer.lr"] != 0.3]
-    words = prose(tables.load(members))
+    words = prose(load(members))
     assert "| 1 (lowest) |" in words
     assert "Of 18 settings, 18 chose the lowest rate" in words
     members = [
         replace(m, varied=m.varied | {"optimizer.lr": 3.0}) if m.id == "f00" else m for m in members
     ]
-    assert "| 3 (highest), not the best, 1 |" in prose(tables.load(members))
+    assert "| 3 (highest), not the best, 1 |" in prose(load(members))
 
 
 @pytest.mark.usefixtures("drawn_once")
@@ -219,7 +220,7 @@ def test_a_study_half_done_is_reported(make: Make, tmp_path: Path) -> None:
     assert text.count("Not all of the runs that choose the dropout have finished") == 3
     assert "| 0 | with BN | 1 | - | 98.5 % [98.4, 98.6] | 97.5 % [97.4, 97.6] |" in text
     fewer = [m for m in members if m.seed < 12]
-    assert {(k.verdict, k.n) for k in dropout.claims(tables.load(fewer))} == {("undecided", 2)}
+    assert {(k.verdict, k.n) for k in dropout.claims(load(fewer))} == {("undecided", 2)}
 
 
 def test_the_report_repeats_from_its_files(make: Make, tmp_path: Path) -> None:
@@ -235,7 +236,7 @@ def test_two_final_runs_of_a_setting_are_refused(make: Make) -> None:
     members = make(FEW)
     twin = next(m for m in members if m.id == "f10")  # BN without dropout
     with pytest.raises(ValueError, match=r"two runs with one seed \(experiment mnist/bn"):
-        list(dropout.claims(tables.load([*members, twin])))
+        list(dropout.claims(load([*members, twin])))
 
 
 @pytest.mark.usefixtures("drawn_once")

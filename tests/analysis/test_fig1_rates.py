@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bn_repro.analysis import report, tables
+from bn_repro.analysis import report
+from bn_repro.analysis.load import load
+from bn_repro.analysis.prose import Prose
 from bn_repro.analysis.studies import fig1_rates
-from bn_repro.analysis.study import Prose
 from bn_repro.analysis.style import BASELINE, BN, MNIST_ARMS
 from bn_repro.analysis.tables import Member, Runs
 
@@ -38,7 +39,7 @@ def members(make_run) -> list[Member]:
 
 @pytest.fixture
 def runs(members: list[Member]) -> Runs:
-    return tables.load(members)
+    return load(members)
 
 
 def _findings(runs: Runs) -> str:
@@ -72,7 +73,7 @@ def test_claims(runs: Runs) -> None:
 
 
 def test_arms_turned_round_turn_the_verdicts(members: list[Member]) -> None:
-    runs = tables.load(members)
+    runs = load(members)
     names = {"mnist/baseline": "mnist/bn", "mnist/bn": "mnist/baseline"}
     for frame in (runs.runs, runs.curves):
         frame["experiment"] = frame["experiment"].replace(names)
@@ -100,7 +101,7 @@ def test_a_final_rate_that_is_not_the_best_is_named(members: list[Member], make_
     kept = [m for m in members if m.seed < 10 or m.experiment == "mnist/baseline"]
     how = {"id": "other", "varied": {"optimizer.lr": 0.1}, "blocks": "final"} | HOW
     kept += [make_run("mnist/bn", s, **how) for s in range(10, 15)]
-    assert "with BN used rate 0.1, which is not the best rate" in _findings(tables.load(kept))
+    assert "with BN used rate 0.1, which is not the best rate" in _findings(load(kept))
 
 
 @pytest.mark.usefixtures("drawn_once")

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from bn_repro import paper
-from bn_repro.analysis import report, tables
+from bn_repro.analysis import report
 from bn_repro.analysis.claims import Claim
+from bn_repro.analysis.load import load
+from bn_repro.analysis.prose import Prose
 from bn_repro.analysis.studies import fig3, fig3_failures, fig3_figures, inception
 from bn_repro.analysis.studies.fig3_failures import SIGMOID, X5, X5_LARGE, X5_SMALL, control
 from bn_repro.analysis.studies.inception import (
@@ -22,7 +24,6 @@ from bn_repro.analysis.studies.inception import (
     INCEPTION,
     NETWORKS,
 )
-from bn_repro.analysis.study import Prose
 from bn_repro.analysis.style import Arm
 from bn_repro.analysis.tables import Member, Runs
 
@@ -94,7 +95,7 @@ def members(make_run) -> list[Member]:
 
 @pytest.fixture
 def runs(members: list[Member]) -> Runs:
-    return tables.load(members, name="fig3")
+    return load(members, name="fig3")
 
 
 def test_one_experiment_stands_for_three_arms(runs: Runs) -> None:
@@ -132,7 +133,7 @@ def test_speed_ups_are_as_wide_as_seeds_and_grid_leave_them(runs: Runs) -> None:
 
 
 def test_a_coarse_grid_decides_nothing(make_run) -> None:
-    runs = tables.load(_runs(make_run, (INCEPTION, BN_X5, BN_X30), eval_every=5_000))
+    runs = load(_runs(make_run, (INCEPTION, BN_X5, BN_X30), eval_every=5_000))
     found = inception.speed_up(runs, BN_X30, BN_X5)
     assert (found.estimate, found.low, found.high) == (1.0, 0.0, math.inf)
 
@@ -162,7 +163,7 @@ def test_claims(runs: Runs) -> None:
 def test_a_rate_is_not_blamed_where_the_same_weights_fail_without_it(make_run) -> None:
     small, large = fig3_failures.CONTROLS
     arms = [INCEPTION, X5_SMALL, X5_LARGE, small, large]
-    runs = tables.load(_runs(make_run, arms, tops={small.label: 0.01}))
+    runs = load(_runs(make_run, arms, tops={small.label: 0.01}))
     found = _claims(runs)
     judged = [found[f"inception_x5_gaussian_{std}_failed"] for std in ("001", "01")]
     assert [claim.verdict for claim in judged] == ["undecided", "holds"]
@@ -176,7 +177,7 @@ def test_a_rate_is_not_blamed_where_the_same_weights_fail_without_it(make_run) -
 def test_chance_comes_from_the_recorded_classes(make_run) -> None:
     """At 1,000 classes an accuracy of 1.5 % is 15 times chance, and a network that trained."""
     tops = {SIGMOID.label: 0.015, BN_SIGMOID.label: 0.015}
-    runs = tables.load(_runs(make_run, (SIGMOID, BN_SIGMOID), tops=tops, chance=0.001))
+    runs = load(_runs(make_run, (SIGMOID, BN_SIGMOID), tops=tops, chance=0.001))
     found = _claims(runs)
     assert found["sigmoid_without_bn_over_chance_ratio"].verdict == "does not hold"
     assert fig3_failures.what_happened(runs, SIGMOID) == "3 of 3 trained"
@@ -187,7 +188,7 @@ def test_a_network_that_never_arrives_is_no_faster(runs: Runs, make_run) -> None
     row = "| BN-x5-Sigmoid | > 10,000 (> 10,000, > 10,000, > 10,000) | never | never reached | - |"
     assert row in _findings(runs)
     some = [INCEPTION, BN_BASELINE, BN_X5]
-    behind = tables.load(_runs(make_run, some, [3, 4, 5], tops={BN_BASELINE.label: 0.2}))
+    behind = load(_runs(make_run, some, [3, 4, 5], tops={BN_BASELINE.label: 0.2}))
     found = _claims(behind)
     assert found["bn_baseline_speed_up_ratio"].reason == "not within the length of its runs"
     assert found["bn_x5_further_speed_up_ratio"].reason == "not within the length of its runs"
@@ -201,9 +202,9 @@ def test_a_network_that_never_arrives_is_no_faster(runs: Runs, make_run) -> None
 
 def test_the_rate_is_to_blame_where_bn_alone_is_ahead_at_the_higher_one_only(make_run) -> None:
     pairs = [INCEPTION, BN_BASELINE, X5, BN_BASELINE_X5]
-    behind = tables.load(_runs(make_run, pairs, tops={BN_BASELINE.label: 0.2}))
+    behind = load(_runs(make_run, pairs, tops={BN_BASELINE.label: 0.2}))
     assert "BN alone needs the higher rate" in _findings(behind)
-    ahead = tables.load(_runs(make_run, pairs, [3, 4, 5]))
+    ahead = load(_runs(make_run, pairs, [3, 4, 5]))
     words = _findings(ahead)
     assert "BN alone needs" not in words
     for bn, none in (BN_BASELINE, INCEPTION), (BN_BASELINE_X5, X5):
@@ -224,7 +225,7 @@ def test_seeds_of_every_fate_are_told(make_run) -> None:
         )
         for seed, top in ((2, 0.01), (3, 0.3))
     ]
-    runs = tables.load(members)
+    runs = load(members)
     assert fig3_failures.what_happened(runs, X5_LARGE) == (
         "2 of 4 diverged (at steps 4 and 5); 1 of 4 stayed at chance; 1 of 4 trained"
     )
@@ -267,7 +268,7 @@ def test_one_run_alone_still_draws(make_run, tmp_path, left: Arm) -> None:
 
 def test_the_smallest_scale_draws(make_run) -> None:
     members = _runs(make_run, seeds=[0], steps=12, eval_every=4, traces=True)
-    drawn = fig3.figures(tables.load(members))
+    drawn = fig3.figures(load(members))
     assert list(drawn) == [
         *("figure2", "figure3"),
         *("figure_rates", "figure_failures", "figure_signals"),

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from bn_repro.analysis import report, tables
+from bn_repro.analysis import report
+from bn_repro.analysis.load import load
 from bn_repro.analysis.studies import fig3, fig3_longer, inception
 from bn_repro.analysis.studies.inception import BN_BASELINE, INCEPTION
 from bn_repro.analysis.tables import Member
@@ -38,7 +39,7 @@ def test_the_study_is_the_two_networks_as_they_are_but_longer() -> None:
 
 
 def test_claims_are_judged_by_figure_3s_rules(members: list[Member]) -> None:
-    runs = tables.load(members)
+    runs = load(members)
     fewer, higher = fig3_longer.claims(runs)
     assert fewer == next(c for c in fig3.claims(runs) if c.id == fewer.id)
     assert fewer.quantity.interval.estimate > 2

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bn_repro.analysis import ensembles, report, results, tables
+from bn_repro.analysis import ensembles, frames, report, results, tables
 from bn_repro.analysis.studies import fig4
 from bn_repro.analysis.tables import Member
 from bn_repro.records import paths
@@ -80,21 +80,21 @@ def test_the_claims_hold_where_crops_and_networks_help(members, tmp_path):
     crops, ensemble = claims
     assert (crops.verdict, crops.n) == ("holds", 9)
     single, multi = (
-        tables.select(rows, crops=k).query("experiment != 'ensemble'")["top1"].to_numpy()
+        frames.select(rows, crops=k).query("experiment != 'ensemble'")["top1"].to_numpy()
         for k in (1, 144)
     )
     assert crops.quantity.interval.estimate == pytest.approx((multi - single).mean(), rel=1e-4)
     assert (ensemble.verdict, ensemble.n) == ("holds", 3)
-    of_six = tables.select(rows, experiment="ensemble", crops=144, models=6)
+    of_six = frames.select(rows, experiment="ensemble", crops=144, models=6)
     name = of_six["id"].iloc[0]
-    plain = tables.select(rows, experiment="imagenet/bn_x30", crops=144)["top1"].iloc[:3]
+    plain = frames.select(rows, experiment="imagenet/bn_x30", crops=144)["top1"].iloc[:3]
     lead = of_six["top1"].iloc[0] - plain.mean()
     assert ensemble.quantity.interval.estimate == pytest.approx(lead, rel=1e-4)
-    alone = tables.select(rows, experiment="ensemble", id=name, crops=144, models=1)["top1"]
+    alone = frames.select(rows, experiment="ensemble", id=name, crops=144, models=1)["top1"]
     over_best = 100 * (of_six["top1"].iloc[0] - alone.max())
     assert f"accuracy minus its best member's is {over_best:+.2f} points [" in readme
     assert len(rows) == 9 * 2 + 2 * 63 + 2 * 7
-    triples = tables.select(rows, experiment="ensemble", crops=144, models=3, members="1+2+3")
+    triples = frames.select(rows, experiment="ensemble", crops=144, models=3, members="1+2+3")
     (equals,) = triples.loc[triples["id"] != name, "top1"]
     alike = f"the 3 plain BN-x30 by 144 crops have {100 * (1 - equals):.1f} % top-1 error together"
     assert alike in readme
@@ -132,10 +132,10 @@ def test_every_subset_is_the_mean_of_its_members(members):
         assert member.directory is not None
         with np.load(paths.predictions_file(member.directory, 144, "moving")) as file:
             loaded.append(file["probabilities"])
-    shown = tables.select(rows, experiment="ensemble", crops=144)
+    shown = frames.select(rows, experiment="ensemble", crops=144)
     for subset in combinations(range(6), 3):
         p = np.mean([loaded[i].astype(float) for i in subset], axis=0)
-        row = tables.select(shown, members="+".join(str(i + 1) for i in subset)).iloc[0]
+        row = frames.select(shown, members="+".join(str(i + 1) for i in subset)).iloc[0]
         right = p.argmax(1) == labels
         assert row["top1"] == right.mean()
         assert row["loss"] == pytest.approx(-np.log(p[np.arange(IMAGES), labels]).mean())
@@ -172,7 +172,7 @@ def test_an_ensemble_is_forgotten_when_a_network_of_it_is_another(members, tmp_p
     evaluate(members[5], 144, signal=1.0)
     claims, rows, _ = written(members, out)
     of_six = ensembles.name_of(fig4.members_of(members, fig4.SIX))
-    assert tables.select(rows, experiment="ensemble", id=of_six, crops=144).empty
+    assert frames.select(rows, experiment="ensemble", id=of_six, crops=144).empty
     assert claims[1].verdict == "undecided"
     assert claims[1].n == 0
 

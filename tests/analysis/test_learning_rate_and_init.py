@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from analysis.conftest import write_run
 
-from bn_repro.analysis import report, results, tables
+from bn_repro.analysis import report, results
+from bn_repro.analysis.load import load
 from bn_repro.analysis.studies import learning_rate_and_init as study
 from bn_repro.analysis.studies import learning_rate_and_init_figures as maps
 from bn_repro.analysis.style import BASELINE, BN
@@ -60,15 +61,15 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
     return found
 
 
-def load(members: list[Member]) -> Runs:
-    runs = tables.load(members)
+def loaded(members: list[Member]) -> Runs:
+    runs = load(members)
     runs.runs = results.with_steps_to(runs, maps.TARGETS)
     return runs
 
 
 @pytest.fixture
 def runs(members: list[Member]) -> Runs:
-    return load(members)
+    return loaded(members)
 
 
 def verdicts(runs: Runs) -> set[str]:

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from bn_repro import analysis
-from bn_repro.analysis import library, results, tables
+from bn_repro.analysis import library, results
+from bn_repro.analysis.load import load
 from bn_repro.analysis.studies import fig1, fig4
 from bn_repro.analysis.tables import Member
 from bn_repro.records import paths
@@ -104,7 +105,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def commit(members: list[Member], folder: Path) -> None:
     """A report's tables, without its figures."""
     folder.mkdir()
-    data = results.merge(results.read(folder), tables.load(members), members)
+    data = results.merge(results.read(folder), load(members), members)
     data.runs = results.with_steps_to(data, fig1.STUDY.targets_of(data))
     frames = {results.RUNS: data.runs, results.CURVES: data.curves, results.TRACES: data.traces}
     for name, frame in frames.items():

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from bn_repro.analysis import movement, tables
+from bn_repro.analysis import movement
+from bn_repro.analysis.load import load
 from bn_repro.analysis.style import MNIST_ARMS
 
 STEPS = np.array([*np.unique(np.geomspace(1, 1_000, 40).astype(int)), *range(1_250, 50_001, 250)])
@@ -59,7 +60,7 @@ def test_too_few_rows_give_no_number() -> None:
 def test_the_ratio_pairs_seeds_and_tells_the_arms_apart(make_run) -> None:
     members = [make_run("mnist/baseline", seed, steps=20_000) for seed in range(4)]
     members += [make_run("mnist/bn", seed, steps=20_000) for seed in range(1, 6)]
-    runs = tables.load(members)
+    runs = load(members)
     baseline, bn = (arm.of(runs) for arm in MNIST_ARMS)
     found = movement.movement_ratio(bn, baseline, "hidden3", None)
     assert found.n == 3  # seeds 1, 2, 3

@@ -19,9 +19,9 @@ from support import ROOT
 from bn_repro import paper
 from bn_repro.analysis import claims, overview, report, results
 from bn_repro.analysis.overview import Overview
+from bn_repro.analysis.prose import Prose, claims_table
 from bn_repro.analysis.report import Report
 from bn_repro.analysis.studies import default, fig1
-from bn_repro.analysis.study import Prose, claims_table
 from bn_repro.analysis.tables import Member, Runs
 from bn_repro.cli import report as command
 from bn_repro.config.compose import compose

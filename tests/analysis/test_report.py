@@ -14,7 +14,8 @@ import pytest
 from analysis.conftest import write_run
 from matplotlib.figure import Figure
 
-from bn_repro.analysis import report, results, tables
+from bn_repro.analysis import frames, report, results, tables
+from bn_repro.analysis.load import load
 from bn_repro.analysis.studies import fig1
 from bn_repro.analysis.tables import BadInput, Member
 
@@ -114,13 +115,13 @@ def test_runs_found_replace_their_rows_and_others_stay(make_run, tmp_path: Path)
     keys = second.runs[tables.KEY].to_numpy().tolist()
     assert keys == [list(m.key) for m in [*members, more]]  # once each, in the study's order
     changed = second.runs["final_top1"].tolist()[4]
-    assert changed == tables.load([again]).runs["final_top1"].tolist()[0]
+    assert changed == load([again]).runs["final_top1"].tolist()[0]
     kept = [0, 1, 2, 3, 5]
     pd.testing.assert_frame_equal(first.runs.iloc[kept], second.runs.iloc[kept])
-    assert len(second.curves) - len(first.curves) == len(tables.load([more]).curves)
+    assert len(second.curves) - len(first.curves) == len(load([more]).curves)
     for frame in ("curves", "traces"):
-        old = tables.select(getattr(first, frame), experiment="mnist/baseline")
-        new = tables.select(getattr(second, frame), experiment="mnist/baseline")
+        old = frames.select(getattr(first, frame), experiment="mnist/baseline")
+        new = frames.select(getattr(second, frame), experiment="mnist/baseline")
         pd.testing.assert_frame_equal(old, new)
 
 
@@ -189,7 +190,7 @@ def test_varied_keys_keep_their_types(make_run, tmp_path: Path) -> None:
         make_run("mnist/bn", 0, steps=1_000, varied={"data.held_out": 10_000, "model.hidden": [5]}),
         make_run("mnist/bn", 1, steps=1_000, varied={"optimizer.lr": 0.1}),
     ]
-    data = results.merge(results.read(tmp_path), tables.load(members), members)
+    data = results.merge(results.read(tmp_path), load(members), members)
     text = results.to_csv(data.runs, results.RUNS)
     first, second = text.splitlines()[1:]
     assert first.endswith(",10000,[5],")

@@ -10,8 +10,9 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from bn_repro.analysis import panels, style, tables
-from bn_repro.analysis.study import count
+from bn_repro.analysis import panels, style
+from bn_repro.analysis.load import load
+from bn_repro.analysis.prose import count
 
 
 def _figure() -> Figure:
@@ -94,9 +95,7 @@ def test_letters_stand_before_titles() -> None:
 
 def test_an_arm_knows_its_share_of_runs_and_values(make_run) -> None:
     arms = ("mnist/baseline", "mnist/bn")
-    runs = tables.load(
-        [make_run(arm, s, steps=2_000, traces=False) for arm in arms for s in (0, 1)]
-    )
+    runs = load([make_run(arm, s, steps=2_000, traces=False) for arm in arms for s in (0, 1)])
     assert set(style.BN.of(runs).runs["experiment"]) == {"mnist/bn"}
     assert len(style.BASELINE.of(runs.final()).array) == 2
     deeper = style.BN.with_(label="deep", keys={"experiment": "mnist/bn", "depth": 20})

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bn_repro.analysis import tables
+from bn_repro.analysis import frames, tables
+from bn_repro.analysis.load import discover, load
 from bn_repro.analysis.tables import Member, Runs
 from bn_repro.records import paths
 
@@ -20,7 +21,7 @@ def test_columns_and_numbers(make_run) -> None:
         make_run("mnist/baseline", 0, steps=3_000, varied={"optimizer.lr": 0.1}, blocks="a+b"),
         make_run("mnist/bn", 4, steps=3_000),
     ]
-    data = tables.load(members)
+    data = load(members)
     assert data.warnings == []
     assert list(data.runs) == [*tables.RUN_COLUMNS, "optimizer.lr"]
     assert list(data.curves) == tables.CURVE_COLUMNS
@@ -37,33 +38,33 @@ def test_columns_and_numbers(make_run) -> None:
     assert members[1].directory is not None
     lines = (members[1].directory / paths.METRICS).read_text().splitlines()
     rows = [json.loads(line) for line in lines]
-    mine = tables.select(data.curves, experiment="mnist/bn")
+    mine = frames.select(data.curves, experiment="mnist/bn")
     assert len(mine) == 2 * len(rows)
     assert mine["metric"].tolist()[:2] == ["loss", "top1"]
-    assert tables.select(mine, metric="top1")["value"].tolist() == [row["top1"] for row in rows]
+    assert frames.select(mine, metric="top1")["value"].tolist() == [row["top1"] for row in rows]
     moving = [r["top1"] for r in rows if (r["split"], r["statistics"]) == ("test", "moving")]
     assert second["final_top1"] == moving[-1]
     assert second["best_top1"] == max(moving)
     assert second["best_step"] == 1_000 * (moving.index(max(moving)) + 1)
     assert data.where(experiment="mnist/bn").curve().loc[4].tolist() == moving
 
-    pooled = tables.select(data.traces, experiment="mnist/bn", site="hidden3", unit=None)
-    assert len(pooled) == len(tables.select(data.traces, experiment="mnist/bn")) / 6
+    pooled = frames.select(data.traces, experiment="mnist/bn", site="hidden3", unit=None)
+    assert len(pooled) == len(frames.select(data.traces, experiment="mnist/bn")) / 6
     assert np.isfinite(pooled["p15"].to_numpy(float)).all()
 
 
 def test_held_out_images_count_where_there_are_any_else_the_test_set(make_run) -> None:
     """A run that is followed on held-out images may measure the test set once, at its end."""
     member = make_run("mnist/bn", 0, steps=2_000, split="val")
-    followed = tables.load([member]).runs["final_top1"].tolist()
+    followed = load([member]).runs["final_top1"].tolist()
     assert followed[0] > 0.5
     path = member.directory / paths.METRICS
     row = {"step": 2_000, "split": "test", "statistics": "moving", "loss": 1.0, "top1": 0.25}
     path.write_text(path.read_text() + json.dumps(row) + "\n")
-    assert tables.load([member]).runs["final_top1"].tolist() == followed
+    assert load([member]).runs["final_top1"].tolist() == followed
     rest = [line for line in path.read_text().splitlines() if '"val"' not in line]
     path.write_text("\n".join(rest) + "\n")
-    assert tables.load([member]).runs["final_top1"].tolist() == [0.25]
+    assert load([member]).runs["final_top1"].tolist() == [0.25]
 
 
 def test_null_is_nan_and_a_diverged_run_stands_as_asked(make_run) -> None:
@@ -71,7 +72,7 @@ def test_null_is_nan_and_a_diverged_run_stands_as_asked(make_run) -> None:
         make_run("mnist/bn", 0, steps=4_000),
         make_run("mnist/bn", 1, steps=4_000, state="diverged"),
     ]
-    data = tables.load(members)
+    data = load(members)
     assert data.runs["state"].tolist() == ["completed", "diverged"]
     assert np.isnan(data.runs["final_top1"][1])
     assert data.runs["best_top1"].tolist()[1] > 0.5
@@ -84,7 +85,7 @@ def test_null_is_nan_and_a_diverged_run_stands_as_asked(make_run) -> None:
 def test_a_run_that_diverged_before_any_evaluation_is_there(make_run) -> None:
     early = make_run("mnist/bn", 1, steps=2_000, state="diverged")
     (early.directory / paths.METRICS).write_text("")
-    data = tables.load([make_run("mnist/bn", 0, steps=2_000), early])
+    data = load([make_run("mnist/bn", 0, steps=2_000), early])
     assert data.curve(diverged=0.1).loc[1].tolist() == [0.1, 0.1]
     assert np.isnan(data.best().array[1])
     assert data.best(missing=0.1).array[1] == 0.1
@@ -93,9 +94,9 @@ def test_a_run_that_diverged_before_any_evaluation_is_there(make_run) -> None:
 def test_a_torn_last_line_is_dropped_with_a_warning(make_run) -> None:
     member = make_run("mnist/bn", 0, steps=3_000)
     path = member.directory / paths.METRICS
-    whole = tables.load([member]).curves
+    whole = load([member]).curves
     path.write_text(path.read_text() + '{"step": 4000, "split": "te')
-    data = tables.load([member])
+    data = load([member])
     assert len(data.warnings) == 1
     assert str(path) in data.warnings[0]
     assert "torn" in data.warnings[0]
@@ -119,7 +120,7 @@ def test_a_broken_run_is_left_out_and_the_rest_loads(make_run, name, text, words
     path.unlink()
     if text is not None:
         path.write_text(text)
-    data = tables.load([good, bad])
+    data = load([good, bad])
     assert data.runs["seed"].tolist() == [0]
     assert set(data.curves["seed"]) == {0}
     (warning,) = data.warnings
@@ -131,15 +132,13 @@ def test_a_broken_run_is_left_out_and_the_rest_loads(make_run, name, text, words
 def test_a_missing_manifest_costs_commit_and_device_alone(make_run) -> None:
     member = make_run("mnist/bn", 0, steps=2_000)
     (member.directory / paths.MANIFEST).unlink()
-    data = tables.load([member])
+    data = load([member])
     assert (data.runs["commit"][0], data.runs["device"][0]) == ("", "")
     assert len(data.warnings) == 1
 
 
 def test_members_without_a_directory_are_no_rows() -> None:
-    data = tables.load(
-        [Member("mnist/bn", "00", 0), Member("mnist/bn", "00", 1, directory=Path("no"))]
-    )
+    data = load([Member("mnist/bn", "00", 0), Member("mnist/bn", "00", 1, directory=Path("no"))])
     assert (len(data.runs), len(data.curves), len(data.traces)) == (0, 0, 0)
     assert list(data.runs) == tables.RUN_COLUMNS
     assert tables.finished(data).runs.empty
@@ -151,7 +150,7 @@ def test_members_without_a_directory_are_no_rows() -> None:
 def test_discover_finds_runs_and_what_varies(make_run, tmp_path: Path) -> None:
     written = [make_run("mnist/baseline", 0, steps=1_000), make_run("mnist/bn", 3, steps=1_000)]
     (tmp_path / "runs/mnist/bn-1e234567/seed3.old").mkdir()  # moved aside: not a run
-    found = tables.discover(tmp_path / "runs")
+    found = discover(tmp_path / "runs")
     assert [m.key for m in found] == [m.key for m in written]
     assert [m.directory for m in found] == [m.directory for m in written]
     assert [m.varied for m in found] == [{"model.norm": False}, {"model.norm": True}]
@@ -159,7 +158,7 @@ def test_discover_finds_runs_and_what_varies(make_run, tmp_path: Path) -> None:
 
 def test_discover_without_runs_says_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no run directory under .*expected"):
-        tables.discover(tmp_path / "nowhere")
+        discover(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
@@ -180,13 +179,13 @@ def test_a_configuration_that_is_none_costs_what_varies_alone(
     if text is not None:
         path.write_text(text)
     warnings: list[str] = []
-    found = tables.discover(tmp_path / "runs", warnings)
+    found = discover(tmp_path / "runs", warnings)
     assert [m.varied["model.norm"] for m in found] == [False, True, None]
     (warning,) = warnings
     assert warning.startswith(f"{path}: {words}")
     assert "\n" not in warning
     path.write_text("model:\n  added: 2026-11-20\n")  # a key, and a type, that the others lack
-    added = [m.varied["model.added"] for m in tables.discover(tmp_path / "runs")]
+    added = [m.varied["model.added"] for m in discover(tmp_path / "runs")]
     assert added[:2] == [None, None]
     assert str(added[2]) == "2026-11-20"
 
@@ -207,7 +206,7 @@ def test_records_of_other_versions_load_as_far_as_they_go(make_run) -> None:
     row |= {"loss": "large", "top1": None, "note": [1, 2]}
     path.write_text(path.read_text() + json.dumps(row) + "\n")
 
-    data = tables.load([old, new])
+    data = load([old, new])
     assert data.runs["state"].tolist() == ["completed", "completed"]
     assert data.runs["final_top1"].isna().tolist() == [True, False]
     assert data.runs["step"].tolist() == [0, 2_000]
@@ -216,9 +215,9 @@ def test_records_of_other_versions_load_as_far_as_they_go(make_run) -> None:
         False,
     ]
     for split, lost in (("extra", {True}), ("test", {False})):
-        values = tables.select(data.curves, split=split, metric="loss")["value"]
+        values = frames.select(data.curves, split=split, metric="loss")["value"]
         assert set(np.isnan(values.to_numpy(float))) == lost
-    assert len(tables.select(data.curves, metric="note")) == 1
+    assert len(frames.select(data.curves, metric="note")) == 1
     assert data.warnings == [
         f"{old.directory / paths.METRICS}: 5 of 5 rows lack split or statistics, as of another "
         "version; they count for no accuracy",
@@ -229,21 +228,21 @@ def test_records_of_other_versions_load_as_far_as_they_go(make_run) -> None:
 
 def test_a_table_of_curves_is_of_one_configuration(make_run) -> None:
     members = [make_run("mnist/bn", 0, steps=2_000), make_run("mnist/bn", 1, id="0b", steps=2_000)]
-    data = tables.load(members)
+    data = load(members)
     with pytest.raises(ValueError, match=r"2 configurations .*0b, mnist/bn-1e234567.*\.where\("):
         data.curve()
     assert len(data.where(id="0b").curve()) == 1
     path = members[0].directory / paths.METRICS
     path.write_text(2 * path.read_text())
     with pytest.raises(ValueError, match=r"mnist/bn-1e234567 seed 0 has step 1,000 twice"):
-        tables.load(members[:1]).curve()
+        load(members[:1]).curve()
 
 
 def test_hundreds_of_runs_load_in_a_second(make_run, tmp_path: Path) -> None:
     for seed in range(300):
         make_run("mnist/bn", seed, steps=5_000, traces=False)
     start = time.process_time()
-    data = tables.load(tables.discover(tmp_path / "runs"))
+    data = load(discover(tmp_path / "runs"))
     seconds = time.process_time() - start
     assert len(data.runs) == 300
     assert seconds < 1  # about 0.4 s of a core
@@ -265,7 +264,7 @@ def runs(make_run) -> Runs:
                 key = {"id": f"{k}{arm[-1]}", "varied": varied, "blocks": blocks}
                 found.append(make_run(arm, seed, top=0.9 + 0.01 * seed, **key, **how))
     found[-1].directory.rename(found[-1].directory.with_name("gone"))
-    return tables.load(found)
+    return load(found)
 
 
 def test_where_takes_keys_values_and_blocks(runs: Runs) -> None:
@@ -302,15 +301,15 @@ def test_values_are_by_seed_of_one_configuration(runs: Runs) -> None:
 
 def test_chance_is_that_of_the_recorded_classes(make_run) -> None:
     ten, hundred = (make_run("mnist/bn", k, steps=500, chance=c) for k, c in enumerate((0.1, 0.01)))
-    assert tables.load([hundred]).chance == 0.01
+    assert load([hundred]).chance == 0.01
     with pytest.raises(ValueError, match=r"runs with \[10, 100\] classes differ in chance"):
-        _ = tables.load([ten, hundred]).chance
+        _ = load([ten, hundred]).chance
 
 
 def test_what_is_shared_are_seeds_and_steps() -> None:
     a = pd.DataFrame([[1.0, 2.0], [3.0, 4.0]], index=pd.Index([0, 1]), columns=pd.Index([10, 20]))
     b = pd.DataFrame([[5.0, 6.0], [7.0, 8.0]], index=pd.Index([1, 2]), columns=pd.Index([20, 30]))
-    left, right = tables.shared(a, b)
+    left, right = frames.shared(a, b)
     assert (left.to_dict(), right.to_dict()) == ({20: {1: 4.0}}, {20: {1: 5.0}})
-    first, second = tables.shared(a[10], b[30])
+    first, second = frames.shared(a[10], b[30])
     assert (first.to_dict(), second.to_dict()) == ({1: 3.0}, {1: 6.0})

@@ -7,7 +7,8 @@ import sys
 import pytest
 from support import OfflineRun
 
-from bn_repro.analysis import tables
+from bn_repro.analysis import frames
+from bn_repro.analysis.load import load
 from bn_repro.analysis.tables import Member
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of
@@ -78,12 +79,12 @@ def test_an_offline_run_holds_what_the_local_records_hold(tmp_path):
     assert shown.about.display_name == f"{arm} seed 0"
     assert shown.config["manifest"]["data"]
 
-    told = tables.load([Member("mnist/bn", "", 0, directory=directory)])
+    told = load([Member("mnist/bn", "", 0, directory=directory)])
     (row,) = told.runs.to_dict("records")
     summary = shown.summary
     for key in ("state", "step", "final_top1", "best_top1", "best_step"):
         assert summary[key] == row[key], key
-    curve = tables.select(told.curves, split="test", statistics="moving", metric="top1")
+    curve = frames.select(told.curves, split="test", statistics="moving", metric="top1")
     for target in keys.TARGETS:
         steps = reader.steps_to(zip(curve["step"], curve["value"], strict=True), target)
         assert summary.get(keys.steps_key(target), steps) == steps or steps != steps

@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bn_repro.analysis import intervals, panels, style
+from bn_repro.analysis.frames import plain
 from bn_repro.analysis.study import Study
 from bn_repro.analysis.style import Arm
-from bn_repro.analysis.tables import RUN_COLUMNS, Runs, plain
+from bn_repro.analysis.tables import RUN_COLUMNS, Runs
 
 AT_MOST = 8
 """A figure shows at most so many arms: those with the best final accuracy."""

@@ -11,12 +11,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bn_repro.analysis import claims as c
-from bn_repro.analysis import intervals, panels, style, tables
-from bn_repro.analysis.claims import Claim, Quantity
+from bn_repro.analysis import frames, intervals, panels, style
+from bn_repro.analysis import quantities as q
+from bn_repro.analysis.claims import Claim
+from bn_repro.analysis.gates import Gate
+from bn_repro.analysis.prose import every
+from bn_repro.analysis.rules import Above, Crosses, SignTest
 from bn_repro.analysis.studies import depth_layers
 from bn_repro.analysis.studies.depth_layers import DEEPEST, NONLINEARITIES
-from bn_repro.analysis.study import Study, every
+from bn_repro.analysis.study import Study
 from bn_repro.analysis.style import MNIST_ARMS, Arm
 from bn_repro.analysis.tables import Runs, Values
 
@@ -40,7 +43,7 @@ def paired(runs: Runs, block: str, nonlinearity: str, layers: list[int]) -> list
     """Without BN and with it, at these depths, over the seeds that all of these networks have."""
     final = runs.final("test", diverged=runs.chance)
     both = [by_depth(final, arm, block, nonlinearity) for arm in MNIST_ARMS]
-    return [*tables.shared(*(wide.reindex(columns=layers).dropna() for wide in both))]
+    return [*frames.shared(*(wide.reindex(columns=layers).dropna() for wide in both))]
 
 
 def depths(runs: Runs) -> list[int]:
@@ -52,7 +55,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
     """What BN makes trainable, how deep, and what depth costs."""
     layers = depths(runs)
     for (block, (name, where)), nonlinearity in product(BLOCKS.items(), NONLINEARITIES):
-        without, with_bn = map(c.at_the_end, paired(runs, block, nonlinearity, [DEEPEST]))
+        without, with_bn = map(q.at_the_end, paired(runs, block, nonlinearity, [DEEPEST]))
         words = f"Test accuracy at the last step with {DEEPEST} layers, with BN minus without BN"
         parts = [intervals.interval(top1.to_numpy(float)) for top1 in (with_bn, without)]
         yield Claim(
@@ -60,23 +63,26 @@ def claims(runs: Runs) -> Iterator[Claim]:
             f"{nonlinearity.capitalize()} networks of {DEEPEST} layers train with BN and do not "
             f"train without it, each {where}.",
             "abstract, 1, 4.2.2",
-            c.paired_difference(with_bn, without, words, parts=parts),
-            c.Crosses(TRAINS),
+            q.difference(with_bn, without, words, parts=parts),
+            Crosses(TRAINS),
+            hangs_on="the initial scale" if nonlinearity == "tanh" else "",
         )
     for nonlinearity in NONLINEARITIES:
         both = paired(runs, "best", nonlinearity, layers)
-        reached = [wide.size and c.at_the_end(wide).mean() >= TRAINS for wide in both]
+        reached = [wide.size and q.at_the_end(wide).mean() >= TRAINS for wide in both]
         yield Claim(
             f"{nonlinearity}_greatest_depth_ratio",
             f"BN trains deeper {nonlinearity} networks, each at its own best rate.",
             "1, 4.2.2",
-            _deeper(layers, *(wide.to_numpy(float).T for wide in both)),
-            c.Provided(
-                c.Above(1.0),
-                not all(reached),
-                "an arm fails at the greatest depth tried",
-                "both train at the greatest depth tried",
-            ),
+            _deeper(layers, *both),
+            SignTest(1.0),
+            gates=[
+                Gate(
+                    "an arm fails at the greatest depth tried",
+                    not all(reached) if all(wide.size for wide in both) else None,
+                    "both train at the greatest depth tried",
+                )
+            ],
         )
     for nonlinearity in NONLINEARITIES:
         ends = [layers[0], DEEPEST]
@@ -87,21 +93,22 @@ def claims(runs: Runs) -> Iterator[Claim]:
             f"With BN a {nonlinearity} network loses less accuracy from {ends[0]} to {DEEPEST} "
             "layers, each at its own best rate.",
             "1",
-            c.paired_difference(lost[0], lost[1], f"{words} minus with BN"),
-            c.Above(),
+            q.difference(lost[0], lost[1], f"{words} minus with BN"),
+            Above(),
+            hangs_on="the initial scale" if nonlinearity == "tanh" else "",
         )
 
 
-def _deeper(layers: Sequence[int], without: np.ndarray, with_bn: np.ndarray) -> Quantity:
-    def ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return greatest_depth(layers, b) / greatest_depth(layers, a)
-
+def _deeper(layers: Sequence[int], without: pd.DataFrame, with_bn: pd.DataFrame) -> q.Quantity:
     words = (
-        f"The most hidden layers tried with a mean test accuracy of {100 * TRAINS:g} % or more at "
-        "the end (0 for none), with BN over without, resampling seeds (paired over all networks)"
+        f"The most hidden layers tried with a test accuracy of {100 * TRAINS:g} % or more at the "
+        "end (0 for none), with BN over without"
     )
-    found = intervals.bootstrap(ratio, without, with_bn, paired=True)
-    return Quantity(words, found, "x", never=("BN", "the baseline"))
+    below, above = (
+        pd.Series(greatest_depth(layers, wide.to_numpy(float).T[..., None]), wide.index)
+        for wide in (without, with_bn)
+    )
+    return q.discrete(above, below, words)
 
 
 def greatest_depth(layers: Sequence[int], top1: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from matplotlib.colors import LogNorm, Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from bn_repro.analysis import panels, style, tables
+from bn_repro.analysis import frames, panels, style, tables
 from bn_repro.analysis.style import MNIST_ARMS, Arm
 from bn_repro.analysis.tables import Runs
 
@@ -34,7 +34,7 @@ class Traced(NamedTuple):
 
 def keep(runs: Runs) -> pd.DataFrame:
     """The traces that are shown: the final runs' layers, some nine steps a decade and the last."""
-    rows = tables.select(runs.where(held_out=None).traces, unit=None)
+    rows = frames.select(runs.where(held_out=None).traces, unit=None)
     last = rows.groupby(tables.KEY)["step"].transform("max")
     return rows.loc[rows["step"].isin(KEPT_STEPS) | (rows["step"] == last)]
 
@@ -54,7 +54,7 @@ def of_deepest(runs: Runs) -> dict[str, list[dict[str, float]]]:
 
 def by_layer(runs: Runs) -> pd.DataFrame:
     """The traces of one network's runs, whole layers only, with the number of the ``layer``."""
-    rows = tables.select(runs.traces, unit=None)
+    rows = frames.select(runs.traces, unit=None)
     return rows.assign(layer=rows["site"].str.removeprefix("hidden").astype(int))
 
 

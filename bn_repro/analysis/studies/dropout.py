@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from bn_repro.analysis import claims as c
-from bn_repro.analysis import intervals
-from bn_repro.analysis.claims import Claim, Quantity
+from bn_repro.analysis import quantities as q
+from bn_repro.analysis.claims import Claim
+from bn_repro.analysis.frames import shared
+from bn_repro.analysis.prose import percent, points
+from bn_repro.analysis.quantities import Quantity
+from bn_repro.analysis.rules import Above
 from bn_repro.analysis.studies.dropout_figures import figures
 from bn_repro.analysis.studies.dropout_runs import ALL, DROPOUT, RATE, Both, Part, read
-from bn_repro.analysis.study import Study, percent, points
+from bn_repro.analysis.study import Study
 from bn_repro.analysis.style import MNIST_ARMS
 from bn_repro.analysis.tables import Runs
+
+Gained = np.ndarray | None
 
 MARGIN = 0.002
 """A loss of accuracy up to this counts as just as good; fixed before the runs."""
@@ -22,7 +28,7 @@ MARGIN = 0.002
 CHOSEN = (
     "An arm's best dropout is the one with the highest mean accuracy on held-out images, each "
     "dropout at its own best rate; test accuracy is that of the final runs at the last step "
-    f"(moving averages). {c.AT_CHANCE}, and arms are paired by seed"
+    f"(moving averages). {q.AT_CHANCE}, and arms are paired by seed"
 )
 ADDS = (
     "What dropout adds: the arm's test accuracy with its best dropout minus that without dropout; "
@@ -45,8 +51,9 @@ def _claims(both: Both) -> Iterator[Claim]:
         _quantity(
             f"{ADDS}. The difference is what it adds to the baseline minus what it adds to BN",
             base.change("test", base.best()) - bn.change("test", bn.best()),
+            _minus(_gained(base, base.best(), base, 0.0), _gained(bn, bn.best(), bn, 0.0)),
         ),
-        c.Above(),
+        Above(),
     )
     yield Claim(
         f"bn_alone_{number}_difference",
@@ -56,8 +63,9 @@ def _claims(both: Both) -> Iterator[Claim]:
             "BN without dropout minus the baseline with its best (up to "
             f"{100 * MARGIN:g} points less count as just as good, fixed beforehand)",
             both.alone(),
+            _gained(bn, 0.0, base, base.best()),
         ),
-        c.Above(-MARGIN),
+        Above(-MARGIN),
     )
     yield Claim(
         f"both_together_{number}_difference",
@@ -66,14 +74,24 @@ def _claims(both: Both) -> Iterator[Claim]:
         _quantity(
             "BN with its best dropout other than none minus BN without",
             bn.change("test", bn.best(nonzero=True)),
+            _gained(bn, bn.best(nonzero=True), bn, 0.0),
         ),
-        c.Above(),
+        Above(),
     )
 
 
-def _quantity(words: str, values: pd.Series) -> Quantity:
-    found = intervals.interval(values.dropna().to_numpy(float))
-    return Quantity(f"{CHOSEN}. {words}: mean with its {c.OVER_SEEDS}", found, "points")
+def _quantity(words: str, values: pd.Series, gained: np.ndarray | None) -> Quantity:
+    return q.mean(values, f"{CHOSEN}. {words}", gained=gained)
+
+
+def _gained(a: Part, a_dropout: float | None, b: Part, b_dropout: float | None) -> Gained:
+    """What the first network gains over the second at each test image; None where unknown."""
+    tests = (part.of("test", d) for part, d in ((a, a_dropout), (b, b_dropout)))
+    return q.gained_at(*shared(*tests), (a.right(a_dropout), b.right(b_dropout)))
+
+
+def _minus(a: Gained, b: Gained) -> Gained:
+    return None if a is None or b is None else a - b
 
 
 # --- prose ----------------------------------------------------------------------------------------

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bn_repro.analysis import grids
+from bn_repro.analysis.frames import plain
 from bn_repro.analysis.grids import Grid
 from bn_repro.analysis.style import MNIST_ARMS, Arm
-from bn_repro.analysis.tables import Runs, Values, plain
+from bn_repro.analysis.tables import Runs, Values
 
 LIMIT, DROPOUT, RATE = "data.limit", "model.dropout", "optimizer.lr"
 ALL = 60_000
@@ -31,6 +32,8 @@ class Part:
     """The same on the training images."""
     peak: Values
     """The best test accuracy at any step."""
+    runs: Runs
+    """The final runs."""
 
     def best(self, *, nonzero: bool = False) -> float | None:
         """The dropout that is best on held-out images, each at its own best rate; None where
@@ -55,6 +58,10 @@ class Part:
         if kind == "gap":
             return self.of("train", dropout) - self.of("test", dropout)
         return getattr(self, kind).where(**{DROPOUT: dropout}).by_seed()
+
+    def right(self, dropout: float | None) -> pd.DataFrame:
+        """Which test images each of the dropout's final runs has right at the end."""
+        return self.runs.where(**{DROPOUT: dropout}).right()
 
     def change(self, kind: str, dropout: float | None) -> pd.Series:
         """What the dropout adds to what there is without, by seed."""
@@ -109,4 +116,4 @@ def _part(runs: Runs, arm: Arm, limit: int | None) -> Part:
     grid = grids.grid(tuned, (DROPOUT, RATE)) if complete else None
     final = runs.where(**keys, block="final")
     test, train = (final.final(split, diverged=runs.chance) for split in ("test", "train"))
-    return Part(arm, grid if grid and grid.complete else None, test, train, final.best())
+    return Part(arm, grid if grid and grid.complete else None, test, train, final.best(), final)

@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
-from bn_repro.analysis import claims as c
-from bn_repro.analysis import intervals, movement, steps_to, tables
+from bn_repro.analysis import frames, intervals, movement, steps_to
+from bn_repro.analysis import quantities as q
 from bn_repro.analysis.claims import Claim
+from bn_repro.analysis.intervals import Images
+from bn_repro.analysis.prose import times
+from bn_repro.analysis.quantities import Quantity
+from bn_repro.analysis.rules import Above, AtEachStep, Below
 from bn_repro.analysis.studies.fig1_figures import LAST, MEASURES, SITES, UNITS, curves, figures
-from bn_repro.analysis.study import Study, times
+from bn_repro.analysis.study import Study
 from bn_repro.analysis.style import BASELINE, BN, MNIST_ARMS
 from bn_repro.analysis.tables import Runs
 
@@ -27,14 +31,15 @@ def claims(runs: Runs) -> Iterator[Claim]:
         "final_accuracy_difference",
         "With BN the network reaches a higher test accuracy.",
         where,
-        c.higher_at_the_end(with_bn, without, NAMES),
-        c.Above(),
+        q.higher_at_the_end(with_bn, without, NAMES, answers(runs)),
+        Above(),
     )
     yield Claim(
         "ahead_at_each_step_difference",
         "BN is ahead at each evaluated step.",
         where,
-        *c.ahead_at_each_step(with_bn, without, NAMES),
+        q.ahead_at_each_step(with_bn, without, NAMES),
+        AtEachStep(),
     )
     for name, unit in UNITS.items():
         what = {"unit": "one unit", "layer": "the layer"}[name]
@@ -44,19 +49,27 @@ def claims(runs: Runs) -> Iterator[Claim]:
             f"With BN the inputs of the last sigmoids ({what}) have a more stable distribution as "
             "training progresses.",
             "4.1, Figure 1(b, c)",
-            c.Quantity(
+            _moved(
+                runs,
+                LAST,
+                unit,
                 "Movement of the {15, 50, 85}th percentiles, over the training mini-batch, of the "
                 f"sigmoid's input for {words} of the last hidden layer: {movement.RULE}. With BN "
-                f"over without, paired by seed: geometric mean with its {c.OVER_SEEDS}",
-                _moved(runs, LAST, unit),
-                "x",
+                "over without",
             ),
-            c.Below(1.0),
+            Below(1.0),
+            hangs_on="the measure: movement over width",
         )
 
 
-def _moved(runs: Runs, site: str, unit: int | None, **how: Any) -> intervals.Interval:
-    return movement.movement_ratio(BN.of(runs), BASELINE.of(runs), site, unit, **how)
+def answers(runs: Runs) -> Images:
+    """Which test images each run has right at the end, with BN and without."""
+    return BN.of(runs).right(), BASELINE.of(runs).right()
+
+
+def _moved(runs: Runs, site: str, unit: int | None, words: str = "", **how: Any) -> Quantity:
+    with_bn, without = (movement.moved(a.of(runs), site, unit, **how) for a in (BN, BASELINE))
+    return q.factor(with_bn, without, words)
 
 
 # --- prose ----------------------------------------------------------------------------------------
@@ -66,13 +79,13 @@ def values(runs: Runs) -> dict[str, Any]:
     """What the template shows besides the claims."""
     without, with_bn = curves(runs)
     exact = BN.of(runs).curve(split="test", statistics="population")
-    lead = c.differences(*tables.shared(with_bn, without), intervals.LEVEL)
+    lead = q.differences(*frames.shared(with_bn, without), intervals.LEVEL)
     traced = not runs.traces.empty
     return {
         "arms": [
             {
                 "label": arm.label,
-                "final": c.at_the_end(wide),
+                "final": q.at_the_end(wide),
                 "to95": steps_to.shown(
                     steps_to.median_steps(steps_to.by_row(wide, 0.95)), runs.last_step
                 ),
@@ -80,10 +93,12 @@ def values(runs: Runs) -> dict[str, Any]:
             for arm, wide in zip(MNIST_ARMS, (without, with_bn), strict=True)
             if wide.size
         ],
-        "algorithm2": 100 * (c.at_the_end(exact) - c.at_the_end(with_bn)).dropna(),
+        "algorithm2": 100 * (q.at_the_end(exact) - q.at_the_end(with_bn)).dropna(),
         "ahead": sum(f.low > 0 for f in lead),
         "evaluations": len(lead),
-        "moved": {k: _moved(runs, LAST, None, relative=k) for k in (True, False)} if traced else {},
+        "moved": {k: _moved(runs, LAST, None, relative=k).interval for k in (True, False)}
+        if traced
+        else {},
         "movement": movement_table(runs) if traced else [],
         "ends": _ends(runs) if traced else [],
     }
@@ -98,7 +113,7 @@ def movement_table(runs: Runs) -> list[list[str]]:
             site,
             f"{start:,}",
             *(
-                times(_moved(runs, site, unit, start=start, relative=relative))
+                times(_moved(runs, site, unit, start=start, relative=relative).interval)
                 for unit, relative in product(UNITS.values(), (True, False))
             ),
         ]
@@ -110,7 +125,7 @@ def _ends(runs: Runs) -> list[list[str]]:
     """Medians over seeds and the last recorded mini-batches, over each layer's units."""
     rows = [["arm", "layer", *MEASURES.values()]]
     for arm, site in product(MNIST_ARMS, SITES):
-        pooled = tables.select(arm.of(runs).traces, unit=None, site=site)
+        pooled = frames.select(arm.of(runs).traces, unit=None, site=site)
         steps = sorted(set(pooled["step"]))[-movement.WINDOW :]
         end = pooled.loc[pooled["step"].isin(steps)]
         if len(end):

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bn_repro import paper
-from bn_repro.analysis import intervals, movement, panels, style, tables
+from bn_repro.analysis import frames, intervals, movement, panels, style
 from bn_repro.analysis.style import BN, MNIST_ARMS
 from bn_repro.analysis.tables import Runs
 
@@ -86,7 +86,7 @@ def draw_accuracy(ax: Axes, runs: Runs) -> Axes:
 
 def draw_difference(ax: Axes, runs: Runs) -> Axes:
     """Below 1(a): with BN minus without in percentage points, paired by seed, with its interval."""
-    without, with_bn = tables.shared(*curves(runs))
+    without, with_bn = frames.shared(*curves(runs))
     last, (start, _) = runs.last_step, paper.FIGURE1_STEPS
     difference = 100 * (with_bn - without)
     if last > start:
@@ -175,7 +175,7 @@ def _layers(runs: Runs) -> Figure:
     for (line, name), (column, site) in product(enumerate(MEASURES), enumerate(SITES)):
         ax = axes[line, column]
         for arm in MNIST_ARMS:
-            pooled = tables.select(arm.of(runs).traces, unit=None, site=site)
+            pooled = frames.select(arm.of(runs).traces, unit=None, site=site)
             pooled = pooled.assign(width=pooled["p85"] - pooled["p15"])
             wide = pooled.pivot(index="seed", columns="step", values=name).astype(float)
             wide = wide.dropna(axis=1)

@@ -12,10 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
-from bn_repro.analysis import claims as c
-from bn_repro.analysis import grids, intervals, panels, steps_to, style, tables
-from bn_repro.analysis.claims import Claim, Quantity
+from bn_repro.analysis import frames, grids, intervals, panels, steps_to, style
+from bn_repro.analysis import quantities as q
+from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.grids import Grid
+from bn_repro.analysis.quantities import Quantity
+from bn_repro.analysis.rules import Above, AtEachStep, SignTest
+from bn_repro.analysis.speed import Race
 from bn_repro.analysis.studies import fig1
 from bn_repro.analysis.study import Study
 from bn_repro.analysis.style import MNIST_ARMS, Arm
@@ -43,7 +46,7 @@ def final_rate(runs: Runs, arm: Arm) -> float:
 
 def finals(runs: Runs) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(without, with BN) test accuracy at their own best rates, over common seeds and steps."""
-    return tables.shared(*fig1.curves(runs.where(block="final")))
+    return frames.shared(*fig1.curves(runs.where(block="final")))
 
 
 def target_of(without: pd.DataFrame) -> float:
@@ -55,67 +58,63 @@ def target_of(without: pd.DataFrame) -> float:
 def claims(runs: Runs) -> Iterator[Claim]:
     """What remains of Figure 1(a) at each arm's own best rate."""
     (without, with_bn), where = finals(runs), "4.1, Figure 1(a)"
+    answers = fig1.answers(runs.where(block="final"))
     yield Claim(
         "final_accuracy_difference",
         "Each at its own best rate, BN ends with the higher test accuracy.",
         where,
-        c.higher_at_the_end(with_bn, without, fig1.NAMES),
-        c.Above(),
+        q.higher_at_the_end(with_bn, without, fig1.NAMES, answers),
+        Above(),
     )
     yield Claim(
         "ahead_at_each_step_difference",
         "Each at its own best rate, BN is ahead at each evaluated step.",
         where,
-        *c.ahead_at_each_step(with_bn, without, fig1.NAMES),
+        q.ahead_at_each_step(with_bn, without, fig1.NAMES),
+        AtEachStep(),
     )
-    reached = f" ({100 * target_of(without):.1f} %)" * bool(without.size)
+    race = race_of(runs)
     yield Claim(
         "steps_to_baseline_best_ratio",
-        "Each at its own best rate, BN needs fewer steps to the best accuracy of the baseline"
-        f"{reached}.",
+        "Each at its own best rate, BN needs fewer steps to the accuracy of the baseline.",
         f"{where}; 1",
-        _fewer_steps(without, with_bn),
-        c.Above(1.0),
+        race.quantity(),
+        Above(1.0),
+        gates=[race.gate()],
+        hangs_on="the target",
     )
     yield Claim(
         "good_rates_ratio",
         "BN trains well over a wider range of learning rates, at initial scale 0.1.",
         "3.3",
-        Quantity(
-            "Good rates are those around an arm's best, without a gap, whose mean accuracy on "
-            "held-out images is within one point of it. Highest over lowest with BN, over the same "
-            "without BN, resampling seeds (paired over arms and rates). The grid limits both",
-            _wider(*(grid(runs, arm) for arm in MNIST_ARMS)),
-            "x",
-        ),
-        c.Above(1.0),
+        _wider(*(grid(runs, arm) for arm in MNIST_ARMS)),
+        SignTest(1.0),
+        hangs_on="the grid of rates, which limits both",
     )
 
 
-def _fewer_steps(without: pd.DataFrame, with_bn: pd.DataFrame) -> Quantity:
-    target, both = target_of(without), (without, with_bn)
-    steps = [steps_to.by_row(wide, target) if wide.size else np.array([]) for wide in both]
-    return Quantity(
-        "Median steps to the maximum of the baseline's median test curve (the first evaluated "
-        "step that reaches it, infinite if none does), of the baseline over those with BN, "
-        "resampling seeds (paired) at the fixed target",
-        steps_to.speed_up(*steps, paired=True),
-        "x",
-        never=("BN", "the baseline"),
+def race_of(runs: Runs) -> Race:
+    """Both arms to the accuracy of the baseline, on test images."""
+    without, with_bn = finals(runs)
+    names = ("the baseline", "BN", "the baseline")
+    return Race(without, with_bn, without, names, runs.chance)
+
+
+def _wider(without: Grid | None, with_bn: Grid | None) -> Quantity:
+    words = (
+        "Good rates are those around an arm's best, without a gap, whose accuracy on held-out "
+        "images is within one point of it. Highest over lowest with BN, over the same without BN"
     )
-
-
-def _wider(without: Grid | None, with_bn: Grid | None) -> intervals.Interval:
     if without is None or with_bn is None or without.seeds != with_bn.seeds:
-        return c.NOTHING
-    rates = [np.array(found.axes[0]) for found in (without, with_bn)]
+        return Quantity(words, q.NOTHING, "x")
+    above, below = (pd.Series(width(g), g.seeds, float) for g in (with_bn, without))
+    return q.discrete(above, below, words)
 
-    def compute(*accuracies: np.ndarray) -> np.ndarray:
-        ends = [grids.good_range(values.mean(axis=-1)) for values in accuracies]
-        below, above = (r[high] / r[low] for r, (low, high) in zip(rates, ends, strict=True))
-        return above / below
 
-    return intervals.bootstrap(compute, without.values, with_bn.values, paired=True)
+def width(found: Grid) -> np.ndarray:
+    """Highest over lowest good rate, by seed."""
+    rates, (low, high) = np.array(found.axes[0]), grids.good_range(found.values)
+    return rates[high] / rates[low]
 
 
 def figures(runs: Runs) -> dict[str, Figure]:
@@ -170,7 +169,7 @@ def draw_finals(ax: Axes, runs: Runs) -> Axes:
 def values(runs: Runs) -> dict[str, Any]:
     """What the template shows besides the claims."""
     without, with_bn = finals(runs)
-    target, lead = target_of(without), c.differences(with_bn, without, intervals.LEVEL)
+    target, lead = target_of(without), q.differences(with_bn, without, intervals.LEVEL)
     unsure = [found.estimate if math.isnan(found.low) else found.low for found in lead]
     tried = {arm.label: grid(runs, arm) for arm in MNIST_ARMS}
     arms = []

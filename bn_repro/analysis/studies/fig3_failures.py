@@ -11,12 +11,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from bn_repro import paper
-from bn_repro.analysis import claims as c
-from bn_repro.analysis import intervals, movement, panels, style
-from bn_repro.analysis.claims import Claim, Quantity
+from bn_repro.analysis import gates, intervals, movement, panels, style
+from bn_repro.analysis import quantities as q
+from bn_repro.analysis.claims import Claim
+from bn_repro.analysis.gates import Gate
+from bn_repro.analysis.prose import listed
+from bn_repro.analysis.quantities import Quantity
+from bn_repro.analysis.rules import Above, Below
 from bn_repro.analysis.studies import inception
 from bn_repro.analysis.studies.inception import BN_SIGMOID, INCEPTION, best, network
-from bn_repro.analysis.study import listed
 from bn_repro.analysis.style import Arm
 from bn_repro.analysis.tables import Runs
 
@@ -48,9 +51,9 @@ CONTROLS = control(X5_SMALL), control(X5_LARGE)
 
 
 def failed(runs: Runs, arm: Arm) -> list[bool]:
-    """By run: whether it diverged, or its accuracy never exceeded twice chance."""
+    """By run: whether it fails."""
     diverged = (arm.of(runs).runs["state"] == "diverged").to_numpy(bool)
-    return (diverged | (best(runs, arm) <= 2 * runs.chance)).tolist()
+    return gates.failed(best(runs, arm), runs.chance, diverged)
 
 
 def claims(runs: Runs) -> Iterator[Claim]:
@@ -61,7 +64,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         "With BN the network trains with sigmoids too, well above chance.",
         "4.2.2",
         _over_chance(runs, BN_SIGMOID),
-        c.Above(10.0),
+        Above(10.0),
         f"{printed}, where chance is 0.1 %",
     )
     yield Claim(
@@ -69,36 +72,34 @@ def claims(runs: Runs) -> Iterator[Claim]:
         "Without BN the network with sigmoids never gets beyond chance.",
         "4.2.2",
         _over_chance(runs, SIGMOID),
-        c.Below(2.0),
+        Below(2.0),
         "never above chance, 0.1 %",
     )
     for name, (arm, start) in STARTS.items():
-        own = failed(runs, control(arm))
         yield Claim(
             f"inception_x5_{name}_failed",
             f"Without BN, Inception fails at 5 times its rate, from {start}.",
             "4.2.2",
-            Quantity(
+            q.failures(
+                failed(runs, arm),
                 "Share of the runs that fail: that end with a loss that is not finite, or whose "
-                f"accuracy never exceeds twice chance; {c.OVER_SEEDS} (where three of "
-                "three runs fail it lies above one half; if half of all runs fail, 1 time in 8)",
-                intervals.interval([float(f) for f in failed(runs, arm)]),
-                "runs",
+                "accuracy never exceeds twice chance",
             ),
-            c.Provided(
-                c.Above(0.5),
-                bool(own) and not any(own),
-                "the same weights train at Inception's own rate, since otherwise the rate is not "
-                "to blame (a condition added after a first look)",
-                "its control fails too" if own else "its control has not run",
-            ),
+            Above(0.5),
             "machine infinity; initial weights not said",
+            gates=[_trains(runs, control(arm))],
+            hangs_on="the initial weights",
         )
 
 
+def _trains(runs: Runs, own: Arm) -> Gate:
+    return gates.trains(failed(runs, own), f"{own.label}, from the same weights at its own rate,")
+
+
 def _over_chance(runs: Runs, arm: Arm) -> Quantity:
-    words = f"Maximum accuracy of {arm.label} over chance: mean with its {c.OVER_SEEDS}"
-    return Quantity(words, intervals.interval(best(runs, arm) / runs.chance), "times chance")
+    words = f"Maximum accuracy of {arm.label} over chance: mean with its {q.OVER_SEEDS}"
+    over = best(runs, arm) / runs.chance
+    return Quantity(words, intervals.interval(over), "times chance", seeds=over.tolist())
 
 
 # --- figures --------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from bn_repro.analysis import intervals, panels, steps_to, style
-from bn_repro.analysis.claims import NOTHING
 from bn_repro.analysis.intervals import Interval
+from bn_repro.analysis.quantities import NOTHING
 from bn_repro.analysis.studies import inception
 from bn_repro.analysis.studies.inception import INCEPTION, NETWORKS, best, target_of
 from bn_repro.analysis.style import Arm

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from bn_repro import paper
 from bn_repro.analysis import style
-from bn_repro.analysis.claims import Above, Claim
+from bn_repro.analysis.claims import Claim
+from bn_repro.analysis.rules import Above
 from bn_repro.analysis.studies import fig3, inception
 from bn_repro.analysis.studies.inception import BN_BASELINE, INCEPTION
 from bn_repro.analysis.study import Study
@@ -28,6 +29,8 @@ def claims(runs: Runs) -> Iterator[Claim]:
         inception.maximum_gap(runs, *PAIR),
         Above(),
         paper.higher("bn_baseline", "inception"),
+        effect=paper.gap("bn_baseline", "inception"),
+        hangs_on="the rate, the initial weights, the length",
     )
 
 

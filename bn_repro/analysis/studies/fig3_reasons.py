@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from bn_repro.analysis import panels, style, tables
+from bn_repro.analysis import frames, panels, style
 from bn_repro.analysis.studies import inception
 from bn_repro.analysis.studies.fig3_failures import SIGMOID, X5
 from bn_repro.analysis.studies.inception import (
@@ -53,7 +53,7 @@ SIGNALS = {
 
 def figure_signals(runs: Runs) -> Figure:
     """What each network's nonlinearities see, by layer: at the first step and at the last."""
-    traces = tables.select(runs.traces, unit=None)
+    traces = frames.select(runs.traces, unit=None)
     sites = list(dict.fromkeys(traces["site"].tolist()))
     arms = [arm for arm in (*NETWORKS, X5, SIGMOID) if len(arm.of(runs).traces)]
     figure = Figure(figsize=(style.WIDTH, 4.6), layout="constrained")
@@ -64,7 +64,7 @@ def figure_signals(runs: Runs) -> Figure:
         mine = arm.of(runs).traces
         for ax, name in zip(axes[:, column], SIGNALS, strict=True):
             for last in (False, True):
-                values = _profile(tables.select(mine, unit=None), name, sites, last=last)
+                values = _profile(frames.select(mine, unit=None), name, sites, last=last)
                 panels.profile(ax, range(len(sites)), values, arm, before=not last)
         name = arm.label.replace("-Sig", "-\nSig").replace(", ", ",\n")
         axes[0, column].set_title(name, color=arm.color, fontsize=7)

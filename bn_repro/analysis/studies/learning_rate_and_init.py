@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from bn_repro.analysis import claims as c
-from bn_repro.analysis import grids, intervals, steps_to
-from bn_repro.analysis.claims import Claim, Quantity
+from bn_repro.analysis import grids, steps_to
+from bn_repro.analysis import quantities as q
+from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.grids import Grid
-from bn_repro.analysis.intervals import Interval
+from bn_repro.analysis.rules import Above, SignTest
 from bn_repro.analysis.studies import learning_rate_and_init_figures as maps
+from bn_repro.analysis.studies.fig1 import answers
 from bn_repro.analysis.studies.learning_rate_and_init_figures import TARGETS, TRAINS, Cells
 from bn_repro.analysis.study import Study
 from bn_repro.analysis.style import BASELINE, BN, MNIST_ARMS, Arm
@@ -39,31 +41,26 @@ def highest(values: np.ndarray, cells: Cells) -> np.ndarray:
     return np.where(trains.any(axis=0), np.asarray(grid.axes[0])[top], math.nan)
 
 
-def compared(
-    both: Sequence[Cells | None], compute: Callable[..., np.ndarray], *, ratio: bool = True
-) -> Interval:
-    """With BN over (or minus) without, resampling the seeds that both whole grids have together.
+def compared(both: Sequence[Cells | None], compute: Callable[..., np.ndarray]) -> list[pd.Series]:
+    """With BN and without, by seed, over the seeds that both whole grids have; empty without them.
 
-    ``compute`` takes test accuracies (rates, scales, ..., seeds) and the cells that they are of.
+    ``compute`` takes test accuracies (rates, scales, seeds, 1) and the cells that they are of.
     """
     without, with_bn = both
     if without is None or with_bn is None:
-        return c.NOTHING
+        return [pd.Series(dtype=float)] * 2
     a, b = without.test, with_bn.test
     if not (a.complete and b.complete) or (a.seeds, a.axes) != (b.seeds, b.axes):
-        return c.NOTHING
-
-    def statistic(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        low, high = compute(x, without), compute(y, with_bn)
-        return high / low if ratio else high - low
-
-    return intervals.bootstrap(statistic, a.values, b.values, paired=True)
+        return [pd.Series(dtype=float)] * 2
+    return [
+        pd.Series(compute(cells.test.values[..., None], cells), cells.test.seeds, float)
+        for cells in (with_bn, without)
+    ]
 
 
-PAIRED = f"{c.OVER_SEEDS}, paired over arms and cells. {c.AT_CHANCE}"
 GOOD = (
-    f"Good is a mean test accuracy within {100 * grids.GOOD:g} point of the best there, without a "
-    f"gap. With BN over without; {PAIRED}. The grid is the resolution, and its ends are limits"
+    f"Good is a test accuracy within {100 * grids.GOOD:g} point of the best there, without a gap. "
+    f"With BN over without. {q.AT_CHANCE}; the grid is the resolution, and its ends are limits"
 )
 
 
@@ -72,14 +69,15 @@ def claims(runs: Runs) -> Iterator[Claim]:
     both = [maps.cells(runs, arm) for arm in MNIST_ARMS]
     for target in TARGETS:
         percent = f"{100 * target:g}"
-        found = compared(both, lambda v, _, t=target: (v >= t).mean((0, 1, -1)), ratio=False)
+        more, fewer = compared(both, lambda v, _, t=target: (v >= t).mean((0, 1, -1)))
         words = f"The share of the grid's runs whose test accuracy at the last step is {percent} %"
         yield Claim(
             f"trains_to_{percent}_difference",
             f"BN trains to {percent} % over more of the grid of rates and initial scales.",
             "abstract; 3.3",
-            Quantity(f"{words} or more, with BN minus without; {PAIRED}", found, "points"),
-            c.Above(),
+            q.difference(more, fewer, f"{words} or more, with BN minus without. {q.AT_CHANCE}"),
+            Above(),
+            hangs_on="the grid",
         )
     yield _ratio(
         "good_rates_ratio",
@@ -103,28 +101,30 @@ def claims(runs: Runs) -> Iterator[Claim]:
         "With BN the highest rate that still trains is higher.",
         "abstract; 3.3",
         f"At the initial scale of Figure 1, {USUAL_STD:g}: the highest rate of the grid with a "
-        f"mean test accuracy of at least {100 * TRAINS:g} %, with BN over without; {PAIRED}. The "
+        f"test accuracy of at least {100 * TRAINS:g} %, with BN over without. {q.AT_CHANCE}; the "
         "grid's highest rate is a limit",
         compared(both, highest),
     )
+    final = runs.where(block="final")
     without, with_bn = (maps.finals(runs, arm) for arm in MNIST_ARMS)
     yield Claim(
         "final_accuracy_difference",
         "Each at its own best cell of the grid, BN ends with the higher test accuracy.",
         "4.1",
-        c.higher_at_the_end(with_bn, without, (BN.label, BASELINE.label)),
-        c.Above(),
+        q.higher_at_the_end(with_bn, without, (BN.label, BASELINE.label), answers(final)),
+        Above(),
     )
 
 
-def _ratio(id: str, sentence: str, section: str, words: str, found: Interval) -> Claim:
-    return Claim(id, sentence, section, Quantity(words, found, "x"), c.Above(1.0))
+def _ratio(id: str, sentence: str, section: str, words: str, found: list[pd.Series]) -> Claim:
+    wider = q.discrete(found[0], found[1], words)
+    return Claim(id, sentence, section, wider, SignTest(1.0), hangs_on="the grid")
 
 
 def values(runs: Runs) -> dict[str, Any]:
     """What the template shows besides the claims."""
     found = [(arm, got) for arm in MNIST_ARMS if (got := maps.cells(runs, arm))]
-    ends = [c.at_the_end(maps.finals(runs, arm)) for arm in MNIST_ARMS]
+    ends = [q.at_the_end(maps.finals(runs, arm)) for arm in MNIST_ARMS]
     grid = [got.test for _, got in found]
     alike = len(grid) == 2 and grid[0].axes == grid[1].axes
     spans = [span(g.values, g.axes[0]) for g in grid] if alike else []

@@ -1,0 +1,66 @@
+"""Gates: what must be so before a claim's question can be asked at all.
+
+A gate is written before the runs that it judges. Where it is not met its claim is *not testable*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bn_repro.analysis import intervals
+from bn_repro.analysis.frames import shared
+from bn_repro.analysis.intervals import ENOUGH_SEEDS
+
+REST = 0.02
+"""Twice the length may raise a network at rest by this share of its accuracy above chance."""
+ALIVE = 2.0
+"""A run trains where its accuracy exceeds chance so many times."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A condition; ``Gate("the images have colours", False, "digits are grey")`` is one as well."""
+
+    words: str
+    """A clause: "Inception is at rest"."""
+    met: bool | None
+    """None where that is not known: its runs are not in, or are too few."""
+    reason: str = ""
+    """Why the claim is not testable where it is not met, in a few words."""
+
+
+def rests(
+    usual: pd.Series, longer: pd.Series, chance: float, who: str, margin: float = REST
+) -> Gate:
+    """Twice the length, with its own decay, raises the reference's accuracy by less than a margin.
+
+    Accuracies by seed, at the usual length and at twice it. The margin is a share of the accuracy
+    above chance; the upper end of the interval has to stay below it.
+    """
+    usual, longer = shared(usual, longer)
+    above, rise = usual - chance, longer - usual
+    found = intervals.interval((rise - margin * above).to_numpy(float))
+    words = (
+        f"{who} is at rest: twice the length, with its own decay, raises its accuracy by less than "
+        f"{100 * margin:g} % of what is above chance, by the upper end of the 95 % interval"
+    )
+    if found.n < ENOUGH_SEEDS:
+        return Gate(words, None)
+    share = intervals.interval((rise / float(above.mean())).to_numpy(float)).percent()
+    reason = f"{who} is not at rest: twice the length adds {share} of what is above chance"
+    return Gate(words, found.high < 0, reason)
+
+
+def failed(best: np.ndarray, chance: float, diverged: np.ndarray) -> list[bool]:
+    """By run: whether it diverged, or its best accuracy never exceeded ``ALIVE`` times chance."""
+    return ((best <= ALIVE * chance) | diverged).tolist()
+
+
+def trains(failed: Sequence[bool], who: str) -> Gate:
+    """The reference trains at the setting of a claim that something else fails (:func:`failed`)."""
+    met = not any(failed) if len(failed) else None
+    return Gate(f"{who} trains: no run of it fails", met, f"{who} fails too")

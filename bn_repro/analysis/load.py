@@ -1,0 +1,210 @@
+"""Run directories as tidy frames. Null becomes NaN.
+
+What cannot be read is a line in ``warnings``, and the rest still loads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import pandas as pd
+
+from bn_repro.analysis.tables import (
+    CORRECT_COLUMNS,
+    CURVE_COLUMNS,
+    KEY,
+    RUN_COLUMNS,
+    TRACE_COLUMNS,
+    Member,
+    Runs,
+)
+from bn_repro.config.identity import settings_of
+from bn_repro.records import paths, reader, search
+from bn_repro.records.reader import Row, Unreadable
+
+COMMIT_LENGTH = DATA_LENGTH = 12
+
+Block = tuple[Member, list[Row]]
+"""A run and the rows of one of its files."""
+
+
+def discover(runs: str | Path, warnings: list[str] | None = None) -> list[Member]:
+    """Every run under a runs directory; ``varied`` holds the keys whose values differ among them.
+
+    A configuration that cannot be read is a line in ``warnings``, and its run's ``varied`` is
+    unknown. Raises ``ValueError`` where there is no run.
+    """
+    found = search.find_runs(runs)
+    configs: list[Row] = []
+    for run in found:
+        try:
+            configs.append(settings_of(reader.read_config(run.directory)))
+        except Unreadable as error:
+            configs.append({})
+            if warnings is not None:
+                warnings.append(f"{error}; what this run varies is unknown")
+    known = [config for config in configs if config]
+    keys = dict.fromkeys(key for config in known for key in config)
+    differ = [k for k in keys if len({repr(config.get(k)) for config in known}) > 1]
+    return [
+        Member(r.experiment, r.id, r.seed, {k: config.get(k) for k in differ}, r.directory)
+        for r, config in zip(found, configs, strict=True)
+    ]
+
+
+def load(members: Sequence[Member], *, name: str = "", traces: bool = True) -> Runs:
+    """The records of the members that have a directory, in the members' order.
+
+    ``traces=False`` leaves the traces out, which are most of what there is to read.
+    """
+    warnings: list[str] = []
+    runs: list[Row] = []
+    metric_rows: list[Block] = []
+    trace_rows: list[Block] = []
+    correct_rows: list[Row] = []
+    for member in members:
+        if member.directory is None or not member.directory.is_dir():
+            continue
+        try:
+            wanted = [paths.STATUS, paths.METRICS, *([paths.TRACES] if traces else [])]
+            for path in (member.directory / name for name in wanted):
+                if not path.exists():
+                    raise Unreadable(f"{path}: missing")
+            status = reader.read_status(member.directory)
+            metrics = reader.read_rows(member.directory / paths.METRICS, warnings)
+            kept = reader.read_rows(member.directory / paths.TRACES, warnings) if traces else []
+        except Unreadable as error:
+            warnings.append(f"{error}; this run is left out")
+            continue
+        manifest = _manifest(member.directory, warnings)
+        bare = sum("split" not in row or "statistics" not in row for row in metrics)
+        if bare:
+            warnings.append(
+                f"{member.directory / paths.METRICS}: {bare} of {len(metrics)} rows lack split or "
+                "statistics, as of another version; they count for no accuracy"
+            )
+        runs.append(_run(member, status, manifest, metrics))
+        metric_rows.append((member, metrics))
+        trace_rows.append((member, kept))
+        correct_rows += _correct(member, warnings)
+    varied = list(dict.fromkeys(key for member in members for key in member.varied))
+    frame = pd.DataFrame(runs, columns=[*RUN_COLUMNS, *(k for k in varied if k not in RUN_COLUMNS)])
+    curves, trace = _curves(metric_rows, warnings), _traces(trace_rows, warnings)
+    correct = pd.DataFrame(correct_rows, columns=CORRECT_COLUMNS)
+    return Runs(name, list(members), frame, curves, trace, warnings, correct=correct)
+
+
+def _run(member: Member, status: Row, manifest: Row, metrics: list[Row]) -> Row:
+    curve = reader.monitored_curve(metrics)
+    best_step, best = reader.best_accuracy(curve)
+    commit = str(manifest.get("commit") or "")[:COMMIT_LENGTH]
+    parts = (manifest.get("device"), manifest.get("hardware"))
+    return {
+        "experiment": member.experiment,
+        "id": member.id,
+        "seed": member.seed,
+        "state": str(status.get("state") or ""),
+        "step": status.get("step") or 0,
+        "final_top1": reader.final_accuracy(curve),
+        "best_top1": best,
+        "best_step": best_step,
+        "seconds": reader.number(status.get("seconds")),
+        "commit": commit + ("-dirty" if commit and manifest.get("dirty") else ""),
+        "device": ", ".join(str(part) for part in parts if part),
+        "engine": str(manifest.get("engine") or ""),
+        "data": str(manifest.get("data") or "")[:DATA_LENGTH],
+        "classes": reader.number(manifest.get("classes")),
+        "blocks": member.blocks,
+        **member.varied,
+    }
+
+
+def _manifest(directory: Path, warnings: list[str]) -> Row:
+    path = directory / paths.MANIFEST
+    try:
+        manifest = reader.read_object(path)
+        reason = f"{path}: missing"
+    except Unreadable as error:
+        manifest, reason = None, str(error)
+    if manifest is None:
+        warnings.append(f"{reason}; this run's commit and device are unknown")
+    return manifest or {}
+
+
+def _keys(blocks: Sequence[Block]) -> dict[str, np.ndarray]:
+    counts = [len(rows) for _, rows in blocks]
+    return {
+        "experiment": np.repeat(np.array([m.experiment for m, _ in blocks], dtype=object), counts),
+        "id": np.repeat(np.array([m.id for m, _ in blocks], dtype=object), counts),
+        "seed": np.repeat(np.array([m.seed for m, _ in blocks], dtype=np.int64), counts),
+    }
+
+
+def _numbers(name: str, blocks: Sequence[Block], file: str, warnings: list[str]) -> np.ndarray:
+    """A key of all rows as floats, NaN where a row has none or null. What is no number (another
+    version's records may hold words) becomes NaN too, with one warning for each file."""
+    values = [row.get(name) for _, rows in blocks for row in rows]
+    try:
+        return np.array(values, dtype=float)
+    except (TypeError, ValueError):
+        for member, rows in blocks:
+            wrong = next((r for r in rows if not isinstance(r.get(name), int | float | None)), None)
+            if wrong is not None and member.directory is not None:
+                where = f"{member.directory / file}: {name} at step {wrong['step']}"
+                warnings.append(f"{where} is no number, and left empty")
+        return np.array([reader.number(value) for value in values])
+
+
+def _curves(blocks: Sequence[Block], warnings: list[str]) -> pd.DataFrame:
+    rows = [row for _, block in blocks for row in block]
+    if not rows:
+        return pd.DataFrame(columns=CURVE_COLUMNS)
+    base = _keys(blocks)
+    base["step"] = np.array([row["step"] for row in rows], dtype=np.int64)
+    for name in ("split", "statistics"):
+        base[name] = np.array([row.get(name, "") for row in rows], dtype=object)
+    metrics = dict.fromkeys(name for row in rows for name in row)
+    parts, order = [], []
+    for position, name in enumerate(m for m in metrics if m not in ("step", "split", "statistics")):
+        has = np.array([name in row for row in rows])
+        part = {key: column[has] for key, column in base.items()}
+        part["metric"] = np.full(int(has.sum()), name, dtype=object)
+        part["value"] = _numbers(name, blocks, paths.METRICS, warnings)[has]
+        parts.append(pd.DataFrame(part))
+        order.append(np.flatnonzero(has) * len(metrics) + position)
+    if not parts:
+        return pd.DataFrame(columns=CURVE_COLUMNS)
+    joined = pd.concat(parts, ignore_index=True)
+    return joined.take(np.argsort(np.concatenate(order))).reset_index(drop=True)
+
+
+def _traces(blocks: Sequence[Block], warnings: list[str]) -> pd.DataFrame:
+    rows = [row for _, block in blocks for row in block]
+    if not rows:
+        return pd.DataFrame(columns=TRACE_COLUMNS)
+    frame: dict[str, np.ndarray] = _keys(blocks)
+    frame["step"] = np.array([row["step"] for row in rows], dtype=np.int64)
+    frame["site"] = np.array([row.get("site", "") for row in rows], dtype=object)
+    for name in dict.fromkeys([*TRACE_COLUMNS[5:], *(name for row in rows for name in row)]):
+        if name not in frame:
+            frame[name] = _numbers(name, blocks, paths.TRACES, warnings)
+    return pd.DataFrame(frame)
+
+
+def _correct(member: Member, warnings: list[str]) -> list[Row]:
+    """The row of ``correct.npz``; none where a run, as of an earlier version, has none."""
+    assert member.directory is not None
+    path = member.directory / paths.CORRECT
+    if not path.exists():
+        return []
+    try:
+        with np.load(path) as file:
+            found = {name: file[name] for name in CORRECT_COLUMNS if name not in KEY}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        warnings.append(f"{path}: not readable ({error}); which images are right is unknown")
+        return []
+    key = dict(zip(KEY, member.key, strict=True))
+    return [key | {k: int(v) if v.ndim == 0 else v for k, v in found.items()}]

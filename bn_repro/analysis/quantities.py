@@ -1,0 +1,237 @@
+"""Quantities: what was computed from the runs, in words, and what came out.
+
+Arms come as series by seed, or as tables with a row a seed and a column a step. ``images`` are the
+right and wrong answers of both arms (``Runs.right``), in the same order: where they are given and
+are those of the numbers compared, the interval covers other images as well as other seeds, and the
+words say so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from bn_repro.analysis import intervals
+from bn_repro.analysis.frames import shared
+from bn_repro.analysis.intervals import ENOUGH_SEEDS, Images, Interval
+
+OVER_SEEDS = "95 % Student interval over seeds"
+OVER_BOTH = "95 % Student interval over seeds and over images (degrees of freedom: Satterthwaite)"
+NOTHING = Interval(math.nan, math.nan, math.nan, 0)
+"""The interval of what was not measured."""
+AT_CHANCE = "A diverged run counts as chance"
+MAXIMUM = "Maximum accuracy over time (biased upwards in both arms)"
+SAME = 1e-4
+"""Accuracies that differ by less are of the same evaluation (files have six digits)."""
+
+Unit = Literal["points", "x", "times chance", "runs"]
+"""Of a quantity: a difference of fractions, shown in percentage points; a factor; an accuracy over
+chance; a share of the runs, shown as a count."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What was computed, in words, and what came out.
+
+    ``parts`` are further intervals that a rule looks at: of the two arms, of the two directions, or
+    at each step (``corrected``: at the level corrected for their number). ``never`` names the arm
+    behind a factor of 0 (the first) or of infinity (the second), one that does not reach its
+    target. ``seeds`` has every seed's own number, which is shown where there is no interval.
+    """
+
+    words: str
+    interval: Interval
+    unit: Unit
+    parts: Sequence[Interval] = ()
+    corrected: Sequence[Interval] = ()
+    never: tuple[str, str] | None = None
+    seeds: Sequence[float] = ()
+    of: str = "seeds"
+    """What ``interval.n`` counts: "seeds", "ensembles"."""
+    beside: str = ""
+    """Further words, shown after the number."""
+
+    def __str__(self) -> str:
+        """``+0.53 points [+0.41, +0.65]``, ``4.43 x [4.29, 8.00]``, ``3 of 3 runs``; of few seeds
+        each: ``+0.53 points (+0.41, +0.65)``."""
+        if math.isnan(self.interval.estimate):
+            return "not measured"
+        return f"{self._shown()}; {self.beside}" if self.beside else self._shown()
+
+    def _shown(self) -> str:
+        found = self.interval
+        if self.unit == "runs":
+            return f"{round(found.estimate * found.n)} of {found.n} runs"
+        if self.never and not 0 < found.estimate < math.inf:
+            return f"never reached by {self.never[found.estimate > 0]}"
+        number = f"{self.number(found.estimate)} {self.unit}"
+        if not math.isnan(found.low):
+            low, high = (self.number(end) for end in (found.low, found.high))
+            return number + (
+                f" [{low}, {high}]" if math.isfinite(found.high) else f" [{low} or more]"
+            )
+        if len(self.seeds) < 2:
+            return number
+        if len(self.seeds) < ENOUGH_SEEDS:
+            return f"{number} ({', '.join(map(self.number, self.seeds))})"
+        return f"{number} (seeds: {self.number(min(self.seeds))} to {self.number(max(self.seeds))})"
+
+    def number(self, value: float) -> str:
+        """One number in the quantity's unit, without it."""
+        if self.unit == "points":
+            return f"{100 * value:+.2f}"
+        return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+
+    @property
+    def shows(self) -> float:
+        """The effect that these seeds and images would show 4 times in 5, above or below a bound.
+
+        Of a factor, its logarithm. Infinite where there is no interval, or an end is infinite.
+        """
+        low, high, n = self.interval.low, self.interval.high, self.interval.n
+        if self.unit == "x":
+            low, high = (math.log(end) if end > 0 else -math.inf for end in (low, high))
+        if not math.isfinite(high - low):
+            return math.inf
+        once, more = (intervals.student_quantile(p, n - 1) for p in (0.975, 0.8))
+        return (high - low) / 2 * (1 + more / once)
+
+
+def difference(
+    a: pd.Series,
+    b: pd.Series,
+    words: str,
+    *,
+    paired: bool = True,
+    images: Images | None = None,
+    parts: Sequence[Interval] = (),
+) -> Quantity:
+    """The mean of ``a`` minus that of ``b``, by seed, in points.
+
+    ``paired``: over the seeds that both have; else each arm's seeds on their own (Welch).
+    """
+    if paired:
+        a, b = shared(a, b)
+    gained = gained_at(a, b, images)
+    x, y = a.to_numpy(float), b.to_numpy(float)
+    found = intervals.difference(x, y, paired=paired, images=gained)
+    how = f"{words}, paired by seed: mean" if paired else f"{words}: difference of means"
+    how += f" with its {over(gained)}{'' if paired else ', each arm on its own (Welch)'}"
+    return Quantity(how, found, "points", parts, seeds=(x - y).tolist() if paired else ())
+
+
+def over(gained: np.ndarray | None) -> str:
+    """What an interval is over, in words."""
+    return OVER_SEEDS if gained is None else OVER_BOTH
+
+
+def gained_at(a: pd.Series, b: pd.Series, images: Images | None) -> np.ndarray | None:
+    """At each image, the share of ``a``'s seeds that have it right minus that of ``b``'s.
+
+    None where a seed's answers are not known, or are of another evaluation than its accuracy.
+    """
+    if images is None or not len(a) or not len(b):
+        return None
+    rights = []
+    for values, right in zip((a, b), images, strict=True):
+        if not set(values.index) <= set(right.index):
+            return None
+        mine = right.loc[values.index]
+        if (mine.mean(axis=1) - values).abs().max() > SAME:
+            return None
+        rights.append(mine)
+    shares = [right.mean(axis=0, skipna=False).to_numpy(float) for right in rights]
+    if len(shares[0]) != len(shares[1]):
+        return None
+    gained = shares[0] - shares[1]
+    return gained[np.isfinite(gained)]  # the images that every run has seen
+
+
+def mean(
+    values: pd.Series,
+    words: str,
+    *,
+    gained: np.ndarray | None = None,
+    parts: Sequence[Interval] = (),
+) -> Quantity:
+    """The mean over the seeds (index) of differences that are one a seed, in points.
+
+    ``gained`` (images,) is the same at each image, as :func:`gained_at` gives it.
+    """
+    known = values.dropna()
+    found = intervals.interval(known.to_numpy(float), images=gained)
+    words = f"{words}: mean with its {over(gained)}"
+    return Quantity(words, found, "points", parts, seeds=known.tolist())
+
+
+def factor(a: pd.Series, b: pd.Series, words: str) -> Quantity:
+    """``a`` over ``b``, paired by seed: the geometric mean."""
+    a, b = shared(a, b)
+    found, own = intervals.ratio(a.to_numpy(float), b.to_numpy(float)), (a / b).tolist()
+    words = f"{words}, paired by seed: geometric mean with its {OVER_SEEDS} (of the logarithm)"
+    return Quantity(words, found, "x", seeds=own)
+
+
+def failures(failed: Sequence[bool], words: str) -> Quantity:
+    """The share of the runs that fail."""
+    found = intervals.share(sum(failed), len(failed))
+    words = f"{words}; 95 % interval of Clopper and Pearson (6 of 6 runs are from 54 %)"
+    return Quantity(words, found, "runs", of="runs")
+
+
+def discrete(a: pd.Series, b: pd.Series, words: str) -> Quantity:
+    """``a`` over ``b``, seed by seed, of numbers on a coarse grid: the median, and no interval.
+
+    :class:`rules.SignTest` judges it. A factor is 0 or infinite where an arm has none.
+    """
+    a, b = shared(a, b)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        own = a.to_numpy(float) / b.to_numpy(float)
+    own = own[~np.isnan(own)]
+    middle = float(np.median(own)) if len(own) else math.nan
+    words = f"{words}, seed by seed: the median, and no interval, since the grid is coarse"
+    return Quantity(words, Interval(middle, math.nan, math.nan, len(own)), "x", seeds=own.tolist())
+
+
+def at_the_end(wide: pd.DataFrame) -> pd.Series:
+    """The last column (step) of a table of curves, by seed (row); empty where there is none."""
+    return wide.iloc[:, -1] if wide.shape[1] else pd.Series(dtype=float)
+
+
+def higher_at_the_end(
+    a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str], images: Images | None = None
+) -> Quantity:
+    """How far ``a`` ends above ``b``: tables of test accuracy, seeds (rows) by steps (columns)."""
+    a, b = shared(a, b)
+    words = f"Test accuracy at the last step (moving averages), {names[0]} minus {names[1]}. "
+    words += AT_CHANCE
+    return difference(at_the_end(a), at_the_end(b), words, images=images)
+
+
+def differences(a: pd.DataFrame, b: pd.DataFrame, level: float) -> list[Interval]:
+    """At each step (column) the mean of ``a - b``, paired by seed (row)."""
+    columns = zip(a.to_numpy(float).T, b.to_numpy(float).T, strict=True)
+    return [intervals.difference(x, y, paired=True, level=level) for x, y in columns]
+
+
+def ahead_at_each_step(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str]) -> Quantity:
+    """How far ``a`` is above ``b`` where its lead is least sure; for :class:`rules.AtEachStep`."""
+    a, b = shared(a, b)
+    found = differences(a, b, intervals.LEVEL)
+    worst, corrected, own = Interval(math.nan, math.nan, math.nan, len(a)), [], []
+    if found:
+        unsure = [f.estimate if math.isnan(f.low) else f.low for f in found]
+        at = int(np.argmin(unsure))
+        worst, own = found[at], (a.iloc[:, at] - b.iloc[:, at]).tolist()
+        corrected = differences(a, b, 1 - (1 - intervals.LEVEL) / len(found))
+    words = (
+        f"At each evaluated step the mean of {names[0]} minus {names[1]}, paired by seed, with its "
+        f"{OVER_SEEDS}; the number is that of the worst step, whose interval reaches lowest. "
+        f"{AT_CHANCE}"
+    )
+    return Quantity(words, worst, "points", found, corrected, seeds=own)

@@ -1,0 +1,132 @@
+"""How many times fewer steps one arm needs than another, as a curve over targets.
+
+A target is a share of the reference's best accuracy above chance. The headline is at 95 % of it.
+The paper's own target, the best itself, stands beside it: when a network at rest reaches its own
+best is mostly luck. A target counts only where both medians are at least ten evaluations in.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bn_repro.analysis import intervals, steps_to
+from bn_repro.analysis.gates import Gate
+from bn_repro.analysis.intervals import Interval
+from bn_repro.analysis.quantities import NOTHING, Quantity
+
+HEADLINE, ITSELF = 0.95, 1.0
+EVALUATIONS = 10
+SHARES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, HEADLINE, 0.975, ITSELF)
+"""Of the reference's best accuracy above chance: the curve's targets."""
+
+
+class Point(NamedTuple):
+    """One target of the curve, and how many times fewer steps there."""
+
+    share: float
+    target: float
+    fewer: Interval
+    counts: bool
+
+
+@dataclass(frozen=True)
+class Race:
+    """Two arms on their way to targets that a reference sets: seeds (rows) by steps (columns).
+
+    ``names`` are those of the slow arm, the fast one, and the reference, which may be one of them.
+    """
+
+    slow: pd.DataFrame
+    fast: pd.DataFrame
+    reference: pd.DataFrame
+    names: tuple[str, str, str]
+    chance: float
+
+    @property
+    def known(self) -> bool:
+        """Whether all of them have runs."""
+        return not any(wide.empty for wide in (self.slow, self.fast, self.reference))
+
+    def target(self, share: float = HEADLINE) -> float:
+        """The accuracy at a share of the reference's typical best above chance."""
+        best = steps_to.typical_best(self.reference.max(axis=1).to_numpy(float))
+        return float(self.chance + share * (best - self.chance))
+
+    def counts(self, share: float = HEADLINE) -> bool:
+        """Whether both medians are at least ten evaluations in."""
+        medians = [np.median(steps_to.at(w, self.target(share))) for w in (self.slow, self.fast)]
+        arms = zip((self.slow, self.fast), medians, strict=True)
+        return all((wide.columns.to_numpy(float) <= m).sum() >= EVALUATIONS for wide, m in arms)
+
+    def fewer(self, share: float = HEADLINE) -> Interval:
+        """median(steps of the slow arm) / median(steps of the fast one), at one target.
+
+        Seeds of each arm are resampled on their own, and the target with those of its arm. A run
+        reaches its target between two evaluations, which widens the interval at both ends.
+        """
+        if not self.known:
+            return NOTHING
+        arms = dict(zip(self.names, (self.slow, self.fast, self.reference), strict=True))
+        order, wide = list(arms), list(arms.values())
+        best = arms[self.names[2]].max(axis=1).to_numpy(float)
+
+        def ratio(*early: bool) -> Interval:
+            def compute(*draws: np.ndarray) -> np.ndarray:
+                chosen = [draw.astype(int) for draw in draws]
+                typical = steps_to.typical_best(best[chosen[order.index(self.names[2])]])
+                target = self.chance + share * (typical - self.chance)
+                above, below = (
+                    np.median(_chosen(arms[name], target, chosen[order.index(name)], e), axis=-1)
+                    for name, e in zip(self.names[:2], early, strict=True)
+                )
+                return above / below
+
+            return intervals.bootstrap(compute, *(np.arange(len(w)) for w in wide))
+
+        found = ratio(False, False)
+        low, high = ratio(True, False).low, ratio(False, True).high
+        return Interval(found.estimate, low, high, found.n)
+
+    def quantity(self, share: float = HEADLINE) -> Quantity:
+        """The number at one target, and that at the reference's best itself beside it."""
+        slow, fast, reference = self.names
+        words = (
+            "Steps: the first evaluation at or above the target, infinite if none is. The target: "
+            f"{100 * share:g} % of {reference}'s best accuracy above chance (the median over seeds "
+            "of each run's best; of an even number of seeds the lower of the two in the middle). "
+            f"Median steps of {slow} over median steps of {fast}; 95 % bootstrap interval, "
+            "calibrated, each network's seeds resampled on their own, the target with the "
+            "reference's, and widened by the distance of evaluations"
+        )
+        found = Quantity(words, self.fewer(share), "x", never=(fast, slow))
+        if share == ITSELF or not self.known:
+            return found
+        itself = Quantity("", self.fewer(ITSELF), "x", never=(fast, slow))
+        return replace(found, beside=f"to its best itself {itself}")
+
+    def gate(self, share: float = HEADLINE) -> Gate:
+        """That the target counts."""
+        words = f"the median steps of both are at least {EVALUATIONS} evaluations in"
+        met = self.counts(share) if self.known else None
+        return Gate(words, met, f"a median lies within the first {EVALUATIONS} evaluations")
+
+    def curve(self) -> list[Point]:
+        """Over all targets."""
+        if not self.known:
+            return []
+        return [Point(s, self.target(s), self.fewer(s), self.counts(s)) for s in SHARES]
+
+
+def _chosen(wide: pd.DataFrame, target: np.ndarray, draw: np.ndarray, early: bool) -> np.ndarray:
+    """The steps of the drawn seeds to their draw's target; ``early``: to the evaluation before."""
+    steps = steps_to.at(wide, target)
+    if early:
+        grid = np.concatenate([[0.0], wide.columns.to_numpy(float), [math.inf]])
+        before = np.append(grid[:-2], math.inf)  # never is never
+        steps = before[np.searchsorted(grid[1:], steps)]
+    return np.take_along_axis(steps, draw, -1)

@@ -1,0 +1,151 @@
+"""One study's results, as its folder holds them: what its pages say of it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+import pandas as pd
+
+from bn_repro.analysis import results
+from bn_repro.analysis.arms import arms_table
+from bn_repro.analysis.claims import Claim
+from bn_repro.analysis.intervals import ENOUGH_SEEDS
+from bn_repro.analysis.prose import Prose, count
+from bn_repro.analysis.study import Study
+from bn_repro.analysis.tables import KEY, Runs
+
+SAME_RUNS = {"study", "runs", "out", "data.root", "data.cache", "study.jobs", "device", "threads"}
+SAME_RUNS |= {"wandb", "wandb.dir", "wandb.project", "wandb.entity", "wandb.tags"}
+"""The keys whose overrides leave a study's runs the same ones."""
+MOST_ARMS = 24
+"""The table of arms is left out where there are more settings than this."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A study's results, as its folder holds them."""
+
+    name: str
+    study: Study
+    runs: Runs
+    claims: Sequence[Claim]
+    prose: Prose
+    figures: Sequence[str]
+    """Their names, in the order of the template's captions."""
+    complete: bool = True
+    """Whether all of its runs are known; a later block may wait for the runs of an earlier one."""
+    overrides: Sequence[str] = ()
+    """What was asked for besides the study; for the committed results, nothing."""
+    warnings: Sequence[str] = field(default=(), repr=False)
+
+    @property
+    def title(self) -> str:
+        """What it is about."""
+        return self.prose["title"] or (f"Study {self.name}" if self.name else "Runs")
+
+    @property
+    def planned(self) -> int:
+        """How many runs it has, as far as they are known."""
+        return len({member.key for member in self.runs.members})
+
+    @property
+    def finished(self) -> bool:
+        """Whether all of its runs are in."""
+        return self.complete and len(self.runs.runs) == self.planned
+
+    @property
+    def count(self) -> str:
+        """``20 runs``, or ``4 of 27 runs``."""
+        if self.finished:
+            return count(self.planned, "run")
+        least = "" if self.complete else "at least "
+        return f"{len(self.runs.runs)} of {least}{self.planned} runs"
+
+    @property
+    def commands(self) -> list[str]:
+        """The command lines that make this report, with the overrides as they were typed."""
+        report = "python scripts/report.py"
+        if not self.name:
+            return [f"{report} {shlex.join(self.overrides)}"]
+        between = self.study.extra.commands if self.study.extra else ()
+        found = [training_command(self.name, self.overrides)]
+        found += [f"{line} {shlex.join(_of_the_runs(self.overrides))}" for line in between]
+        found.append(f"{report} study={self.name} {shlex.join(self.overrides)}")
+        return [line.rstrip() for line in found]
+
+    @property
+    def changed(self) -> list[str]:
+        """The overrides that make these runs differ from the committed study's."""
+        return [x for x in self.overrides if self.name and _key(x) not in SAME_RUNS]
+
+    @property
+    def cost(self) -> str:
+        """``48 s a run (median), 17.3 minutes in all``; empty where no time was recorded."""
+        seconds = self.runs.runs["seconds"].dropna().tolist()
+        if not seconds:
+            return ""
+        minutes, one = sum(seconds) / 60, median(seconds)
+        total = f"{minutes:.1f} minutes" if minutes < 60 else f"{minutes / 60:.1f} hours"
+        total = total if minutes >= 1 else f"{sum(seconds):.0f} s"
+        each = f"{one:.0f} s" if one < 120 else f"{one / 60:.0f} minutes"
+        return f"{each} a run (median), {total} in all"
+
+    def recorded(self, column: str) -> str:
+        """The distinct values of ``device``, ``commit`` or ``engine``, where they were recorded."""
+        found = sorted({str(v) for v in self.runs.runs[column].tolist() if v})
+        return ", ".join(found) or "not recorded"
+
+    @property
+    def files(self) -> list[str]:
+        """The tables in its folder."""
+        kept = [results.RUNS, results.CURVES]
+        kept += [] if self.runs.traces.empty else [results.TRACES]
+        kept += [] if self.runs.correct.empty else [results.CORRECT]
+        return kept + ([self.study.extra.file] if self.study.extra else [])
+
+    @property
+    def seeds(self) -> str:
+        """How many seeds a setting has: ``3``, ``3 to 10``."""
+        counts = self.runs.runs.groupby(["experiment", "id"]).size().tolist()
+        most = f" to {max(counts)}" if max(counts) > min(counts) else ""
+        return f"{min(counts)}{most}"
+
+    @property
+    def settings(self) -> int:
+        """The number of settings: runs that differ in their seeds alone count as one."""
+        return self.runs.runs.groupby(["experiment", "id"]).ngroups
+
+    @property
+    def arms(self) -> list[list[str]]:
+        """A table of the runs by setting, its head first; empty where there are too many."""
+        return arms_table(self.runs) if self.settings <= MOST_ARMS else []
+
+    @property
+    def note(self) -> str:
+        """On the intervals: the template's own, or what holds for all."""
+        note = "Intervals are 95 % intervals over n seeds; *What was computed* says of which kind."
+        note = self.prose["note"] or note
+        if min((claim.n for claim in self.claims), default=0) < ENOUGH_SEEDS:
+            note += f" Fewer than {ENOUGH_SEEDS} seeds are points, without interval or verdict."
+        return note
+
+
+def training_command(name: str, overrides: Sequence[str]) -> str:
+    """What trains the runs of a study as they were asked for."""
+    return shlex.join(["python", "scripts/train.py", f"study={name}", *_of_the_runs(overrides)])
+
+
+def _of_the_runs(overrides: Sequence[str]) -> list[str]:
+    return [override for override in overrides if _key(override) not in ("study", "out")]
+
+
+def _key(override: str) -> str:
+    return override.split("=", 1)[0]
+
+
+def distinct_runs(reports: Sequence[Report]) -> pd.DataFrame:
+    """The runs behind several studies; one that two studies have counts once."""
+    return pd.concat([r.runs.runs for r in reports]).drop_duplicates(KEY)
