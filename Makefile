@@ -8,7 +8,7 @@ SEEDS ?= 5
 BASE ?= HEAD
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce test gpu lint report same bench clean
+.PHONY: help install reproduce test gpu lint report coverage same bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -40,6 +40,9 @@ lint: install ## ruff and pyright
 
 report: install ## every study under results/, drawn and judged anew
 	@$(BIN)/python scripts/report.py
+
+coverage: install ## what each interval covers, simulated, into results/coverage
+	@$(BIN)/python scripts/coverage.py
 
 same: install ## compare smoke runs with those of another commit (BASE=<commit>)
 	@$(BIN)/python scripts/same.py $(BASE)

@@ -6,7 +6,7 @@ a difference of two arms               Welch: :func:`difference`, ``paired=False
 a ratio of positive numbers, paired    Student on its logarithm: :func:`ratio`
 an accuracy on images that are known   either, with the variance over images added: ``images``
 k of n runs                            Clopper and Pearson: :func:`share`
-a ratio of medians of steps            the bootstrap, calibrated: :func:`bootstrap`
+a ratio of medians of steps            the percentile bootstrap: :func:`bootstrap`
 what is discrete: a range of rates     no interval; every seed, and :func:`sign_test`
 =====================================  ==========================================================
 
@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -160,22 +159,6 @@ def median(values: np.ndarray) -> np.ndarray:
     return np.median(values, axis=-1)
 
 
-def tail(n: int, level: float = LEVEL) -> float:
-    """The share of the resampled values to leave out at each end, for ``n`` seeds.
-
-    The percentile bootstrap is too narrow with few seeds. Its tails are therefore taken at
-    Phi(-sqrt(n / (n - 1)) t), t being Student's quantile with n - 1 degrees of freedom (the
-    "expanded percentile" interval of Hesterberg, *What Teachers Should Know About the Bootstrap*,
-    2015, sec. 3.3 and 5.2), times ``CALIBRATED``.
-    """
-    t = student_quantile((1 + level) / 2, n - 1)
-    return CALIBRATED * NormalDist().cdf(-math.sqrt(n / (n - 1)) * t)
-
-
-CALIBRATED = 0.5
-"""What the tails are cut down to, so that ratios of medians are covered (``results/coverage``)."""
-
-
 def bootstrap(
     compute: Callable[..., np.ndarray],
     *samples: Numbers,
@@ -187,7 +170,8 @@ def bootstrap(
     ``compute`` takes an array per sample and reduces its last axis, the seeds; a sample (..., n)
     comes resampled as (..., resamples, n), and one value per resample is to come back. A resample
     whose value is undefined (infinity over infinity) counts as anything: it widens the interval at
-    both ends. Like any percentile interval it takes ratios and infinities as they are.
+    both ends. Like any percentile interval it takes ratios and infinities as they are; that of a
+    ratio of medians covers 95 % from 5 seeds on, that of a mean does not.
     """
     arrays = [np.asarray(sample, dtype=float) for sample in samples]
     sizes = [array.shape[-1] for array in arrays]
@@ -200,7 +184,7 @@ def bootstrap(
             return Interval(estimate, math.nan, math.nan, n)
         draws = [draw(size, resamples, seed + i) for i, size in enumerate(sizes)]
         values = compute(*(a[..., d] for a, d in zip(arrays, draws, strict=True)))
-    low, high = ends(values, n)
+    low, high = ends(values)
     return Interval(estimate, float(low), float(high), n)
 
 
@@ -209,9 +193,9 @@ def draw(size: int, resamples: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(size, size=(resamples, size))
 
 
-def ends(values: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The ends of the interval, of resampled values (..., resamples) of ``n`` seeds."""
-    undefined, cut = np.isnan(values), int(tail(n) * values.shape[-1])
+def ends(values: np.ndarray, tail: float = (1 - LEVEL) / 2) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of the interval, of resampled values (..., resamples): ``tail`` left out at each."""
+    undefined, cut = np.isnan(values), int(tail * values.shape[-1])
     # By sorting, since interpolated quantiles of infinities are NaN.
     low = np.sort(np.where(undefined, -np.inf, values), axis=-1)[..., cut]
     high = np.sort(np.where(undefined, np.inf, values), axis=-1)[..., -1 - cut]

@@ -20,6 +20,8 @@ from markupsafe import Markup
 
 from bn_repro import paper
 from bn_repro.analysis import results
+from bn_repro.analysis.claims import Claim
+from bn_repro.analysis.intervals import ENOUGH_SEEDS
 from bn_repro.analysis.prose import TEMPLATES, count, environment
 from bn_repro.analysis.rules import VERDICTS
 from bn_repro.analysis.summary import Report, distinct_runs
@@ -47,19 +49,40 @@ class Overview:
         self.reports = sorted(reports, key=lambda r: (order.get(r.name, len(order)), r.name))
 
     @property
+    def claims(self) -> list[Claim]:
+        """Those of all studies."""
+        return [claim for report in self.reports for claim in report.claims]
+
+    @property
     def verdicts(self) -> dict[str, int]:
-        """How many claims hold, do not hold, and are undecided."""
-        found = [claim.verdict for report in self.reports for claim in report.claims]
+        """How many claims hold, do not hold, are undecided, and are not testable."""
+        found = [claim.verdict for claim in self.claims]
         return {verdict: found.count(verdict) for verdict in VERDICTS}
 
     @property
     def tally(self) -> str:
-        """``Of 19 claims 7 hold, 1 does not hold, 11 are undecided.``"""
-        holds, fails, open_ = self.verdicts.values()
+        """``Of 19 claims 7 hold, 1 does not hold, 9 are undecided (2 of them bounded, 5 with fewer
+        than 5 seeds), 2 are not testable.``"""
+        holds, fails, undecided, closed = self.verdicts.values()
+        bounded = sum(claim.bounded for claim in self.claims)
+        few = sum(c.verdict == "undecided" and c.n < ENOUGH_SEEDS for c in self.claims)
+        which = [f"{bounded} of them bounded"] if bounded else []
+        which += [f"{few} with fewer than {ENOUGH_SEEDS} seeds"] if few else []
         return (
-            f"Of {count(sum(self.verdicts.values()), 'claim')} {holds} "
-            f"hold{'s' * (holds == 1)}, {fails} do{'es' * (fails == 1)} not hold, {open_} "
-            f"{'is' if open_ == 1 else 'are'} undecided."
+            f"Of {count(len(self.claims), 'claim')} {holds} hold{'s' * (holds == 1)}, "
+            f"{fails} do{'es' * (fails == 1)} not hold, {undecided} {_are(undecided)} undecided"
+            f"{' (' * bool(which)}{', '.join(which)}{')' * bool(which)}, "
+            f"{closed} {_are(closed)} not testable."
+        )
+
+    @property
+    def by_chance(self) -> str:
+        """How many would hold if nothing had an effect."""
+        asked = [claim.by_chance for claim in self.claims if claim.by_chance]
+        return (
+            f"If every effect were zero, {sum(asked):.1f} of the {count(len(asked), 'claim')} that "
+            "ask for an effect, and have the seeds to be judged, would hold all the same (2.5 % of "
+            "those with two sides)."
         )
 
     @property
@@ -89,6 +112,10 @@ class Overview:
             theirs = f"{said.section}. {said.words}" if said else ""
             found.append(Figure(name, caption, theirs, main=bool(theirs) or not found))
         return found
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def relinked(text: str, folder: str, to: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from bn_repro.analysis.speed import HEADLINE, Race
 from bn_repro.analysis.style import FAINT, INK, Arm
 
 DOTTED = (0, (1, 2))
@@ -192,4 +193,29 @@ def profile(ax: Axes, x: Sequence[Any], values: np.ndarray, arm: Arm, *, before:
     label = f"{arm.label}, {'first' if before else 'last'} step"
     medians = pd.DataFrame(values).median().to_numpy()  # NaN, without a warning, where all are
     ax.plot(x, medians, **_marks(arm, light=before), label=label)
+    return ax
+
+
+def speed_up(ax: Axes, race: Race, arm: Arm) -> Axes:
+    """How many times fewer steps the fast arm needs, over targets; open where one does not count.
+
+    The line through the headline's target is drawn by the first arm of a panel alone.
+    """
+    points = [point for point in race.curve() if 0 < point.fewer.estimate < np.inf]
+    x = np.array([100 * point.share for point in points])
+    y = np.array([point.fewer.estimate for point in points])
+    if not ax.lines:
+        ax.axvline(100 * HEADLINE, color=INK, lw=0.7, ls=DOTTED, zorder=1)
+        ax.axhline(1.0, color=INK, lw=0.7, zorder=1)
+    ax.plot(x, y, color=arm.color, ls=arm.linestyle, label=arm.label)
+    for point, at, value in zip(points, x, y, strict=True):
+        found = point.fewer
+        look: dict[str, Any] = _marks(arm, light=not point.counts) | {"ls": "none"}
+        if np.isfinite(found.low):
+            top = min(found.high, 100 * value)  # an open end leaves the panel
+            ax.plot([at, at], [max(found.low, value / 100), top], color=arm.color, lw=0.9)
+        ax.plot([at], [value], **look)
+    ax.set_yscale("log")
+    ax.set_xlabel(f"target, % of {race.names[2]}'s best accuracy above chance")
+    ax.set_ylabel("times fewer steps (log scale)")
     return ax

@@ -22,6 +22,8 @@ from bn_repro.analysis.intervals import ENOUGH_SEEDS, Images, Interval
 
 OVER_SEEDS = "95 % Student interval over seeds"
 OVER_BOTH = "95 % Student interval over seeds and over images (degrees of freedom: Satterthwaite)"
+ONE_SAMPLE = f"{OVER_SEEDS} (a skewed sample of 5 is covered 87 %, results/coverage)"
+"""Of one arm's mean, not a difference."""
 NOTHING = Interval(math.nan, math.nan, math.nan, 0)
 """The interval of what was not measured."""
 AT_CHANCE = "A diverged run counts as chance"

@@ -100,7 +100,7 @@ class Race:
             f"{100 * share:g} % of {reference}'s best accuracy above chance (the median over seeds "
             "of each run's best; of an even number of seeds the lower of the two in the middle). "
             f"Median steps of {slow} over median steps of {fast}; 95 % bootstrap interval, "
-            "calibrated, each network's seeds resampled on their own, the target with the "
+            "each network's seeds resampled on their own, the target with the "
             "reference's, and widened by the distance of evaluations"
         )
         found = Quantity(words, self.fewer(share), "x", never=(fast, slow))

@@ -1,4 +1,4 @@
-"""Verdicts follow from intervals alone; rules and quantities word themselves."""
+"""A claim's verdict: few seeds first, then its gates, then its rule; what is bounded; the file."""
 
 from __future__ import annotations
 
@@ -11,199 +11,117 @@ import pandas as pd
 import pytest
 
 from bn_repro.analysis import claims as c
-from bn_repro.analysis.claims import Claim, Quantity
+from bn_repro.analysis import gates
+from bn_repro.analysis.claims import Claim
+from bn_repro.analysis.gates import Gate
 from bn_repro.analysis.intervals import Interval
+from bn_repro.analysis.quantities import NOTHING, Quantity
+from bn_repro.analysis.rules import Above, Below, Rule
 
-NAMES = ("with BN", "without BN")
-HOLDS, FAILS, OPEN = "holds", "does not hold", "undecided"
-
-
-def quantity(low: float, high: float, n: int = 5, **how) -> Quantity:
-    return Quantity("q", Interval((low + high) / 2, low, high, n), how.pop("unit", "x"), **how)
+HOLDS, OPEN, CLOSED = "holds", "undecided", "not testable"
 
 
-def around(value: float, n: int = 5, by: float = 0.1) -> Interval:
-    return Interval(value, value - by, value + by, n)
+def claim(low: float, high: float, n: int = 5, rule: Rule | None = None, **how) -> Claim:
+    found = Interval((low + high) / 2, low, high, n)
+    return Claim(
+        "id", "s", "4", Quantity("q", found, how.pop("unit", "points")), rule or Above(), **how
+    )
 
 
-# --- rules ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "n", "above", "below"),
-    [
-        (0.1, 0.3, 5, HOLDS, FAILS),
-        (-0.3, -0.1, 5, FAILS, HOLDS),
-        (-0.1, 0.3, 5, OPEN, OPEN),
-        (0.0, 0.3, 5, OPEN, OPEN),  # an end on the bound is on no side
-        (0.1, 0.3, 3, HOLDS, FAILS),
-        (0.1, 0.3, 2, OPEN, OPEN),  # two seeds decide nothing
-        (math.nan, math.nan, 5, OPEN, OPEN),
-        (0.1, math.inf, 5, HOLDS, FAILS),
-    ],
-)
-def test_above_and_below(low: float, high: float, n: int, above: str, below: str) -> None:
-    assert c.Above(0.0).judge(quantity(low, high, n)).verdict == above
-    assert c.Below(0.0).judge(quantity(low, high, n)).verdict == below
-
-
-def test_the_reason_is_what_the_verdict_hangs_on() -> None:
-    for found, reason in {
-        quantity(1.1, 1.3): "the interval lies above 1",
-        quantity(0.1, 0.3): "the interval lies below 1",
-        quantity(0.1, 1.3): "the interval contains 1",
-        quantity(1.1, 1.3, n=2): "fewer than 3 seeds",
-        quantity(math.nan, math.nan, n=0): "not measured",
-    }.items():
-        assert c.Above(1.0).judge(found).reason == reason
-        assert c.Below(1.0).judge(found).reason == reason
-    points = c.Above(-0.002).judge(quantity(0.1, 0.2, unit="points"))
-    assert points.reason == "the interval lies above -0.2 points"
+MET, SHUT, UNKNOWN = Gate("it rests", True), Gate("it trains", False, "it fails"), Gate("so", None)
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "n", "met", "verdict", "reason"),
+    ("gates", "n", "verdict", "reason"),
     [
-        (1.1, 1.3, 5, True, HOLDS, "the interval lies above 1"),
-        (1.1, 1.3, 5, False, OPEN, "its control fails too"),
-        (1.0, 1.0, 5, False, OPEN, "its control fails too"),
-        (0.9, 1.1, 5, True, OPEN, "the interval contains 1"),
-        (0.1, 0.3, 5, False, FAILS, "the interval lies below 1"),
-        (1.1, 1.3, 2, False, OPEN, "fewer than 3 seeds"),
-        (math.nan, math.nan, 0, False, OPEN, "not measured"),
+        ([], 5, HOLDS, "the interval lies above 0"),
+        ([MET], 5, HOLDS, "the interval lies above 0"),
+        ([MET, SHUT], 5, CLOSED, "it fails"),
+        ([UNKNOWN, SHUT], 5, CLOSED, "it fails"),
+        ([UNKNOWN, MET], 5, OPEN, "not known whether so"),
+        ([SHUT], 4, OPEN, "fewer than 5 seeds"),
     ],
 )
-def test_provided(low: float, high: float, n: int, met: bool, verdict: str, reason: str) -> None:
-    rule = c.Provided(c.Above(1.0), met, "its control trains", "its control fails too")
-    assert rule.judge(quantity(low, high, n)) == (verdict, reason)
-    assert rule.words(quantity(low, high)).endswith("; undecided unless its control trains")
+def test_gates_come_before_the_rule(gates: list[Gate], n: int, verdict: str, reason: str) -> None:
+    found = claim(0.1, 0.3, n, gates=gates)
+    assert (found.verdict, found.reason) == (verdict, reason)
+
+
+def test_what_no_run_can_ask_is_not_testable() -> None:
+    nothing = Quantity("q", NOTHING, "points")
+    grey = Gate("the images have colours", False, "digits are grey")
+    found = Claim("id", "s", "4", nothing, Above(), gates=[grey])
+    assert (found.verdict, found.reason) == (CLOSED, "digits are grey")
+    assert Claim("id", "s", "4", nothing, Above(), gates=[UNKNOWN]).reason == "not measured"
+    assert found.computed.endswith("Not testable unless the images have colours")
+
+
+def test_the_reason_says_what_the_verdict_hangs_on() -> None:
+    assert (
+        claim(0.1, 0.3, hangs_on="the rate").reason
+        == "the interval lies above 0; hangs on the rate"
+    )
 
 
 @pytest.mark.parametrize(
-    ("without", "with_bn", "verdict", "reason"),
+    ("low", "high", "effect", "reason"),
     [
-        ((0.11, 0.12, 0.113), (0.95, 0.96, 0.95), HOLDS, "only BN reaches 90 %"),
-        ((0.95, 0.96, 0.95), (0.97, 0.98, 0.97), FAILS, "it trains without BN too"),
-        ((0.11, 0.12, 0.11), (0.80, 0.81, 0.82), FAILS, "with BN it stays below 90 %"),
-        ((0.95, 0.96, 0.95), (0.11, 0.12, 0.11), FAILS, "it trains without BN too"),
-        ((0.11, 0.95, 0.11), (0.95, 0.96, 0.95), OPEN, "an arm's interval contains 90 %"),
-        ((0.11, 0.12, 0.11), (0.95, 0.85, 0.95), OPEN, "an arm's interval contains 90 %"),
-        ((0.11, 0.12), (0.95, 0.96), OPEN, "fewer than 3 seeds"),
-        ((), (), OPEN, "not measured"),
+        (-0.002, 0.004, 0.003, "bounded: at most +0.40 points"),
+        (-0.004, 0.002, -0.003, "bounded: at least -0.40 points"),
+        (-0.002, 0.004, 0.02, "the interval contains 0"),  # such an effect would have been seen
+        (-0.002, 0.004, None, "the interval contains 0"),
+        (0.001, 0.004, 0.001, "the interval lies above 0"),  # decided is decided
     ],
 )
-def test_crosses(without, with_bn, verdict: str, reason: str) -> None:
-    a, b = pd.Series(without, dtype=float), pd.Series(with_bn, dtype=float)
-    parts = [c.intervals.interval(top1.to_numpy()) for top1 in (b, a)]
-    found = c.paired_difference(b, a, "gap", parts=parts)
-    assert c.Crosses(0.9).judge(found) == (verdict, reason)
-    assert found.interval.n == len(without)
-    assert "90 %" in c.Crosses(0.9).words(found)
+def test_a_claim_too_small_to_be_shown_is_bounded(low, high, effect, reason: str) -> None:
+    found = claim(low, high, effect=effect)
+    assert found.reason == reason
+    assert found.bounded == reason.startswith("bounded")
+    assert not claim(low, high, n=4, effect=effect).bounded
 
 
-@pytest.mark.parametrize(
-    ("parts", "verdict", "reason"),
-    [
-        ((0.5, 0.3), HOLDS, "above in each direction"),
-        ((-0.5, -0.3), FAILS, "below in each direction"),
-        ((0.5, -0.3), OPEN, "the directions disagree"),
-        ((0.5, 0.05), OPEN, "not clear in each direction"),
-    ],
-)
-def test_in_each(parts: tuple[float, float], verdict: str, reason: str) -> None:
-    rule = c.InEach("direction", margin="the noise")
-    found = Quantity("q", around(0.4), "points", [around(part) for part in parts])
-    assert rule.judge(found) == (verdict, reason)
-    assert "in each direction the interval lies above the noise" in rule.words(found)
-    few = Quantity("q", around(0.4), "points", [around(0.5), around(0.3, n=2)])
-    assert rule.judge(few) == (OPEN, "fewer than 3 seeds")
+def test_a_factor_is_bounded_on_its_own_scale() -> None:
+    found = claim(0.8, 1.5, rule=Above(1.0), unit="x", effect=1.2)
+    assert found.reason == "bounded: at most 1.50 x"
+    assert (
+        claim(0.8, 1.5, rule=Above(1.0), unit="x", effect=5.0).reason == "the interval contains 1"
+    )
+    assert claim(0.8, math.inf, rule=Above(1.0), unit="x", effect=1.2).reason == (
+        "the interval contains 1"
+    )
 
 
-def _tables(gaps: list[float], seeds: int = 8) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """With BN and without: accuracies that differ by ``gaps``, a column a step."""
-    noise = np.random.default_rng(0).normal(0, 0.001, size=(2, seeds, len(gaps)))
-    steps = [1_000 * (i + 1) for i in range(len(gaps))]
-    without = pd.DataFrame(0.9 + noise[0], columns=steps)
-    return pd.DataFrame(0.9 + np.array(gaps) + noise[1], columns=steps), without
+def test_what_would_hold_by_chance() -> None:
+    assert claim(-0.1, 0.3).by_chance == pytest.approx(0.025)
+    assert claim(0.8, 1.2, rule=Below(1.0), unit="x").by_chance == pytest.approx(0.025)
+    assert claim(0.8, 1.2, rule=Above(2.0), unit="x").by_chance == 0  # asks for more than an effect
+    assert claim(-0.1, 0.3, n=4).by_chance == 0
+    assert claim(-0.1, 0.3, gates=[SHUT]).by_chance == 0
 
 
-@pytest.mark.parametrize(
-    ("gaps", "verdict", "reason", "worst"),
-    [
-        ([0.05, 0.02, 0.01], HOLDS, "ahead at all 3 steps", 0.01),
-        ([0.05, 0.0, 0.01], OPEN, "ahead at 2 of 3 steps", 0.0),
-        ([0.05, -0.02, 0.01], FAILS, "behind at some step", -0.02),
-    ],
-)
-def test_ahead_at_each_step_is_as_good_as_its_worst_step(
-    gaps: list[float], verdict: str, reason: str, worst: float
-) -> None:
-    found, rule = c.ahead_at_each_step(*_tables(gaps), NAMES)
-    assert rule.judge(found) == (verdict, reason)
-    assert found.interval.estimate == pytest.approx(worst, abs=0.002)
-    assert found.interval.n == 8
+# --- gates ----------------------------------------------------------------------------------------
 
 
-def test_the_worst_step_of_one_seed_is_the_one_with_the_smallest_lead() -> None:
-    found, rule = c.ahead_at_each_step(*_tables([0.05, 0.01, 0.03], seeds=1), NAMES)
-    assert found.interval.estimate == pytest.approx(0.01, abs=0.003)
-    assert rule.judge(found) == (OPEN, "fewer than 3 seeds")
+def test_a_network_rests_where_twice_the_length_raises_it_little() -> None:
+    usual = pd.Series([0.70, 0.71, 0.69, 0.70, 0.70])
+    still, rising = usual + 0.002, usual + np.array([0.01, 0.03, 0.02, 0.02, 0.02])
+    assert gates.rests(usual, still, 0.1, "it").met
+    found = gates.rests(usual, rising, 0.1, "it")
+    assert found.met is False
+    assert "twice the length adds 3.3 %" in found.reason
+    wide = usual + np.array(
+        [-0.03, 0.03, 0.02, -0.02, 0.0]
+    )  # nothing on average: the upper end counts
+    assert gates.rests(usual, wide, 0.1, "it").met is False
+    assert gates.rests(usual[:4], still, 0.1, "it").met is None
 
 
-# --- quantities -----------------------------------------------------------------------------------
-
-
-def test_higher_at_the_end_looks_at_the_end() -> None:
-    found = c.higher_at_the_end(*_tables([-0.5, 0.01]), NAMES)
-    assert c.Above().judge(found).verdict == HOLDS
-    assert found.interval.estimate == pytest.approx(0.01, abs=0.002)
-
-
-def test_arms_are_paired_by_the_seeds_that_both_have() -> None:
-    a, b = _tables([0.05, 0.02])
-    end = c.higher_at_the_end(a.iloc[:5], b.iloc[2:], NAMES)
-    assert end.interval.n == 3
-    assert "with BN minus without BN" in end.words
-    assert end == c.higher_at_the_end(a.iloc[2:5], b.iloc[2:5], NAMES)
-    each = c.ahead_at_each_step(a.iloc[:5], b.iloc[2:], NAMES)
-    assert each == c.ahead_at_each_step(a.iloc[2:5], b.iloc[2:5], NAMES)
-    nobody = c.higher_at_the_end(a.iloc[:5], b.iloc[:0], NAMES)
-    assert c.Above().judge(nobody) == (OPEN, "not measured")
-
-
-def test_without_runs_nothing_is_decided() -> None:
-    empty = pd.DataFrame()
-    each, rule = c.ahead_at_each_step(empty, empty, NAMES)
-    for found in (c.higher_at_the_end(empty, empty, NAMES), each):
-        assert found.interval.n == 0
-        assert str(found) == "not measured"
-        assert c.Above().judge(found).verdict == OPEN
-    assert rule.judge(each) == (OPEN, "not measured")
-
-
-@pytest.mark.parametrize(
-    ("unit", "found", "shown"),
-    [
-        ("points", (0.0123, 0.01, 0.015), "+1.23 points [+1.00, +1.50]"),
-        ("x", (4.43, 4.29, 8.0), "4.43 x [4.29, 8.00]"),
-        ("x", (12.345, 1.5, math.inf), "12.3 x [1.50 or more]"),
-        ("x", (0.5, math.nan, math.nan), "0.50 x"),
-        ("times chance", (20.0, 19.0, 21.0), "20.0 times chance [19.0, 21.0]"),
-        ("runs", (0.6, 0.2, 1.0), "3 of 5 runs"),
-        ("x", (math.nan, math.nan, math.nan), "not measured"),
-    ],
-)
-def test_a_quantity_words_itself(unit, found: tuple[float, float, float], shown: str) -> None:
-    assert str(Quantity("q", Interval(*found, 5), unit)) == shown
-
-
-def test_an_arm_that_never_arrives_is_named() -> None:
-    never = ("BN", "the baseline")
-    for estimate, arm in ((0.0, "BN"), (math.inf, "the baseline")):
-        found = Quantity("q", Interval(estimate, estimate, estimate, 5), "x", never=never)
-        assert str(found) == f"never reached by {arm}"
-        assert c.Above(1.0).judge(found).reason == "not within the length of its runs"
-    assert str(Quantity("q", around(2.0), "x", never=never)) == "2.00 x [1.90, 2.10]"
+def test_the_reference_trains_where_no_run_of_it_fails() -> None:
+    best, lost = pd.Series([0.5, 0.19, 0.9]).to_numpy(), pd.Series([False, False, True]).to_numpy()
+    assert gates.failed(best, 0.1, lost) == [False, True, True]
+    assert gates.trains([False, False], "it").met is True
+    assert gates.trains([False, True], "it").met is False
+    assert gates.trains([], "it").met is None
 
 
 # --- claims.json ----------------------------------------------------------------------------------
@@ -211,7 +129,7 @@ def test_an_arm_that_never_arrives_is_named() -> None:
 
 def test_json_is_rounded_and_says_what_is_no_number(tmp_path: Path) -> None:
     found = Quantity("What", Interval(1.23456789, math.nan, math.inf, 5), "x")
-    text = c.to_json([Claim("x_ratio", "s", "4.1", found, c.Above(1.0), paper="2 x")])
+    text = c.to_json([Claim("x_ratio", "s", "4.1", found, Above(1.0), paper="2 x")])
     (row,) = json.loads(text)
     assert list(row) == [
         *("id", "sentence", "section", "rule", "estimate", "low", "high", "n"),

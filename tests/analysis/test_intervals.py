@@ -1,4 +1,4 @@
-"""The bootstrap covers what it says, and takes pairs, ratios and infinities as they are."""
+"""Each interval against the library's own, or a number known by heart; points below five seeds."""
 
 from __future__ import annotations
 
@@ -6,101 +6,112 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from bn_repro.analysis import intervals
 
-
-@pytest.mark.parametrize(
-    ("degrees", "exact"), [(3, 3.1824), (4, 2.7764), (9, 2.2622), (29, 2.0452)]
-)
-def test_student_quantile(degrees: int, exact: float) -> None:
-    assert intervals.student_quantile(0.975, degrees) == pytest.approx(exact, rel=1e-2)
+RNG = np.random.default_rng(0)
+A, B = RNG.normal(3, 2, 7), RNG.normal(2, 1, 6)
 
 
-def _coverage(n: int, statistic: intervals.Statistic, draws: np.ndarray, truth: float) -> float:
-    hits = 0
-    for seed, sample in enumerate(draws):
-        found = intervals.bootstrap(statistic, sample, resamples=999, seed=seed)
-        hits += found.low <= truth <= found.high
-    return hits / len(draws)
+def ends(found: intervals.Interval) -> tuple[float, float]:
+    return found.low, found.high
 
 
-@pytest.mark.parametrize(("n", "covered"), [(5, 0.924), (10, 0.945), (30, 0.947)])
-def test_how_often_the_interval_of_a_mean_covers_it(n: int, covered: float) -> None:
-    draws = np.random.default_rng(n).normal(3, 2, size=(2_000, n))
-    # 2,000 draws tell a coverage to 1 point (two standard errors)
-    assert _coverage(n, intervals.mean, draws, 3) == pytest.approx(covered, abs=0.015)
+def test_a_mean_has_students_interval() -> None:
+    known = stats.ttest_1samp(A, 0).confidence_interval(0.95)
+    assert ends(intervals.interval(A)) == pytest.approx(tuple(known))
+    paired = stats.ttest_rel(A[:6], B).confidence_interval(0.95)
+    assert ends(intervals.difference(A[:6], B, paired=True)) == pytest.approx(tuple(paired))
+    wider = stats.ttest_1samp(A, 0).confidence_interval(0.99)
+    assert ends(intervals.interval(A, level=0.99)) == pytest.approx(tuple(wider))
 
 
-def test_the_plain_percentile_interval_would_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intervals, "tail", lambda n, level=0.95: (1 - level) / 2)
-    draws = np.random.default_rng(5).normal(3, 2, size=(1_000, 5))
-    assert _coverage(5, intervals.mean, draws, 3) < 0.88
-
-
-def test_the_interval_of_a_median_of_skewed_numbers_covers_it() -> None:
-    draws = np.random.default_rng(0).lognormal(0, 1, size=(1_000, 10))
-    assert 0.93 <= _coverage(10, intervals.median, draws, 1.0) <= 0.995
-
-
-def test_pairs_take_out_what_the_seeds_share() -> None:
-    generator = np.random.default_rng(1)
-    shared = generator.normal(0, 5, size=10)
-    a, b = shared + 1 + generator.normal(0, 0.1, 10), shared + generator.normal(0, 0.1, 10)
-    paired = intervals.difference(a, b, paired=True)
-    unpaired = intervals.difference(a, b, paired=False)
-    assert paired.estimate == unpaired.estimate == pytest.approx(1, abs=0.2)
-    assert paired.low > 0.8
-    assert unpaired.low < 0
+def test_two_arms_have_welchs_interval() -> None:
+    known = stats.ttest_ind(A, B, equal_var=False).confidence_interval(0.95)
+    found = intervals.difference(A, B, paired=False)
+    assert ends(found) == pytest.approx(tuple(known))
+    assert found.n == 6
     with pytest.raises(ValueError, match="the same length"):
-        intervals.difference(a, b[:9], paired=True)
+        intervals.difference(A, B, paired=True)
+
+
+def test_images_are_a_second_source() -> None:
+    """Satterthwaite: as much variance again, of many degrees, with the degrees of their mixture."""
+    gained = np.tile([1.0, 0.0, -1.0], 400)
+    _, own = intervals.of_mean(A)
+    (seeds, _), (images, of_images) = intervals.of_mean(A), intervals.of_mean(gained)
+    degrees = (seeds + images) ** 2 / (seeds**2 / own + images**2 / of_images)
+    found = intervals.interval(A, images=gained)
+    reach = stats.t.ppf(0.975, degrees) * math.sqrt(seeds + images)
+    assert found.high - found.estimate == pytest.approx(reach)
+    still = intervals.interval([0.5] * 5, images=gained)  # seeds that agree are not certainty
+    assert still.high - still.low == pytest.approx(2 * 1.962 * math.sqrt(images), rel=1e-3)
 
 
 def test_a_ratio_is_the_other_way_round_when_turned_round() -> None:
     a, b = np.array([2.0, 3, 4, 5, 6]), np.array([1.0, 1, 2, 2, 2])
-    there = intervals.ratio(a, b, paired=True)
-    back = intervals.ratio(b, a, paired=True)
+    there, back = intervals.ratio(a, b), intervals.ratio(b, a)
     assert there.estimate == pytest.approx(1 / back.estimate)
     assert there.low == pytest.approx(1 / back.high)
+    assert there.estimate == pytest.approx(stats.gmean(a / b))
 
 
-def test_infinities_make_infinite_ends_and_undefined_ratios_widen_both() -> None:
-    never = [math.inf] * 5
-    some = [10.0, 20, 30, 40, math.inf]
-    found = intervals.ratio(never, some, paired=False, statistic=intervals.median)
-    assert found.estimate == math.inf
-    assert found.low == -math.inf  # all five draws of `some` may be infinite: nothing is known then
-    assert found.high == math.inf
-    undefined = intervals.ratio(some, some, paired=True, statistic=intervals.median)
-    assert (undefined.estimate, undefined.low, undefined.high) == (1, -math.inf, math.inf)
-    finite = intervals.interval(some, intervals.median)
-    assert (finite.estimate, finite.high) == (30.0, math.inf)
-    assert finite.low == 10.0
+@pytest.mark.parametrize(("k", "n", "low", "high"), [(5, 5, 0.478, 1), (6, 6, 0.541, 1)])
+def test_k_of_n_runs(k: int, n: int, low: float, high: float) -> None:
+    assert ends(intervals.share(k, n)) == pytest.approx((low, high), abs=5e-4)
+    known = stats.binomtest(2, 9).proportion_ci(0.95)
+    assert ends(intervals.share(2, 9)) == pytest.approx((known.low, known.high))
+    assert intervals.share(0, 9).low == 0
 
 
-def test_same_numbers_same_interval() -> None:
-    values = np.random.default_rng(2).normal(size=10)
-    assert intervals.interval(values) == intervals.interval(values.copy())
+def test_six_of_six_decide_a_sign_test_and_five_of_five_do_not() -> None:
+    assert intervals.sign_test([2.0] * 6, 1.0) == (1, pytest.approx(0.03125))
+    assert intervals.sign_test([0.5] * 5, 1.0) == (-1, pytest.approx(0.0625))
+    assert intervals.sign_test([2.0] * 6 + [1.0] * 3, 1.0)[1] < 0.05  # ties are left out
+    assert intervals.sign_test([2, 2, 2, 0.5], 1.0) == (1, stats.binomtest(3, 4).pvalue)
+    assert intervals.sign_test([], 1.0) == (0, 1.0)
 
 
-def test_one_seed_has_no_interval_and_none_no_estimate() -> None:
-    one = intervals.interval([0.5])
-    assert (one.estimate, one.n) == (0.5, 1)
-    assert math.isnan(one.low)
-    assert math.isnan(one.high)
-    assert one.percent() == "50.0 %"
+def test_fewer_than_five_seeds_are_points() -> None:
+    four = [0.9, 0.91, 0.92, 0.93]
+    for found in (
+        intervals.interval(four),
+        intervals.difference(four, four, paired=True),
+        intervals.difference(A, four, paired=False),
+        intervals.share(4, 4),
+        intervals.bootstrap(intervals.median, four),
+    ):
+        assert found.n == 4
+        assert math.isnan(found.low)
+        assert math.isnan(found.high)
+        assert not math.isnan(found.estimate)
+    assert not math.isnan(intervals.interval([*four, 0.94]).low)
     none = intervals.interval([])
     assert (none.n, none.percent()) == (0, "-")
 
 
-def test_three_seeds_give_their_range() -> None:
-    found = intervals.interval([1.0, 2.0, 4.0])
-    assert (found.low, found.high) == (1.0, 4.0)
-    assert found.percent() == "233.3 % [100.0, 400.0]"
+# --- the bootstrap of medians ---------------------------------------------------------------------
+
+
+def ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return intervals.median(a) / intervals.median(b)
+
+
+def test_infinities_make_infinite_ends_and_undefined_ratios_widen_both() -> None:
+    never, some = [math.inf] * 5, [10.0, 20, 30, 40, math.inf]
+    found = intervals.bootstrap(ratio, never, some)
+    assert (found.estimate, found.low, found.high) == (math.inf, -math.inf, math.inf)
+    finite = intervals.bootstrap(intervals.median, some)
+    assert (finite.estimate, finite.low, finite.high) == (30.0, 10.0, math.inf)
+
+
+def test_same_numbers_same_interval() -> None:
+    assert intervals.bootstrap(ratio, A, B) == intervals.bootstrap(ratio, A.copy(), B.copy())
 
 
 def test_leading_axes_stay_for_compute() -> None:
-    values = np.arange(12.0).reshape(3, 4)  # 3 rates, 4 seeds
+    values = np.arange(18.0).reshape(3, 6)  # 3 rates, 6 seeds
     found = intervals.bootstrap(lambda v: v.mean(axis=-1).max(axis=0), values)
-    assert (found.estimate, found.n) == (9.5, 4)
-    assert found.low >= 8
+    assert (found.estimate, found.n) == (14.5, 6)
+    assert found.low >= 12

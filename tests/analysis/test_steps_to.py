@@ -23,18 +23,3 @@ def test_medians_take_a_miss_as_infinity() -> None:
     assert steps_to.median_steps([100, np.nan, 300]) == 300
     assert steps_to.median_steps([100, np.nan, np.nan]) == math.inf
     assert math.isnan(steps_to.median_steps([]))
-
-
-def test_speed_up() -> None:
-    slow, fast = [1000.0, 1100, 1200, 1300, np.nan], [100.0, 100, 100, 100, 100]
-    found = steps_to.speed_up(slow, fast, paired=True)
-    assert (found.estimate, found.low, found.high) == (12, 10, math.inf)
-    never = [np.nan] * 5
-    assert steps_to.speed_up(never, fast, paired=True).low == math.inf
-    assert steps_to.speed_up(fast, never, paired=True).estimate == 0
-    assert math.isnan(steps_to.speed_up(never, never, paired=True).estimate)
-
-
-def test_a_miss_is_shown_with_the_step_to_which_it_was_looked_for() -> None:
-    assert steps_to.shown(12_000, 50_000) == "12,000"
-    assert steps_to.shown(np.nan, 50_000) == steps_to.shown(np.inf, 50_000) == "> 50,000"

@@ -97,7 +97,7 @@ def _trains(runs: Runs, own: Arm) -> Gate:
 
 
 def _over_chance(runs: Runs, arm: Arm) -> Quantity:
-    words = f"Maximum accuracy of {arm.label} over chance: mean with its {q.OVER_SEEDS}"
+    words = f"Maximum accuracy of {arm.label} over chance: mean with its {q.ONE_SAMPLE}"
     over = best(runs, arm) / runs.chance
     return Quantity(words, intervals.interval(over), "times chance", seeds=over.tolist())
 

@@ -1,0 +1,135 @@
+"""Quantities: what is paired with what, what an interval is over, and how they word themselves."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bn_repro.analysis import quantities as q
+from bn_repro.analysis.intervals import Interval
+from bn_repro.analysis.quantities import Quantity
+from bn_repro.analysis.rules import Above
+
+NAMES = ("with BN", "without BN")
+HOLDS, OPEN = "holds", "undecided"
+
+
+def around(value: float, n: int = 5, by: float = 0.1) -> Interval:
+    return Interval(value, value - by, value + by, n)
+
+
+def _tables(gaps: list[float], seeds: int = 8) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """With BN and without: accuracies that differ by ``gaps``, a column a step."""
+    noise = np.random.default_rng(0).normal(0, 0.001, size=(2, seeds, len(gaps)))
+    steps = [1_000 * (i + 1) for i in range(len(gaps))]
+    without = pd.DataFrame(0.9 + noise[0], columns=steps)
+    return pd.DataFrame(0.9 + np.array(gaps) + noise[1], columns=steps), without
+
+
+def test_higher_at_the_end_looks_at_the_end() -> None:
+    found = q.higher_at_the_end(*_tables([-0.5, 0.01]), NAMES)
+    assert Above().judge(found).verdict == HOLDS
+    assert found.interval.estimate == pytest.approx(0.01, abs=0.002)
+
+
+def test_arms_are_paired_by_the_seeds_that_both_have() -> None:
+    a, b = _tables([0.05, 0.02])
+    end = q.higher_at_the_end(a.iloc[:5], b.iloc[2:], NAMES)
+    assert end.interval.n == 3
+    assert "with BN minus without BN" in end.words
+    assert end == q.higher_at_the_end(a.iloc[2:5], b.iloc[2:5], NAMES)
+    each = q.ahead_at_each_step(a.iloc[:5], b.iloc[2:], NAMES)
+    assert each == q.ahead_at_each_step(a.iloc[2:5], b.iloc[2:5], NAMES)
+    nobody = q.higher_at_the_end(a.iloc[:5], b.iloc[:0], NAMES)
+    assert Above().judge(nobody) == (OPEN, "not measured")
+
+
+def test_without_runs_nothing_is_decided() -> None:
+    empty = pd.DataFrame()
+    each, rule = q.ahead_at_each_step(empty, empty, NAMES), AtEachStep()
+    for found in (q.higher_at_the_end(empty, empty, NAMES), each):
+        assert found.interval.n == 0
+        assert str(found) == "not measured"
+        assert Above().judge(found).verdict == OPEN
+    assert rule.judge(each) == (OPEN, "not measured")
+
+
+@pytest.mark.parametrize(
+    ("unit", "found", "shown"),
+    [
+        ("points", (0.0123, 0.01, 0.015), "+1.23 points [+1.00, +1.50]"),
+        ("x", (4.43, 4.29, 8.0), "4.43 x [4.29, 8.00]"),
+        ("x", (12.345, 1.5, math.inf), "12.3 x [1.50 or more]"),
+        ("x", (0.5, math.nan, math.nan), "0.50 x"),
+        ("times chance", (20.0, 19.0, 21.0), "20.0 times chance [19.0, 21.0]"),
+        ("runs", (0.6, 0.2, 1.0), "3 of 5 runs"),
+        ("x", (math.nan, math.nan, math.nan), "not measured"),
+    ],
+)
+def test_a_quantity_words_itself(unit, found: tuple[float, float, float], shown: str) -> None:
+    assert str(Quantity("q", Interval(*found, 5), unit)) == shown
+
+
+def test_an_arm_that_never_arrives_is_named() -> None:
+    never = ("BN", "the baseline")
+    for estimate, arm in ((0.0, "BN"), (math.inf, "the baseline")):
+        found = Quantity("q", Interval(estimate, estimate, estimate, 5), "x", never=never)
+        assert str(found) == f"never reached by {arm}"
+        assert Above(1.0).judge(found).reason == "not within the length of its runs"
+    assert str(Quantity("q", around(2.0), "x", never=never)) == "2.00 x [1.90, 2.10]"
+
+
+def test_few_seeds_are_shown_each() -> None:
+    few = q.mean(pd.Series([0.0123, 0.01]), "gap")
+    assert str(few) == "+1.12 points (+1.23, +1.00)"
+    coarse = q.discrete(pd.Series([3.0, 10, 10, 10, 30]), pd.Series([1.0] * 5), "range")
+    assert str(coarse) == "10.0 x (seeds: 3.00 to 30.0)"
+
+
+# --- images ---------------------------------------------------------------------------------------
+
+
+def _answers(shares: list[float], seeds: int = 6, images: int = 200) -> pd.DataFrame:
+    """Right or wrong: each seed a share of the images, the same ones first."""
+    cut = np.array([round(share * images) for share in shares])[:seeds, None]
+    return pd.DataFrame((np.arange(images) < cut).astype(float))
+
+
+def test_an_interval_is_over_images_too_where_they_are_those_of_the_numbers() -> None:
+    high, low = [0.94, 0.95, 0.95, 0.94, 0.95, 0.96], [0.9, 0.9, 0.91, 0.9, 0.92, 0.9]
+    a, b = pd.Series(high), pd.Series(low)
+    images = _answers(high), _answers(low)
+    alone, both = q.difference(a, b, "gap"), q.difference(a, b, "gap", images=images)
+    assert both.interval.estimate == alone.interval.estimate
+    assert both.interval.high > 1.2 * alone.interval.high - 0.2 * alone.interval.estimate
+    assert "over seeds and over images" in both.words
+    assert "over seeds" in alone.words
+    assert "images" not in alone.words
+    welch = q.difference(a, b, "gap", paired=False, images=images)
+    assert "over images" in welch.words
+
+
+@pytest.mark.parametrize("spoilt", ["another evaluation", "a seed without", "other images"])
+def test_answers_of_something_else_are_left_out(spoilt: str) -> None:
+    high, low = [0.94, 0.95, 0.95, 0.94, 0.95, 0.96], [0.9, 0.9, 0.91, 0.9, 0.92, 0.9]
+    a, b, right, other = pd.Series(high), pd.Series(low), _answers(high), _answers(low)
+    if spoilt == "another evaluation":
+        a = a + 0.001
+    elif spoilt == "a seed without":
+        other = other.iloc[1:]
+    else:
+        other = _answers(low, images=400)
+    assert q.gained_at(a, b, (right, other)) is None
+    assert q.difference(a, b, "gap", images=(right, other)) == q.difference(a, b, "gap")
+
+
+def test_images_that_a_run_has_not_seen_count_for_none() -> None:
+    right, other = _answers([0.9] * 6), _answers([0.8] * 6)
+    right.iloc[2, 5] = math.nan
+    values = right.mean(axis=1), other.mean(axis=1)
+    gained = q.gained_at(*values, (right, other))
+    assert gained is not None
+    assert len(gained) == 199
