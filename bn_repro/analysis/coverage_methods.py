@@ -13,7 +13,7 @@ import numpy as np
 from bn_repro.analysis import intervals
 from bn_repro.analysis.intervals import SEED, draw, ends, student_quantile
 
-RESAMPLES = 2_000
+RESAMPLES = 1_000
 IMAGES, LEVEL = 400, 0.05
 """How many images, and the spread of a seed's own level (as a logit)."""
 
@@ -70,8 +70,14 @@ def expanded(n: int) -> float:
     return float(special.ndtr(-math.sqrt(n / (n - 1)) * student_quantile(0.975, n - 1)))
 
 
+def cut(values: np.ndarray, tail: float) -> Ends:
+    """The ends of values (rows, resamples) in order, as ``intervals.ends``."""
+    at = int(tail * values.shape[1])
+    return values[:, at], values[:, -1 - at]
+
+
 def bca(values: np.ndarray, estimate: np.ndarray, without: np.ndarray) -> Ends:
-    """The bias-corrected and accelerated bootstrap, of resampled values (rows, resamples)."""
+    """The bias-corrected and accelerated bootstrap, of values (rows, resamples) in order."""
     from scipy import special
 
     n = values.shape[1]
@@ -80,33 +86,33 @@ def bca(values: np.ndarray, estimate: np.ndarray, without: np.ndarray) -> Ends:
     off = without.mean(axis=1, keepdims=True) - without
     with np.errstate(invalid="ignore", divide="ignore"):
         bend = np.nan_to_num((off**3).sum(axis=1) / (6 * (off**2).sum(axis=1) ** 1.5))
-    found, ordered = [], np.sort(values, axis=1)
+    found = []
     for z in (special.ndtri(0.025), special.ndtri(0.975)):
         share = special.ndtr(bias + (bias + z) / (1 - bend * (bias + z)))
         at = np.clip((share * n).astype(int), 0, n - 1)
-        found.append(np.take_along_axis(ordered, at[:, None], axis=1)[:, 0])
+        found.append(np.take_along_axis(values, at[:, None], axis=1)[:, 0])
     return found[0], found[1]
 
 
 def of_one(x: np.ndarray) -> dict[str, Ends]:
     """Of the mean of one sample."""
-    values = resampled_means(x, SEED)
+    values = np.sort(resampled_means(x, SEED), axis=1)
     return {
         "Student": student(x),
-        "bootstrap, expanded": ends(values, expanded(x.shape[1])),
+        "bootstrap, expanded": cut(values, expanded(x.shape[1])),
         "BCa": bca(values, x.mean(axis=1), left_out(x)),
     }
 
 
 def of_two(x: np.ndarray, y: np.ndarray) -> dict[str, Ends]:
     """Of the difference of two arms' means."""
-    values = resampled_means(x, SEED) - resampled_means(y, SEED + 1)
+    values = np.sort(resampled_means(x, SEED) - resampled_means(y, SEED + 1), axis=1)
     gap = x.mean(axis=1) - y.mean(axis=1)
     without = np.hstack([left_out(x) - y.mean(axis=1, keepdims=True)])
     without = np.hstack([without, x.mean(axis=1, keepdims=True) - left_out(y)])
     return {
         "Welch": around(gap, [of_mean(x), of_mean(y)]),
-        "bootstrap, expanded": ends(values, expanded(x.shape[1])),
+        "bootstrap, expanded": cut(values, expanded(x.shape[1])),
         "BCa": bca(values, gap, without),
     }
 
@@ -139,7 +145,7 @@ def of_medians(slow: np.ndarray, fast: np.ndarray) -> dict[str, Ends]:
     n = slow.shape[1]
     with np.errstate(invalid="ignore", divide="ignore"):
         widened = (many - GRID) / few, many / (few - GRID)
-        values = np.nan_to_num(many / few, nan=1e9, posinf=1e9)
+        values = np.sort(np.nan_to_num(many / few, nan=1e9, posinf=1e9), axis=1)
         above, below = np.median(slow, axis=1), np.median(fast, axis=1)
         without = np.hstack([_without(slow) / below[:, None], above[:, None] / _without(fast)])
         estimate = np.nan_to_num(above / below, posinf=1e9)

@@ -185,7 +185,7 @@ class Crosses:
         return (
             f"Holds if the interval lies above 0, that of BN's mean reaches {bound} and that of "
             "the other's mean does not; does not hold if the other's lies wholly at or above "
-            f"{bound} too, or BN's wholly below (a skewed sample of 5 is covered 87 %)"
+            f"{bound} too, or BN's wholly below (at the worst shape covered 86.5 %)"
         )
 
     def judge(self, quantity: Quantity) -> Judgement:

@@ -11,7 +11,7 @@ import pytest
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis.intervals import Interval
 from bn_repro.analysis.quantities import Quantity
-from bn_repro.analysis.rules import Above
+from bn_repro.analysis.rules import Above, AtEachStep
 
 NAMES = ("with BN", "without BN")
 HOLDS, OPEN = "holds", "undecided"
@@ -83,8 +83,8 @@ def test_an_arm_that_never_arrives_is_named() -> None:
 
 
 def test_few_seeds_are_shown_each() -> None:
-    few = q.mean(pd.Series([0.0123, 0.01]), "gap")
-    assert str(few) == "+1.12 points (+1.23, +1.00)"
+    few = q.mean(pd.Series([0.0124, 0.01]), "gap")
+    assert str(few) == "+1.12 points (+1.24, +1.00)"
     coarse = q.discrete(pd.Series([3.0, 10, 10, 10, 30]), pd.Series([1.0] * 5), "range")
     assert str(coarse) == "10.0 x (seeds: 3.00 to 30.0)"
 

@@ -1,0 +1,85 @@
+"""Times fewer steps over targets: what a target is, what counts, how wide the interval is."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bn_repro.analysis import panels, style
+from bn_repro.analysis.speed import ITSELF, Race
+
+STEPS = range(20, 1_220, 20)
+NAMES = ("slow", "fast", "slow")
+
+
+def arm(pace: float, top: float = 0.9, seeds: int = 5) -> pd.DataFrame:
+    """Accuracies that rise from 10 % to ``top``; every seed a little slower than the one before."""
+    paces = pace * (1 + 0.04 * np.arange(seeds))[:, None]
+    rise = 1 - np.exp(-np.array(STEPS) / paces)
+    return pd.DataFrame(0.1 + (top - 0.1) * rise, columns=list(STEPS))
+
+
+@pytest.fixture
+def race() -> Race:
+    slow = arm(240)
+    return Race(slow, arm(120), slow, NAMES, 0.1)
+
+
+def test_a_target_is_a_share_of_what_is_above_chance(race: Race) -> None:
+    best = float(race.slow.max(axis=1).median())
+    assert race.target(ITSELF) == pytest.approx(best)
+    assert race.target(0.5) == pytest.approx(0.1 + 0.5 * (best - 0.1))
+
+
+def test_twice_the_pace_is_twice_the_speed_and_the_truth_lies_inside(race: Race) -> None:
+    found = race.fewer()
+    assert found.estimate == pytest.approx(2.0, abs=0.1)
+    assert found.low < 2 < found.high
+    assert found.n == 5
+    assert "; to its best itself " in str(race.quantity())
+    assert "95 % of slow's best accuracy above chance" in race.quantity().words
+
+
+def test_an_interval_is_widened_by_the_evaluations_that_there_were(race: Race) -> None:
+    """Twins: no seeds differ, so what is left is the distance to the evaluation before."""
+    twins = [
+        pd.DataFrame(np.repeat(w.iloc[:1].to_numpy(), 5, 0), columns=w.columns)
+        for w in (race.slow, race.fast)
+    ]
+    found = Race(twins[0], twins[1], twins[0], NAMES, 0.1).fewer()
+    slow, fast = 20 * math.ceil(240 * 2.92 / 20), 20 * math.ceil(120 * 2.92 / 20)
+    assert found.low == pytest.approx((slow - 20) / fast, rel=0.05)
+    assert found.high == pytest.approx(slow / (fast - 20), rel=0.05)
+    assert found.low < found.estimate < found.high
+
+
+def test_a_target_counts_from_ten_evaluations_on(race: Race) -> None:
+    assert race.gate().met is True
+    assert race.counts(0.5) is False  # 80 and 160 steps
+    early = Race(race.slow, arm(20), race.slow, NAMES, 0.1)
+    assert early.gate().met is False
+    assert early.gate().reason == "a median lies within the first 10 evaluations"
+    assert [p.share for p in race.curve() if p.counts][-1] == ITSELF
+
+
+def test_an_arm_that_never_arrives_and_one_that_is_not_there(race: Race) -> None:
+    never = Race(race.slow, arm(120, top=0.5), race.slow, NAMES, 0.1)
+    assert never.fewer().estimate == 0
+    assert str(never.quantity()).startswith("never reached by fast")
+    none = Race(race.slow, pd.DataFrame(), race.slow, NAMES, 0.1)
+    assert (none.fewer().n, none.gate().met, none.curve()) == (0, None, [])
+    few = Race(arm(240, seeds=3), arm(120, seeds=3), arm(240, seeds=3), NAMES, 0.1)
+    assert math.isnan(few.fewer().low)
+
+
+def test_the_curve_is_drawn_and_what_does_not_count_is_open(race: Race) -> None:
+    from matplotlib.figure import Figure
+
+    with style.context():
+        ax = panels.speed_up(Figure().subplots(), race, style.BN)
+    open_ = [line for line in ax.lines if line.get_markerfacecolor() == "white"]
+    assert len(open_) == sum(not point.counts for point in race.curve())
+    assert ax.get_yscale() == "log"
