@@ -24,7 +24,7 @@ def read(path: Path) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame(columns=CORRECT_COLUMNS)
     try:
-        with np.load(path) as file:
+        with open(path, "rb") as content, np.load(content) as file:
             found = {name: file[name] for name in CORRECT_COLUMNS}
         ends = np.cumsum(_bytes(found["images"]))
         columns = {

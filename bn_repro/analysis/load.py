@@ -201,7 +201,7 @@ def _correct(member: Member, warnings: list[str]) -> list[Row]:
     if not path.exists():
         return []
     try:
-        with np.load(path) as file:
+        with open(path, "rb") as content, np.load(content) as file:
             found = {name: file[name] for name in CORRECT_COLUMNS if name not in KEY}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         warnings.append(f"{path}: not readable ({error}); which images are right is unknown")

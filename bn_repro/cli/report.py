@@ -132,7 +132,7 @@ def _write(
 
 
 def _print_where(written: Report, out: Path, config: Config) -> None:
-    _print_verdicts(written)
+    print_verdicts(written)
     most = max((claim.n for claim in written.claims), default=ENOUGH_SEEDS)
     if most < ENOUGH_SEEDS:
         seeds = min(5, max(len(block.get("seed", [])) for block in config.study.blocks))
@@ -145,7 +145,7 @@ def _print_where(written: Report, out: Path, config: Config) -> None:
     print("; ".join(places))
 
 
-def _print_verdicts(report: Report) -> None:
+def print_verdicts(report: Report) -> None:
     """The claims as a table in the terminal."""
     if not report.claims:
         return

@@ -99,7 +99,7 @@ def test_one_arm_or_one_seed_still_reports(make_run) -> None:
 
 def test_without_traces_the_rest_is_reported(make_run) -> None:
     arms = ("mnist/baseline", "mnist/bn")
-    runs = load([make_run(a, s, traces=False, steps=12_000) for a in arms for s in range(3)])
+    runs = load([make_run(a, s, traces=False, steps=12_000) for a in arms for s in range(5)])
     assert list(fig1.figures(runs)) == ["figure1"]
     verdicts = [claim.verdict for claim in fig1.claims(runs)]
     assert verdicts == ["holds", "holds", "undecided", "undecided"]

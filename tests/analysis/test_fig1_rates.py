@@ -22,7 +22,7 @@ HOW = {"steps": 8_000, "pace": 300, "traces": False}
 
 @pytest.fixture
 def members(make_run) -> list[Member]:
-    """4 rates x 3 seeds on held-out images, and 5 fresh seeds at rate 1."""
+    """4 rates x 6 seeds on held-out images, and 5 fresh seeds at rate 1."""
     found = []
     for arm, tops in TOPS.items():
         for number, (rate, top) in enumerate(zip(RATES, tops, strict=True)):
@@ -30,7 +30,7 @@ def members(make_run) -> list[Member]:
             how = {"id": f"{number}{arm[-1]}", "split": "val", "top": top, "blocks": "grid"}
             how |= {"varied": {"optimizer.lr": rate, "data.held_out": 10_000}} | HOW
             how |= {"state": "diverged" if lost else "completed"}
-            found += [make_run(arm, seed, **how) for seed in range(3)]
+            found += [make_run(arm, seed, **how) for seed in range(6)]
     for arm, top in (("mnist/baseline", 0.97), ("mnist/bn", 0.98)):
         how = {"id": f"f{arm[-1]}", "top": top, "blocks": "final"} | HOW
         found += [make_run(arm, s, varied={"optimizer.lr": 1.0}, **how) for s in range(10, 15)]
@@ -51,9 +51,9 @@ def test_the_grid_is_read_from_held_out_images(runs: Runs) -> None:
     found = fig1_rates.grid(runs, BASELINE)
     assert found is not None
     assert found.axes == (RATES,)
-    assert found.seeds == (0, 1, 2)
-    assert found.values.shape == (4, 3)
-    assert found.values[3].tolist() == [0.1] * 3  # diverged: chance
+    assert found.seeds == tuple(range(6))
+    assert found.values.shape == (4, 6)
+    assert found.values[3].tolist() == [0.1] * 6  # diverged: chance
     assert RATES[found.best[0]] == 1.0
     assert fig1_rates.good(found) == (1.0, 1.0)
     bn = fig1_rates.grid(runs, BN)
@@ -66,10 +66,10 @@ def test_claims(runs: Runs) -> None:
     assert (end.verdict, end.n) == ("holds", 5)
     assert end.quantity.interval.estimate == pytest.approx(0.01, abs=0.003)
     assert ahead.id == "ahead_at_each_step_difference"
-    assert fewer.verdict == "holds"
+    assert fewer.verdict == "not testable"  # evaluations are 1,000 steps apart
     assert fewer.quantity.interval.estimate > 1
     assert wider.quantity.interval.estimate == pytest.approx(100)  # 0.1 to 10, against 1 alone
-    assert (wider.verdict, wider.n) == ("holds", 3)
+    assert (wider.verdict, wider.n) == ("holds", 6)
 
 
 def test_arms_turned_round_turn_the_verdicts(members: list[Member]) -> None:
@@ -79,7 +79,7 @@ def test_arms_turned_round_turn_the_verdicts(members: list[Member]) -> None:
         frame["experiment"] = frame["experiment"].replace(names)
     end, ahead, fewer, wider = fig1_rates.claims(runs)
     assert [claim.verdict for claim in (end, ahead, wider)] == ["does not hold"] * 3
-    assert str(fewer.quantity) == "never reached by BN"
+    assert str(fewer.quantity).endswith("to its best itself never reached by BN")
 
 
 def test_only_the_final_runs_meet_the_test_set(runs: Runs) -> None:

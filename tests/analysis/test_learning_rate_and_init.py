@@ -47,7 +47,7 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
         for (i, j), top in np.ndenumerate(np.array(tops)):
             varied = {"optimizer.lr": RATES[i], "model.init_std": STDS[j]}
             cell = {"id": f"{i}{j}{arm[-1]}", "split": "val", "varied": varied, "blocks": "grid"}
-            for seed in range(3):
+            for seed in range(6):
                 if arm == "mnist/baseline" and (i, j) == (3, 2):
                     found.append(write_run(place, arm, seed, dies_at=700, **cell, **how))
                 else:
@@ -80,13 +80,15 @@ def test_the_maps_hold_the_test_set_and_the_choice_does_not(runs: Runs) -> None:
     found = maps.cells(runs, BN)
     assert found is not None
     assert found.test.axes == (RATES, STDS)
-    assert found.test.values.shape == (4, 3, 3)
-    assert found.test.values[1, 2].tolist() == pytest.approx([0.92, 0.921, 0.922])
+    assert found.test.values.shape == (4, 3, 6)
+    assert found.test.values[1, 2].tolist() == pytest.approx(
+        [0.92, 0.921, 0.922, 0.923, 0.924, 0.925]
+    )
     assert not np.allclose(found.test.values, found.held_out.values)
     assert found.best == (2, 1)
     lost = maps.cells(runs, BASELINE)
     assert lost is not None
-    assert lost.test.values[3, 2].tolist() == [runs.chance] * 3
+    assert lost.test.values[3, 2].tolist() == [runs.chance] * 6
 
 
 def test_steps_are_infinite_where_the_target_is_never_reached(runs: Runs) -> None:
@@ -171,4 +173,4 @@ def test_the_study_at_smoke_scale(tmp_path) -> None:
     members = [Member(*p.key, p.varied, p.directory, "+".join(p.blocks)) for p in planned]
     written = report.write("learning_rate_and_init", members, tmp_path / "out")
     assert written.warnings == []
-    assert {(claim.n, claim.verdict) for claim in written.claims} == {(1, "undecided")}
+    assert {claim.verdict for claim in written.claims} == {"undecided"}

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from bn_repro.analysis import movement
+from bn_repro.analysis import movement, quantities
 from bn_repro.analysis.load import load
 from bn_repro.analysis.style import MNIST_ARMS
 
@@ -58,17 +58,18 @@ def test_too_few_rows_give_no_number() -> None:
 
 
 def test_the_ratio_pairs_seeds_and_tells_the_arms_apart(make_run) -> None:
-    members = [make_run("mnist/baseline", seed, steps=20_000) for seed in range(4)]
-    members += [make_run("mnist/bn", seed, steps=20_000) for seed in range(1, 6)]
+    members = [make_run("mnist/baseline", seed, steps=20_000) for seed in range(6)]
+    members += [make_run("mnist/bn", seed, steps=20_000) for seed in range(1, 7)]
     runs = load(members)
     baseline, bn = (arm.of(runs) for arm in MNIST_ARMS)
-    found = movement.movement_ratio(bn, baseline, "hidden3", None)
-    assert found.n == 3  # seeds 1, 2, 3
+    with_bn, without = (movement.moved(arm, "hidden3", None) for arm in (bn, baseline))
+    found = quantities.factor(with_bn, without, "movement").interval
+    assert found.n == 5  # seeds 1 to 5
     assert found.high < 1  # as the fixture was made
-    turned = movement.movement_ratio(baseline, bn, "hidden3", None)
+    turned = quantities.factor(without, with_bn, "movement").interval
     assert turned.estimate == pytest.approx(1 / found.estimate)
-    assert list(movement.tracks(bn, "hidden3", 0)) == [1, 2, 3, 4, 5]
-    assert movement.movement_ratio(bn, bn, "nowhere", 0).n == 0
+    assert list(movement.tracks(bn, "hidden3", 0)) == [1, 2, 3, 4, 5, 6]
+    assert movement.moved(bn, "nowhere", 0).empty
 
 
 def test_relative_percentiles_lose_offset_and_scale() -> None:

@@ -273,13 +273,15 @@ def test_the_first_screen_has_the_scale_and_what_fails(page: str, committed: lis
 def test_claims_are_filtered_by_verdict_without_a_script(page: str) -> None:
     read = _Page(page)
     radios = [a["id"] for a in read.all("input") if a["type"] == "radio" and a["name"] == "verdict"]
-    assert radios == ["only-all", "only-holds", "only-fails", "only-open"]
-    for kind in ("holds", "fails", "open"):
+    assert radios == ["only-all", "only-holds", "only-fails", "only-open", "only-closed"]
+    for kind in ("holds", "fails", "open", "closed"):
         hides = f"#claims:has(#only-{kind}:checked) tr.claim:not(.is-{kind})"
         assert hides in page
     rows = [a["class"].split() for a in read.all("tr") if "class" in a]
     assert rows
-    assert all(row[0] == "claim" and row[1][3:] in ("holds", "fails", "open") for row in rows)
+    assert all(
+        row[0] == "claim" and row[1][3:] in ("holds", "fails", "open", "closed") for row in rows
+    )
     assert {"href": "#top", "class": "top-link"} in read.all("a")
 
 

@@ -18,6 +18,7 @@ from bn_repro.analysis import frames, report, results, tables
 from bn_repro.analysis.load import load
 from bn_repro.analysis.studies import fig1
 from bn_repro.analysis.tables import BadInput, Member
+from bn_repro.cli import report as command
 
 
 @pytest.fixture
@@ -267,11 +268,11 @@ def test_with_one_seed_the_step_shown_is_the_worst(make_run, tmp_path: Path) -> 
     (ahead,) = (c for c in found.claims if c.id == "ahead_at_each_step_difference")
     assert lead.argmin() > 0
     assert ahead.quantity.interval.estimate == pytest.approx(lead.min())
-    assert (ahead.verdict, ahead.reason) == ("undecided", "fewer than 3 seeds")
+    assert (ahead.verdict, ahead.reason) == ("undecided", "fewer than 5 seeds")
 
 
 def test_verdicts_are_printed(whole: Whole, capsys) -> None:
-    report.print_verdicts(whole[2])
+    command.print_verdicts(whole[2])
     shown = capsys.readouterr().out
     assert shown.count("holds:") == 4
     assert not [line for line in shown.splitlines() if line.endswith(" ")]
