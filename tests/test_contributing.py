@@ -85,7 +85,7 @@ def test_the_page_is_followed_to_its_end(copy, server, monkeypatch):
     assert called(copy, dashboard).startswith(f"{server.url}/me/bn-repro/reports/")
     see_it_on_the_dashboard(server, sent)
     see_it_in_the_notebook(copy, monkeypatch)
-    assert "6 of 9 runs are already finished" in called(copy, study)
+    assert "6 of 15 runs are already finished" in called(copy, study)
     report_without_a_module(copy)
     called(copy, report)
     called(copy, make)
@@ -156,7 +156,7 @@ def find_it_in_the_report(copy):
     results = copy / "results"
     (claim,) = json.loads((results / "norms" / "claims.json").read_text())
     sentence = "BN ends higher than layer normalization."
-    assert (claim["sentence"], claim["n"], claim["verdict"]) == (sentence, 3, "holds")
+    assert (claim["sentence"], claim["n"], claim["verdict"]) == (sentence, 5, "holds")
     assert "BN minus layer normalization" in claim["rule"]
     text = (results / "REPORT.md").read_text()
     (row,) = (line for line in text.splitlines() if f"| {sentence} |" in line)
@@ -165,7 +165,7 @@ def find_it_in_the_report(copy):
     assert "BN ends higher than layer normalization, by +" in row
     assert "## Batch and layer normalization" in text
     assert "(norms/figure_curves.svg)" in text
-    assert "| `mnist/bn` | layer_norm | 3 |" in text
+    assert "| `mnist/bn` | layer_norm | 5 |" in text
     html = (results / "report.html").read_text()
     assert sentence in html
     drawn = (results / "norms" / "figure_curves.svg").read_text()

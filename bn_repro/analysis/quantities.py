@@ -186,10 +186,13 @@ def failures(failed: Sequence[bool], words: str) -> Quantity:
     return Quantity(words, found, "runs", of="runs")
 
 
-def discrete(a: pd.Series, b: pd.Series, words: str) -> Quantity:
+def discrete(
+    a: pd.Series, b: pd.Series, words: str, never: tuple[str, str] | None = None
+) -> Quantity:
     """``a`` over ``b``, seed by seed, of numbers on a coarse grid: the median, and no interval.
 
-    :class:`rules.SignTest` judges it. A factor is 0 or infinite where an arm has none.
+    :class:`rules.SignTest` judges it. A factor is 0 or infinite where an arm has none; ``never``
+    then names it.
     """
     a, b = shared(a, b)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -197,7 +200,8 @@ def discrete(a: pd.Series, b: pd.Series, words: str) -> Quantity:
     own = own[~np.isnan(own)]
     middle = float(np.median(own)) if len(own) else math.nan
     words = f"{words}, seed by seed: the median, and no interval, since the grid is coarse"
-    return Quantity(words, Interval(middle, math.nan, math.nan, len(own)), "x", seeds=own.tolist())
+    found = Interval(middle, math.nan, math.nan, len(own))
+    return Quantity(words, found, "x", never=never, seeds=own.tolist())
 
 
 def at_the_end(wide: pd.DataFrame) -> pd.Series:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -231,13 +231,13 @@ def test_a_map_has_the_median_over_seeds_and_bears_gaps(deep) -> None:
 
 
 def test_every_seed_is_drawn(make: Make) -> None:
-    runs = _runs(make(own={(BN, "tanh", 20): (0.91, 0.95, 0.97)}, traced=True))
+    runs = _runs(make(own={(BN, "tanh", 20): (0.91, 0.95, 0.97, 0.93, 0.96, 0.94)}, traced=True))
     drawn = depth.figures(runs)
     assert list(drawn) == ["figure_depth", "figure_depth_layers", "figure_depth_ends"]
     left, right = drawn["figure_depth"].axes
     alone = [line for line in right.lines if line.get_linestyle() == "None"]
     points = np.concatenate([np.asarray(line.get_ydata()) for line in alone]).tolist()
-    assert len(points) == 2 * 2 * 2 * 3  # arms, depths, blocks, seeds
+    assert len(points) == 2 * 2 * 2 * 6  # arms, depths, blocks, seeds
     for value in depth.paired(runs, "best", "tanh", [20])[1][20]:
         assert value in points
     assert {text.get_text() for text in left.texts} >= {"1", "0.1", "chance"}
@@ -245,7 +245,7 @@ def test_every_seed_is_drawn(make: Make) -> None:
     ends = drawn["figure_depth_ends"]
     assert [ax.get_yscale() for ax in ends.axes] == ["linear", "linear", "log", "log"]
     thin = [line for line in ends.axes[0].lines if line.get_marker() == "None"]
-    assert len(thin) == 2 * 2 * 3  # arms, first and last step, seeds
+    assert len(thin) == 2 * 2 * 6  # arms, first and last step, seeds
 
 
 # --- findings -------------------------------------------------------------------------------------
@@ -257,7 +257,7 @@ def test_findings_have_every_network(make: Make) -> None:
         "- **sigmoid**: of 3 and 20 layers, the most that still train are 20 with BN and 3" in words
     )
     rows = [line for line in words.splitlines() if line.startswith("| sigmoid | 20 | without BN |")]
-    assert "| 1 (highest tried) | 11.3 %" in rows[0]
+    assert "| 1 (highest tried) | 11.4 %" in rows[0]
     assert rows[0].count("| no |") == 2
     rows = [line for line in words.splitlines() if line.startswith("| tanh | 3 | with BN |")]
     assert rows[0].count("| **yes** |") == 2
@@ -298,7 +298,7 @@ def test_other_initial_scales_are_shown_and_change_no_verdict(make: Make, make_r
     lines = [line for line in _findings(_runs(members)).splitlines() if line.startswith("| 0.")]
     assert [line.split(" | ")[0] for line in lines] == ["| 0.01", "| 0.1", "| 0.3"]
     assert "20.0 %" in lines[0]
-    assert "93.1 %" in lines[2]
+    assert "93.0 %" in lines[2]
 
 
 # --- the report -----------------------------------------------------------------------------------

@@ -142,10 +142,10 @@ def test_a_coarse_grid_decides_nothing(make_run) -> None:
 def test_claims(runs: Runs) -> None:
     found = _claims(runs)
     assert {id: claim.verdict for id, claim in found.items()} == {
-        "bn_baseline_speed_up_ratio": "holds",
-        "bn_x5_further_speed_up_ratio": "holds",
-        "bn_x5_speed_up_ratio": "undecided",
-        "bn_x30_slower_at_first_ratio": "undecided",  # one evaluation apart
+        "bn_baseline_speed_up_ratio": "not testable",  # evaluations are too far apart
+        "bn_x5_further_speed_up_ratio": "not testable",
+        "bn_x5_speed_up_ratio": "not testable",
+        "bn_x30_slower_at_first_ratio": "not testable",
         "bn_x30_over_bn_x5_maximum_difference": "holds",
         "bn_x30_over_inception_maximum_difference": "holds",
         "sigmoid_with_bn_over_chance_ratio": "holds",
@@ -155,6 +155,17 @@ def test_claims(runs: Runs) -> None:
         "inception_x5_gaussian_01_failed": "holds",
     }
     assert {claim.n for claim in found.values()} == {6}
+
+
+def test_speeds_where_evaluations_are_fine_enough(make_run) -> None:
+    arms = [INCEPTION, BN_BASELINE, BN_X5, BN_X30]
+    found = _claims(load(_runs(make_run, arms, steps=8_000, eval_every=50)))
+    assert {id: claim.verdict for id, claim in found.items() if "speed_up" in id} == {
+        "bn_baseline_speed_up_ratio": "holds",
+        "bn_x5_further_speed_up_ratio": "holds",
+        "bn_x5_speed_up_ratio": "does not hold",  # not 14 times
+    }
+    assert "to its best itself" in str(found["bn_x5_speed_up_ratio"].quantity)
 
 
 def test_a_rate_is_not_blamed_where_the_same_weights_fail_without_it(make_run) -> None:
@@ -188,10 +199,9 @@ def test_a_network_that_never_arrives_is_no_faster(runs: Runs, make_run) -> None
     row = f"| BN-x5-Sigmoid | > 10,000 ({each}) | never | never reached | - |"
     assert row in _findings(runs)
     some = [INCEPTION, BN_BASELINE, BN_X5]
-    behind = load(_runs(make_run, some, range(6, 12), tops={BN_BASELINE.label: 0.2}))
+    behind = load(_runs(make_run, some, range(6, 12), tops={BN_BASELINE.label: 0.18}))
     found = _claims(behind)
-    assert found["bn_baseline_speed_up_ratio"].reason == "not within the length of its runs"
-    assert found["bn_x5_further_speed_up_ratio"].reason == "not within the length of its runs"
+    assert found["bn_baseline_speed_up_ratio"].reason.startswith("not within the length of its")
     words = _findings(behind)
     assert "as the target: BN-Baseline never reaches it; BN-x5 1" in words
     (target,) = fig3.targets(behind)

@@ -108,7 +108,7 @@ def _deeper(layers: Sequence[int], without: pd.DataFrame, with_bn: pd.DataFrame)
         pd.Series(greatest_depth(layers, wide.to_numpy(float).T[..., None]), wide.index)
         for wide in (without, with_bn)
     )
-    return q.discrete(above, below, words)
+    return q.discrete(above, below, words, never=("BN", "the baseline"))
 
 
 def greatest_depth(layers: Sequence[int], top1: np.ndarray) -> np.ndarray:

@@ -181,6 +181,7 @@ def values(runs: Runs) -> dict[str, Any]:
     return {
         "arms": arms,
         "target": target,
+        "curve": race_of(runs).curve(),
         "ahead": sum(found.low > 0 for found in lead),
         "in_every_seed": int((with_bn > without).all().sum()),
         "worst_step": without.columns[np.argmin(unsure)] if lead else 0,

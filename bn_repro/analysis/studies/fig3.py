@@ -107,6 +107,7 @@ def values(runs: Runs) -> dict[str, Any]:
         "target": None if math.isnan(target) else target,
         "grid": inception.evaluation_grid(runs),
         "slow": inception.median_steps(runs, INCEPTION, target),
+        "fast": inception.median_steps(runs, BN_X5, target),
         "table": figure3_table(runs) if np.isfinite(target) else [],
         "one_by_one": _one_by_one(runs),
         "at_best": INCEPTION.of(runs).runs["best_step"].dropna().tolist(),

@@ -99,7 +99,7 @@ def figure3(runs: Runs) -> Figure:
         *left.plot([], [], "o", color=style.INK, ms=3, alpha=0.45, mew=0),
         *left.plot([], [], "d", color=style.INK, ms=6, mfc="white", mew=1.0),
     ]
-    names = ["here, with its interval", "here, every seed", "the paper"]
+    names = ["here, with its interval from 5 seeds on", "here, every seed", "the paper"]
     figure.legend(handles, names, loc="outside lower center", ncols=3, handletextpad=0.2)
     return figure
 
