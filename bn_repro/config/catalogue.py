@@ -34,7 +34,6 @@ VERDICTS = {
     "does not hold": ("does not hold", "do not hold"),
     "undecided": ("undecided", "undecided"),
     "not testable": ("not testable", "not testable"),
-    "not testable": ("not testable", "not testable"),
 }
 """A verdict, said of one claim and of several."""
 
