@@ -120,8 +120,8 @@ def worst(found: pd.DataFrame) -> list[list[str]]:
     rows = [["quantity", "interval", *(f"n = {n}" for n in SEEDS)]]
     for quantity, method in found[["quantity", "method"]].drop_duplicates().to_numpy():
         part = frames.select(found, quantity=quantity, method=method)
-        least = [frames.select(part, n=n)["coverage"].min() for n in SEEDS]
-        cells = ["-" if share != share else f"{100 * share:.1f} %" for share in least]
+        least = [min(frames.select(part, n=n)["coverage"].tolist(), default=None) for n in SEEDS]
+        cells = ["-" if share is None else f"{100 * share:.1f} %" for share in least]
         rows.append([quantity, f"**{method}**" if USED[quantity] == method else method, *cells])
     return rows
 

@@ -80,9 +80,9 @@ class Overview:
         """How many would hold if nothing had an effect."""
         asked = [claim.by_chance for claim in self.claims if claim.by_chance]
         return (
-            f"If every effect were zero, {sum(asked):.1f} of the {count(len(asked), 'claim')} that "
-            "ask for an effect, and have the seeds to be judged, would hold all the same (2.5 % of "
-            "those with two sides)."
+            f"If every effect were zero, about {sum(asked):.1f} of the "
+            f"{count(len(asked), 'claim')} that ask for an effect, and have the seeds to be "
+            "judged, would hold all the same (2.5 % of those with two sides)."
         )
 
     @property

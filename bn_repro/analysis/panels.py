@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from bn_repro.analysis.speed import HEADLINE, Race
 from bn_repro.analysis.style import FAINT, INK, Arm
@@ -199,7 +200,7 @@ def profile(ax: Axes, x: Sequence[Any], values: np.ndarray, arm: Arm, *, before:
 def speed_up(ax: Axes, race: Race, arm: Arm) -> Axes:
     """How many times fewer steps the fast arm needs, over targets; open where one does not count.
 
-    The line through the headline's target is drawn by the first arm of a panel alone.
+    The first arm of a panel draws what it is read by: no gain, and the headline's target.
     """
     points = [point for point in race.curve() if 0 < point.fewer.estimate < np.inf]
     x = np.array([100 * point.share for point in points])
@@ -207,15 +208,18 @@ def speed_up(ax: Axes, race: Race, arm: Arm) -> Axes:
     if not ax.lines:
         ax.axvline(100 * HEADLINE, color=INK, lw=0.7, ls=DOTTED, zorder=1)
         ax.axhline(1.0, color=INK, lw=0.7, zorder=1)
-    ax.plot(x, y, color=arm.color, ls=arm.linestyle, label=arm.label)
+    ax.plot(x, y, color=arm.color, ls=arm.linestyle)
+    full: dict[str, Any] = _marks(arm, light=False)
+    ax.plot([], [], **full, label=arm.label)
     for point, at, value in zip(points, x, y, strict=True):
-        found = point.fewer
+        low, high = np.clip([point.fewer.low, point.fewer.high], value / 4, 4 * value)
+        ax.plot([at, at], [low, high], color=arm.color, lw=0.9)  # an open end is cut
         look: dict[str, Any] = _marks(arm, light=not point.counts) | {"ls": "none"}
-        if np.isfinite(found.low):
-            top = min(found.high, 100 * value)  # an open end leaves the panel
-            ax.plot([at, at], [max(found.low, value / 100), top], color=arm.color, lw=0.9)
         ax.plot([at], [value], **look)
     ax.set_yscale("log")
+    ax.yaxis.set_major_locator(FixedLocator([0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20, 50]))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter("{x:g}")
     ax.set_xlabel(f"target, % of {race.names[2]}'s best accuracy above chance")
     ax.set_ylabel("times fewer steps (log scale)")
     return ax

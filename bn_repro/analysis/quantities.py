@@ -160,15 +160,17 @@ def mean(
     *,
     gained: np.ndarray | None = None,
     parts: Sequence[Interval] = (),
+    of: str = "seeds",
 ) -> Quantity:
     """The mean over the seeds (index) of differences that are one a seed, in points.
 
-    ``gained`` (images,) is the same at each image, as :func:`gained_at` gives it.
+    ``gained`` (images,) is the same at each image, as :func:`gained_at` gives it. ``of`` says what
+    is counted where that is not seeds: an ensemble is one observation, and "ensembles" are.
     """
     known = values.dropna()
     found = intervals.interval(known.to_numpy(float), images=gained)
-    words = f"{words}: mean with its {over(gained)}"
-    return Quantity(words, found, "points", parts, seeds=known.tolist())
+    words = f"{words}: mean with its {over(gained).replace('over seeds', f'over {of}')}"
+    return Quantity(words, found, "points", parts, seeds=known.tolist(), of=of)
 
 
 def factor(a: pd.Series, b: pd.Series, words: str) -> Quantity:

@@ -113,7 +113,7 @@ def test_a_network_rests_where_twice_the_length_raises_it_little() -> None:
         [-0.03, 0.03, 0.02, -0.02, 0.0]
     )  # nothing on average: the upper end counts
     assert gates.rests(usual, wide, 0.1, "it").met is False
-    assert gates.rests(usual[:4], still, 0.1, "it").met is None
+    assert gates.rests(usual.iloc[:4], still, 0.1, "it").met is None
 
 
 def test_the_reference_trains_where_no_run_of_it_fails() -> None:

@@ -27,7 +27,7 @@ def give_bits(member: Member, last: list[int], best: list[int], unseen: int | No
         arrays |= {which: np.packbits(bits), f"{which}_seen": np.packbits(seen)}
         arrays |= {f"{which}_step": np.array(step)}
     assert member.directory is not None
-    np.savez(member.directory / paths.CORRECT, **arrays)
+    np.savez(member.directory / paths.CORRECT, **arrays)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.fixture

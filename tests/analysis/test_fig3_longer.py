@@ -64,7 +64,7 @@ def test_the_page_where_bn_is_behind(make_run, tmp_path) -> None:
     runs = [make_run(arm.keys["experiment"], 0, top=top, **HOW) for arm, top in tops]
     report.write("fig3_longer", runs, tmp_path / "out")
     page = (tmp_path / "out" / "README.md").read_text()
-    assert "length alone does not bring BN ahead at this learning rate" in page
+    assert "three times the length does not bring BN ahead at this learning rate" in page
     assert "and > 30,000 with it" in page
 
 

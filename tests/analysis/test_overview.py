@@ -18,9 +18,12 @@ from support import ROOT
 
 from bn_repro import paper
 from bn_repro.analysis import claims, overview, report, results
+from bn_repro.analysis.intervals import Interval
 from bn_repro.analysis.overview import Overview
 from bn_repro.analysis.prose import Prose, claims_table
+from bn_repro.analysis.quantities import Quantity
 from bn_repro.analysis.report import Report
+from bn_repro.analysis.rules import Above
 from bn_repro.analysis.studies import default, fig1
 from bn_repro.analysis.tables import Member, Runs
 from bn_repro.cli import report as command
@@ -95,6 +98,28 @@ def _reported(root: Path, members: Sequence[Member], complete: bool = True) -> R
 def _some(make_run, seeds: int = 3) -> list[Member]:
     arms = ("mnist/baseline", "mnist/bn")
     return [make_run(arm, s, steps=3_000) for arm in arms for s in range(seeds)]
+
+
+@pytest.mark.usefixtures("light", "drawn_once")
+def test_the_tally_says_what_is_bounded_and_what_chance_alone_would_give(
+    make_run, tmp_path
+) -> None:
+    found = _reported(tmp_path, _some(make_run))
+    assert Overview([found]).tally == (
+        "Of 4 claims 0 hold, 0 do not hold, 4 are undecided (4 with fewer than 5 seeds), 0 are not "
+        "testable."
+    )
+    some = Interval(0.001, -0.002, 0.004, 10), Interval(0.01, 0.005, 0.015, 10)
+    made_up = [
+        claims.Claim("id", "s", "4", Quantity("q", interval, "points"), Above(), effect=0.003)
+        for interval in some
+    ]
+    overview_ = Overview([replace(found, claims=[*made_up, *found.claims])])
+    assert overview_.tally == (
+        "Of 6 claims 1 holds, 0 do not hold, 5 are undecided (1 of them bounded, 4 with fewer than "
+        "5 seeds), 0 are not testable."
+    )
+    assert "about 0.1 of the 2 claims" in overview_.by_chance  # 2 x 2.5 %
 
 
 @pytest.mark.usefixtures("light")

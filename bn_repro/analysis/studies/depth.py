@@ -171,6 +171,7 @@ def values(runs: Runs) -> dict[str, Any]:
             for n, d, arm in networks
         ],
         "scales": _scales(final),
+        "one_scale": _one_scale(final),
         "deepest": depth_layers.of_deepest(runs),
         "layers": depth_layers.table(runs, networks),
     }
@@ -193,6 +194,15 @@ def _scales(final: Values) -> list[list[str]]:
     found = {std: other.where(init_std=std) for std in other.levels("init_std")}
     rows = sorted((found | {USUAL_STD: usual}).items()) if found else []
     return [[f"{s:g}", *(every(arm.of(v).by_seed()) for arm in MNIST_ARMS)] for s, v in rows]
+
+
+def _one_scale(final: Values) -> bool:
+    """Whether the deepest tanh network without BN trains at the usual scale, and at no other."""
+    baseline = MNIST_ARMS[0].of(final)
+    usual = baseline.where(block="best", nonlinearity="tanh", depth=DEEPEST).array
+    other = baseline.where(block="scales")
+    means = [other.where(init_std=std).array.mean() for std in other.levels("init_std")]
+    return bool(means) and max(means) < TRAINS <= np.mean(usual)
 
 
 STUDY = Study(

@@ -33,6 +33,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         where,
         q.higher_at_the_end(with_bn, without, NAMES, answers(runs)),
         Above(),
+        hangs_on="the rate",
     )
     yield Claim(
         "ahead_at_each_step_difference",
@@ -40,6 +41,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         where,
         q.ahead_at_each_step(with_bn, without, NAMES),
         AtEachStep(),
+        hangs_on="the rate",
     )
     for name, unit in UNITS.items():
         what = {"unit": "one unit", "layer": "the layer"}[name]
