@@ -38,7 +38,7 @@ from bn_repro.training.stop_signal import StopFlag
 
 ROOT = Path(__file__).parents[1]
 RECORDS = (paths.CONFIG, paths.MANIFEST, paths.STATUS, paths.METRICS, paths.TRACES, paths.TIMING)
-PACKED = (*RECORDS, paths.CORRECT)
+PACKED = (*RECORDS, paths.PROBES, paths.CORRECT)
 ARCHIVES, ARCHIVE_BYTES = 7, 16 * 2**20
 STOPPING = 30
 """Seconds that a stopped command has to save its runs."""
