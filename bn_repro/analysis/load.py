@@ -16,6 +16,7 @@ from bn_repro.analysis.tables import (
     CORRECT_COLUMNS,
     CURVE_COLUMNS,
     KEY,
+    PROBE_COLUMNS,
     RUN_COLUMNS,
     TRACE_COLUMNS,
     Member,
@@ -58,12 +59,13 @@ def discover(runs: str | Path, warnings: list[str] | None = None) -> list[Member
 def load(members: Sequence[Member], *, name: str = "", traces: bool = True) -> Runs:
     """The records of the members that have a directory, in the members' order.
 
-    ``traces=False`` leaves the traces out, which are most of what there is to read.
+    ``traces=False`` leaves traces and probes out, which are most of what there is to read.
     """
     warnings: list[str] = []
     runs: list[Row] = []
     metric_rows: list[Block] = []
     trace_rows: list[Block] = []
+    probe_rows: list[Block] = []
     correct_rows: list[Row] = []
     for member in members:
         if member.directory is None or not member.directory.is_dir():
@@ -76,6 +78,7 @@ def load(members: Sequence[Member], *, name: str = "", traces: bool = True) -> R
             status = reader.read_status(member.directory)
             metrics = reader.read_rows(member.directory / paths.METRICS, warnings)
             kept = reader.read_rows(member.directory / paths.TRACES, warnings) if traces else []
+            probed = _probed(member.directory, warnings) if traces else []
         except Unreadable as error:
             warnings.append(f"{error}; this run is left out")
             continue
@@ -89,12 +92,15 @@ def load(members: Sequence[Member], *, name: str = "", traces: bool = True) -> R
         runs.append(_run(member, status, manifest, metrics))
         metric_rows.append((member, metrics))
         trace_rows.append((member, kept))
+        probe_rows.append((member, probed))
         correct_rows += _correct(member, warnings)
     varied = list(dict.fromkeys(key for member in members for key in member.varied))
     frame = pd.DataFrame(runs, columns=[*RUN_COLUMNS, *(k for k in varied if k not in RUN_COLUMNS)])
-    curves, trace = _curves(metric_rows, warnings), _traces(trace_rows, warnings)
+    curves = _curves(metric_rows, warnings)
+    trace = _sites(trace_rows, paths.TRACES, TRACE_COLUMNS, warnings)
+    probes = _sites(probe_rows, paths.PROBES, PROBE_COLUMNS, warnings)
     correct = pd.DataFrame(correct_rows, columns=CORRECT_COLUMNS)
-    return Runs(name, list(members), frame, curves, trace, warnings, correct=correct)
+    return Runs(name, list(members), frame, curves, trace, warnings, correct=correct, probes=probes)
 
 
 def _run(member: Member, status: Row, manifest: Row, metrics: list[Row]) -> Row:
@@ -181,16 +187,26 @@ def _curves(blocks: Sequence[Block], warnings: list[str]) -> pd.DataFrame:
     return joined.take(np.argsort(np.concatenate(order))).reset_index(drop=True)
 
 
-def _traces(blocks: Sequence[Block], warnings: list[str]) -> pd.DataFrame:
+def _probed(directory: Path, warnings: list[str]) -> list[Row]:
+    """The rows of ``probes.jsonl``; none where a run has no probes."""
+    path = directory / paths.PROBES
+    return reader.read_rows(path, warnings) if path.exists() else []
+
+
+def _sites(
+    blocks: Sequence[Block], file: str, columns: Sequence[str], warnings: list[str]
+) -> pd.DataFrame:
+    """The rows of traces or of probes, which have a step and a site; all else are numbers."""
     rows = [row for _, block in blocks for row in block]
     if not rows:
-        return pd.DataFrame(columns=TRACE_COLUMNS)
+        return pd.DataFrame(columns=list(columns))
     frame: dict[str, np.ndarray] = _keys(blocks)
     frame["step"] = np.array([row["step"] for row in rows], dtype=np.int64)
-    frame["site"] = np.array([row.get("site", "") for row in rows], dtype=object)
-    for name in dict.fromkeys([*TRACE_COLUMNS[5:], *(name for row in rows for name in row)]):
+    words = [name for name in columns if name in ("probe", "site")]
+    frame |= {name: np.array([row.get(name, "") for row in rows], object) for name in words}
+    for name in dict.fromkeys([*columns, *(name for row in rows for name in row)]):
         if name not in frame:
-            frame[name] = _numbers(name, blocks, paths.TRACES, warnings)
+            frame[name] = _numbers(name, blocks, file, warnings)
     return pd.DataFrame(frame)
 
 

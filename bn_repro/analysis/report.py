@@ -92,7 +92,10 @@ def _write_rows(study: Study, data: Runs, members: Sequence[Member], folder: Pat
     data.runs = results.with_steps_to(data, study.targets_of(data))
     frames = {results.RUNS: data.runs, results.CURVES: data.curves}
     if study.traces:
-        frames[results.TRACES] = study.keep(data) if study.keep else data.traces
+        kept = study.keep(data) if study.keep else data
+        frames[results.TRACES] = kept.traces
+        if not kept.probes.empty:
+            frames[results.PROBES] = kept.probes
     if study.extra:
         file = study.extra.file
         frames[file] = study.extra.rows(members, results.read_extra(folder / file))
@@ -115,7 +118,7 @@ def _draw(study: Study, figures: Any, folder: Path, name: str) -> None:
 def _digest(folder: Path, study: Study, name: str) -> str:
     """What the figures are drawn from: the rows, and the code that draws (comments aside)."""
     digest = hashlib.sha256()
-    files = [results.RUNS, results.CURVES, results.TRACES]
+    files = [results.RUNS, results.CURVES, results.TRACES, results.PROBES]
     for file in (*files, study.extra.file if study.extra else ""):
         path = folder / file
         if path.is_file():

@@ -24,14 +24,14 @@ from bn_repro.records.paths import monitored_split
 from bn_repro.records.reader import BadInput
 
 RUNS, CURVES, TRACES = "runs.csv", "curves.csv.gz", "traces.csv.gz"
-CORRECT = "correct.npz"
+PROBES, CORRECT = "probes.csv.gz", "correct.npz"
 CLAIMS, README = "claims.json", "README.md"
-DIGITS = {TRACES: 4}
+DIGITS = {TRACES: 4, PROBES: 4}
 """Significant digits of the numbers in a file; 6 where it is not named."""
 FIX_HINT = "restore it from git, or write it anew with scripts/report.py"
 _INTEGERS = {"seed", "step", "best_step", "unit", "classes"}
 _WORDS = ("experiment", "id", "state", "commit", "device", "engine", "data", "blocks")
-_WORDS += ("split", "statistics", "metric", "site")
+_WORDS += ("split", "statistics", "metric", "site", "probe")
 
 
 def read(folder: str | Path, name: str = "") -> Runs:
@@ -44,6 +44,7 @@ def read(folder: str | Path, name: str = "") -> Runs:
     runs = _read(path / RUNS, RUN_COLUMNS, KEY, warnings)
     curves = _read(path / CURVES, tables.CURVE_COLUMNS, tables.CURVE_COLUMNS, warnings)
     traces = _read(path / TRACES, tables.TRACE_COLUMNS, tables.TRACE_COLUMNS[:6], warnings)
+    probes = _read(path / PROBES, tables.PROBE_COLUMNS, tables.PROBE_COLUMNS[:7], warnings)
     members = [
         Member(*key, varied=varied, blocks=blocks)
         for key, varied, blocks in zip(
@@ -51,7 +52,7 @@ def read(folder: str | Path, name: str = "") -> Runs:
         )
     ]
     correct = correct_bits.read(path / CORRECT)
-    return Runs(name, members, runs, curves, traces, warnings, correct=correct)
+    return Runs(name, members, runs, curves, traces, warnings, correct=correct, probes=probes)
 
 
 def _varied(path: Path, runs: pd.DataFrame) -> list[dict[str, Any]]:
@@ -150,6 +151,7 @@ def merge(old: Runs, new: Runs, members: Sequence[Member]) -> Runs:
             join(old.traces, new.traces),
             [*old.warnings, *new.warnings, *warnings],
             correct=join(old.correct, new.correct),
+            probes=join(old.probes, new.probes),
         ),
         members,
     )

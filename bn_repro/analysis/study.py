@@ -37,10 +37,10 @@ class Study:
     """What a study asks of its runs.
 
     ``values`` are what the template shows besides the claims, by name; ``targets`` the accuracies
-    to which ``runs.csv`` counts the steps, or a function of the runs; ``traces`` whether traces are
-    kept, ``keep`` which of their rows, where that is not all. All functions see only what the files
-    hold, rounded as it is there. So a report written from the files alone equals, byte for byte,
-    the one written beside the runs.
+    to which ``runs.csv`` counts the steps, or a function of the runs; ``traces`` whether traces
+    and, where there are, probes are kept, ``keep`` the runs with those of their rows that are,
+    where that is not all. All functions see only what the files hold, rounded as it is there. So a
+    report written from the files alone equals, byte for byte, the one written beside the runs.
     """
 
     prose: str
@@ -50,7 +50,7 @@ class Study:
     values: Callable[[Runs], Mapping[str, Any]] = lambda runs: {}
     targets: Sequence[float] | Callable[[Runs], Sequence[float]] = ()
     traces: bool = False
-    keep: Callable[[Runs], pd.DataFrame] | None = None
+    keep: Callable[[Runs], Runs] | None = None
     extra: Extra | None = None
     paper: str = ""
     """The study whose entry in ``paper.STUDIES`` says what the paper has; by default its own."""

@@ -104,6 +104,7 @@ class Report:
         """The tables in its folder."""
         kept = [results.RUNS, results.CURVES]
         kept += [] if self.runs.traces.empty else [results.TRACES]
+        kept += [] if self.runs.probes.empty else [results.PROBES]
         kept += [] if self.runs.correct.empty else [results.CORRECT]
         return kept + ([self.study.extra.file] if self.study.extra else [])
 

@@ -1,12 +1,13 @@
 """A study's runs as tidy frames, and how to ask them for arms and numbers.
 
 ``runs`` has a row per run, ``curves`` one per recorded number of ``metrics.jsonl``, ``traces`` one
-per row of ``traces.jsonl``, ``correct`` the bits of a run's ``correct.npz``.
+per row of ``traces.jsonl``, ``probes`` of ``probes.jsonl``, ``correct`` the bits of a run's
+``correct.npz``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ TRACE_COLUMNS = [
     *KEY,
     *("step", "site", "unit", "p15", "p50", "p85", "mean", "std", "saturated", "grad_norm"),
 ]
+PROBE_COLUMNS = [*KEY, *("step", "probe", "site", "unit", "p15", "p50", "p85")]
 CORRECT_COLUMNS = [
     *KEY,
     *("images", "last_step", "best_step", "last", "last_seen", "best", "best_seen"),
@@ -72,6 +74,7 @@ class Runs:
     extra: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=KEY))
     """The table that the study keeps besides (``Study.extra``)."""
     correct: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=CORRECT_COLUMNS))
+    probes: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=PROBE_COLUMNS))
 
     def __repr__(self) -> str:
         """What there is, in one line, and then the warnings."""
@@ -245,5 +248,5 @@ def subset(data: Runs, runs: pd.DataFrame) -> Runs:
         return frame.take(near[np.array([row in keys for row in rows], dtype=bool)])
 
     members = [member for member in data.members if member.key in keys]
-    curves, traces, correct = cut(data.curves), cut(data.traces), cut(data.correct)
-    return Runs(data.name, members, runs, curves, traces, data.warnings, data.extra, correct)
+    rows = {name: cut(getattr(data, name)) for name in ("curves", "traces", "correct", "probes")}
+    return replace(data, members=members, runs=runs, **rows)

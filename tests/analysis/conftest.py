@@ -16,6 +16,10 @@ from bn_repro.analysis.tables import Member
 from bn_repro.records import paths
 
 MakeRun = Callable[..., Member]
+UNITS = 4
+"""Of the last site, where all have rows."""
+PROBE = {"probe": "activations"}
+PROBED = ("step", "site", "unit", "p15", "p50", "p85")
 
 
 def trace_steps(steps: int) -> list[int]:
@@ -44,10 +48,12 @@ def write_run(
     dies_at: int | None = None,
     engine: str = "eager",
     data: str = "0123456789abcdef",
+    probes: bool = False,
 ) -> Member:
     """A run whose accuracy rises to ``top`` at a ``pace``, and whose distributions drift.
 
-    ``dies_at``: the step whose loss is not finite, where training stops.
+    ``dies_at``: the step whose loss is not finite, where training stops. ``probes``: with the rows
+    of inference mode, and every unit of the last site where a step is evaluated.
     """
     bn = "bn" in experiment
     noise = np.random.default_rng([seed, bn, int(1e6 * (top or 0))])
@@ -95,9 +101,27 @@ def write_run(
             json.dumps(row) + "\n" for row in (_traces(steps, bn, noise, sites) if traces else ())
         ),
     }
+    if probes:
+        rows = [json.loads(line) for line in files[paths.TRACES].splitlines()]
+        pooled = [row for row in rows if row["unit"] is None]
+        units = [
+            row | {"unit": u}
+            for row in rows
+            if row["site"] == sites[-1]
+            for u in range(UNITS)
+            if row["unit"] == 0
+        ]
+        evaluated = [row for row in units if row["unit"] and row["step"] % eval_every == 0]
+        files[paths.TRACES] = _lines(sorted([*rows, *evaluated], key=lambda row: row["step"]))
+        probed = sorted([*pooled, *units], key=lambda row: row["step"])
+        files[paths.PROBES] = _lines([PROBE | {k: row[k] for k in PROBED} for row in probed])
     for name, text in files.items():
         (directory / name).write_text(text, encoding="utf-8")
     return Member(experiment, id, seed, varied or {}, directory, blocks)
+
+
+def _lines(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 def _traces(

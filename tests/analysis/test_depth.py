@@ -186,7 +186,7 @@ def test_few_traces_are_kept_and_kept_once_they_stay(deep, make_run) -> None:
     varied = final.members[0].varied | {"data.held_out": 10_000}
     tried = make_run(BN, 0, id="tried", varied=varied, blocks="rates", steps=2_000)
     runs = _runs([*final.members, tried])
-    kept = depth_layers.keep(runs)
+    kept = depth_layers.keep(runs).traces
     assert set(kept["id"]) == {"dsigmoid", "dtanh"}  # none of those on held-out images
     assert not set(kept["unit"].dropna())
     steps = set(kept["step"])
@@ -195,11 +195,11 @@ def test_few_traces_are_kept_and_kept_once_they_stay(deep, make_run) -> None:
     assert len(steps) < len(set(runs.traces["step"]))
     assert {"p15", "std", "saturated", "grad_norm"} <= set(kept)
     runs.traces = kept
-    assert depth_layers.keep(runs).equals(kept)
+    assert depth_layers.keep(runs).traces.equals(kept)
 
 
 def test_the_last_step_is_kept_whatever_it_is(deep) -> None:
-    kept = depth_layers.keep(deep(3, steps=1_750))
+    kept = depth_layers.keep(deep(3, steps=1_750)).traces
     assert max(kept["step"]) == 1_750 not in depth_layers.KEPT_STEPS
 
 

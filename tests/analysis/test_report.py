@@ -49,18 +49,20 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """Figure 1's runs, its results as they were written beside them, and what was said."""
     root = tmp_path_factory.mktemp("whole")
     arms = ("mnist/baseline", "mnist/bn")
-    members = [write_run(root / "runs", arm, seed) for arm in arms for seed in range(5)]
+    members = [write_run(root / "runs", a, s, probes=s == 0) for a in arms for s in range(5)]
     return members, root / "out", report.write("fig1", members, root / "out")
 
 
 def test_what_is_written(whole: Whole) -> None:
     _, out, found = whole
     assert list(found.warnings) == []
-    assert list(found.figures) == ["figure1", "figure1_units", "figure1_layers"]
-    assert set(found.files) < set(_bytes(out))
-    assert set(_bytes(out)) == {
-        *("runs.csv", "curves.csv.gz", "traces.csv.gz", "claims.json", "README.md"),
-        *(f"figure1{part}.{kind}" for part in ("", "_units", "_layers") for kind in ("svg", "png")),
+    figures = ["figure1", *(f"figure1_{p}" for p in ("units", "layers", "inference", "all_units"))]
+    assert list(found.figures) == figures
+    tables = {"runs.csv", "curves.csv.gz", "traces.csv.gz", "probes.csv.gz"}
+    assert set(found.files) == tables
+    assert set(_bytes(out)) == tables | {
+        *("claims.json", "README.md"),
+        *(f"{figure}.{kind}" for figure in figures for kind in ("svg", "png")),
     }
     runs = (out / "runs.csv").read_text().splitlines()
     assert runs[0] == (
@@ -77,7 +79,7 @@ def test_what_is_written(whole: Whole) -> None:
     head = gzip.decompress(packed).decode().splitlines()[0]
     assert head == "experiment,id,seed,step,split,statistics,metric,value"
     rows = json.loads((out / "claims.json").read_text())
-    assert [row["verdict"] for row in rows] == ["holds"] * 4  # as the fixture was made
+    assert [row["verdict"] for row in rows[:4]] == ["holds"] * 4  # as the fixture was made
     readme = (out / "README.md").read_text()
     for word in ("Made-up CPU", "engine: eager", "0123456789ab", "](figure1.svg)", "**holds**: "):
         assert word in readme
@@ -268,12 +270,14 @@ def test_with_one_seed_the_step_shown_is_the_worst(make_run, tmp_path: Path) -> 
     (ahead,) = (c for c in found.claims if c.id == "ahead_at_each_step_difference")
     assert lead.argmin() > 0
     assert ahead.quantity.interval.estimate == pytest.approx(lead.min())
-    assert (ahead.verdict, ahead.reason) == ("undecided", "fewer than 5 seeds")
+    assert ahead.verdict == "undecided"
+    assert ahead.reason.startswith("fewer than 5 seeds")
 
 
 def test_verdicts_are_printed(whole: Whole, capsys) -> None:
     command.print_verdicts(whole[2])
     shown = capsys.readouterr().out
-    assert shown.count("holds:") == 4
+    held = sum(claim.verdict == "holds" for claim in whole[2].claims)
+    assert shown.count("holds:") == held >= 4
     assert not [line for line in shown.splitlines() if line.endswith(" ")]
     assert "[+" in shown  # an interval, not markup

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
 
@@ -32,11 +33,11 @@ class Traced(NamedTuple):
     rows: pd.DataFrame
 
 
-def keep(runs: Runs) -> pd.DataFrame:
+def keep(runs: Runs) -> Runs:
     """The traces that are shown: the final runs' layers, some nine steps a decade and the last."""
     rows = frames.select(runs.where(held_out=None).traces, unit=None)
     last = rows.groupby(tables.KEY)["step"].transform("max")
-    return rows.loc[rows["step"].isin(KEPT_STEPS) | (rows["step"] == last)]
+    return replace(runs, traces=rows.loc[rows["step"].isin(KEPT_STEPS) | (rows["step"] == last)])
 
 
 def deepest(runs: Runs) -> list[Traced]:

@@ -10,16 +10,13 @@ from bn_repro.analysis import frames, intervals, movement, steps_to
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.intervals import Images
-from bn_repro.analysis.prose import times
-from bn_repro.analysis.quantities import Quantity
-from bn_repro.analysis.rules import Above, AtEachStep, Below
-from bn_repro.analysis.studies.fig1_figures import LAST, MEASURES, SITES, UNITS, curves, figures
+from bn_repro.analysis.rules import Above, AtEachStep
+from bn_repro.analysis.studies import fig1_movement as inputs
+from bn_repro.analysis.studies.fig1_figures import MEASURES, curves, figures
 from bn_repro.analysis.study import Study
 from bn_repro.analysis.style import BASELINE, BN, MNIST_ARMS
 from bn_repro.analysis.tables import Runs
 
-STARTS = (1, 1_000, 10_000)
-"""Where in training the measure of movement starts, in the findings."""
 NAMES = (BN.label, BASELINE.label)
 
 
@@ -43,35 +40,12 @@ def claims(runs: Runs) -> Iterator[Claim]:
         AtEachStep(),
         hangs_on="the rate",
     )
-    for name, unit in UNITS.items():
-        what = {"unit": "one unit", "layer": "the layer"}[name]
-        words = {"unit": "unit 0", "layer": "all units, pooled,"}[name]
-        yield Claim(
-            f"percentile_movement_{name}_ratio",
-            f"With BN the inputs of the last sigmoids ({what}) have a more stable distribution as "
-            "training progresses.",
-            "4.1, Figure 1(b, c)",
-            _moved(
-                runs,
-                LAST,
-                unit,
-                "Movement of the {15, 50, 85}th percentiles, over the training mini-batch, of the "
-                f"sigmoid's input for {words} of the last hidden layer: {movement.RULE}. With BN "
-                "over without",
-            ),
-            Below(1.0),
-            hangs_on="the measure: movement over width",
-        )
+    yield from inputs.claims(runs)
 
 
 def answers(runs: Runs) -> Images:
     """Which test images each run has right at the end, with BN and without."""
     return BN.of(runs).right(), BASELINE.of(runs).right()
-
-
-def _moved(runs: Runs, site: str, unit: int | None, words: str = "", **how: Any) -> Quantity:
-    with_bn, without = (movement.moved(a.of(runs), site, unit, **how) for a in (BN, BASELINE))
-    return q.factor(with_bn, without, words)
 
 
 # --- prose ----------------------------------------------------------------------------------------
@@ -82,7 +56,6 @@ def values(runs: Runs) -> dict[str, Any]:
     without, with_bn = curves(runs)
     exact = BN.of(runs).curve(split="test", statistics="population")
     lead = q.differences(*frames.shared(with_bn, without), intervals.LEVEL)
-    traced = not runs.traces.empty
     return {
         "arms": [
             {
@@ -98,44 +71,38 @@ def values(runs: Runs) -> dict[str, Any]:
         "algorithm2": 100 * (q.at_the_end(exact) - q.at_the_end(with_bn)).dropna(),
         "ahead": sum(f.low > 0 for f in lead),
         "evaluations": len(lead),
-        "moved": {k: _moved(runs, LAST, None, relative=k).interval for k in (True, False)}
-        if traced
-        else {},
-        "movement": movement_table(runs) if traced else [],
-        "ends": _ends(runs) if traced else [],
+        **_of_inputs(runs),
     }
 
 
-def movement_table(runs: Runs) -> list[list[str]]:
-    """How the movement with BN over that without depends on layer, start and measure."""
-    starts = [start for start in STARTS if start < runs.last_step]
-    head = ["layer", "from step", "one unit", "one unit, absolute", "layer", "layer, absolute"]
-    return [head] + [
-        [
-            site,
-            f"{start:,}",
-            *(
-                times(_moved(runs, site, unit, start=start, relative=relative).interval)
-                for unit, relative in product(UNITS.values(), (True, False))
-            ),
-        ]
-        for site, start in product(reversed(SITES), starts)
-    ]
+def _of_inputs(runs: Runs) -> dict[str, Any]:
+    """What is said of the sigmoids' inputs; empty where they were not traced."""
+    rows, traced = inputs.traced(runs), not runs.traces.empty
+    return {
+        "moved": {k: inputs.ratio(rows, None, relative=k).interval for k in (True, False)}
+        if traced
+        else {},
+        "movement": inputs.by_layer_and_start(runs) if traced else [],
+        "measures": inputs.by_measure(runs),
+        "registered": inputs.REGISTERED,
+        "typical_unit": inputs.typical_unit(inputs.probed(runs)),
+        "ends": _ends(runs) if traced else [],
+        "unit_steps": inputs.UNIT_STEPS,
+    }
 
 
 def _ends(runs: Runs) -> list[list[str]]:
     """Medians over seeds and the last recorded mini-batches, over each layer's units."""
     rows = [["arm", "layer", *MEASURES.values()]]
-    for arm, site in product(MNIST_ARMS, SITES):
-        pooled = frames.select(arm.of(runs).traces, unit=None, site=site)
-        steps = sorted(set(pooled["step"]))[-movement.WINDOW :]
-        end = pooled.loc[pooled["step"].isin(steps)]
+    traces = {arm.label: frames.select(arm.of(runs).traces, unit=None) for arm in MNIST_ARMS}
+    for (label, pooled), site in product(traces.items(), inputs.SITES):
+        layer = frames.select(pooled, site=site)
+        steps = sorted(set(layer["step"]))[-movement.WINDOW :]
+        end = layer.loc[layer["step"].isin(steps)]
         if len(end):
             width, share = (end["p85"] - end["p15"]).median(), end["saturated"].median()
             gradient = end["grad_norm"].median()
-            rows.append(
-                [arm.label, site, f"{width:.2f}", f"{100 * share:.1f} %", f"{gradient:.2g}"]
-            )
+            rows.append([label, site, f"{width:.2f}", f"{100 * share:.1f} %", f"{gradient:.2g}"])
     return rows
 
 
@@ -147,4 +114,5 @@ STUDY = Study(
     values=values,
     targets=(0.9, 0.95, 0.97),
     traces=True,
+    keep=inputs.keep,
 )

@@ -1,4 +1,4 @@
-"""The figures of ``fig1``: Figure 1 as in the paper, every seed's unit, every layer (sec. 4.1)."""
+"""The figures of ``fig1``: Figure 1 as in the paper, unit 0 by seed, every layer (sec. 4.1)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from matplotlib.figure import Figure
 
 from bn_repro import paper
 from bn_repro.analysis import frames, intervals, movement, panels, style
+from bn_repro.analysis.studies.fig1_inference import all_units, modes
+from bn_repro.analysis.studies.fig1_movement import LAST, SITES, UNITS
 from bn_repro.analysis.style import BN, MNIST_ARMS
 from bn_repro.analysis.tables import Runs
 
-SITES = ("hidden1", "hidden2", "hidden3")
-LAST = SITES[-1]
-UNITS = {"unit": 0, "layer": None}
+SHOWN = 10
+"""So many seeds, the first, are drawn one by one where a seed has many lines."""
 
 
 def curves(runs: Runs) -> list[pd.DataFrame]:
@@ -27,33 +28,52 @@ def curves(runs: Runs) -> list[pd.DataFrame]:
 
 
 def figures(runs: Runs) -> dict[str, Figure]:
-    """``figure1`` as in the paper; ``figure1_units``, every seed's unit; ``figure1_layers``."""
+    """``figure1`` as in the paper; of the first seeds ``figure1_units`` and ``figure1_layers``; of
+    those with probes ``figure1_inference`` and ``figure1_all_units``."""
+    first = runs.where(seed=sorted(set(runs.runs["seed"]))[:SHOWN])
     with style.context():
-        drawn = {"figure1": _figure1(runs)}
+        drawn: dict[str, Figure | None] = {"figure1": _figure1(runs)}
         if not runs.traces.empty:
-            drawn |= {"figure1_units": _units(runs), "figure1_layers": _layers(runs)}
-        return drawn
+            drawn |= {"figure1_units": _units(first), "figure1_layers": _layers(first)}
+        if not runs.probes.empty:
+            drawn |= {"figure1_inference": modes(first), "figure1_all_units": all_units(first)}
+        return {name: figure for name, figure in drawn.items() if figure}
 
 
 def _figure1(runs: Runs) -> Figure:
-    figure = Figure(figsize=(style.WIDTH, 5.4), layout="constrained")
+    figure = Figure(figsize=(style.WIDTH, 6.8), layout="constrained")
     left, right = np.asarray(figure.subfigures(1, 2, width_ratios=[1.0, 1.3])).flat
     top, bottom = left.subplots(2, 1, height_ratios=[1.8, 1.0], sharex=True)
     draw_accuracy(top, runs)
     draw_difference(bottom, runs)
     if not runs.traces.empty:
-        axes = right.subplots(3, 2, sharex=True, sharey="row")
-        for column, arm in enumerate(MNIST_ARMS):
-            _draw_percentiles(axes[:, column], runs, arm)
-            axes[0, column].set_title(f"({'bc'[column]})  {arm.label}")
-        limit = max(paper.FIGURE1_INPUTS[1], *(abs(y) for ax in axes[0] for y in ax.get_ylim()))
-        for ax in axes[:2].flat:
-            ax.set_ylim(-limit, limit)
-        for ax, words in zip(
-            axes[:, 0], ("one unit", "all units", "all units, relative"), strict=True
-        ):
-            ax.set_ylabel(f"input, {words}")
+        _draw_inputs(right.subplots(4, 2, sharey="row"), runs)
     return figure
+
+
+def _draw_inputs(axes: Any, runs: Runs) -> None:
+    """1(b) and 1(c), a column each: in the paper's axes, then over all of training."""
+    for column, arm in enumerate(MNIST_ARMS):
+        unit = movement.tracks(arm.of(runs).traces, LAST, UNITS["unit"])
+        for steps, values in list(unit.values())[:1]:
+            _draw_unit(axes[0, column], steps, values, arm)
+            _draw_unit(axes[1, column], steps, values, arm)
+        _draw_layer(axes[2:, column], runs, arm)
+        axes[0, column].set_title(f"({'bc'[column]})  {arm.label}")
+        for ax in axes[1:, column]:
+            _log_steps(ax, runs.last_step).set_xlabel("")
+        _steps(axes[0, column], runs.last_step).set_xlabel("training steps")
+        axes[-1, column].set_xlabel("training steps (log scale)")
+        for ax in axes[1:-1, column]:
+            ax.tick_params(labelbottom=False)
+    low, high = paper.FIGURE1_INPUTS
+    limit = max(high, *(abs(y) for ax in axes[1] for y in ax.get_ylim()))
+    axes[0, 0].set_ylim(low, high)
+    axes[1, 0].set_ylim(-limit, limit)
+    axes[2, 0].set_ylim(-limit, limit)
+    words = ("one unit (paper's axes)", "one unit", "all units", "all units, relative")
+    for ax, what in zip(axes[:, 0], words, strict=True):
+        ax.set_ylabel(what)
 
 
 def _steps(ax: Axes, last: float) -> Axes:
@@ -105,26 +125,26 @@ def draw_difference(ax: Axes, runs: Runs) -> Axes:
     return ax
 
 
-def _draw_percentiles(axes: Any, runs: Runs, arm: style.Arm) -> None:
-    """1(b), 1(c): one seed's unit, as the paper; all units; all units relative to their width."""
-    units, layer = (movement.tracks(arm.of(runs), LAST, unit) for unit in UNITS.values())
-    for steps, values in list(units.values())[:1]:
-        for row in values:
-            axes[0].plot(steps, row, color=arm.color, lw=0.4, alpha=0.4)
-        panels.percentiles(axes[0], steps, movement.smoothed(values), arm)
-    for steps, values in layer.values():
-        for ax, rows in zip(axes[1:], (values, movement.relative(values)), strict=True):
+def _draw_unit(ax: Axes, steps: np.ndarray, values: np.ndarray, arm: style.Arm) -> None:
+    """One seed's unit: every mini-batch faint, its running median bold."""
+    for row in values:
+        ax.plot(steps, row, color=arm.color, lw=0.4, alpha=0.4)
+    panels.percentiles(ax, steps, movement.smoothed(values), arm)
+
+
+def _draw_layer(axes: Any, runs: Runs, arm: style.Arm) -> None:
+    """All units: the first seeds faint, the median over all; then the same over the width."""
+    layer = movement.tracks(arm.of(runs).traces, LAST, UNITS["layer"])
+    for steps, values in list(layer.values())[:SHOWN]:
+        for ax, rows in zip(axes, (values, movement.relative(values)), strict=True):
             for row in rows:
                 ax.plot(steps, row, color=arm.color, lw=0.4, alpha=style.FAINT)
     if layer:
         steps, values = movement.median_track(layer)
-        panels.percentiles(axes[1], steps, values, arm)
-        panels.percentiles(axes[2], steps, movement.relative(values), arm)
+        panels.percentiles(axes[0], steps, values, arm)
+        panels.percentiles(axes[1], steps, movement.relative(values), arm)
         if arm is BN:
-            panels.name_percentiles(axes[1], values[:, -1])
-    for ax in axes:
-        _log_steps(ax, runs.last_step).set_xlabel("")
-    axes[-1].set_xlabel("training steps (log scale)")
+            panels.name_percentiles(axes[0], values[:, -1])
 
 
 def _log_steps(ax: Axes, last: float) -> Axes:
@@ -134,8 +154,8 @@ def _log_steps(ax: Axes, last: float) -> Axes:
 
 
 def _units(runs: Runs) -> Figure:
-    """Unit 0 of every seed: is the one that figure 1 shows typical?"""
-    by_arm = [movement.tracks(arm.of(runs), LAST, 0) for arm in MNIST_ARMS]
+    """Unit 0 of each of the first seeds: is the one that figure 1 shows typical?"""
+    by_arm = [movement.tracks(arm.of(runs).traces, LAST, 0) for arm in MNIST_ARMS]
     seeds = sorted({seed for by_seed in by_arm for seed in by_seed})
     columns = min(5, max(1, len(seeds)))
     rows = max(1, math.ceil(len(seeds) / columns))
@@ -163,7 +183,7 @@ def _units(runs: Runs) -> Figure:
 
 MEASURES = {
     "width": "width, p85 - p15",
-    "saturated": "share with |x| > 4",
+    "saturated": "share beyond ±4",
     "grad_norm": "gradient norm",
 }
 
@@ -172,10 +192,11 @@ def _layers(runs: Runs) -> Figure:
     """What the sigmoids of every layer see: width, saturation, gradient, as running medians."""
     figure = Figure(figsize=(style.WIDTH, 4.9), layout="constrained")
     axes = figure.subplots(len(MEASURES), len(SITES), sharex=True, sharey="row")
+    traces = [(arm, frames.select(arm.of(runs).traces, unit=None)) for arm in MNIST_ARMS]
     for (line, name), (column, site) in product(enumerate(MEASURES), enumerate(SITES)):
         ax = axes[line, column]
-        for arm in MNIST_ARMS:
-            pooled = frames.select(arm.of(runs).traces, unit=None, site=site)
+        for arm, rows in traces:
+            pooled = frames.select(rows, site=site)
             pooled = pooled.assign(width=pooled["p85"] - pooled["p15"])
             wide = pooled.pivot(index="seed", columns="step", values=name).astype(float)
             wide = wide.dropna(axis=1)
