@@ -83,21 +83,31 @@ def movement(track: Track, start: float = 1, *, relative: bool = True) -> float:
     return float(moved.mean() / width) if relative else float(moved.mean())
 
 
-def change_per_doubling(track: Track, *, relative: bool = True) -> float:
-    """How far the percentiles are at step 2t from where they were at step t.
+def doublings(last: float) -> np.ndarray:
+    """The steps 500, 1,000, 2,000, ... of a run of ``last`` steps; fewer than two: too short."""
+    known = int(math.log2(last / FIRST_DOUBLING)) + 1 if last >= FIRST_DOUBLING else 0
+    return FIRST_DOUBLING * 2.0 ** np.arange(known)
 
-    The mean over the percentiles and over t = 500, 1,000, 2,000, ... as far as 2t is in the run.
-    ``relative``: over p85 - p15 at step t. A step between two recorded ones is interpolated. NaN
-    where the run is shorter than the first doubling.
+
+def changes(track: Track, *, relative: bool = True) -> np.ndarray:
+    """At each doubling of steps, how far the percentiles are at step 2t from where they were at t.
+
+    The mean over the percentiles, from t = 500 as far as 2t is in the run. ``relative``: over
+    p85 - p15 at step t. A step between two recorded ones is interpolated.
     """
     steps, values = track
-    if not len(steps) or steps[0] > FIRST_DOUBLING or steps[-1] < 2 * FIRST_DOUBLING:
-        return math.nan
-    doublings = int(math.log2(steps[-1] / FIRST_DOUBLING))
-    grid = FIRST_DOUBLING * 2.0 ** np.arange(doublings + 1)
+    grid = doublings(steps[-1])
     p = np.array([np.interp(grid, steps, row) for row in smoothed(values)])
     moved = np.abs(np.diff(p, axis=1))
-    return float((moved / (p[2] - p[0])[:-1] if relative else moved).mean())
+    return (moved / (p[2] - p[0])[:-1] if relative else moved).mean(axis=0)
+
+
+def change_per_doubling(track: Track, *, relative: bool = True) -> float:
+    """The mean of :func:`changes` over the doublings; NaN where the run is shorter than one."""
+    steps, _ = track
+    if not len(steps) or steps[0] > FIRST_DOUBLING or steps[-1] < 2 * FIRST_DOUBLING:
+        return math.nan
+    return float(changes(track, relative=relative).mean())
 
 
 def drift(track: Track, *, relative: bool = True) -> float:

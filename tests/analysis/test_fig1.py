@@ -195,6 +195,7 @@ def test_findings_on_the_registered_measures(detailed: Runs) -> None:
     assert "Of the 4 claims so registered that are judged by mini-batch (seeds 10 to 29)" in words
     assert "Of the 6 claims so registered that are judged in inference mode (seeds 0 to 9)" in words
     assert "of a seed's median unit" in words
+    assert "| from step | 500 | 1,000 | 2,000 | 4,000 | 8,000 |" in words
 
 
 def test_what_is_recorded_of_some_seeds_is_no_setting(make_run) -> None:

@@ -68,6 +68,7 @@ def test_one_percentile_of_three_counts_for_a_third() -> None:
     steps, values = _track(np.zeros(len(STEPS)))
     values[0] -= 0.3 * (steps >= 2_900)  # between the steps 2,000 and 4,000
     # of six doublings one has it; the others' widths do not matter, as nothing moves in them
+    np.testing.assert_allclose(movement.changes((steps, values)), [0, 0, 0.1, 0, 0, 0], atol=1e-9)
     assert movement.change_per_doubling((steps, values)) == pytest.approx(0.3 / 3 / 6)
 
 

@@ -84,6 +84,7 @@ def _of_inputs(runs: Runs) -> dict[str, Any]:
         else {},
         "movement": inputs.by_layer_and_start(runs) if traced else [],
         "measures": inputs.by_measure(runs),
+        "by_doubling": inputs.by_doubling(runs),
         "registered": inputs.REGISTERED,
         "typical_unit": inputs.typical_unit(inputs.probed(runs)),
         "ends": _ends(runs) if traced else [],

@@ -159,6 +159,18 @@ def _cells(rows: Rows, measure: Measure, **how: Any) -> list[str]:
     ]
 
 
+def by_doubling(runs: Runs) -> list[list[str]]:
+    """When the layer changes: each doubling's change over the width, in inference mode."""
+    steps = movement.doublings(runs.last_step)
+    table = [["from step", *(f"{step:,.0f}" for step in steps[:-1])]]
+    for arm, rows in zip((BN, BASELINE), probed(runs), strict=True):
+        every = [movement.changes(t) for t in movement.tracks(rows, LAST, None).values()]
+        whole = [seed for seed in every if len(seed) == len(steps) - 1]  # not of a diverged run
+        if whole:
+            table.append([arm.label, *(f"{x:.3f}" for x in np.median(whole, axis=0))])
+    return table if len(table) == 3 else []
+
+
 def of_units(rows: pd.DataFrame) -> pd.DataFrame:
     """The last layer by unit where all units are kept: medians and widths by step (row)."""
     part = rows.loc[(rows["site"] == LAST) & rows["unit"].notna() & _kept_step(rows)]
