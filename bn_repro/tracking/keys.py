@@ -28,9 +28,9 @@ def values_of(row: Row) -> dict[str, float]:
     """
     if "site" in row:
         site = str(row["site"]).replace(".", "_")
-        prefix = f"trace/{site}/{'layer' if row['unit'] is None else 'unit'}"
+        prefix = f"trace/{site}/{'layer' if row.get('unit') is None else 'unit'}"
     elif "split" in row:
-        split, statistics = row["split"], row["statistics"]
+        split, statistics = row["split"], row.get("statistics", "")
         prefix = split if statistics == USUAL.get(split, "moving") else f"{split}_{statistics}"
     else:
         prefix = "timing"

@@ -69,9 +69,12 @@ def sent(directory: Path, mode: str) -> dict[str, Any]:
     """What W&B was sent of a run in a mode: ``project, entity, tags``, ``where`` it is (null until
     that is known), and a digest of the ``records`` (null until all are sent)."""
     try:
-        return (read_object(directory / paths.PUBLISHED) or {}).get(mode, {})
+        found = (read_object(directory / paths.PUBLISHED) or {}).get(mode)
     except ValueError:
         return {}
+    kinds = {"tags": list, "where": str | None}
+    whole = isinstance(found, dict) and all(isinstance(found.get(k), kinds[k]) for k in kinds)
+    return found if whole else {}
 
 
 def is_sent(directory: Path, destination: Destination, tags: Sequence[str] = ()) -> bool:

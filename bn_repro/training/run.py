@@ -22,12 +22,30 @@ from bn_repro.data.batches import Data
 from bn_repro.data.decode import CorruptImage
 from bn_repro.records import paths
 from bn_repro.records.files import archive_run, ensure_writable, write_atomically, write_json
-from bn_repro.records.reader import Outcome, finished, last_status, read_manifest
-from bn_repro.records.recorder import Logger, NoLogger, manifest, write_status
+from bn_repro.records.reader import (
+    UNREADABLE,
+    Outcome,
+    Unreadable,
+    finished,
+    last_status,
+    read_manifest,
+)
+from bn_repro.records.recorder import (
+    Logger,
+    NoLogger,
+    RecordsGone,
+    manifest,
+    write_status,
+)
 from bn_repro.tracking.logger import WandbLogger, destination_of
 from bn_repro.training.build import build, configure_torch, device_of, network, validate
 from bn_repro.training.engine import with_engine
-from bn_repro.training.finished import check_same_data, find_finished, finished_line
+from bn_repro.training.finished import (
+    check_no_copy,
+    check_same_data,
+    find_finished,
+    finished_line,
+)
 from bn_repro.training.loop import train
 from bn_repro.training.ranks import barrier, process_group
 from bn_repro.training.session import Log, Progress, Session, no_progress
@@ -107,6 +125,7 @@ def _finished_meanwhile(
     ValueError where the run was begun on other data.
     """
     if not config.force:
+        check_no_copy(directory)
         check_same_data(directory, data)
     elif session.world.main:
         archive_run(directory, session.log)
@@ -130,6 +149,8 @@ def write_first_files(config: Config, data: Data, directory: Path, session: Sess
     """Status, configuration and manifest; a manifest that is there gets an entry for the resume."""
     directory.mkdir(exist_ok=True)
     before = last_status(directory)
+    if before.state == UNREADABLE:
+        session.log(str(before.error))
     write_status(directory, "running", before.step, before.seconds)
     content = yaml.safe_dump(asdict(config), sort_keys=False)
     write_atomically(directory / paths.CONFIG, content.encode())
@@ -142,7 +163,11 @@ def write_first_files(config: Config, data: Data, directory: Path, session: Sess
         data=data.fingerprint,
         classes=data.classes,
     )
-    first = read_manifest(directory)
+    try:
+        first = read_manifest(directory)
+    except Unreadable as error:
+        session.log(str(error))
+        first = None
     if first:
         facts = first | {"resumed": [*first.get("resumed", []), facts]}
     write_json(directory / paths.MANIFEST, facts)
@@ -177,10 +202,12 @@ def record_failure(directory: Path, error: BaseException, world: World) -> Outco
     A run that had finished has not failed. Of several ranks the first to fail is recorded: the
     others fail because it is gone.
     """
-    done = finished(directory)
+    line = f"{type(error).__name__}: {error}".splitlines()[0]
+    if isinstance(error, RecordsGone):  # what lies there by now is nothing, or another run
+        return Outcome("failed", 0, 0.0, error=line, cause="other")
+    done = None if isinstance(error, Unreadable) else finished(directory)
     if done is not None:
         return done
-    line = f"{type(error).__name__}: {error}".splitlines()[0]
     before = last_status(directory)
     interrupted = isinstance(error, KeyboardInterrupt)
     outcome = replace(
