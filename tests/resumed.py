@@ -9,8 +9,8 @@ import torch
 
 from bn_repro.config.compose import compose
 from bn_repro.records import paths
+from bn_repro.stop_signal import StopFlag
 from bn_repro.training import checkpoint
-from bn_repro.training.stop_signal import StopFlag
 
 SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=120", "train.checkpoint_every=30"]
 

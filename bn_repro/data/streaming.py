@@ -9,8 +9,14 @@ nothing, and a run resumes at any step without decoding what it skips.
 from __future__ import annotations
 
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
+from multiprocessing.process import BaseProcess
+from threading import Event, Thread
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +36,10 @@ from bn_repro.data.augment import (
 from bn_repro.data.batches import Batches, Cut, Data, Order, to_device
 from bn_repro.data.decode import QUARANTINE_LIMIT, Boxes, CorruptImage, Quarantine, read
 from bn_repro.data.listing import Listing
+from bn_repro.stop_signal import PREEMPTING
 
+LIMIT_SECONDS, POLL_SECONDS = 300, 1.0
+"""How long a worker may take for a mini-batch, and how often that is looked at."""
 Request = tuple[int, np.ndarray]
 """Epoch, and indices (B,) of a mini-batch."""
 View = Callable[[int, np.ndarray], Sequence[Boxes]]
@@ -121,9 +130,10 @@ class StreamedImages(Data):
         that can. Raises CorruptImage where no file of any request can be read.
         """
         on_gpu = torch.device(device).type == "cuda"
+        awaited: deque[Request] = deque()
         loader = DataLoader(
             Reader(self._listing, split, view, self.shape[1], self._quarantine.limit, replace),
-            sampler=requests,
+            sampler=_noted(requests, awaited),
             batch_size=None,
             num_workers=self._workers,
             pin_memory=on_gpu,
@@ -132,10 +142,11 @@ class StreamedImages(Data):
         )
         count, faults, left_out = 0, [], []
         self._left_out[split] = left_out
-        for item in loader:
+        for item in self._in_time(split, iter(loader), awaited):
             if isinstance(item, str):
                 raise CorruptImage(item)
             request, images, labels, faults, missing = item
+            awaited.popleft()
             left_out += missing
             self._quarantine.record(faults)
             count += len(labels)
@@ -147,6 +158,30 @@ class StreamedImages(Data):
                 )
         if faults and not count:
             raise CorruptImage(f"{faults[-1]}; nor can any before it")
+
+    def _in_time(self, split: str, loaded: Any, awaited: deque[Request]) -> Iterator[Any]:
+        """What ``loaded`` gives; CorruptImage where for LIMIT_SECONDS nothing comes."""
+        with _watched(getattr(loaded, "_workers", [])) as watch:
+            while True:
+                watch.waited = 0.0
+                try:
+                    item = next(loaded, None)
+                except (RuntimeError, OSError, EOFError):
+                    if watch.waited < LIMIT_SECONDS:
+                        raise
+                    for _ in range(3 * len(loaded._workers)):  # each death raises where it is met
+                        with suppress(RuntimeError):
+                            for worker in loaded._workers:
+                                worker.join(1)
+                    path = self._listing.path(split, int(awaited[0][1][0]))
+                    raise CorruptImage(
+                        f"{path}: a loader worker did not read the mini-batch that begins with it "
+                        f"in {LIMIT_SECONDS} s; it was stopped, or the disk does not answer"
+                    ) from None
+                watch.waited = None
+                if item is None:
+                    return
+                yield item
 
     def _distorted(
         self, seed: int, read: Iterator[tuple[Request, torch.Tensor, torch.Tensor]]
@@ -197,6 +232,47 @@ class Reader(Dataset):
         return request, kept, torch.tensor(labels), faults, missing
 
 
+@dataclass
+class Watch:
+    """For how many seconds a mini-batch has been waited for; None: none is."""
+
+    waited: float | None = None
+
+
+@contextmanager
+def _watched(workers: Sequence[BaseProcess]) -> Iterator[Watch]:
+    """Within: ``workers`` are killed where a wait lasts for LIMIT_SECONDS, and so it ends.
+
+    The loader's own time limit does not see a worker that was stopped while it hands a mini-batch
+    over. The seconds are counted one by one: those in which this process was stopped itself, as by
+    Ctrl-Z, are none.
+    """
+    watch, over = Watch(), Event()
+
+    def count() -> None:
+        while not over.wait(POLL_SECONDS):
+            if watch.waited is not None:
+                watch.waited += POLL_SECONDS
+            if watch.waited is not None and watch.waited >= LIMIT_SECONDS:
+                for worker in workers:
+                    worker.kill()  # one that is stopped hears nothing else
+                return
+
+    if workers:
+        Thread(target=count, daemon=True).start()
+    try:
+        yield watch
+    finally:
+        over.set()
+
+
+def _noted(requests: Iterator[Request], awaited: deque[Request]) -> Iterator[Request]:
+    """The ``requests``, each put among those ``awaited``."""
+    for request in requests:
+        awaited.append(request)
+        yield request
+
+
 def _all(cuts: Iterator[Cut]) -> Iterator[Request]:
     for cut in cuts:
         whole = isinstance(cut, slice)
@@ -224,5 +300,5 @@ def _multi_crop(size: int, epoch: int, indices: np.ndarray) -> list[Boxes]:
 def _ignore_signals(worker: int) -> None:
     # Ctrl-C and a scheduler's SIGTERM reach the whole process group. The trainer handles them: it
     # finishes its step, saves, and ends the workers. They also end by themselves without a trainer.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for name in PREEMPTING:
+        signal.signal(getattr(signal, name), signal.SIG_IGN)

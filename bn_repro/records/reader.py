@@ -80,12 +80,14 @@ def read_object(path: Path, fix: str = "start over with force=true") -> Row | No
     return value
 
 
-def _checked(path: Path, value: Row, kinds: Mapping[str, tuple[type, ...]], fix: str) -> Row:
+def _checked(
+    path: Path, value: Row, kinds: Mapping[str, tuple[type, ...]], fix: str = "", what: str = ""
+) -> Row:
     """``value``, if what it has of the keys in ``kinds`` is of these; a bool is no number."""
     for key, allowed in kinds.items():
         if key in value and type(value[key]) not in allowed:
             found = json.dumps(value[key], default=str)[:40]
-            raise Unreadable(f"{path}: {key}: {found} cannot be; {fix}")
+            raise Unreadable(f"{path}: {what}{key} cannot be {found}{fix and f'; {fix}'}")
     return value
 
 
@@ -112,8 +114,8 @@ def read_rows(
         rows = _line_by_line(path, lines, warnings, fix)
     wrong = next((n for n, row in enumerate(rows, start=1) if not _is_row(row)), None)
     if wrong is not None:
-        what = "expected a JSON object with a whole step, and names where there are names"
-        raise Unreadable(f"{path}: line {wrong}: {what}; {fix}")
+        what = "expected a JSON object with a whole step on each line"
+        raise Unreadable(f"{path}: {what}, which line {wrong} is not; {fix}")
     return rows
 
 
@@ -203,7 +205,7 @@ def read_config(directory: Path) -> Row:
         raise Unreadable(f"{path}: not readable as YAML") from None
     if not isinstance(config, dict):
         raise Unreadable(f"{path}: expected a run's configuration, with sections of keys")
-    return _checked(path, config, CONFIG_KINDS, "expected a run's configuration")
+    return _checked(path, config, CONFIG_KINDS, what="expected a run's configuration; ")
 
 
 def told_as_copy(directory: Path) -> str | None:
@@ -223,7 +225,7 @@ def read_evaluations(directory: Path) -> list[Row]:
     path, fix = directory / paths.EVALUATION, "remove it and evaluate again"
     rows = read_rows(path, fix=fix)
     for row in rows:
-        _checked(path, {key: row.get(key, ()) for key in EVALUATION_KINDS}, EVALUATION_KINDS, fix)
+        _checked(path, {"crops": None, "statistics": None} | row, EVALUATION_KINDS, fix)
     return rows
 
 

@@ -18,12 +18,12 @@ from rich.console import Console
 from bn_repro.config.schema import Config
 from bn_repro.records import paths
 from bn_repro.records.reader import UNREADABLE, Outcome, Unreadable, last_status, last_top1
+from bn_repro.stop_signal import StopFlag
 from bn_repro.sweep.display import Display, count_of, log
 from bn_repro.sweep.run_status import Row
 from bn_repro.sweep.study import PlannedRun
 from bn_repro.training.engine import misfits
 from bn_repro.training.finished import find_finished
-from bn_repro.training.stop_signal import StopFlag
 from bn_repro.training.world import World
 
 LOST = "its process ended"
@@ -89,12 +89,12 @@ def run_all(
             outcomes[i] = before
     waiting = [i for i in range(len(runs)) if i not in outcomes]
     log(console, f"{title}: {_counts(list(outcomes.values()), len(runs))}")
-    if waiting:
-        executor.preflight([runs[i].config for i in waiting])
     to_train = {runs[i].directory for i in waiting}
-    display = Display([row_of(run) for run in runs], console, title, to_train)
-    with closing(display), StopFlag(patient=True).listening() as stop:
-        outcomes |= _work(runs, waiting, executor, display, stop, on_failure)
+    with StopFlag(patient=True).listening() as stop:
+        if waiting:
+            executor.preflight([runs[i].config for i in waiting])
+        with closing(Display([row_of(r) for r in runs], console, title, to_train)) as display:
+            outcomes |= _work(runs, waiting, executor, display, stop, on_failure)
     return [outcomes.get(i, Outcome("preempted", 0, 0.0)) for i in range(len(runs))]
 
 

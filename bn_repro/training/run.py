@@ -7,7 +7,7 @@ import os
 import platform
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import yaml
 from filelock import FileLock, Timeout
 from torch import nn
 
+from bn_repro import stop_signal
 from bn_repro.config.identity import arm_of, directory_of, tags_of
 from bn_repro.config.schema import Config, check
 from bn_repro.data.batches import Data
@@ -37,6 +38,7 @@ from bn_repro.records.recorder import (
     manifest,
     write_status,
 )
+from bn_repro.stop_signal import StopFlag
 from bn_repro.tracking.logger import WandbLogger, destination_of
 from bn_repro.training.build import build, configure_torch, device_of, network, validate
 from bn_repro.training.engine import with_engine
@@ -49,7 +51,6 @@ from bn_repro.training.finished import (
 from bn_repro.training.loop import train
 from bn_repro.training.ranks import barrier, process_group
 from bn_repro.training.session import Log, Progress, Session, no_progress
-from bn_repro.training.stop_signal import StopFlag
 from bn_repro.training.world import World, launched_world
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
@@ -66,6 +67,7 @@ def preflight(configs: Sequence[Config]) -> None:
         check(config)
         with_engine(config, device_of(config, World()).type, World())
     for config in {repr(replace(c, seed=0)): c for c in configs}.values():
+        stop_signal.check()
         name = f"{config.model.name} {config.data}"  # digits are flat for an mlp alone
         if name not in data:
             data[name] = build(config)[1]
@@ -95,17 +97,17 @@ def run(
             return report_finished(config, done, session)
         with_engine(config, device.type, world)  # refused before the data take their time
         configure_torch(config)
-        model, data = build(config)
-        validate(config, model, data, world)
         directory = directory_of(config, world.size)
-        if world.main:
-            ensure_writable(directory)
-        with (
-            process_group(world, device) as group,
-            wait_for_lock(directory, session) as lock_held,
-        ):
-            if not lock_held:
-                return replace(last_status(directory), state="preempted", cause="signal")
+        with process_group(world, device) as group, ExitStack() as held:
+            built = _built(config, session)
+            if built is None:
+                return _stopped(directory)
+            model, data = built
+            validate(config, model, data, world)
+            if world.main:
+                ensure_writable(directory)
+            if not held.enter_context(wait_for_lock(directory, session)):
+                return _stopped(directory)
             done = _finished_meanwhile(config, directory, data, session)
             if done is not None:
                 return report_finished(config, done, session)
@@ -115,6 +117,24 @@ def run(
             except (Exception, KeyboardInterrupt) as error:
                 group.failed = True
                 return record_failure(directory, error, world)
+
+
+def _built(config: Config, session: Session) -> tuple[nn.Module, Data] | None:
+    """The network and the data; None where a rank was asked to stop while they were made.
+
+    The ranks have a process group by now: one that leaves would have the others wait for it.
+    """
+    built = None
+    with suppress(KeyboardInterrupt):
+        stop_signal.check()
+        built = build(config)
+        stop_signal.check()
+    return None if session.any_rank(built is None or bool(session.stop)) else built
+
+
+def _stopped(directory: Path) -> Outcome:
+    """The outcome of a run that was asked to stop before it had begun, or gone on."""
+    return replace(last_status(directory), state="preempted", error=None, cause="signal")
 
 
 def _finished_meanwhile(

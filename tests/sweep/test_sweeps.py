@@ -287,6 +287,7 @@ def test_a_run_that_ended_and_died_before_it_could_tell_has_ended(tmp_path, died
     run = five(tmp_path)[0]
     run.directory.mkdir(parents=True)
     write_status(run.directory, "completed", 4, 0.5)
+    (run.directory / paths.METRICS).write_text('{"step": 4}\n')
     assert died(run.directory, f"{LOST}: SIGKILL").state == "completed"
     assert json.loads((run.directory / paths.STATUS).read_text())["state"] == "completed"
 

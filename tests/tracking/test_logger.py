@@ -13,10 +13,10 @@ from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of
 from bn_repro.records import paths, reader
 from bn_repro.records.recorder import Recorder, write_status
+from bn_repro.stop_signal import StopFlag
 from bn_repro.tracking import keys
 from bn_repro.tracking.logger import Destination, WandbLogger, is_synced, wandb_id
 from bn_repro.training.run import run
-from bn_repro.training.stop_signal import StopFlag
 
 pytestmark = pytest.mark.usefixtures("apart")
 WORDS = ["experiment=mnist/bn", "scale=smoke", "train.steps=60", "train.eval_every=20"]
@@ -135,13 +135,13 @@ def test_a_run_killed_between_its_offline_files_is_shown_all_the_same(
     destination = Destination("offline", "bn", None, tmp_path)
     record = Recorder(directory, None, WandbLogger(destination))
     write_steps(record, 1, 4)
-    lengths = record.lengths()
+    written = record.written()
     record.close()
     with monkeypatch.context() as at:
         at.setattr("wandb.init", killed)  # the file before is gone by then
         with pytest.raises(KeyboardInterrupt):
             WandbLogger(destination).begin(directory)
-    record = Recorder(directory, lengths, WandbLogger(destination))
+    record = Recorder(directory, written, WandbLogger(destination))
     write_steps(record, 5, 6)
     record.close()
     assert [row["step"] for row in OfflineRun(tmp_path).history] == [1, 2, 3, 4, 5, 6]
@@ -171,10 +171,10 @@ def test_a_run_resumed_offline_is_synced_without_a_row_twice(directory, tmp_path
     destination = Destination("offline", "bn", None, tmp_path)
     record = Recorder(directory, None, WandbLogger(destination))
     write_steps(record, 1, 4)
-    lengths = record.lengths()
+    written = record.written()
     write_steps(record, 5, 6)
     record.close()
-    record = Recorder(directory, lengths, WandbLogger(destination))
+    record = Recorder(directory, written, WandbLogger(destination))
     write_steps(record, 5, 9)
     write_status(directory, "completed", 9, 1.0)
     record.close()
@@ -192,7 +192,7 @@ def test_a_run_killed_online_goes_on_without_a_row_twice(directory, tmp_path, se
     destination = Destination("online", "bn", None, tmp_path)
     record = Recorder(directory, None, WandbLogger(destination))
     write_steps(record, 1, 6)
-    lengths = record.lengths()
+    written = record.written()
     write_steps(record, 7, 9)
     for file in record._files.values():  # as a kill would
         file.close()
@@ -204,7 +204,7 @@ def test_a_run_killed_online_goes_on_without_a_row_twice(directory, tmp_path, se
         lines = server.runs[name]["wandb-history.jsonl"]
         server.runs[name] = {"wandb-history.jsonl": {k: lines[k] for k in range(4)}}
 
-    record = Recorder(directory, lengths, WandbLogger(destination))
+    record = Recorder(directory, written, WandbLogger(destination))
     write_steps(record, 7, 12)
     write_status(directory, "completed", 12, 1.0)
     record.close()
