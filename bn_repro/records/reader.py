@@ -30,6 +30,7 @@ UNREADABLE = "unreadable"
 """The state of a run whose status cannot be read; it has not finished."""
 TAIL_BYTES = 16_384
 """The end of a record that a status display reads: dozens of rows."""
+START_OVER = "start over with force=true"
 DERIVED = "it is written anew when the run is trained again"
 """What to do about a damaged status or manifest: the checkpoint knows the rest."""
 GARBLED = "\ufffd"
@@ -67,7 +68,7 @@ class Unreadable(BadInput):
 # --- files ----------------------------------------------------------------------------------------
 
 
-def read_object(path: Path, fix: str = "start over with force=true") -> Row | None:
+def read_object(path: Path, fix: str = START_OVER) -> Row | None:
     """The JSON object in a file; None where there is no file."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -91,9 +92,7 @@ def _checked(
     return value
 
 
-def read_rows(
-    path: Path, warnings: list[str] | None = None, *, fix: str = "start over with force=true"
-) -> list[Row]:
+def read_rows(path: Path, warnings: list[str] | None = None, *, fix: str = START_OVER) -> list[Row]:
     """The rows of a JSON-lines file, each with its ``step``; none where there is no file.
 
     A torn last line, as a kill leaves it, is dropped, with a line in ``warnings``; a torn line
@@ -105,9 +104,14 @@ def read_rows(
         return []
     except OSError as error:
         raise Unreadable(f"{path}: not readable ({error.strerror}); {fix}") from None
-    lines = text.splitlines()
+    return _rows_of(path, text.splitlines(), warnings, fix)
+
+
+def _rows_of(
+    path: Path, lines: list[str], warnings: list[str] | None = None, fix: str = START_OVER
+) -> list[Row]:
     try:
-        if GARBLED in text:
+        if any(GARBLED in line for line in lines):
             raise ValueError("not UTF-8")
         rows = json.loads(f"[{','.join(lines)}]")  # one call for the file: several times faster
     except (ValueError, RecursionError):
@@ -134,6 +138,25 @@ def _line_by_line(
             if warnings is not None:
                 warnings.append(f"{path}: the last line is torn, as by a kill; it is dropped")
     return rows
+
+
+class Tail:
+    """The rows of a JSON-lines file that grows."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._offset = path, 0
+
+    def new_rows(self) -> list[Row]:
+        """The rows whose lines have come to their end since the last call."""
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self._offset)
+                content = file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        whole = content[: content.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        return _rows_of(self.path, whole.decode(errors="replace").splitlines())
 
 
 def read_tail(path: Path, length: int = TAIL_BYTES) -> list[Row]:

@@ -47,13 +47,11 @@ could not be written; its loss was not finite; another error. null: it completed
 
 
 class Logger(Protocol):
-    """Another place that shows a run's rows, besides its directory. It must never end a run."""
+    """Another place that shows a run's records, which it reads from its directory. It must never
+    end a run, nor have it wait."""
 
     def begin(self, directory: Path) -> None:
-        """Show what the records in ``directory`` hold already."""
-
-    def row(self, row: Mapping[str, Any]) -> None:
-        """Show a row of metrics, traces or timing, as it was recorded."""
+        """Show the records in ``directory``, which from now on only grow."""
 
     def finish(self, state: str) -> None:
         """Close with the run's last state."""
@@ -147,8 +145,6 @@ class Recorder(Record):
         self._files[name].write(content)
         self._files[name].flush()
         self._sums[name].update(content)
-        for row in plain:
-            self.logger.row(row)
 
     def correct(self, arrays: Mapping[str, np.ndarray]) -> None:
         self._check_there()
