@@ -95,9 +95,12 @@ def killed_at_random(
     end: Callable[..., Path],
 ) -> None:
     """Kill a run's processes at random moments, up to five times; then it is brought to its end."""
-    begun = time.monotonic()
     whole = end(folder / "whole")
-    seconds = max(0.5, 1.5 * (time.monotonic() - begun))
+    begun = time.monotonic()
+    for process in begin(folder / "timed"):
+        process.communicate()
+    end(folder / "timed")
+    seconds = time.monotonic() - begun
     life = 0
     while line.tried < kills:
         life += 1

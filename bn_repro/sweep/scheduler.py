@@ -89,6 +89,9 @@ def run_all(
             outcomes[i] = before
     waiting = [i for i in range(len(runs)) if i not in outcomes]
     log(console, f"{title}: {_counts(list(outcomes.values()), len(runs))}")
+    for last in (last_status(runs[i].directory) for i in waiting):
+        if last.state == UNREADABLE:
+            log(console, str(last.error))
     to_train = {runs[i].directory for i in waiting}
     with StopFlag(patient=True).listening() as stop:
         if waiting:
