@@ -41,7 +41,12 @@ STATUS_KINDS = {
     **{"cause": TEXT_OR_NONE, "error": TEXT_OR_NONE},
 }
 MANIFEST_KINDS = {
-    **{"data": TEXT_OR_NONE, "started": TEXT_OR_NONE, "engine": TEXT_OR_NONE},
+    **{
+        "data": TEXT_OR_NONE,
+        "started": TEXT_OR_NONE,
+        "engine": TEXT_OR_NONE,
+        "threads": (int, type(None)),
+    },
     **{"quarantined": (dict,), "resumed": (list,)},
 }
 EVALUATION_KINDS = {

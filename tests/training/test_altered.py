@@ -79,6 +79,16 @@ def test_a_damaged_status_or_manifest_loses_nothing(cut, whole, name, content):
     assert json.loads((directory / paths.MANIFEST).read_text())["data"]
 
 
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_run_whose_manifest_is_lost_keeps_its_engine_and_threads(cut, lost):
+    config, directory = cut
+    (directory / paths.MANIFEST).unlink() if lost else (directory / paths.MANIFEST).write_text("")
+    with pytest.raises(ValueError, match=r"train\.engine: .* was begun with by_hand"):
+        run(config_of(Path(config.runs), "train.engine=eager"), log=silent)
+    with pytest.raises(ValueError, match=r"threads: .* was begun with 1, not with 2"):
+        run(config_of(Path(config.runs), "threads=2"), log=silent)
+
+
 def test_a_finished_run_whose_status_is_lost_ends_as_it_did(whole, tmp_path):
     config = config_of(tmp_path)
     shutil.copytree(whole, directory_of(config))
