@@ -108,12 +108,14 @@ def killed_at_random(
         for _ in range(min(random.randint(1, 5), kills - line.tried)):
             processes = begin(runs)
             moments.append(random.uniform(0, seconds))
-            time.sleep(moments[-1])
+            until = time.monotonic() + moments[-1]
+            while time.monotonic() < until and any(p.poll() is None for p in processes):
+                time.sleep(0.01)
+            line.tried += any(p.poll() is None for p in processes)  # else it came to its end before
             for process in random.sample(processes, len(processes)):
                 process.kill()
             for process in processes:
                 process.communicate()
-            line.tried += 1
         line.compare(end(runs), whole, f"killed after {moments}")
         shutil.rmtree(runs, ignore_errors=True)
 
@@ -169,6 +171,10 @@ class Study:
                 self._process.kill()
             else:
                 os.killpg(self._process.pid, signal.SIGKILL)
+
+    def poll(self) -> int | None:
+        """The exit code of the parent, once it has one."""
+        return self._process.poll()
 
     def communicate(self) -> None:
         """Wait for it."""
@@ -382,6 +388,7 @@ def main() -> int:
             ("the holder of a lock", 0.12, holder_and_waiter, waiter_to_its_end),
             ("a sweep, alone or with its runs", 0.06, lambda r: [Study(r)], study_to_its_end),
         ]
+        Forked(trained, config_of(folder / "first", SHORT)).communicate()  # the server begins
         for number, (what, share, begin, end) in enumerate(shares):
             line = Line(f"SIGKILL at random: {what}")
             lines.append(line)

@@ -73,9 +73,9 @@ def sent(directory: Path, mode: str) -> dict[str, Any]:
         found = (read_object(directory / paths.PUBLISHED) or {}).get(mode)
     except ValueError:
         return {}
-    kinds = {"tags": list, "where": str | None}
-    whole = isinstance(found, dict) and all(isinstance(found.get(k), kinds[k]) for k in kinds)
-    return found if whole else {}
+    if not isinstance(found, dict) or not isinstance(found.get("tags"), list):
+        return {}
+    return found if isinstance(found.get("where"), str | None) else {}
 
 
 def is_sent(directory: Path, destination: Destination, tags: Sequence[str] = ()) -> bool:
