@@ -45,8 +45,9 @@ class TrainingState:
     ``correct`` which of its images were right.
     """
 
-    def __init__(self, config: Config, model: nn.Module, world: World) -> None:
-        self.config, self.model, self.world = config, model, world
+    def __init__(self, config: Config, model: nn.Module, data: str, world: World) -> None:
+        """``data`` is the fingerprint of what is trained on."""
+        self.config, self.model, self.data, self.world = config, model, data, world
         self._begin()
 
     def _begin(self) -> None:
@@ -72,11 +73,15 @@ class TrainingState:
         """Resume from the last intact checkpoint in ``folder``, if there is one.
 
         Gives what was in the records at that time, empty without a checkpoint. ValueError for one
-        of another network.
+        of another network, or of other data.
         """
         initial = copy.deepcopy(self.model.state_dict())
         for path, saved in _intact(folder, session.device, session.log):
             load_weights(self.model, saved["model"], folder)
+            if (
+                saved.get("data", self.data) != self.data
+            ):  # its manifest, which would say so, is lost
+                raise ValueError(f"{path}: saved on other data; bring them back, or use force=true")
             try:
                 return self._take(saved)
             except (
@@ -122,6 +127,7 @@ class TrainingState:
                 "replicas": replicas,
                 "average": None if self.average is None else self.average.state_dict(),
                 "step": self.step,
+                "data": self.data,
                 "seconds": seconds,
                 "last": self.monitored,
                 "correct": self.correct.state,

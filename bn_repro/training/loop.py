@@ -153,7 +153,7 @@ class Run:
         """Resume from the last checkpoint in ``directory``, or start."""
         self.config, self.model, self.data, self.session = config, model, data, session
         self.checkpoints = directory / paths.CHECKPOINTS
-        self.state = TrainingState(config, model, session.world)
+        self.state = TrainingState(config, model, data.fingerprint, session.world)
         written = self.state.restore(self.checkpoints, session)
         main = session.world.main
         self.record: Record = Recorder(directory, written, logger) if main else NoRecord()

@@ -13,7 +13,7 @@ from resumed import StopAt, assert_same_run, config_of, silent
 from bn_repro.config.identity import directory_of
 from bn_repro.records import paths
 from bn_repro.records.reader import finished, last_status
-from bn_repro.training.run import run
+from bn_repro.training.run import build, run
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +87,17 @@ def test_a_run_whose_manifest_is_lost_keeps_its_engine_and_threads(cut, lost):
         run(config_of(Path(config.runs), "train.engine=eager"), log=silent)
     with pytest.raises(ValueError, match=r"threads: .* was begun with 1, not with 2"):
         run(config_of(Path(config.runs), "threads=2"), log=silent)
+
+
+def test_a_run_whose_manifest_is_lost_is_not_gone_on_with_on_other_data(cut, monkeypatch):
+    config, directory = cut
+    (directory / paths.MANIFEST).write_text("")
+    built = build(config)
+    built[1].fingerprint = "0" * 64
+    monkeypatch.setattr("bn_repro.training.run.build", lambda config: built)
+    outcome = run(config, log=silent)
+    assert outcome.state == "failed"
+    assert "saved on other data; bring them back" in str(outcome.error)
 
 
 def test_a_finished_run_whose_status_is_lost_ends_as_it_did(whole, tmp_path):
