@@ -78,10 +78,8 @@ class TrainingState:
         initial = copy.deepcopy(self.model.state_dict())
         for path, saved in _intact(folder, session.device, session.log):
             load_weights(self.model, saved["model"], folder)
-            if (
-                saved.get("data", self.data) != self.data
-            ):  # its manifest, which would say so, is lost
-                raise ValueError(f"{path}: saved on other data; bring them back, or use force=true")
+            if saved.get("data", self.data) != self.data:  # the manifest, which says so, was lost
+                raise ValueError(f"{path}: saved on other data; start over with force=true")
             try:
                 return self._take(saved)
             except (

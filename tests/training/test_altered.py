@@ -97,7 +97,7 @@ def test_a_run_whose_manifest_is_lost_is_not_gone_on_with_on_other_data(cut, mon
     monkeypatch.setattr("bn_repro.training.run.build", lambda config: built)
     outcome = run(config, log=silent)
     assert outcome.state == "failed"
-    assert "saved on other data; bring them back" in str(outcome.error)
+    assert "saved on other data; start over with force=true" in str(outcome.error)
 
 
 def test_a_finished_run_whose_status_is_lost_ends_as_it_did(whole, tmp_path):
