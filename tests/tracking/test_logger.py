@@ -22,7 +22,14 @@ from bn_repro.records.recorder import Recorder, write_status
 from bn_repro.stop_signal import StopFlag
 from bn_repro.tracking import keys, live
 from bn_repro.tracking.live import WandbLogger
-from bn_repro.tracking.logger import Destination, Mirror, is_synced, sent, wandb_id
+from bn_repro.tracking.logger import (
+    Destination,
+    Mirror,
+    is_synced,
+    sent,
+    service_of_wandb,
+    wandb_id,
+)
 from bn_repro.training.run import run
 
 pytestmark = pytest.mark.usefixtures("apart")
@@ -335,6 +342,9 @@ def test_a_service_that_is_frozen_or_killed_holds_no_run_up(tmp_path, monkeypatc
     assert said.startswith("wandb: ")
     assert said.count("the run goes on with its local records alone") == 1
     assert not sent(directory, "offline").get("records")
+    service = service_of_wandb()
+    assert service is not None
+    service.wait()
     begun = time.monotonic()
     with suppress(Exception):
         wandb.teardown()  # as at the end of the process
