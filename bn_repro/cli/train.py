@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from rich.console import Console
 
+from bn_repro import stop_signal
 from bn_repro.cli.main import overrides
 from bn_repro.cli.results import Results
 from bn_repro.config.identity import directory_of
@@ -83,6 +84,8 @@ def train_one(config: Config, finished: Outcome | None = None) -> Results:
         results.add(title, directory, finished)
         return results
     write(f"{title}: {config.train.steps:,} steps, in {directory}")  # before torch takes seconds
+    if world.size == 1:  # several stop together, once they can speak to each other
+        stop_signal.check()
     from bn_repro.training.run import run
 
     row = Row(title, directory, config.train.steps, config.train.batch_size)

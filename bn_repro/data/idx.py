@@ -8,15 +8,20 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import shutil
 import socket
-import tempfile
+import threading
 import zlib
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
+
+from bn_repro import stop_signal
+from bn_repro.records.files import waiting_for
 
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -156,24 +161,27 @@ def _check_labels(labels: dict[Path, np.ndarray], classes: int | None) -> None:
 def downloaded() -> Path:
     """The cache folder with MNIST's four files; torchvision downloads them if they are missing.
 
-    Raises ValueError where they cannot be downloaded.
+    Raises ValueError where they cannot be downloaded; KeyboardInterrupt where the process is asked
+    to stop, with the files that are whole kept for the next.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "bn_repro/mnist"
     if all((cache / name).is_file() for name in MNIST_MD5):
         return cache
-    timeout = socket.getdefaulttimeout()
+    timeout, scratch = socket.getdefaulttimeout(), cache / ".download"
     try:
         cache.mkdir(parents=True, exist_ok=True)
         # Of several runs one downloads; a file appears under its name only when it is whole.
-        with FileLock(cache / "download.lock"), tempfile.TemporaryDirectory(dir=cache) as scratch:
+        with waiting_for(cache / "download.lock"):
             if not all((cache / name).is_file() for name in MNIST_MD5):
                 from torchvision.datasets import MNIST  # takes seconds, and few runs need it
 
                 socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)
-                MNIST(scratch, train=False, download=True)
+                _in_background(lambda: MNIST(scratch, train=False, download=True))
                 for name in MNIST_MD5:
-                    os.replace(Path(scratch) / "MNIST" / "raw" / name, cache / name)
+                    os.replace(scratch / "MNIST" / "raw" / name, cache / name)
+                shutil.rmtree(scratch)
     except (OSError, RuntimeError, ImportError, HTTPException) as error:
+        shutil.rmtree(scratch, ignore_errors=True)
         raise ValueError(
             f"data.root: not given, and MNIST cannot be downloaded to {cache}: "
             f"{' '.join(str(error).split())}; give data.root, a directory with its four IDX files"
@@ -181,3 +189,21 @@ def downloaded() -> Path:
     finally:
         socket.setdefaulttimeout(timeout)
     return cache
+
+
+def _in_background(function: Callable[[], object]) -> None:
+    """Call ``function`` in a thread, so that a wish to stop is heard while it waits for others."""
+    done: Future[None] = Future()
+
+    def call() -> None:
+        try:
+            function()
+            done.set_result(None)
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    while not done.done():
+        stop_signal.check()
+        wait([done], timeout=0.1)
+    done.result()

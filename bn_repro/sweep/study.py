@@ -24,7 +24,7 @@ from bn_repro.config.compose import compose
 from bn_repro.config.identity import run_id
 from bn_repro.config.schema import Config, StudyConfig
 from bn_repro.records import paths
-from bn_repro.records.reader import Outcome, finished
+from bn_repro.records.reader import Outcome, Unreadable, finished
 
 Key = tuple[str, str, int]
 """Of a run: its experiment, its id, its seed."""
@@ -231,7 +231,10 @@ def _union(blocks: dict[str, list[PlannedRun]]) -> list[PlannedRun]:
 
 def accuracy_of(run: PlannedRun) -> float | None:
     """The final accuracy of a finished run, from its directory."""
-    return _accuracy(finished(run.directory))
+    try:
+        return _accuracy(finished(run.directory))
+    except Unreadable:  # whoever is to train it says so
+        return None
 
 
 def _accuracy(done: Outcome | None) -> float | None:

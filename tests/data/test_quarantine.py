@@ -15,9 +15,9 @@ from bn_repro.config.identity import directory_of, run_id
 from bn_repro.config.schema import Config
 from bn_repro.records import paths
 from bn_repro.records.reader import last_top1, read_correct
+from bn_repro.stop_signal import StopFlag
 from bn_repro.training import multi_crop
 from bn_repro.training.run import run
-from bn_repro.training.stop_signal import StopFlag
 
 SMALL = [
     "experiment=imagenet/bn_x5",

@@ -107,6 +107,29 @@ def test_a_failure_leaves_the_others_running(tmp_path):
     assert code == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "state"),
+    [
+        (paths.STATUS, "", "completed"),
+        (paths.STATUS, '{"step": null}', "completed"),
+        (paths.MANIFEST, "5", "completed"),
+        (paths.METRICS, '{"step": 4}\n5\n{"step": 4}\n', "failed"),
+    ],
+)
+def test_a_damaged_file_of_one_run_stops_no_other(tmp_path, name, content, state):
+    runs, executor = five(tmp_path), Executor()
+    directory = runs[2].directory
+    directory.mkdir(parents=True)
+    write_status(directory, "completed", 4, 0.5)
+    (directory / paths.METRICS).write_text('{"step": 4}\n')
+    (directory / name).write_text(content)
+    outcomes, text, code = bring_to_end(runs, executor)
+    assert [o.state for o in outcomes] == ["completed", "completed", state, *["completed"] * 2]
+    assert code == (state == "failed")
+    assert {0, 1, 3, 4} <= set(executor.begun)
+    assert (str(directory / name) in text) == (name != paths.MANIFEST)
+
+
 def test_a_failure_can_stop_all_resumably(tmp_path):
     executor = Executor({1: "failed"})
     outcomes, text, code = bring_to_end(five(tmp_path), executor, on_failure="stop")
@@ -287,6 +310,7 @@ def test_a_run_that_ended_and_died_before_it_could_tell_has_ended(tmp_path, died
     run = five(tmp_path)[0]
     run.directory.mkdir(parents=True)
     write_status(run.directory, "completed", 4, 0.5)
+    (run.directory / paths.METRICS).write_text('{"step": 4}\n')
     assert died(run.directory, f"{LOST}: SIGKILL").state == "completed"
     assert json.loads((run.directory / paths.STATUS).read_text())["state"] == "completed"
 
