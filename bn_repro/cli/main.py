@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from bn_repro.cli.errors import COMPLETED, FAILED, PREEMPTED, first_of, refuse
+from bn_repro.cli.errors import BAD_INPUT, COMPLETED, FAILED, PREEMPTED, first_of, refuse
+from bn_repro.cli.words import MULTIRUN, prepared
 from bn_repro.config import catalogue
 from bn_repro.config.compose import plain
 from bn_repro.records.paths import CONFIGS
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from bn_repro.cli.results import Results
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
-MULTIRUN = {"-m", "--multirun"}
 
 
 class Command:
@@ -42,8 +40,8 @@ class Command:
     batches.
     """
 
-    def __init__(self, module: str) -> None:
-        self.module = module
+    def __init__(self, module: str, sweeps: bool = False) -> None:
+        self.module, self.sweeps = module, sweeps
         self.exit_code = COMPLETED
         self.results: Results | None = None
 
@@ -62,7 +60,7 @@ class Command:
         except (HydraException, OmegaConfBaseException) as error:
             if full:
                 raise
-            self.exit_code = refuse(error)
+            self.exit_code = refuse(error, sweeps=self.sweeps)
         except ValueError as error:
             self.exit_code = refuse(error)
         except OSError as error:
@@ -85,15 +83,21 @@ def main(module: str, *, sweeps: bool = False) -> NoReturn:
     if not sweeps and MULTIRUN & set(sys.argv[1:]):
         sys.exit(refuse(ValueError("-m: sweeps are for train.py; give study=... to this script")))
     complete(sys.argv[1:])
-    command = Command(module)
+    command = Command(module, sweeps)
     with command.errors_refused(full=FULL_ERROR in os.environ), _hydra_raises():
-        words = sorted(sys.argv[1:], key=lambda word: word not in MULTIRUN)  # argparse wants it so
-        sys.argv[1:] = [expanded(override) for override in words]
-        hydra.main(config_path=str(CONFIGS), config_name="config", version_base="1.3")(command)()
+        sys.argv[1:] = prepared(sys.argv[1:])
+        _compose_and_call(command)
     if command.results is None:
         sys.exit(command.exit_code)
     command.results.log()
     sys.exit(first_of(command.exit_code, command.results.exit_code))
+
+
+def _compose_and_call(command: Command) -> None:
+    try:
+        hydra.main(config_path=str(CONFIGS), config_name="config", version_base="1.3")(command)()
+    except SystemExit as end:  # by Hydra itself, for a flag that it does not take
+        sys.exit(BAD_INPUT if end.code else COMPLETED)
 
 
 @contextmanager
@@ -114,27 +118,15 @@ def overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task)
 
 
-def expanded(override: str) -> str:
-    """``experiment=glob(mnist/*)`` as the experiments that match, which Hydra's glob does not see.
-
-    Hydra looks for options in a group's own folder alone; experiments lie a folder deeper. Raises
-    ValueError where none matches.
-    """
-    if not override.startswith("experiment=glob("):
-        return override
-    pattern = OverridesParser.create().parse_override(override).value()
-    assert isinstance(pattern, Glob)
-    names = pattern.filter(catalogue.names("experiment"))
-    if not names:
-        raise ValueError(f"{override}: matches none of {', '.join(catalogue.names('experiment'))}")
-    return f"experiment={','.join(names)}"
-
-
 def complete(typed: list[str]) -> None:
     """Answer a Tab after ``experiment=``; Hydra's own completion does not see folders in groups."""
     shell = next((word for word in typed if word.startswith("query=")), None)
+    if shell is None or not {"-sc", "--shell-completion"} & set(typed):
+        return
     line = os.environ.get("COMP_LINE", "")
-    if shell is None or line.endswith(" ") or not {"-sc", "--shell-completion"} & set(typed):
+    if not line.strip():  # no shell asks
+        sys.exit(COMPLETED)
+    if line.endswith(" "):
         return
     word = line.split()[-1]
     if word.startswith("experiment="):

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from bn_repro.config.compose import compose
+from bn_repro.config.compose import compose, quoted
 from bn_repro.config.identity import directory_of, run_id
 from bn_repro.config.schema import Config, StudyConfig
 from bn_repro.records import paths
@@ -213,8 +213,8 @@ def _as_override(value: Any) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list):
         return "[" + ",".join(map(_as_override, value)) + "]"
-    if isinstance(value, str) and not re.fullmatch(r"[\w./+-]+", value):
-        return "'" + value.replace("'", "\\'") + "'"
+    if isinstance(value, str) and not re.fullmatch(r"[\w./+-]+", value, re.ASCII):
+        return quoted(value)
     return str(value)
 
 

@@ -32,7 +32,7 @@ SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=20"]
         (["experiment=mnist/bn", "hydra/launcher=slurm"], 2, "hydra/launcher: no 'slurm'; there"),
         (["experiment=mnist/bn", "train.steps=many"], 2, "train.steps: value 'many' of type"),
         (["experiment=mnist/bn", "optimizer.lr=0.1,0.2"], 2, "several values; add -m to try each"),
-        (["mnist/bn"], 2, "mnist/bn: expected key=value (missing EQUAL"),
+        (["mnist/bn"], 2, "mnist/bn: expected key=value; did you mean"),
         (["study.blocks=[{experiment:[mnist/bn],train.stepz:[1]}]"], 2, "train.stepz: no such key"),
         (["study=fig1", "hydra/launcher=basic"], 2, "hydra/launcher: give cores, submitit_local"),
         (["study=fig1", "on_failure=never"], 2, "on_failure: 'never' is not one of continue, stop"),
