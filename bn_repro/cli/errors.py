@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from bn_repro.cli.words import not_understood, several_values
@@ -36,17 +36,22 @@ def explain(error: Exception, sweeps: bool = True) -> str:
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
         return no_such_key(cause.full_key)
     if isinstance(error, OverrideParseException):
-        return not_understood(str(error.override), lines[1] if len(lines) > 1 else "")
+        reason = next((x for x in lines[1:] if not x.startswith("See ")), "not understood")
+        return not_understood(str(error.override), reason)
     if lines and lines[0].startswith("Ambiguous value"):
         return several_values(lines[0].split("'", 1)[1].rstrip("'"), sweeps)
     if lines and lines[0].startswith("Could not append to config"):
         return f"{lines[0].split(chr(39))[1]}: is there already; leave out the +"
+    if isinstance(error, InstantiationException) and isinstance(cause, TypeError):
+        return f"hydra.launcher: {str(cause).partition('__init__() ')[2]}"
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         reason = str(cause.msg or cause).splitlines()[0]
         if reason.endswith("is not Optional"):
             return f"{cause.full_key}: null, but it needs a value"
         return f"{cause.full_key}: {reason[:1].lower() + reason[1:]}"
-    return " ".join(lines) if isinstance(error, HydraException) else str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(lines) or type(error).__name__
 
 
 def _no_such_option(path: str, options: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from bn_repro.cli.results import Results
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
+LAUNCHERS = "hydra/launcher: give cores, submitit_local or submitit_slurm"
 
 
 class Command:
@@ -44,8 +46,12 @@ class Command:
         self.module, self.sweeps = module, sweeps
         self.exit_code = COMPLETED
         self.results: Results | None = None
+        self.begun = False
 
     def __call__(self, composed: DictConfig) -> None:
+        self.begun = True
+        if HydraConfig.get().mode == RunMode.MULTIRUN:  # ours does not call it
+            sys.exit(refuse(ValueError(LAUNCHERS)))
         with self.errors_refused():
             self.exit_code = import_module(f"bn_repro.cli.{self.module}").main(
                 plain(composed, overrides())
@@ -64,11 +70,15 @@ class Command:
         except ValueError as error:
             self.exit_code = refuse(error)
         except OSError as error:
-            self.exit_code = refuse(error, FAILED)
+            self.exit_code = refuse(error, FAILED if self.begun else BAD_INPUT)
         except KeyboardInterrupt:
             self.exit_code = self.exit_code or PREEMPTED
             if self.results is None:
                 print("stopped; run the same command again to go on", file=sys.stderr)
+        except Exception as error:  # Hydra checks some of its input by assert
+            if full or self.begun:
+                raise
+            self.exit_code = refuse(error)
 
 
 def main(module: str, *, sweeps: bool = False) -> NoReturn:

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from rich.console import Console
 
-from bn_repro.cli.main import overrides
+from bn_repro.cli.main import LAUNCHERS, overrides
 from bn_repro.cli.results import Results
 from bn_repro.config.identity import directory_of
 from bn_repro.config.schema import Config, StudyConfig, check
@@ -49,11 +49,12 @@ def main(config: Config) -> int:
         planned = numbered(config.study, overrides())
         config, done = planned.config, reported(config.study).get(planned.key)
     if not config.study.blocks:
+        refuse_launcher()
         results = train_one(config, done)
     else:
         launcher = HydraConfig.get().launcher
         if not launcher._target_.startswith("hydra_plugins.bn_repro_launcher."):
-            raise ValueError("hydra/launcher: give cores, submitit_local or submitit_slurm")
+            raise ValueError(LAUNCHERS)
         executor = instantiate(launcher).executor(config.study.jobs)
         results = train_study(config, overrides(), executor)
     results.log()
@@ -66,6 +67,13 @@ def refuse_keys_of_a_study(study: StudyConfig) -> None:
         if getattr(study, key) not in (None, False):
             other = "; of a -m sweep it is hydra.launcher.jobs" * (key == "jobs")
             raise ValueError(f"study.{key}: is for study=..., which was not given{other}")
+
+
+def refuse_launcher() -> None:
+    """ValueError where a launcher was given for one run, which trains in this process."""
+    for word in HydraConfig.get().overrides.hydra:
+        if word.startswith(("hydra/launcher", "hydra.launcher")):
+            raise ValueError(f"{word}: one run takes no launcher; add -m, or leave it out")
 
 
 def train_one(config: Config, finished: Outcome | None = None) -> Results:

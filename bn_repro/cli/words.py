@@ -6,7 +6,6 @@ from __future__ import annotations
 import re
 import shlex
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
 
 from bn_repro.config import catalogue
@@ -44,7 +43,7 @@ def _matching(word: str) -> str:
     Hydra looks for options in a group's own folder alone; experiments lie a folder deeper. Raises
     ValueError where none matches.
     """
-    pattern = OverridesParser.create().parse_override(word).value()
+    pattern = parsed([word])[0].value()
     assert isinstance(pattern, Glob)
     names = pattern.filter(catalogue.names("experiment"))
     if not names:

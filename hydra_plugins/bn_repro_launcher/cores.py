@@ -20,7 +20,7 @@ COMMON = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", "name")
 
 
 class CoresLauncher(Launcher):
-    """Composes the jobs of a sweep and runs them side by side on this machine."""
+    """Composes the jobs of a sweep and runs them side by side on this machine, ``jobs`` at once."""
 
     def __init__(self, jobs: int | None = None) -> None:
         self.jobs = jobs
@@ -35,7 +35,13 @@ class CoresLauncher(Launcher):
         """Where runs work; ``jobs`` side by side where the launcher gives no number."""
         from bn_repro.sweep.local import LocalExecutor
 
-        return LocalExecutor(self.jobs or jobs)
+        return LocalExecutor(self.side_by_side(jobs))
+
+    def side_by_side(self, jobs: int | None) -> int | None:
+        """Its own number of jobs, else ``jobs``. ValueError for one with which none would begin."""
+        if self.jobs is not None and (type(self.jobs) is not int or self.jobs < 1):
+            raise ValueError(f"hydra.launcher.jobs: {self.jobs!r} is not 1 or more, or null")
+        return self.jobs or jobs
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -101,7 +107,7 @@ class SubmititLauncher(CoresLauncher):
         return SlurmExecutor(
             self.cluster,
             self.folder,
-            self.jobs or jobs,
+            self.side_by_side(jobs),
             self.max_num_timeout,
             common={key: value for key, value in plain.items() if key in COMMON},
             special={key: value for key, value in plain.items() if key not in COMMON},

@@ -75,6 +75,21 @@ SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=20"]
         (["experiment=mnist/bn", "study.run=1"], 2, "study.run: is for study=..., which was not"),
         (["experiment=mnist/bn", "-m", "study.jobs=1"], 2, "-m sweep it is hydra.launcher.jobs"),
         (["study=fig1", "device=cuda"], 2, "device: 'cuda' was asked for"),
+        (
+            ["-m", "experiment=mnist/bn", "optimizer.lr=-1,1", "hydra/launcher=basic"],
+            2,
+            "hydra/launcher: give cores, submitit_local",
+        ),
+        (["-m", "experiment=mnist/bn", "hydra.launcher.jobs=-1"], 2, "hydra.launcher.jobs: -1 is"),
+        (["study=fig1", "hydra.launcher.jobs=x"], 2, "hydra.launcher.jobs: 'x' is not 1 or more"),
+        (["study=fig1", "+hydra.launcher.foo=1"], 2, "unexpected keyword argument 'foo'"),
+        (
+            ["experiment=mnist/bn", "hydra/launcher=submitit_local"],
+            2,
+            "hydra/launcher=submitit_local: one run takes no launcher; add -m",
+        ),
+        (["-m", "experiment=mnist/bn", "hydra.sweeper.max_batch_size=-1"], 2, "AssertionError"),
+        (["-m", "experiment=glob("], 2, "experiment=glob(: not understood"),
         (["experiment=mnist/bn", "model.hidden=[100000000,100000000]"], 2, "model: too large for"),
     ],
 )
