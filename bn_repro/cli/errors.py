@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import select
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 
 from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -23,8 +25,20 @@ def first_of(*codes: int) -> int:
 
 def refuse(error: Exception, code: int = BAD_INPUT, *, sweeps: bool = True) -> int:
     """Print what was wrong, in a script that ``sweeps`` or not; return the exit code."""
-    print(f"error: {explain(error, sweeps)}", file=sys.stderr)
+    if not (isinstance(error, BrokenPipeError) and _nobody_reads()):
+        with suppress(OSError):  # the code says it too
+            print(f"error: {explain(error, sweeps)}", file=sys.stderr)
     return code
+
+
+def _nobody_reads() -> bool:
+    """Whether the output is a pipe whose reader has left, as ``head`` does."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)  # of errors alone
+    except (AttributeError, OSError):  # closed, or no file
+        return False
+    return bool(poll.poll(0))
 
 
 def explain(error: Exception, sweeps: bool = True) -> str:

@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from bn_repro.records.paths import cache_folder
+
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
@@ -158,7 +160,7 @@ def downloaded() -> Path:
 
     Raises ValueError where they cannot be downloaded.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "bn_repro/mnist"
+    cache = cache_folder() / "mnist"
     if all((cache / name).is_file() for name in MNIST_MD5):
         return cache
     timeout = socket.getdefaulttimeout()

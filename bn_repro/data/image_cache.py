@@ -29,6 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bn_repro.data import crops
 from bn_repro.data.decode import CorruptImage, Quarantine, read
 from bn_repro.data.listing import Listing, bytes_of
+from bn_repro.records.paths import cache_folder
 
 FORMAT = 1
 """Increase it when the same images give other files or pixels; older caches are then ignored."""
@@ -81,7 +82,7 @@ def open_cache(
     cache whose content has changed, and for a cache folder that cannot be read, or cannot be
     written to build one.
     """
-    folder = Path(cache_dir).expanduser() if cache_dir else default_folder()
+    folder = Path(cache_dir).expanduser() if cache_dir else cache_folder()
     path, splits = folder / f"{name}-{_key(listing, size)}", tuple(listing.paths)
     with _able_to("read", path):
         cache = _load(path, splits)
@@ -100,10 +101,6 @@ def open_cache(
         _verified.add((path, cache.fingerprint))
     quarantine.record(list(cache.quarantined))  # another run may have built it
     return cache
-
-
-def default_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "bn_repro"
 
 
 def _key(listing: Listing, size: int) -> str:

@@ -54,6 +54,8 @@ class CoresLauncher(Launcher):
         from bn_repro.sweep.display import console
         from bn_repro.sweep.study import PlannedRun
 
+        assert isinstance(self.command, Command)
+        self.command.begun = True
         if not job_overrides:
             raise ValueError("-m: nothing to run; what was given stands for no value at all")
         loader = self.context.config_loader
@@ -64,7 +66,6 @@ class CoresLauncher(Launcher):
             with open_dict(composed):
                 del composed["hydra"]
             runs.append(PlannedRun(plain(composed, overrides), _varied(overrides, same)))
-        assert isinstance(self.command, Command)
         results = self.command.results or Results(runs[0].config, console())
         outcomes = train.train_sweep(runs, self.executor(), results)
         self.command.results = results

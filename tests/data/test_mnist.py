@@ -218,7 +218,7 @@ def test_packer_refuses_files_that_are_not_mnist(monkeypatch, capsys, tmp_path):
     words = [str(root), "--out", str(out)]
     code, _, err = call(monkeypatch, capsys, *words, script=SCRIPT.name)
     assert code == 2
-    assert err.startswith("pack_mnist: ")
+    assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert idx.MNIST_MD5[TRAIN_IMAGES] in err
     assert not out.exists()
