@@ -15,6 +15,8 @@ from bn_repro.config.schema import SETTINGS
 MULTIRUN = {"-m", "--multirun"}
 PLAIN = re.compile(r"[\w/\\+.$%*@?|: \t-]", re.ASCII)
 """A character that Hydra takes without quotes."""
+NUMBER = re.compile(r"(?i:true|false|[+-]?(?:inf|nan|[\d.][\w.+-]*))", re.ASCII)
+"""What Hydra may take for a number, and change: a folder ``2026.10`` would be ``2026.1``."""
 KEY = re.compile(r"\+{0,2}[\w$][\w.@/:$-]*", re.ASCII)
 
 
@@ -32,6 +34,9 @@ def _prepared(word: str) -> str:
         raise ValueError(f"{word}: keys have no dashes; give {name}={value or '...'}")
     if value == "None":  # as W&B writes null
         word, value = f"{key}=null", "null"
+    at_home = value == "~" or value.startswith("~/")  # which a shell leaves as it is behind a =
+    if at_home or (key in SETTINGS and _kind(key) == "text" and NUMBER.fullmatch(value)):
+        word = f"{key}={quoted(value)}"
     if key in GROUPS and equals and value in ("null", "", "???"):
         raise ValueError(f"{key}: no name given; leave {key}= out, or give one of them")
     return _matching(word) if word.startswith("experiment=glob(") else word

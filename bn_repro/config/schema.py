@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, make_dataclass
@@ -35,14 +36,22 @@ def one_of(*known: Any) -> Rule:
     return Rule(lambda value: value in known, f"one of {', '.join(map(str, known))}")
 
 
-def setting(default: Any, text: str, rule: Rule | None = None, *, identity: bool = True) -> Any:
+def setting(
+    default: Any,
+    text: str,
+    rule: Rule | None = None,
+    *,
+    identity: bool = True,
+    path: bool = False,
+) -> Any:
     """A field with its help text and its rule, which null passes where it is the default.
 
     A tuple stands for a list.
 
     ``identity=False``: it does not change what is computed, and is no part of the run's identity.
+    ``path=True``: a folder; ``~`` stands for the home folder.
     """
-    metadata = {"help": text, "rule": rule, "identity": identity}
+    metadata = {"help": text, "rule": rule, "identity": identity, "path": path}
     if isinstance(default, tuple):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -74,14 +83,32 @@ def settings(part: Any, prefix: str = "", identity: bool = True) -> Iterator[Set
             yield Setting(f"{prefix}{f.name}", f, value, counts)
 
 
+def expanded(key: str, folder: str) -> str:
+    """The path that ``key`` was given, with the home folder for ``~``; ValueError for none."""
+    if not folder.strip():
+        raise ValueError(f"{key}: {folder!r} is no folder; give one, or . for the current one")
+    path = os.path.expanduser(folder)
+    if path.startswith("~"):
+        raise ValueError(
+            f"{key}: {folder}: no such home folder; a folder of that name is ./{folder}"
+        )
+    return path
+
+
 @dataclass
 class Section:
-    """Checks each of its fields by the field's own rule."""
+    """Checks each of its fields by the field's own rule, and expands those that are paths."""
 
     prefix: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.metadata.get("path") and value is not None:
+                setattr(self, f.name, expanded(f"{self.prefix}{f.name}", value))
         for key, f, value, _ in settings(self, self.prefix):
+            if value == "None":
+                raise ValueError(f"{key}: {value!r} is a text; give null, or leave {key} out")
             rule = f.metadata.get("rule")
             if rule is None or (value is None and f.default is None):
                 continue
@@ -240,9 +267,9 @@ class DataConfig(Section):
         POSITIVE,
         identity=False,
     )
-    root: str | None = setting(None, "folder of the files", identity=False)
+    root: str | None = setting(None, "folder of the files", identity=False, path=True)
     cache: str | None = setting(
-        None, "folder for decoded images; null: ~/.cache/bn_repro", identity=False
+        None, "folder for decoded images; null: ~/.cache/bn_repro", identity=False, path=True
     )
     workers: int = setting(2, "processes that read files", at_least(0), identity=False)
 
@@ -482,7 +509,9 @@ class WandbConfig(Section):
     )
     project: str = setting("bn-repro", "its project")
     entity: str | None = setting(None, "its user or team; null: the account's own")
-    dir: str | None = setting(None, "where W&B keeps its files; null: the runs directory")
+    dir: str | None = setting(
+        None, "where W&B keeps its files; null: the runs directory", path=True
+    )
     tags: list[str] = setting((), "tags, besides those made from the configuration")
 
 
@@ -560,8 +589,10 @@ class Config(Section):
         identity=False,
     )
     scale: str = setting("default", "size of the runs", identity=False)
-    runs: str = setting("runs", "the runs directory", identity=False)
-    out: str | None = setting(None, "where report.py writes; null: results/<study>", identity=False)
+    runs: str = setting("runs", "the runs directory", identity=False, path=True)
+    out: str | None = setting(
+        None, "where report.py writes; null: results/<study>", identity=False, path=True
+    )
     force: bool = setting(False, "start over; the old run is moved aside", identity=False)
     retry: bool = setting(False, "in a study or a sweep, try failed runs again", identity=False)
     on_failure: str = setting(

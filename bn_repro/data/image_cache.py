@@ -82,7 +82,7 @@ def open_cache(
     cache whose content has changed, and for a cache folder that cannot be read, or cannot be
     written to build one.
     """
-    folder = Path(cache_dir).expanduser() if cache_dir else cache_folder()
+    folder = Path(cache_dir) if cache_dir else cache_folder()
     path, splits = folder / f"{name}-{_key(listing, size)}", tuple(listing.paths)
     with _able_to("read", path):
         cache = _load(path, splits)

@@ -218,13 +218,17 @@ def _best(
     return dict(zip(keys, max(found, key=lambda values: fmean(found[values])), strict=True))
 
 
+WORD = re.compile(r"(?!(?i:true|false|null|inf|nan)$)[a-z_][\w./+-]*", re.ASCII | re.IGNORECASE)
+"""What Hydra takes for a text without quotes, as it does not ``1e3``."""
+
+
 def _as_override(value: Any) -> str:
     """A value as Hydra's command line reads it."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list):
         return "[" + ",".join(map(_as_override, value)) + "]"
-    if isinstance(value, str) and not re.fullmatch(r"[\w./+-]+", value, re.ASCII):
+    if isinstance(value, str) and not WORD.fullmatch(value):
         return quoted(value)
     return str(value)
 

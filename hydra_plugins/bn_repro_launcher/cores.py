@@ -98,6 +98,7 @@ class SubmititLauncher(CoresLauncher):
         """That of the cluster. ValueError where submitit is not installed."""
         if find_spec("submitit") is None:
             raise ValueError("hydra/launcher: submitit is not installed; pip install -e '.[slurm]'")
+        from bn_repro.config.schema import expanded
         from bn_repro.sweep.slurm import SlurmExecutor
 
         plain = {
@@ -107,7 +108,7 @@ class SubmititLauncher(CoresLauncher):
         }
         return SlurmExecutor(
             self.cluster,
-            self.folder,
+            expanded("hydra.launcher.submitit_folder", self.folder),
             self.side_by_side(jobs),
             self.max_num_timeout,
             common={key: value for key, value in plain.items() if key in COMMON},

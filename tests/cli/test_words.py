@@ -1,5 +1,6 @@
 """The words of a command line: what cannot be meant is refused, and the form to paste is right."""
 
+import os
 import shlex
 
 import pytest
@@ -107,6 +108,36 @@ def test_a_word_that_hydra_does_not_take_is_one_line(words, said, monkeypatch, c
     assert code == 2
     assert said in err
     assert err.count("\n") <= 1
+
+
+@pytest.mark.parametrize("folder", ["2026.10", "1e3", "007", "1_000", "true", "nan", ".5", "~/x"])
+def test_a_text_that_looks_like_a_number_is_the_text(folder):
+    runs = compose(prepared(["experiment=mnist/bn", f"runs={folder}"])).runs
+    assert runs == os.path.expanduser(folder)
+    study = StudyConfig(blocks=[{"experiment": ["mnist/bn"], "runs": [folder]}])
+    ((run,), _) = expand(study, [], lambda run: None)
+    assert run.config.runs == os.path.expanduser(folder)
+
+
+@pytest.mark.parametrize("key", [key for key, s in SETTINGS.items() if s.field.metadata["path"]])
+def test_every_path_is_expanded_and_checked(key, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def value(*words):
+        section, _, name = f".{key}".rpartition(".")
+        config = compose(["experiment=mnist/bn", *words])
+        return getattr(getattr(config, section[1:]) if section else config, name)
+
+    assert value(f'{key}="~/a b"') == f"{tmp_path}/a b"
+    assert value(f'{key}="./~x"') == "./~x"
+    for bad in ("", " ", "~nobody-of-this-name/x", "None"):
+        with pytest.raises(ValueError, match=f"^{key}: "):
+            value(f'{key}="{bad}"')
+
+
+def test_the_paths_are_the_keys_that_are_folders():
+    paths = {key for key, setting in SETTINGS.items() if setting.field.metadata["path"]}
+    assert paths == {"runs", "out", "data.root", "data.cache", "wandb.dir"}
 
 
 def test_none_is_null():
