@@ -91,7 +91,13 @@ def several_values(word: str, sweeps: bool) -> str:
 def _kind(key: str) -> str:
     """``text``, also for what is no key of ours, ``texts`` for a list of them, or ``other``."""
     kind = str(SETTINGS[key].field.type) if key in SETTINGS else "str"
-    return "texts" if "list[str]" in kind else "text" if "str" in kind else "other"
+    return (
+        "texts"
+        if "list[str]" in kind or kind.endswith("Any")
+        else "text"
+        if "str" in kind
+        else "other"
+    )
 
 
 def _to_paste(key: str, value: str) -> str:

@@ -105,6 +105,7 @@ def expand(
             blocks[name] = list(_grid(study.name, swept, blocks, own, once))
         except WaitingForBlock:
             return _union(blocks), False
+        _require_different_arms(f"study {study.name}, {name}", blocks[name])
     return _union(blocks), True
 
 
@@ -134,6 +135,19 @@ def _checked(
         if not values or not fits or (not listed and (kind or not isinstance(values, dict))):
             raise ValueError(f"study {study.name}, {name}: {key} must be a list of {words}")
     return name, swept
+
+
+def _require_different_arms(where: str, runs: Sequence[PlannedRun]) -> None:
+    """ValueError where an override makes two of a block's experiments the same network."""
+    found: dict[tuple[str, int], str] = {}
+    for run in runs:
+        experiment, identity, seed = run.key
+        other = found.setdefault((identity, seed), experiment)
+        if other != experiment:
+            raise ValueError(
+                f"{where}: {other} and {experiment} would be the same run under two names; "
+                "leave out the key in which they differ"
+            )
 
 
 def numbered(study: StudyConfig, overrides: Sequence[str]) -> PlannedRun:

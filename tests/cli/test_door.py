@@ -74,7 +74,7 @@ def test_a_sweep_needs_no_folder_that_others_share(monkeypatch, capsys, tmp_path
     monkeypatch.chdir(tmp_path)
     code, _, err = call(monkeypatch, capsys, "-m", "experiment=mnist/bn", "optimizer.lr=-1")
     assert code == 2
-    assert err == "error: optimizer.lr: -1.0 is not positive\n"
+    assert err == "error: optimizer.lr: -1.0 is not positive (in float32)\n"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 

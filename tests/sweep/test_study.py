@@ -80,6 +80,15 @@ def test_a_block_does_not_replace_another_of_its_name():
         expand(study(block, {**block, "optimizer.lr": [0.5]}), [], half)
 
 
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_the_arms_of_a_study_stay_different(norm):
+    """Else both arms of Figure 1 are BN, and their difference is an exact 0."""
+    own = [f"model.norm={norm}"]
+    said = "study fig1, arms: mnist/baseline and mnist/bn would be the same run under two names"
+    with pytest.raises(ValueError, match=said):
+        expand(compose(["study=fig1"]).study, own, half)
+
+
 def test_a_study_has_a_scale_of_its_own_unless_one_is_asked_for():
     block = {"experiment": ["mnist/bn"], "seed": [0]}
     usual, _ = expand(study(block), [], half)
