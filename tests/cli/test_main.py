@@ -24,7 +24,7 @@ SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=20"]
     [
         (["experiment=mnist/bn", "optimizer.lrr=1"], 2, "did you mean optimizer.lr?"),
         (["experiment=mnist/bn", "lr=1"], 2, "lr: no such key; did you mean optimizer.lr?"),
-        (["experiment=mnist/bn", "optimizer.zzz=1"], 2, "optimizer has lr, momentum"),
+        (["experiment=mnist/bn", "optimizer.zzz=1"], 2, "optimizer has lr, r0, momentum"),
         (["experimnt=mnist/bn"], 2, "experimnt: no such key; did you mean experiment?"),
         (["experiment=mnist/nothing"], 2, "experiment: no 'mnist/nothing'; there are imagenet/bn"),
         (["experiment=mnist/bn", "data=mnst"], 2, "data: no 'mnst'; did you mean mnist?"),

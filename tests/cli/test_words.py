@@ -94,7 +94,7 @@ def test_a_comma_offers_a_list_only_where_the_key_takes_one(word, sweeps, said):
         (["experiment=mnist/bn", "optimizer.lr=0.1;"], "optimizer.lr=0.1;: not understood"),
         (["experiment=mnist/bn", "optimizer.lr=interval(1)"], "missing a required argument: 'end'"),
         (["experiment=mnist/bn", "wandb.tags=[a;b]"], "give 'wandb.tags=[\"a;b\"]'"),
-        (["experiment=mnist/bn", "+optimizer.foo=1"], "optimizer has lr, momentum"),
+        (["experiment=mnist/bn", "+optimizer.foo=1"], "optimizer has lr, r0, momentum"),
         (["experiment=mnist/bn", "+optimizer.lr=1"], "optimizer.lr: is there already; leave out"),
         (["experiment=mnist/bn", "model.norm=null"], "model.norm: null, but it needs a value"),
         (["experiment=mnist/bn", "scale=null"], "scale: no name given"),

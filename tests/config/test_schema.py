@@ -142,12 +142,6 @@ def test_a_number_beyond_all_meaning_is_refused():
             compose([f"experiment={family}", *data, f"{key}={10**20}"])
 
 
-@pytest.mark.parametrize("classes", [1, 10**6])
-def test_a_number_of_classes_that_cannot_be(classes):
-    with pytest.raises(ValueError, match=r"^data.classes: \d+ is not a whole number from 2"):
-        compose(["experiment=imagenet/bn_x5", "scale=smoke", f"data.classes={classes}"])
-
-
 def test_a_key_of_another_model_is_refused_where_it_is_typed_and_dropped_where_a_file_has_it():
     smoke = compose(["experiment=imagenet/bn_x5", "scale=smoke", "data=tiny_imagenet"])
     assert not hasattr(smoke.data, "train_images")  # the scale has it, for the synthetic set
@@ -176,14 +170,13 @@ def test_the_order_in_which_classes_are_named_changes_nothing():
     assert run_id(named) != run_id(compose([words[0], "data.classes=2"]))
 
 
-@pytest.mark.parametrize("value", ["0", "1", "true", "abc", "[n1]", "[n1,n1]", "2.5"])
+@pytest.mark.parametrize("value", ["0", "1", "1000000", "true", "abc", "[n1]", "[n1,n1]", "2.5"])
 def test_a_single_class_is_no_question(value):
     words = ["experiment=imagenet/bn_x5", f"data.classes={value}"]
     with pytest.raises(ValueError, match=r"^data.classes: .* is not 2 or more, or a list of 2 or"):
         compose(words)
-    if value != "1":
-        with pytest.raises(ValueError, match=r"^data.classes: .* is not a positive number$"):
-            compose([*words, "data=synthetic"])
+    with pytest.raises(ValueError, match=r"^data.classes: .* is not a whole number from 2 to 100,"):
+        compose([*words, "data=synthetic"])
 
 
 def test_of_a_study_only_its_runs_judge_what_was_typed():
