@@ -158,9 +158,15 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_without_html,
     )
     environment.filters |= FILTERS
     return environment
+
+
+def _without_html(value: Any) -> Any:
+    """What a template inserts, such as a name or a key as it was typed, is text and no HTML."""
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", value) if isinstance(value, str) else value
 
 
 def percent(value: Any, digits: int = 1) -> str:

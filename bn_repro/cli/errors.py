@@ -13,6 +13,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from bn_repro.cli.words import not_understood, several_values
 from bn_repro.config import catalogue
 from bn_repro.config.compose import near, no_such_key
+from bn_repro.records.paths import printable
 
 COMPLETED, FAILED, BAD_INPUT, PREEMPTED = 0, 1, 2, 75
 """Exit codes."""
@@ -27,7 +28,7 @@ def refuse(error: Exception, code: int = BAD_INPUT, *, sweeps: bool = True) -> i
     """Print what was wrong, in a script that ``sweeps`` or not; return the exit code."""
     if not (isinstance(error, BrokenPipeError) and _nobody_reads()):
         with suppress(OSError):  # the code says it too
-            print(f"error: {explain(error, sweeps)}", file=sys.stderr)
+            print(f"error: {printable(explain(error, sweeps))}", file=sys.stderr)
     return code
 
 

@@ -561,7 +561,11 @@ class StudyConfig(Section):
 
     prefix: ClassVar[str] = "study."
 
-    name: str = setting("", "its name")
+    name: str = setting(
+        "",
+        "its name",
+        Rule(lambda name: bool(re.fullmatch(r"(?!\.)[\w.-]*", name)), "a name for a folder"),
+    )
     blocks: list[Any] = setting((), "{name, experiment: [...], seed: [...], <key>: [...]} each")
     scale: str | None = setting(None, "scale of its runs; null: each experiment's usual one")
     seeds: int | None = setting(

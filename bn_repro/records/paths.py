@@ -28,6 +28,12 @@ PUBLISHED = "published.json"
 """What W&B has been sent of a run; not one of its records."""
 
 
+def printable(text: str) -> str:
+    """The text on one line, with what a terminal would obey or cannot show escaped: a file's name
+    may hold it."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def cache_folder() -> Path:
     """Where decoded and downloaded images are kept; ValueError where a user has no home folder."""
     try:

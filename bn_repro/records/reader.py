@@ -10,7 +10,7 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -182,6 +182,14 @@ def read_correct(directory: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise Unreadable(f"{path}: not readable ({error}); start over with force=true") from None
     return bits | steps
+
+
+def passed_over_line(found: Mapping[str, int]) -> str:
+    """What is said of files that lie among the images and are none, by their suffixes."""
+    kinds = (f"{n} {suffix or 'without a suffix'}" for suffix, n in sorted(found.items()))
+    return (
+        f"data.root: passed over {sum(found.values())} files that are no images: {', '.join(kinds)}"
+    )
 
 
 def quarantined(directory: Path) -> list[str]:

@@ -22,7 +22,13 @@ from bn_repro.data.batches import Data
 from bn_repro.data.decode import CorruptImage
 from bn_repro.records import paths
 from bn_repro.records.files import archive_run, ensure_writable, write_atomically, write_json
-from bn_repro.records.reader import Outcome, finished, last_status, read_manifest
+from bn_repro.records.reader import (
+    Outcome,
+    finished,
+    last_status,
+    passed_over_line,
+    read_manifest,
+)
 from bn_repro.records.recorder import Logger, NoLogger, manifest, write_status
 from bn_repro.tracking.logger import WandbLogger, destination_of
 from bn_repro.training.build import build, configure_torch, device_of, network, validate
@@ -142,6 +148,9 @@ def write_first_files(config: Config, data: Data, directory: Path, session: Sess
         data=data.fingerprint,
         classes=data.classes,
     )
+    if data.passed_over:
+        facts["passed_over"] = dict(data.passed_over)
+        session.log(passed_over_line(data.passed_over))
     first = read_manifest(directory)
     if first:
         facts = first | {"resumed": [*first.get("resumed", []), facts]}

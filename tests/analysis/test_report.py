@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -241,9 +242,9 @@ def test_a_run_on_other_data_leaves_the_committed_row_and_is_said(make_run, tmp_
 @pytest.mark.usefixtures("light")
 def test_a_report_on_runs_of_ones_own_says_how_they_were_made(make_run, tmp_path: Path) -> None:
     typed = ["scale=smoke", "wandb=offline", "out=my results"]
-    found = report.write(
-        "fig1", _short(make_run, seeds=range(1)), tmp_path / "out", overrides=typed
-    )
+    typed_html = [*typed, "wandb.project=<img src=x onerror=alert(1)>", "data.limit=</code>"]
+    members = _short(make_run, seeds=range(1))
+    found = report.write("fig1", members, tmp_path / "out", overrides=typed)
     commands = [
         "python scripts/train.py study=fig1 scale=smoke wandb=offline",
         "python scripts/report.py study=fig1 scale=smoke wandb=offline 'out=my results'",
@@ -252,6 +253,10 @@ def test_a_report_on_runs_of_ones_own_says_how_they_were_made(make_run, tmp_path
     readme = (tmp_path / "out/README.md").read_text()
     assert "\n".join(commands) in readme
     assert "these runs were made with `scale=smoke`." in readme
+    report.write("fig1", members, tmp_path / "h", overrides=typed_html)
+    readme = (tmp_path / "h/README.md").read_text()
+    assert "&lt;img src=x" in readme
+    assert not re.search("<[a-zA-Z/!]", readme)
 
 
 @pytest.mark.usefixtures("light")

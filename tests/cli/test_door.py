@@ -21,6 +21,7 @@ def raises(error):
     ("error", "code", "said"),
     [
         (ValueError("data.root: no folder"), 2, "error: data.root: no folder\n"),
+        (ValueError("a\x1b[2J\nb\udcff"), 2, "error: a\\x1b[2J b\\udcff\n"),
         (OSError(28, "No space left on device", "a/b"), 1, "error: a/b: No space left on device\n"),
         (OSError(28, "No space left"), 1, "error: [Errno 28] No space left\n"),
         (subprocess.CalledProcessError(128, ["git"]), 1, "exit status 128.\n"),

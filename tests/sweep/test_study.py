@@ -74,6 +74,12 @@ def test_a_block_that_is_no_grid_is_told(block, said):
         expand(study(block), [], half)
 
 
+@pytest.mark.parametrize("name", ["../x", "a/b", "<img src=x>", "a\nb", ".", "..", ".git"])
+def test_a_study_has_a_name_for_a_folder(name):
+    with pytest.raises(ValueError, match="^study.name: .* is not a name for a folder"):
+        StudyConfig(name=name)
+
+
 def test_a_block_does_not_replace_another_of_its_name():
     block = {"name": "a", "experiment": ["mnist/bn"]}
     with pytest.raises(ValueError, match="block 2 needs a name of its own, not a"):
