@@ -13,7 +13,9 @@ from bn_repro.sweep import display
 def main() -> None:
     """Print them."""
     argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args()
-    catalogue.show(display.console())
+    console = display.console()
+    for table in catalogue.tables():
+        display.print_table(console, table)
 
 
 if __name__ == "__main__":

@@ -172,7 +172,9 @@ class Runs:
         wide = rows.pivot(index="seed", columns="step", values="value").astype(float)
         if diverged is None or wide.empty:
             return wide
-        return wide.reindex(sorted(set(self.runs["seed"]))).fillna(diverged)
+        lost = select(self.runs, state="diverged")["seed"]
+        wide = wide.reindex(sorted(set(self.runs["seed"])))
+        return wide.where(wide.notna() | ~wide.index.isin(lost).reshape(-1, 1), diverged)
 
 
 @dataclass(frozen=True)
@@ -299,6 +301,7 @@ def load(members: Sequence[Member], *, name: str = "", traces: bool = True) -> R
             status = reader.read_status(member.directory)
             metrics = reader.read_rows(member.directory / paths.METRICS, warnings)
             kept = reader.read_rows(member.directory / paths.TRACES, warnings) if traces else []
+            _require_last_step(member.directory / paths.METRICS, status, metrics)
         except Unreadable as error:
             warnings.append(f"{error}; this run is left out")
             continue
@@ -316,6 +319,13 @@ def load(members: Sequence[Member], *, name: str = "", traces: bool = True) -> R
     frame = pd.DataFrame(runs, columns=[*RUN_COLUMNS, *(k for k in varied if k not in RUN_COLUMNS)])
     curves, trace = _curves(metric_rows, warnings), _traces(trace_rows, warnings)
     return Runs(name, list(members), frame, curves, trace, warnings)
+
+
+def _require_last_step(path: Path, status: Row, metrics: list[Row]) -> None:
+    """Unreadable where a run completed, and its file has lost the rows of its last step."""
+    last, step = max((row["step"] for row in metrics), default=0), status.get("step") or 0
+    if status.get("state") == "completed" and last < step:
+        raise Unreadable(f"{path}: ends at step {last}, but the run completed at step {step}")
 
 
 def _run(member: Member, status: Row, manifest: Row, metrics: list[Row]) -> Row:

@@ -14,7 +14,9 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -34,6 +36,8 @@ from bn_repro.records.paths import cache_folder
 FORMAT = 1
 """Increase it when the same images give other files or pixels; older caches are then ignored."""
 CHUNK = 256
+LOG_SECONDS = 10
+"""A log, which has no bar, gets a line so often while images are decoded."""
 META = "meta.json"
 
 _verified: set[tuple[Path, str]] = set()
@@ -268,9 +272,20 @@ def _bar(title: str, total: int, visible: bool) -> Iterator[Callable[[int], None
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=not visible) as bar:
+    console, begun, told, done = Console(stderr=True), time.monotonic(), 0.0, 0
+    with Progress(*columns, console=console, disable=not visible) as bar:
         task = bar.add_task(title, total=total)
-        yield lambda n: bar.advance(task, n)
+
+        def advance(n: int) -> None:
+            nonlocal told, done
+            done += n
+            bar.advance(task, n)
+            now = time.monotonic()
+            if visible and not console.is_terminal and now - max(begun, told) > LOG_SECONDS:
+                told = now
+                print(f"{title}: {done:,} of {total:,} images", file=sys.stderr, flush=True)
+
+        yield advance
 
 
 @contextmanager

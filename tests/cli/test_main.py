@@ -135,6 +135,7 @@ def test_each_script_has_its_own_help_whose_commands_compose(monkeypatch, capsys
     assert {script for script, _ in commands} == {name}
     assert ("train.batch_size" in out) == (name == "train")
     assert ("evaluation.crops  " in out) == (name == "evaluate")
+    assert ("imagenet/bn_x30 " in out) == (name in ("train", "evaluate", "publish_wandb"))
     for _, words in commands:
         compose([w for w in shlex.split(words) if w != "-m" and "(" not in w and "," not in w])
 
