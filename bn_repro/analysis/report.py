@@ -24,7 +24,10 @@ from bn_repro.analysis import intervals, results, steps_to, style, tables
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.study import Prose, Study, _environment, count, every, study_of
 from bn_repro.analysis.tables import RUN_COLUMNS, BadInput, Member, Runs
+from bn_repro.config import catalogue
 
+FOLDER = "data.root=FOLDER"
+"""As the heads of the studies' files have it."""
 SAME_RUNS = {"study", "runs", "out", "data.root", "data.cache", "study.jobs", "device", "threads"}
 SAME_RUNS |= {"wandb", "wandb.dir", "wandb.project", "wandb.entity", "wandb.tags"}
 """The keys whose overrides leave a study's runs the same ones."""
@@ -80,7 +83,9 @@ class Report:
             return [f"{report} {shlex.join(self.overrides)}"]
         between = self.study.extra.commands if self.study.extra else ()
         found = [training_command(self.name, self.overrides)]
-        found += [f"{line} {shlex.join(_of_the_runs(self.overrides))}" for line in between]
+        found += [
+            f"{line} {shlex.join(_of_the_runs(self.name, self.overrides))}" for line in between
+        ]
         found.append(f"{report} study={self.name} {shlex.join(self.overrides)}")
         return [line.rstrip() for line in found]
 
@@ -149,11 +154,19 @@ class Report:
 
 def training_command(name: str, overrides: Sequence[str]) -> str:
     """What trains the runs of a study as they were asked for."""
-    return shlex.join(["python", "scripts/train.py", f"study={name}", *_of_the_runs(overrides)])
+    words = _of_the_runs(name, overrides)
+    return shlex.join(["python", "scripts/train.py", f"study={name}", *words])
 
 
-def _of_the_runs(overrides: Sequence[str]) -> list[str]:
-    return [override for override in overrides if _key(override) not in ("study", "out")]
+def _of_the_runs(name: str, overrides: Sequence[str]) -> list[str]:
+    """The overrides that concern the runs, with a place for the folder that the study's own command
+    names, where neither it nor other data were given."""
+    found = [override for override in overrides if _key(override) not in ("study", "out")]
+    known = name in catalogue.names("study")
+    own = catalogue.entry("study", name).commands if known else ()
+    given = {"data", "data.root", "scale"} & {_key(override) for override in found}
+    needed = FOLDER in " ".join(own) and not given
+    return [*found, *([FOLDER] if needed else [])]
 
 
 def _key(override: str) -> str:
@@ -216,7 +229,8 @@ def read(
     if study.extra:
         data.extra = results.read_extra(folder / study.extra.file)
     claims = list(study.claims(data))
-    prose = Prose(name, study, data, claims)
+    scale = next((x.removeprefix("scale=") for x in overrides if _key(x) == "scale"), None)
+    prose = Prose(name, study, data, claims, scale)
     order = list(prose.captions)
     drawn = sorted(path.stem for path in folder.glob("figure*.svg"))
     drawn = sorted(drawn, key=lambda f: order.index(f) if f in order else len(order))

@@ -105,6 +105,8 @@ class Prose:
     study: Study
     runs: Runs
     claims: Sequence[Claim]
+    scale: str | None = None
+    """The scale that was asked for; None: the study's own."""
     left_out: list[str] = field(default_factory=list)
     """What was left out because a verdict is another: ``claim: expected verdict``."""
 
@@ -113,6 +115,7 @@ class Prose:
         environment.globals["given"] = self._given
         template = environment.get_template(self.study.prose)
         context = {"name": self.name, "runs": self.runs, "claims": {c.id: c for c in self.claims}}
+        context["scale"] = self.scale or "proxy"
         self._context = template.new_context(context | dict(self.study.values(self.runs)))
         next(iter(template.root_render_func(self._context)), None)  # a parent's blocks, too
         self._blocks = {name: found[0] for name, found in self._context.blocks.items()}

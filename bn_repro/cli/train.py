@@ -15,7 +15,7 @@ from rich.console import Console
 from bn_repro.cli.main import LAUNCHERS, overrides
 from bn_repro.cli.results import Results
 from bn_repro.config.identity import directory_of
-from bn_repro.config.schema import Config, StudyConfig, check
+from bn_repro.config.schema import Config, MnistBinaryConfig, StudyConfig, check
 from bn_repro.records.files import archive_run, lock_or_refuse
 from bn_repro.records.reader import Outcome
 from bn_repro.sweep.display import Display, console, log, updated
@@ -50,6 +50,7 @@ def main(config: Config) -> int:
         config, done = planned.config, reported(config.study).get(planned.key)
     if not config.study.blocks:
         refuse_launcher()
+        refuse_unread_folder([config])
         results = train_one(config, done)
     else:
         launcher = HydraConfig.get().launcher
@@ -74,6 +75,17 @@ def refuse_launcher() -> None:
     for word in HydraConfig.get().overrides.hydra:
         if word.startswith(("hydra/launcher", "hydra.launcher")):
             raise ValueError(f"{word}: one run takes no launcher; add -m, or leave it out")
+
+
+def refuse_unread_folder(configs: Sequence[Config]) -> None:
+    """ValueError for a ``data.root`` that no run reads. One command may train on several sets, and
+    a scale that replaces photographs may be tried with their folder given."""
+    unread = (isinstance(c.data, MnistBinaryConfig) and c.model.name == "mlp" for c in configs)
+    if any(config.data.root is not None for config in configs) and all(unread):
+        raise ValueError(
+            "data.root: no run reads it, since mnist_binary lies in the package; leave it out, or "
+            "add data=mnist"
+        )
 
 
 def train_one(config: Config, finished: Outcome | None = None) -> Results:
@@ -152,6 +164,7 @@ def train_all(
     while not complete and not results.ended:
         before = len(runs)
         runs, complete = next_runs(config.force and not archived)
+        refuse_unread_folder([run.config for run in runs] if complete else [])
         if not complete and len(runs) == before:
             break  # runs that the next block needs did not finish
         if config.force:

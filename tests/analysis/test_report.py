@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from analysis.conftest import write_run
 from matplotlib.figure import Figure
+from support import ROOT
 
 from bn_repro.analysis import report, results, tables
 from bn_repro.analysis.studies import fig1
@@ -272,6 +273,8 @@ def test_with_one_seed_the_step_shown_is_the_worst(make_run, tmp_path: Path) -> 
     assert lead.argmin() > 0
     assert ahead.quantity.interval.estimate == pytest.approx(lead.min())
     assert (ahead.verdict, ahead.reason) == ("undecided", "fewer than 3 seeds")
+    leads = f"BN leads in every seed at {(lead > 0).sum()} of the {len(lead)} evaluated steps"
+    assert f"{leads}; so few seeds give no interval." in found.prose["findings"]
 
 
 def test_verdicts_are_printed(whole: Whole, capsys) -> None:
@@ -280,3 +283,20 @@ def test_verdicts_are_printed(whole: Whole, capsys) -> None:
     assert shown.count("holds:") == 4
     assert not [line for line in shown.splitlines() if line.endswith(" ")]
     assert "[+" in shown  # an interval, not markup
+
+
+def test_commands_name_the_folder_that_a_study_needs() -> None:
+    command = "python scripts/train.py study=fig3"
+    assert report.training_command("fig3", []) == f"{command} data.root=FOLDER"
+    for typed in ("data.root=/x", "scale=smoke", "data=synthetic"):
+        assert report.training_command("fig3", [typed]) == f"{command} {typed}"
+    assert report.training_command("fig1", []) == "python scripts/train.py study=fig1"
+    assert report.training_command("of tomorrow", []).endswith("'study=of tomorrow'")
+
+
+@pytest.mark.parametrize("scale", ["proxy", "smoke"])
+def test_the_title_has_the_scale_that_was_asked_for(scale: str) -> None:
+    typed = [f"scale={scale}"] * (scale != "proxy")
+    folder = ROOT / "results" / "fig4"
+    found = report.read("fig4", folder, results.read(folder, "fig4").members, overrides=typed)
+    assert found.title.endswith(f", at {scale} scale")
