@@ -172,7 +172,7 @@ class Runs:
         wide = rows.pivot(index="seed", columns="step", values="value").astype(float)
         if diverged is None or wide.empty:
             return wide
-        lost = select(self.runs, state="diverged")["seed"]
+        lost = select(self.runs, state="diverged")["seed"].tolist()
         wide = wide.reindex(sorted(set(self.runs["seed"])))
         return wide.where(wide.notna() | ~wide.index.isin(lost).reshape(-1, 1), diverged)
 

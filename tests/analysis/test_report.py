@@ -273,8 +273,7 @@ def test_with_one_seed_the_step_shown_is_the_worst(make_run, tmp_path: Path) -> 
     assert lead.argmin() > 0
     assert ahead.quantity.interval.estimate == pytest.approx(lead.min())
     assert (ahead.verdict, ahead.reason) == ("undecided", "fewer than 3 seeds")
-    leads = f"BN leads in every seed at {(lead > 0).sum()} of the {len(lead)} evaluated steps"
-    assert f"{leads}; so few seeds give no interval." in found.prose["findings"]
+    assert "at each step**: 1 seed: too few for an interval." in found.prose["findings"]
 
 
 def test_verdicts_are_printed(whole: Whole, capsys) -> None:

@@ -67,7 +67,6 @@ def values(runs: Runs) -> dict[str, Any]:
     without, with_bn = curves(runs)
     exact = BN.of(runs).curve(split="test", statistics="population")
     lead = c.differences(*tables.shared(with_bn, without), intervals.LEVEL)
-    paired = with_bn.align(without, join="inner")
     traced = not runs.traces.empty
     return {
         "arms": [
@@ -83,8 +82,6 @@ def values(runs: Runs) -> dict[str, Any]:
         ],
         "algorithm2": 100 * (c.at_the_end(exact) - c.at_the_end(with_bn)).dropna(),
         "ahead": sum(f.low > 0 for f in lead),
-        "in_every_seed": int((paired[0] > paired[1]).all().sum()),
-        "judged": any(f.low == f.low for f in lead),  # too few seeds have no interval
         "evaluations": len(lead),
         "moved": {k: _moved(runs, LAST, None, relative=k) for k in (True, False)} if traced else {},
         "movement": movement_table(runs) if traced else [],

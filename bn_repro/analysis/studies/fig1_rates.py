@@ -184,7 +184,6 @@ def values(runs: Runs) -> dict[str, Any]:
         "target": target,
         "ahead": sum(found.low > 0 for found in lead),
         "in_every_seed": int((with_bn > without).all().sum()),
-        "judged": any(found.low == found.low for found in lead),
         "worst_step": without.columns[np.argmin(unsure)] if lead else 0,
         "evaluations": len(lead),
         "grids": {label: (found, good(found)) for label, found in tried.items() if found},
