@@ -24,7 +24,7 @@ from bn_repro.analysis import intervals, results, steps_to, style, tables
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.study import Prose, Study, _environment, count, every, study_of
 from bn_repro.analysis.tables import RUN_COLUMNS, BadInput, Member, Runs
-from bn_repro.config import catalogue
+from bn_repro.records.paths import CONFIGS
 
 FOLDER = "data.root=FOLDER"
 """As the heads of the studies' files have it."""
@@ -162,10 +162,9 @@ def _of_the_runs(name: str, overrides: Sequence[str]) -> list[str]:
     """The overrides that concern the runs, with a place for the folder that the study's own command
     names, where neither it nor other data were given."""
     found = [override for override in overrides if _key(override) not in ("study", "out")]
-    known = name in catalogue.names("study")
-    own = catalogue.entry("study", name).commands if known else ()
+    own = CONFIGS / "study" / f"{name}.yaml"
     given = {"data", "data.root", "scale"} & {_key(override) for override in found}
-    needed = FOLDER in " ".join(own) and not given
+    needed = not given and own.is_file() and FOLDER in own.read_text(encoding="utf-8")
     return [*found, *([FOLDER] if needed else [])]
 
 
