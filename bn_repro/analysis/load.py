@@ -101,6 +101,7 @@ def load(members: Sequence[Member], *, name: str = "", traces: bool = True) -> R
             status = reader.read_status(member.directory)
             metrics = reader.read_rows(member.directory / paths.METRICS, warnings)
             kept = reader.read_rows(member.directory / paths.TRACES, warnings) if traces else []
+            _require_last_step(member.directory / paths.METRICS, status, metrics)
         except Unreadable as error:
             warnings.append(f"{error}; this run is left out")
             continue
@@ -120,6 +121,13 @@ def load(members: Sequence[Member], *, name: str = "", traces: bool = True) -> R
     curves, trace = _curves(metric_rows, warnings), _traces(trace_rows, warnings)
     correct = pd.DataFrame(correct_rows, columns=CORRECT_COLUMNS)
     return Runs(name, list(members), frame, curves, trace, warnings, correct=correct)
+
+
+def _require_last_step(path: Path, status: Row, metrics: list[Row]) -> None:
+    """Unreadable where a run completed, and its file has lost the rows of its last step."""
+    last, step = max((row["step"] for row in metrics), default=0), status.get("step") or 0
+    if status.get("state") == "completed" and last < step:
+        raise Unreadable(f"{path}: ends at step {last}, but the run completed at step {step}")
 
 
 def _run(member: Member, status: Row, manifest: Row, metrics: list[Row]) -> Row:

@@ -22,6 +22,7 @@ import numpy as np
 
 from bn_repro import stop_signal
 from bn_repro.records.files import waiting_for
+from bn_repro.records.paths import cache_folder
 
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -85,25 +86,39 @@ def read_idx_set(
 
 
 def _located(root: Path) -> dict[str, Path]:
-    """The paths of the four files; a plain file is preferred to a gzipped one."""
+    """The paths of the four files; a plain file is preferred to a gzipped one.
+
+    They lie in ``root``, in raw/ or in MNIST/raw/, or else in the raw/ of the one set below it.
+    """
     names = [name for pair in FILES.values() for name in pair]
-    best: dict[str, Path] = {}
-    for folder in (root, root / "raw", root / "MNIST" / "raw"):
-        files = {
-            name: path
-            for name in names
-            for path in (folder / f"{name}.gz", folder / name)
-            if os.path.isfile(path)
-        }
-        if len(files) > len(best):
-            best = files
+    usual = [_files(folder) for folder in (root, root / "raw", root / "MNIST" / "raw")]
+    others = [_files(folder) for folder in sorted(root.glob("*/raw")) if os.path.isdir(folder)]
+    best = max(usual, key=len)
+    if len(best) < len(names):
+        whole = [files for files in others if len(files) == len(names)]
+        if len(whole) > 1:
+            sets = " and ".join(str(files[names[0]].parent) for files in whole[:2])
+            raise ValueError(f"data.root: {root} has several sets, {sets}; give the folder of one")
+        best = whole[0] if whole else best
     missing = [name for name in names if name not in best]
     if missing:
         raise ValueError(
             f"data.root: no {' and no '.join(missing)} (.gz or not) under {root}; expected the "
-            f"four IDX files {', '.join(names)} there, in raw/ or in MNIST/raw/"
+            f"four IDX files {', '.join(names)} there, in raw/ or in <set>/raw/"
         )
     return best
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Which of the four files are in ``folder``, also under their names with a dot."""
+    names = [name for pair in FILES.values() for name in pair]
+    return {
+        name: path
+        for name in names
+        for spelled in (name.replace("-idx", ".idx"), name)
+        for path in (folder / f"{spelled}.gz", folder / spelled)
+        if os.path.isfile(path)
+    }
 
 
 def _read_idx(path: Path, dimensions: int) -> tuple[np.ndarray, str]:
@@ -164,7 +179,7 @@ def downloaded() -> Path:
     Raises ValueError where they cannot be downloaded; KeyboardInterrupt where the process is asked
     to stop, with the files that are whole kept for the next.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "bn_repro/mnist"
+    cache = cache_folder() / "mnist"
     if all((cache / name).is_file() for name in MNIST_MD5):
         return cache
     timeout, scratch = socket.getdefaulttimeout(), cache / ".download"

@@ -14,6 +14,8 @@ import hashlib
 import json
 import os
 import shutil
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,9 +29,12 @@ from bn_repro.data.chunks import decode_split, images_of, write_rest
 from bn_repro.data.decode import Quarantine
 from bn_repro.data.listing import Listing, bytes_of
 from bn_repro.records.files import waiting_for
+from bn_repro.records.paths import cache_folder
 
 FORMAT = 1
 """Increase it when the same images give other files or pixels; older caches are then ignored."""
+LOG_SECONDS = 10
+"""A log, which has no bar, gets a line so often while images are decoded."""
 META = "meta.json"
 
 _verified: set[tuple[Path, str]] = set()
@@ -78,7 +83,7 @@ def open_cache(
     cache whose content has changed, and for a cache folder that cannot be read, or cannot be
     written to build one.
     """
-    folder = Path(cache_dir).expanduser() if cache_dir else default_folder()
+    folder = Path(cache_dir) if cache_dir else cache_folder()
     path, splits = folder / f"{name}-{_key(listing, size)}", tuple(listing.paths)
     with _able_to("read", path):
         cache = _load(path, splits)
@@ -97,10 +102,6 @@ def open_cache(
         _verified.add((path, cache.fingerprint))
     quarantine.record(list(cache.quarantined))  # another run may have built it
     return cache
-
-
-def default_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "bn_repro"
 
 
 def _key(listing: Listing, size: int) -> str:
@@ -215,9 +216,20 @@ def _bar(title: str, total: int, visible: bool) -> Iterator[Callable[[int], None
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=not visible) as bar:
+    console, begun, told, done = Console(stderr=True), time.monotonic(), 0.0, 0
+    with Progress(*columns, console=console, disable=not visible) as bar:
         task = bar.add_task(title, total=total)
-        yield lambda n: bar.advance(task, n)
+
+        def advance(n: int) -> None:
+            nonlocal told, done
+            done += n
+            bar.advance(task, n)
+            now = time.monotonic()
+            if visible and not console.is_terminal and now - max(begun, told) > LOG_SECONDS:
+                told = now
+                print(f"{title}: {done:,} of {total:,} images", file=sys.stderr, flush=True)
+
+        yield advance
 
 
 @contextmanager

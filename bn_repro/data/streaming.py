@@ -88,6 +88,7 @@ class StreamedImages(Data):
         self.splits = {split: len(labels) for split, labels in listing.labels.items()}
         self._quarantine = Quarantine(on_error, limit)
         self.quarantined = self._quarantine.reasons  # this list grows while files are read
+        self.passed_over = listing.passed_over
         self._left_out: dict[str, list[int]] = {}
         self.shuffling = preprocessing.shuffling
         self._listing = listing

@@ -279,6 +279,14 @@ def read_correct(directory: Path) -> dict[str, Any]:
     return bits | steps
 
 
+def passed_over_line(found: Mapping[str, int]) -> str:
+    """What is said of files that lie among the images and are none, by their suffixes."""
+    kinds = (f"{n} {suffix or 'without a suffix'}" for suffix, n in sorted(found.items()))
+    return (
+        f"data.root: passed over {sum(found.values())} files that are no images: {', '.join(kinds)}"
+    )
+
+
 def quarantined(directory: Path) -> list[str]:
     """A line for each data file that a run could not read, of all times that it was resumed."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ def find_runs(root: str | Path, warnings: list[str] | None = None) -> list[Found
     Archived runs (``seed0.20260101-120000``) are left out, and so is a folder whose number no run
     is written with (``seed00``), with a line in ``warnings``.
     """
-    root = Path(root)
+    root = Path(os.path.expanduser(root))
     runs = []
     for directory in sorted(root.rglob("seed*")):
         seed = re.fullmatch(r"seed(\d+)", directory.name)

@@ -29,6 +29,7 @@ from bn_repro.records.reader import (
     Unreadable,
     finished,
     last_status,
+    passed_over_line,
     read_manifest,
 )
 from bn_repro.records.recorder import (
@@ -187,6 +188,9 @@ def write_first_files(config: Config, data: Data, directory: Path, session: Sess
             "shape": list(data.shape),
         },
     )
+    if data.passed_over:
+        facts["passed_over"] = dict(data.passed_over)
+        session.log(passed_over_line(data.passed_over))
     try:
         first = read_manifest(directory)
     except Unreadable as error:

@@ -86,6 +86,15 @@ class TestBuild:
         opened(tiny, progress=True)
         assert "24/24" in capsys.readouterr().err
 
+    def test_tells_a_log_how_far_it_is(
+        self, tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(image_cache, "LOG_SECONDS", -1)
+        opened(tiny, progress=True)
+        assert "decoding tiny: 18 of 24 images\n" in capsys.readouterr().err
+        opened(tiny, progress=False, cache_dir=tiny.parent / "another")
+        assert capsys.readouterr().err == ""
+
 
 class TestDamage:
     @pytest.mark.parametrize("file", ["train-images.npy", "val-labels.npy", "meta.json"])

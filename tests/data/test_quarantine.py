@@ -76,6 +76,16 @@ def test_are_said_once_and_listed_in_the_manifest(folder, bad, tmp_path):
     assert not right["last"][4]
 
 
+def test_files_that_are_no_images_are_said_at_the_start_and_in_the_manifest(folder, tmp_path):
+    for k in range(3):
+        (folder / "train" / "n0" / f"{k}.svg").write_text("<svg/>")
+    said: list[str] = []
+    config = config_of(folder, tmp_path, "train.steps=1", "train.eval_every=1")
+    assert run(config, log=said.append).state == "completed"
+    assert said.count("data.root: passed over 3 files that are no images: 3 .svg") == 1
+    assert manifest(directory_of(config))["passed_over"] == {".svg": 3}
+
+
 @pytest.mark.parametrize("crops", [1, 144])
 def test_are_left_out_of_a_later_evaluation_too(folder, bad, tmp_path, crops):
     config = config_of(folder, tmp_path / "runs", TOLERANT)

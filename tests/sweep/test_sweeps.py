@@ -21,8 +21,9 @@ from rich.console import Console
 from submitit.core.utils import FailedJobError
 from support import ROOT
 
-from bn_repro.cli import errors, main
+from bn_repro.cli import errors
 from bn_repro.cli.results import Results
+from bn_repro.cli.words import prepared
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import run_id
 from bn_repro.records import paths
@@ -268,7 +269,7 @@ def test_ranges_and_choices(monkeypatch, executor, tmp_path, words, seeds):
     ],
 )
 def test_a_glob_stands_for_experiments(word, expanded):
-    found = main.expanded(word)
+    (found,) = prepared([word])
     if expanded is None:
         names = found.removeprefix("experiment=").split(",")
         x5 = ["imagenet/bn_x5", "imagenet/inception_x5"]
