@@ -20,11 +20,12 @@ def values(runs: Runs) -> dict[str, Any]:
     runs = at_rest.on_the_same_images(runs)
     cells = [found for setting in SETTINGS if (found := cell(runs, setting)).seeds]
     judged = [c for c in cells if c.seeds >= ENOUGH_SEEDS]
+    outcomes = {name: [c for c in judged if c.outcome == name] for name in ASKED}
+    outcomes["few"] = [c for c in cells if c.seeds < ENOUGH_SEEDS]
     rows = [row for row in _rows(cells) if len(row) > 1]
     return {
         "missing": _missing(runs),
-        "outcomes": {o: _settings([c for c in judged if c.outcome == o]) for o in ASKED},
-        "few": _settings([c for c in cells if c not in judged]),
+        "outcomes": {name: _settings(some) for name, some in outcomes.items() if some},
         "along": [_along(row) for row in rows],
         "rising": sum(map(_rises, rows)),
         "table": _table(runs, cells),
@@ -48,19 +49,25 @@ def _along(row: Sequence[Cell]) -> str:
     first = row[0].setting
     factors, rates = (
         listed(words)
-        for words in ([c.factor.split(" [")[0] for c in row], [f"{c.setting.rate:g}" for c in row])
+        for words in ([_estimate(c) for c in row], [f"{c.setting.rate:g}" for c in row])
     )
     return f"{first.start}, {first.depth} modules: {factors} at rates {rates}"
 
 
 def _settings(cells: Sequence[Cell]) -> str:
-    """``He, four modules, at rate 0.02 (1.80 [1.20, 3.67]) and 0.08 (...); ...``."""
+    """``He, four modules, rates 0.02 (1.80) and 0.08 (3.50), and ...``, with the factors."""
     rows = itertools.groupby(cells, lambda c: (c.setting.start, c.setting.depth))
     found = []
     for (start, depth), row in rows:
-        rates = [f"{c.setting.rate:g}" + (f" ({c.factor})" if c.trains else "") for c in row]
-        found.append(f"{start}, {depth} modules, at rate {listed(rates)}")
-    return "; ".join(found)
+        rates = [f"{c.setting.rate:g}" + (f" ({_estimate(c)})" if c.trains else "") for c in row]
+        plural = "s" * (len(rates) > 1)
+        found.append(f"{start}, {depth} modules, rate{plural} {listed(rates)}")
+    return ", and ".join(found)
+
+
+def _estimate(cell: Cell) -> str:
+    """The factor without its interval."""
+    return cell.factor.split(" [")[0]
 
 
 def _missing(runs: Runs) -> list[str]:
