@@ -188,7 +188,7 @@ def turned(race: Race) -> Race:
 def ratio_of_factors(one: Cell, other: Cell) -> Quantity:
     """How many times more BN alone gains at one setting than at another."""
     words = f"{FACTOR}: that of {one.setting} over that of {other.setting}, all arms resampled"
-    words += " (what such an interval covers was not simulated)"
+    words += " (results/coverage does not have intervals of this kind)"
     return Quantity(words, speed.more(one.race, other.race), "x")
 
 
