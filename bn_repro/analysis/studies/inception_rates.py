@@ -1,6 +1,6 @@
 """Which rate is Inception's best, and up to which rate each network trains (sec. 4.2.2).
 
-A study without claims: it chooses the rate r0 for others, and was run before them.
+A study without claims: it chooses the rate r0 for others, and is run before them.
 """
 
 from __future__ import annotations
