@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 BASE ?= HEAD
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce figures test gpu lint report coverage same bench clean
+.PHONY: help install reproduce figures test gpu lint report coverage same bench soak clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -56,6 +56,9 @@ same: install ## compare smoke runs with those of another commit (BASE=<commit>)
 bench: install ## what costs what, as ratios
 	@$(BIN)/python scripts/benchmark.py
 	@$(BIN)/python scripts/benchmark_runs.py
+
+soak: install ## kill runs at random and at every write, and compare (20 minutes)
+	@$(BIN)/python scripts/soak.py
 
 clean: ## remove the environment and caches, never runs or results
 	rm -rf $(VENV) .pytest_cache .ruff_cache

@@ -193,6 +193,13 @@ STUDIES = {
     "ablation_421": _CHANGES,
     "rates_digits": _RATES,
     "fig3_digits": _INCEPTIONS,
+    "bn_alone": Said(
+        "4.2.2",
+        "BN-Baseline is Inception with BN before each nonlinearity and nothing else changed, not "
+        f"even the rate. It reaches Inception's best accuracy in {steps('bn_baseline')} steps, "
+        f"Inception in {steps('inception')}. The paper names no initial weights, and does not say "
+        "how the rate was chosen. By its ICML version training was asynchronous.",
+    ),
     "rates_photographs": _RATES,
     "fig3_photographs": _INCEPTIONS,
     "fig3": _INCEPTIONS,

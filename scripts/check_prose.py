@@ -1,10 +1,15 @@
 """Whether every study's template says what the committed verdicts are; ``make lint`` runs it."""
 
-import sys
-
+from bn_repro.cli.door import through
 from bn_repro.cli.report import unfit_prose
 
-if __name__ == "__main__":
+
+def main() -> int:
+    """Print what does not agree; 1 where something does not."""
     lines = unfit_prose()
     print("\n".join(lines) or "The studies' templates agree with the committed verdicts")
-    sys.exit(bool(lines))
+    return int(bool(lines))
+
+
+if __name__ == "__main__":
+    through(main)

@@ -5,7 +5,7 @@ python scripts/evaluate.py experiment=imagenet/bn_x30 evaluation.seeds=[0,1,2]
 python scripts/evaluate.py study=fig4
 """
 
-from bn_repro.cli.main import main
+from bn_repro.cli.start import start
 
 if __name__ == "__main__":
-    main("evaluate")
+    start("evaluate")

@@ -5,9 +5,18 @@ python scripts/list.py
 
 import argparse
 
+from bn_repro.cli.door import through
 from bn_repro.config import catalogue
 from bn_repro.sweep import display
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Print them."""
     argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args()
-    catalogue.show(display.console())
+    console = display.console()
+    for table in catalogue.tables():
+        display.print_table(console, table)
+
+
+if __name__ == "__main__":
+    through(main)

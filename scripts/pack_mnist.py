@@ -12,9 +12,9 @@ import argparse
 import hashlib
 import lzma
 import os
-import sys
 from pathlib import Path
 
+from bn_repro.cli.door import through
 from bn_repro.data import idx, mnist
 
 
@@ -29,25 +29,20 @@ def content(digits: idx.Digits) -> bytes:
     return mnist.packed_bits(digits.images) + digits.labels.tobytes()
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("directory", type=Path, help="holds the four IDX files, gzipped or not")
     parser.add_argument("--out", type=Path, default=mnist.PACKED)
     arguments = parser.parse_args()
-    try:
-        train, test = map(mnist.binarized, idx.read_idx_set(arguments.directory, published=True))
-        packed = pack(train, test)
-        partial = arguments.out.with_suffix(".partial")
-        partial.write_bytes(packed)
-        os.replace(partial, arguments.out)
-    except (ValueError, OSError) as error:
-        print(f"pack_mnist: {error}", file=sys.stderr)
-        return 2
+    train, test = map(mnist.binarized, idx.read_idx_set(arguments.directory, published=True))
+    packed = pack(train, test)
+    partial = arguments.out.with_suffix(".partial")
+    partial.write_bytes(packed)
+    os.replace(partial, arguments.out)
     print(f"{arguments.out}: {len(packed)} bytes, SHA-256 {hashlib.sha256(packed).hexdigest()}")
     for split, digits in (("train", train), ("test", test)):
         print(f"{split}: {len(digits.labels)} images, SHA-256 of the content {digits.digest}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    through(main)

@@ -5,7 +5,7 @@ python scripts/publish_wandb.py wandb=online study=fig1
 python scripts/publish_wandb.py wandb=offline experiment=mnist/bn seed=0
 """
 
-from bn_repro.cli.main import main
+from bn_repro.cli.start import start
 
 if __name__ == "__main__":
-    main("publish")
+    start("publish")

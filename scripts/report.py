@@ -3,7 +3,7 @@
 python scripts/report.py study=fig1
 """
 
-from bn_repro.cli.main import main
+from bn_repro.cli.start import start
 
 if __name__ == "__main__":
-    main("report")
+    start("report")

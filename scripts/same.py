@@ -15,6 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bn_repro.cli.door import through
+
 ROOT = Path(__file__).parent.parent
 RECORDS = ("metrics.jsonl", "traces.jsonl")
 SWEEP = ("-m", "experiment=glob(*)", "scale=smoke", "device=cpu", "wandb=disabled")
@@ -54,4 +56,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    through(main)

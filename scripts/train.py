@@ -8,7 +8,7 @@ python scripts/train.py study=fig3 scale=smoke
 python scripts/train.py study=fig3 study.run=0 data.root=FOLDER     only its first run
 """
 
-from bn_repro.cli.main import main
+from bn_repro.cli.start import start
 
 if __name__ == "__main__":
-    main("train", sweeps=True)
+    start("train", trains=True)

@@ -5,7 +5,7 @@ python scripts/wandb_dashboard.py study=dropout            a study's runs, a lin
 python scripts/wandb_dashboard.py 'wandb.tags=[mine]'      the runs with that tag
 """
 
-from bn_repro.cli.main import main
+from bn_repro.cli.start import start
 
 if __name__ == "__main__":
-    main("dashboard")
+    start("dashboard")

@@ -7,7 +7,17 @@ import sys
 from support import ROOT
 
 PACKAGE = ROOT / "bn_repro"
-ROOMS = ("paper", "records", "config", "analysis", "tracking", "norm", "models", "data")
+ROOMS = (
+    "paper",
+    "stop_signal",
+    "records",
+    "config",
+    "analysis",
+    "tracking",
+    "norm",
+    "models",
+    "data",
+)
 ROOMS += ("training", "sweep", "cli")
 """In the order in which they may import."""
 PLAIN = ("norm", "models", "data")
@@ -16,7 +26,7 @@ WITHOUT_TORCH = ("records", "config", "analysis", "tracking", "sweep", "cli")
 """What must answer at once; where they need it, functions import it."""
 
 SOURCES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent != PACKAGE]
-SOURCES += [PACKAGE / "paper.py"]
+SOURCES += [PACKAGE / f"{name}.py" for name in ("paper", "stop_signal")]
 
 
 def imports(path):

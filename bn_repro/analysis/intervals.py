@@ -164,6 +164,7 @@ def bootstrap(
     *samples: Numbers,
     resamples: int = RESAMPLES,
     seed: int = SEED,
+    level: float = LEVEL,
 ) -> Interval:
     """The interval of ``compute(*samples)``, the seeds of each resampled with replacement.
 
@@ -184,7 +185,7 @@ def bootstrap(
             return Interval(estimate, math.nan, math.nan, n)
         draws = [draw(size, resamples, seed + i) for i, size in enumerate(sizes)]
         values = compute(*(a[..., d] for a, d in zip(arrays, draws, strict=True)))
-    low, high = ends(values)
+    low, high = ends(values, (1 - level) / 2)
     return Interval(estimate, float(low), float(high), n)
 
 

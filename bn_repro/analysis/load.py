@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -36,17 +37,28 @@ def discover(runs: str | Path, warnings: list[str] | None = None) -> list[Member
     """Every run under a runs directory; ``varied`` holds the keys whose values differ among them.
 
     A configuration that cannot be read is a line in ``warnings``, and its run's ``varied`` is
-    unknown. Raises ``ValueError`` where there is no run.
+    unknown; a copy of a run is one too, and left out. Raises ``ValueError`` where there is no run.
     """
-    found = search.find_runs(runs)
+    lines: list[str] = []
+    found: list[search.FoundRun] = []
     configs: list[Row] = []
-    for run in found:
+    originals: dict[tuple[Any, ...], Path] = {}
+    for run in search.find_runs(runs, lines):
         try:
-            configs.append(settings_of(reader.read_config(run.directory)))
+            config = settings_of(reader.read_config(run.directory))
         except Unreadable as error:
-            configs.append({})
-            if warnings is not None:
-                warnings.append(f"{error}; what this run varies is unknown")
+            config = {}
+            lines.append(f"{error}; what this run varies is unknown")
+        begun = _begun(run.directory)
+        if config and begun:
+            original = originals.setdefault((repr(config), run.seed, begun), run.directory)
+            if original != run.directory:
+                lines.append(f"{run.directory}: a copy of {original}; it is left out")
+                continue
+        found.append(run)
+        configs.append(config)
+    if warnings is not None:
+        warnings += lines
     known = [config for config in configs if config]
     keys = dict.fromkeys(key for config in known for key in config)
     differ = [k for k in keys if len({repr(config.get(k)) for config in known}) > 1]
@@ -54,6 +66,16 @@ def discover(runs: str | Path, warnings: list[str] | None = None) -> list[Member
         Member(r.experiment, r.id, r.seed, {k: config.get(k) for k in differ}, r.directory)
         for r, config in zip(found, configs, strict=True)
     ]
+
+
+def _begun(directory: Path) -> str | None:
+    """When a run was begun, and the command; two runs do not share both."""
+    try:
+        manifest = reader.read_manifest(directory)
+    except Unreadable:
+        return None
+    started, command = manifest.get("started"), manifest.get("command")
+    return f"{started} {command}" if started and command else None
 
 
 def load(members: Sequence[Member], *, name: str = "", traces: bool = True) -> Runs:
@@ -75,10 +97,14 @@ def load(members: Sequence[Member], *, name: str = "", traces: bool = True) -> R
             for path in (member.directory / name for name in wanted):
                 if not path.exists():
                     raise Unreadable(f"{path}: missing")
+            copy = reader.told_as_copy(member.directory)
+            if copy:
+                raise Unreadable(copy)
             status = reader.read_status(member.directory)
             metrics = reader.read_rows(member.directory / paths.METRICS, warnings)
             kept = reader.read_rows(member.directory / paths.TRACES, warnings) if traces else []
             probed = _probed(member.directory, warnings) if traces else []
+            _require_last_step(member.directory / paths.METRICS, status, metrics)
         except Unreadable as error:
             warnings.append(f"{error}; this run is left out")
             continue
@@ -101,6 +127,13 @@ def load(members: Sequence[Member], *, name: str = "", traces: bool = True) -> R
     probes = _sites(probe_rows, paths.PROBES, PROBE_COLUMNS, warnings)
     correct = pd.DataFrame(correct_rows, columns=CORRECT_COLUMNS)
     return Runs(name, list(members), frame, curves, trace, warnings, correct=correct, probes=probes)
+
+
+def _require_last_step(path: Path, status: Row, metrics: list[Row]) -> None:
+    """Unreadable where a run completed, and its file has lost the rows of its last step."""
+    last, step = max((row["step"] for row in metrics), default=0), status.get("step") or 0
+    if status.get("state") == "completed" and last < step:
+        raise Unreadable(f"{path}: ends at step {last}, but the run completed at step {step}")
 
 
 def _run(member: Member, status: Row, manifest: Row, metrics: list[Row]) -> Row:

@@ -48,6 +48,21 @@ class Overview:
         order = {name: place for place, name in enumerate(paper.STUDIES)}
         self.reports = sorted(reports, key=lambda r: (order.get(r.name, len(order)), r.name))
 
+    def report(self, name: str) -> Report | None:
+        """A study's results; None where there are none."""
+        return next((report for report in self.reports if report.name == name), None)
+
+    def claim(self, name: str, id: str) -> Claim | None:
+        """A study's claim; None where there is none."""
+        found = self.report(name)
+        return next((claim for claim in found.claims if claim.id == id), None) if found else None
+
+    @property
+    def opening(self) -> str:
+        """What was learned of BN alone, for a file in ``results``; empty without its studies."""
+        text = environment().get_template("opening.md.j2").render(overview=self)
+        return relinked(text, "results/bn_alone", "results").strip()
+
     @property
     def claims(self) -> list[Claim]:
         """Those of all studies."""
@@ -170,9 +185,8 @@ def page(overview: Overview, folder: Path) -> str:
     """``report.html``, which needs no file beside it; ``folder`` has the studies' folders."""
     markdown = _markdown()
 
-    def here(text: str, report: Report) -> str:
+    def sections(text: str) -> str:
         """Links to a study's page lead to its section."""
-        text = _moved(text, report, "results")
         return re.sub(r"\]\((\w+)/README\.md(#[\w-]*)?\)", r"](#\1)", text)
 
     pages = Environment(
@@ -183,7 +197,8 @@ def page(overview: Overview, folder: Path) -> str:
         lstrip_blocks=True,
     )
     pages.filters["line"] = lambda text: _tight(markdown.renderInline(text))
-    pages.filters["here"] = here
+    pages.filters["sections"] = sections
+    pages.filters["here"] = lambda text, report: sections(_moved(text, report, "results"))
     pages.filters["blocks"] = lambda text, label: _tight(markdown.render(text, {"label": label}))
     pages.filters["table"] = environment().filters["table"]
     return pages.get_template("report.html.j2").render(

@@ -49,6 +49,8 @@ class Prose:
     study: Study
     runs: Runs
     claims: Sequence[Claim]
+    scale: str | None = None
+    """The scale that was asked for; None: the study's own."""
     left_out: list[str] = field(default_factory=list)
     """What was left out because a verdict is another: ``claim: expected verdict``."""
 
@@ -57,6 +59,7 @@ class Prose:
         templates.globals["given"] = self._given
         template = templates.get_template(self.study.prose)
         context = {"name": self.name, "runs": self.runs, "claims": {c.id: c for c in self.claims}}
+        context["scale"] = self.scale or "proxy"
         self._context = template.new_context(context | dict(self.study.values(self.runs)))
         next(iter(template.root_render_func(self._context)), None)  # a parent's blocks, too
         self._blocks = {name: found[0] for name, found in self._context.blocks.items()}
@@ -103,9 +106,15 @@ def environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_without_html,
     )
     found.filters |= FILTERS
     return found
+
+
+def _without_html(value: Any) -> Any:
+    """What a template inserts, such as a name or a key as it was typed, is text and no HTML."""
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", value) if isinstance(value, str) else value
 
 
 def percent(value: Any, digits: int = 1) -> str:

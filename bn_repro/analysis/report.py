@@ -79,7 +79,8 @@ def read(
     if study.extra:
         data.extra = results.read_extra(folder / study.extra.file)
     claims = list(study.claims(data))
-    prose = Prose(name, study, data, claims)
+    scale = next((x.removeprefix("scale=") for x in overrides if x.startswith("scale=")), None)
+    prose = Prose(name, study, data, claims, scale)
     order = list(prose.captions)
     drawn = sorted(path.stem for path in folder.glob("figure*.svg"))
     drawn = sorted(drawn, key=lambda f: order.index(f) if f in order else len(order))

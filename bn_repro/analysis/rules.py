@@ -238,29 +238,37 @@ class InEach:
 
 
 @dataclass(frozen=True)
-class AtEachStep:
-    """The interval lies above 0 at every step (``parts``); ``corrected`` decides against it."""
+class AtEach:
+    """The interval lies above ``bound`` in each case (``parts``); ``corrected`` decides against."""
 
-    @property
-    def bound(self) -> float:
-        """What each part is compared with."""
-        return 0.0
+    what: str
+    """What a part is of: "step", "rate"."""
+    bound: float = 0.0
 
     def words(self, quantity: Quantity) -> str:
         """As a sentence."""
+        bound = _bound(self.bound, quantity.unit)
         return (
-            "Holds if the interval lies above 0 at every step (all have to pass, so no correction "
-            "is due); does not hold if at some step it lies below 0 at the level corrected for the "
-            "number of steps (Bonferroni)"
+            f"Holds if the interval lies above {bound} at every {self.what} (all have to pass, so "
+            f"no correction is due); does not hold if at some {self.what} it lies below {bound} at "
+            f"the level corrected for the number of {self.what}s (Bonferroni)"
         )
 
     def judge(self, quantity: Quantity) -> Judgement:
-        """By the worst step."""
+        """By the worst part."""
         if few := _few(quantity):
             return few
-        if any(side(part, 0.0) < 0 for part in quantity.corrected):
-            return Judgement("does not hold", "behind at some step")
-        ahead = sum(side(part, 0.0) > 0 for part in quantity.parts)
+        if any(side(part, self.bound) < 0 for part in quantity.corrected):
+            return Judgement("does not hold", f"behind at some {self.what}")
+        ahead = sum(side(part, self.bound) > 0 for part in quantity.parts)
         if ahead == len(quantity.parts):
-            return Judgement("holds", f"ahead at all {ahead} steps")
-        return Judgement("undecided", f"ahead at {ahead} of {len(quantity.parts)} steps")
+            return Judgement("holds", f"ahead at all {ahead} {self.what}s")
+        reason = f"ahead at {ahead} of {len(quantity.parts)} {self.what}s"
+        return Judgement("undecided", reason)
+
+
+@dataclass(frozen=True)
+class AtEachStep(AtEach):
+    """At each step of a curve."""
+
+    what: str = "step"

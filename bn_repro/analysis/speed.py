@@ -8,6 +8,7 @@ best is mostly luck. A target counts only where both medians are at least ten ev
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ import pandas as pd
 
 from bn_repro.analysis import intervals, steps_to
 from bn_repro.analysis.gates import Gate
-from bn_repro.analysis.intervals import Interval
+from bn_repro.analysis.intervals import LEVEL, Interval
 from bn_repro.analysis.quantities import NOTHING, Quantity
 
 HEADLINE, ITSELF = 0.95, 1.0
@@ -63,7 +64,7 @@ class Race:
         arms = zip((self.slow, self.fast), medians, strict=True)
         return all((wide.columns.to_numpy(float) <= m).sum() >= EVALUATIONS for wide, m in arms)
 
-    def fewer(self, share: float = HEADLINE) -> Interval:
+    def fewer(self, share: float = HEADLINE, level: float = LEVEL) -> Interval:
         """median(steps of the slow arm) / median(steps of the fast one), at one target.
 
         Seeds of each arm are resampled on their own, and the target with those of its arm. A run
@@ -71,26 +72,37 @@ class Race:
         """
         if not self.known:
             return NOTHING
-        arms = dict(zip(self.names, (self.slow, self.fast, self.reference), strict=True))
-        order, wide = list(arms), list(arms.values())
-        best = arms[self.names[2]].max(axis=1).to_numpy(float)
 
         def ratio(*early: bool) -> Interval:
-            def compute(*draws: np.ndarray) -> np.ndarray:
-                chosen = [draw.astype(int) for draw in draws]
-                typical = steps_to.typical_best(best[chosen[order.index(self.names[2])]])
-                target = self.chance + share * (typical - self.chance)
-                above, below = (
-                    np.median(_chosen(arms[name], target, chosen[order.index(name)], e), axis=-1)
-                    for name, e in zip(self.names[:2], early, strict=True)
-                )
-                return above / below
+            return intervals.bootstrap(
+                lambda *draws: self._ratio(share, draws, *early), *self._seeds, level=level
+            )
 
-            return intervals.bootstrap(compute, *(np.arange(len(w)) for w in wide))
+        return _widened(ratio(False, False), ratio(True, False), ratio(False, True))
 
-        found = ratio(False, False)
-        low, high = ratio(True, False).low, ratio(False, True).high
-        return Interval(found.estimate, low, high, found.n)
+    @property
+    def _arms(self) -> dict[str, pd.DataFrame]:
+        return dict(zip(self.names, (self.slow, self.fast, self.reference), strict=True))
+
+    @property
+    def _seeds(self) -> list[np.ndarray]:
+        """What is resampled: the rows of each arm, of one that is the reference too once."""
+        return [np.arange(len(wide)) for wide in self._arms.values()]
+
+    def _ratio(
+        self, share: float, draws: Sequence[np.ndarray], slow_early: bool, fast_early: bool
+    ) -> np.ndarray:
+        """The factor of the drawn seeds; ``early``: an arm arrives an evaluation before."""
+        arms = self._arms
+        chosen = dict(zip(arms, (draw.astype(int) for draw in draws), strict=True))
+        best = self.reference.max(axis=1).to_numpy(float)
+        typical = steps_to.typical_best(best[chosen[self.names[2]]])
+        target = self.chance + share * (typical - self.chance)
+        above, below = (
+            np.median(_chosen(arms[name], target, chosen[name], early), axis=-1)
+            for name, early in zip(self.names[:2], (slow_early, fast_early), strict=True)
+        )
+        return above / below
 
     def quantity(self, share: float = HEADLINE) -> Quantity:
         """The number at one target, and that at the reference's best itself beside it."""
@@ -120,6 +132,26 @@ class Race:
         if not self.known:
             return []
         return [Point(s, self.target(s), self.fewer(s), self.counts(s)) for s in SHARES]
+
+
+def more(one: Race, other: Race, share: float = HEADLINE) -> Interval:
+    """One race's factor over another's, whose arms are other runs; resampled and widened alike."""
+    if not (one.known and other.known):
+        return NOTHING
+    cut = len(one._seeds)
+
+    def ratio(*early: bool) -> Interval:
+        def compute(*draws: np.ndarray) -> np.ndarray:
+            mine, others = draws[:cut], draws[cut:]
+            return one._ratio(share, mine, *early) / other._ratio(share, others, *early[::-1])
+
+        return intervals.bootstrap(compute, *one._seeds, *other._seeds)
+
+    return _widened(ratio(False, False), ratio(True, False), ratio(False, True))
+
+
+def _widened(found: Interval, early: Interval, late: Interval) -> Interval:
+    return Interval(found.estimate, early.low, late.high, found.n)
 
 
 def _chosen(wide: pd.DataFrame, target: np.ndarray, draw: np.ndarray, early: bool) -> np.ndarray:

@@ -16,7 +16,10 @@ from bn_repro.analysis.intervals import ENOUGH_SEEDS
 from bn_repro.analysis.prose import Prose, count
 from bn_repro.analysis.study import Study
 from bn_repro.analysis.tables import KEY, Runs
+from bn_repro.records.paths import CONFIGS
 
+FOLDER = "data.root=FOLDER"
+"""As the heads of the studies' files have it."""
 SAME_RUNS = {"study", "runs", "out", "data.root", "data.cache", "study.jobs", "device", "threads"}
 SAME_RUNS |= {"study.skip_reported", "train.engine"}
 SAME_RUNS |= {"wandb", "wandb.dir", "wandb.project", "wandb.entity", "wandb.tags"}
@@ -73,7 +76,8 @@ class Report:
             return [f"{report} {shlex.join(self.overrides)}"]
         between = self.study.extra.commands if self.study.extra else ()
         found = [training_command(self.name, self.overrides)]
-        found += [f"{line} {shlex.join(_of_the_runs(self.overrides))}" for line in between]
+        words = shlex.join(_of_the_runs(self.name, self.overrides))
+        found += [f"{line} {words}" for line in between]
         found.append(f"{report} study={self.name} {shlex.join(self.overrides)}")
         return [line.rstrip() for line in found]
 
@@ -137,11 +141,18 @@ class Report:
 
 def training_command(name: str, overrides: Sequence[str]) -> str:
     """What trains the runs of a study as they were asked for."""
-    return shlex.join(["python", "scripts/train.py", f"study={name}", *_of_the_runs(overrides)])
+    words = _of_the_runs(name, overrides)
+    return shlex.join(["python", "scripts/train.py", f"study={name}", *words])
 
 
-def _of_the_runs(overrides: Sequence[str]) -> list[str]:
-    return [override for override in overrides if _key(override) not in ("study", "out")]
+def _of_the_runs(name: str, overrides: Sequence[str]) -> list[str]:
+    """The overrides that concern the runs, with a place for the folder that the study's own command
+    names, where neither it nor other data were given."""
+    found = [override for override in overrides if _key(override) not in ("study", "out")]
+    own = CONFIGS / "study" / f"{name}.yaml"
+    given = {"data", "data.root", "scale"} & {_key(override) for override in found}
+    needed = not given and own.is_file() and FOLDER in own.read_text(encoding="utf-8")
+    return [*found, *([FOLDER] if needed else [])]
 
 
 def _key(override: str) -> str:

@@ -178,7 +178,9 @@ class Runs:
         wide = rows.pivot(index="seed", columns="step", values="value").astype(float)
         if diverged is None or wide.empty:
             return wide
-        return wide.reindex(sorted(set(self.runs["seed"]))).fillna(diverged)
+        lost = select(self.runs, state="diverged")["seed"].tolist()
+        wide = wide.reindex(sorted(set(self.runs["seed"])))
+        return wide.where(wide.notna() | ~wide.index.isin(lost).reshape(-1, 1), diverged)
 
     def right(self, which: str = "last") -> pd.DataFrame:
         """Right (1) or wrong (0) on the monitored split: a row a seed, a column an image, NaN where

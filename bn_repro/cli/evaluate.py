@@ -147,8 +147,8 @@ def table(evaluations: Evaluations) -> Table:
         made.add_column(name, justify="left" if name in ("run", "statistics") else "right")
     before = ""
     for title, row in evaluations:
-        loss = "-" if row["loss"] is None else f"{row['loss']:.3f}"
-        top1, top5 = percent(row["top1"]), percent(row.get("top5"))
+        loss = "-" if row.get("loss") is None else f"{row['loss']:.3f}"
+        top1, top5 = percent(row.get("top1")), percent(row.get("top5"))
         once = "" if title == before else title
         made.add_row(once, str(row["crops"]), row["statistics"], top1, top5, loss)
         before = title

@@ -10,19 +10,22 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from bn_repro.cli.errors import COMPLETED, FAILED, PREEMPTED, first_of, refuse
+from bn_repro.cli.door import through
+from bn_repro.cli.errors import BAD_INPUT, COMPLETED, FAILED, PREEMPTED, first_of, refuse
+from bn_repro.cli.words import MULTIRUN, prepared
 from bn_repro.config import catalogue
 from bn_repro.config.compose import plain
 from bn_repro.records.paths import CONFIGS
@@ -30,24 +33,28 @@ from bn_repro.records.paths import CONFIGS
 if TYPE_CHECKING:
     from bn_repro.cli.results import Results
 
-FULL_ERROR = "HYDRA_FULL_ERROR"
-MULTIRUN = {"-m", "--multirun"}
+FULL_ERROR, SWEEP_FOLDER = "HYDRA_FULL_ERROR", "BN_REPRO_SWEEP_FOLDER"
+LAUNCHERS = "hydra/launcher: give cores, submitit_local or submitit_slurm"
 
 
 class Command:
     """What Hydra calls with a composed configuration: ``bn_repro.cli.<module>.main``.
 
-    It keeps the exit code, since Hydra swallows what a task returns and must see no exit inside a
-    sweep; and the ``results`` of a ``-m`` sweep, which our launcher trains and which may come in
-    batches.
+    It keeps the exit code, since Hydra swallows what a task returns; the ``results`` of a ``-m``
+    sweep, which our launcher trains and which may come in batches; and whether it, or our launcher,
+    has ``begun``: before that, what Hydra raises is about the input.
     """
 
-    def __init__(self, module: str) -> None:
-        self.module = module
+    def __init__(self, module: str, sweeps: bool = False) -> None:
+        self.module, self.sweeps = module, sweeps
         self.exit_code = COMPLETED
         self.results: Results | None = None
+        self.begun = False
 
     def __call__(self, composed: DictConfig) -> None:
+        self.begun = True
+        if HydraConfig.get().mode == RunMode.MULTIRUN:  # ours does not call it
+            sys.exit(refuse(ValueError(LAUNCHERS)))  # an error, Hydra would keep to itself
         with self.errors_refused():
             self.exit_code = import_module(f"bn_repro.cli.{self.module}").main(
                 plain(composed, overrides())
@@ -62,15 +69,20 @@ class Command:
         except (HydraException, OmegaConfBaseException) as error:
             if full:
                 raise
-            self.exit_code = refuse(error)
+            self.exit_code = refuse(error, sweeps=self.sweeps)
         except ValueError as error:
             self.exit_code = refuse(error)
         except OSError as error:
-            self.exit_code = refuse(error, FAILED)
+            ours = self.begun or error.filename is None  # output that cannot be written
+            self.exit_code = refuse(error, FAILED if ours else BAD_INPUT)
         except KeyboardInterrupt:
             self.exit_code = self.exit_code or PREEMPTED
             if self.results is None:
                 print("stopped; run the same command again to go on", file=sys.stderr)
+        except Exception as error:  # Hydra checks some of its input by assert
+            if full or self.begun:
+                raise
+            self.exit_code = refuse(error)
 
 
 def main(module: str, *, sweeps: bool = False) -> NoReturn:
@@ -79,21 +91,45 @@ def main(module: str, *, sweeps: bool = False) -> NoReturn:
 
     ``-m`` is for a script that ``sweeps``: Hydra gives the jobs to a launcher, which trains.
     """
+    through(partial(_main, module, sweeps))
+
+
+def _main(module: str, sweeps: bool) -> int:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(catalogue.help_text(Path(sys.argv[0]).stem))
-        sys.exit(COMPLETED)
+        return COMPLETED
     if not sweeps and MULTIRUN & set(sys.argv[1:]):
-        sys.exit(refuse(ValueError("-m: sweeps are for train.py; give study=... to this script")))
-    complete(sys.argv[1:])
-    command = Command(module)
-    with command.errors_refused(full=FULL_ERROR in os.environ), _hydra_raises():
-        words = sorted(sys.argv[1:], key=lambda word: word not in MULTIRUN)  # argparse wants it so
-        sys.argv[1:] = [expanded(override) for override in words]
-        hydra.main(config_path=str(CONFIGS), config_name="config", version_base="1.3")(command)()
+        raise ValueError("-m: sweeps are for train.py; give study=... to this script")
+    if complete(sys.argv[1:]):
+        return COMPLETED
+    command = Command(module, sweeps)
+    with command.errors_refused(full=FULL_ERROR in os.environ), _hydra_raises(), _sweep_folder():
+        sys.argv[1:] = prepared(sys.argv[1:])
+        _compose_and_call(command)
     if command.results is None:
-        sys.exit(command.exit_code)
+        return command.exit_code
     command.results.log()
-    sys.exit(first_of(command.exit_code, command.results.exit_code))
+    return first_of(command.exit_code, command.results.exit_code)
+
+
+@contextmanager
+def _sweep_folder() -> Iterator[None]:
+    """A folder of its own for what Hydra writes of a sweep, gone with it; configs/config.yaml."""
+    if not MULTIRUN & set(sys.argv[1:]):
+        yield
+        return
+    with TemporaryDirectory(prefix="bn_repro-") as folder:
+        os.environ[SWEEP_FOLDER] = folder
+        yield
+
+
+def _compose_and_call(command: Command) -> None:
+    try:
+        hydra.main(config_path=str(CONFIGS), config_name="config", version_base="1.3")(command)()
+    except SystemExit as end:
+        if command.begun or not end.code:
+            raise
+        sys.exit(BAD_INPUT)  # by Hydra itself, for a flag that it does not take
 
 
 @contextmanager
@@ -114,31 +150,19 @@ def overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task)
 
 
-def expanded(override: str) -> str:
-    """``experiment=glob(mnist/*)`` as the experiments that match, which Hydra's glob does not see.
-
-    Hydra looks for options in a group's own folder alone; experiments lie a folder deeper. Raises
-    ValueError where none matches.
-    """
-    if not override.startswith("experiment=glob("):
-        return override
-    pattern = OverridesParser.create().parse_override(override).value()
-    assert isinstance(pattern, Glob)
-    names = pattern.filter(catalogue.names("experiment"))
-    if not names:
-        raise ValueError(f"{override}: matches none of {', '.join(catalogue.names('experiment'))}")
-    return f"experiment={','.join(names)}"
-
-
-def complete(typed: list[str]) -> None:
-    """Answer a Tab after ``experiment=``; Hydra's own completion does not see folders in groups."""
+def complete(typed: list[str]) -> bool:
+    """Answer a Tab after ``experiment=``, where Hydra's own completion does not see the folders;
+    whether it was one of those."""
     shell = next((word for word in typed if word.startswith("query=")), None)
+    if shell is None or not {"-sc", "--shell-completion"} & set(typed):
+        return False
     line = os.environ.get("COMP_LINE", "")
-    if shell is None or line.endswith(" ") or not {"-sc", "--shell-completion"} & set(typed):
-        return
+    if not line.strip():  # no shell asks
+        return True
     word = line.split()[-1]
-    if word.startswith("experiment="):
-        options = (f"experiment={name}" for name in catalogue.names("experiment"))
-        matching = [option for option in options if option.startswith(word)]
-        print(("\n" if shell == "query=fish" else " ").join(matching))
-        sys.exit(COMPLETED)
+    if line.endswith(" ") or not word.startswith("experiment="):
+        return False
+    options = (f"experiment={name}" for name in catalogue.names("experiment"))
+    matching = [option for option in options if option.startswith(word)]
+    print(("\n" if shell == "query=fish" else " ").join(matching))
+    return True

@@ -12,10 +12,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from rich.console import Console
 
-from bn_repro.cli.main import overrides
+from bn_repro import stop_signal
+from bn_repro.cli.main import LAUNCHERS, overrides
 from bn_repro.cli.results import Results
 from bn_repro.config.identity import directory_of
-from bn_repro.config.schema import Config, StudyConfig, check
+from bn_repro.config.schema import Config, MnistBinaryConfig, StudyConfig, check
 from bn_repro.records.files import archive_run, lock_or_refuse
 from bn_repro.records.reader import Outcome
 from bn_repro.sweep.display import Display, console, log, updated
@@ -49,11 +50,13 @@ def main(config: Config) -> int:
         planned = numbered(config.study, overrides())
         config, done = planned.config, reported(config.study).get(planned.key)
     if not config.study.blocks:
+        refuse_launcher()
+        refuse_unread_folder([config])
         results = train_one(config, done)
     else:
         launcher = HydraConfig.get().launcher
         if not launcher._target_.startswith("hydra_plugins.bn_repro_launcher."):
-            raise ValueError("hydra/launcher: give cores, submitit_local or submitit_slurm")
+            raise ValueError(LAUNCHERS)
         executor = instantiate(launcher).executor(config.study.jobs)
         results = train_study(config, overrides(), executor)
     results.log()
@@ -66,6 +69,24 @@ def refuse_keys_of_a_study(study: StudyConfig) -> None:
         if getattr(study, key) not in (None, False):
             other = "; of a -m sweep it is hydra.launcher.jobs" * (key == "jobs")
             raise ValueError(f"study.{key}: is for study=..., which was not given{other}")
+
+
+def refuse_launcher() -> None:
+    """ValueError where a launcher was given for one run, which trains in this process."""
+    for word in HydraConfig.get().overrides.hydra:
+        if word.startswith(("hydra/launcher", "hydra.launcher")):
+            raise ValueError(f"{word}: one run takes no launcher; add -m, or leave it out")
+
+
+def refuse_unread_folder(configs: Sequence[Config]) -> None:
+    """ValueError for a ``data.root`` that no run reads. One command may train on several sets, and
+    a scale that replaces photographs may be tried with their folder given."""
+    unread = (isinstance(c.data, MnistBinaryConfig) and c.model.name == "mlp" for c in configs)
+    if any(config.data.root is not None for config in configs) and all(unread):
+        raise ValueError(
+            "data.root: no run reads it, since mnist_binary lies in the package; leave it out, or "
+            "add data=mnist"
+        )
 
 
 def train_one(config: Config, finished: Outcome | None = None) -> Results:
@@ -83,6 +104,8 @@ def train_one(config: Config, finished: Outcome | None = None) -> Results:
         results.add(title, directory, finished)
         return results
     write(f"{title}: {config.train.steps:,} steps, in {directory}")  # before torch takes seconds
+    if world.size == 1:  # several stop together, once they can speak to each other
+        stop_signal.check()
     from bn_repro.training.run import run
 
     row = Row(title, directory, config.train.steps, config.train.batch_size)
@@ -144,6 +167,7 @@ def train_all(
     while not complete and not results.ended:
         before = len(runs)
         runs, complete = next_runs(config.force and not archived)
+        refuse_unread_folder([run.config for run in runs] if complete else [])
         if not complete and len(runs) == before:
             break  # runs that the next block needs did not finish
         if config.force:

@@ -132,8 +132,8 @@ def verdicts(study: str, results: Path = RESULTS) -> str:
     return ", ".join(f"{n} {VERDICTS[key][n > 1]}" for key in VERDICTS if (n := count[key]))
 
 
-def show(console: Console) -> None:
-    """Print the studies, with how their claims fell, and the experiments."""
+def tables() -> Iterator[Table]:
+    """The studies, with how their claims fell, and the experiments."""
     for group, title in (("study", "Studies"), ("experiment", "Experiments")):
         table = Table(
             box=None, pad_edge=False, padding=(0, 2, 1, 0), show_header=False, title=title
@@ -149,7 +149,7 @@ def show(console: Console) -> None:
             text = escape("\n".join(line for line in lines if line))
             commands = escape("\n".join(e.commands))
             table.add_row(f"[bold]{e.name}[/]", f"{text}\n[cyan]{commands}[/]")
-        console.print(table, highlight=False)
+        yield table
 
 
 OF_A_RUN = ("seed", "runs", "force", "device", "threads")
@@ -181,7 +181,8 @@ Tab completion: eval "$(python scripts/train.py -sc install=bash)"
 def help_text(command: str) -> str:
     """What ``scripts/<command>.py --help`` prints: its use, and the choices and keys it reads."""
     parts = {_use(command): ""}
-    parts["Experiments (experiment=...)"] = listing("experiment")
+    if command in ("train", "evaluate", "publish_wandb"):
+        parts["Experiments (experiment=...)"] = listing("experiment")
     parts["Studies (study=...)"] = listing("study")
     parts["Scales (scale=...)"] = _columns(_scales())
     if command == "train":

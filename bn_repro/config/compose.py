@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +13,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
 from bn_repro.config.schema import KINDS, SECTIONS, SETTINGS, Composed, Config
@@ -43,11 +44,26 @@ def plain(composed: DictConfig, overrides: Sequence[str]) -> Config:
     Without an experiment nothing is chosen yet, and both are the default ones: the overrides are
     judged when a study's runs are composed.
     """
-    return _plain(composed, OverridesParser.create().parse_overrides(list(overrides)))
+    return _plain(composed, parsed(overrides))
+
+
+def parsed(words: Sequence[str]) -> list[Override]:
+    """The words by Hydra's grammar; ValueError for a ``~key``, which would leave its section out or
+    at the defaults of another experiment."""
+    overrides = [_parsed(word) for word in words]
+    for override in overrides:
+        if override.is_delete():
+            raise ValueError(
+                f"{override.input_line}: nothing can be taken out of a configuration; "
+                "give other values"
+            )
+    return overrides
 
 
 def _plain(composed: DictConfig, overrides: Sequence[Override]) -> Config:
-    values: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # pyright: ignore
+    values: dict[str, Any] = OmegaConf.to_container(  # pyright: ignore
+        composed, resolve=True, throw_on_missing=True
+    )
     _refuse_unknown(values)
     typed = set(_keys_of(overrides))
     for name, kind in SECTIONS.items():
@@ -66,10 +82,30 @@ def _refuse_unknown(values: Mapping[str, Any]) -> None:
         keys = [f"{section}.{key}" for key in value] if section in SECTIONS else [section]
         for key in keys:
             if key not in SETTINGS:
-                prefix = key.rpartition(".")[0]
-                known = [k for k in SETTINGS if k.rpartition(".")[0] == prefix]
-                names = ", ".join(sorted(k.rpartition(".")[2] for k in known or SETTINGS))
-                raise ValueError(f"{key}: no such key; {prefix or 'the configuration'} has {names}")
+                raise ValueError(no_such_key(key))
+
+
+def no_such_key(key: str) -> str:
+    """What to say of a key that there is not: which was meant, perhaps."""
+    section, dot, name = key.rpartition(".")
+    inside = [k.rpartition(".")[2] for k in SETTINGS if dot and k.rpartition(".")[0] == section]
+    if inside:
+        closest = near(name, inside)
+        has = f"{section} has {', '.join(inside)}"
+        return f"{key}: no such key; {f'did you mean {section}.{closest}?' if closest else has}"
+    closest = near(key, SETTINGS) or next((k for k in SETTINGS if k.endswith(f".{name}")), None)
+    meant = f" did you mean {closest}?" if closest else ""
+    return f"{key}: no such key;{meant} --help lists the main ones, --cfg job all"
+
+
+def near(word: str, known: Iterable[str]) -> str | None:
+    """The one of ``known`` that is nearest to ``word``, if any is."""
+    return next(iter(get_close_matches(word, known, n=1, cutoff=0.7)), None)
+
+
+def quoted(value: str) -> str:
+    """A text in quotes, for Hydra's grammar: ``"a=b"``."""
+    return QuotedString(value, Quote.double).with_quotes()
 
 
 def _keys_of(overrides: Sequence[Override]) -> Iterator[str]:
@@ -99,13 +135,13 @@ def compose(overrides: Sequence[str]) -> Config:
     Hydra composes once for each choice of groups, which takes a tenth of a second; plain keys are
     then set as it sets them itself, in a thousandth.
     """
-    parsed = [_parsed(override) for override in overrides]
-    keys = [override for override in parsed if _is_plain_key(override)]
-    groups = tuple(str(override.input_line) for override in parsed if override not in keys)
+    words = parsed(overrides)
+    keys = [override for override in words if _is_plain_key(override)]
+    groups = tuple(str(override.input_line) for override in words if override not in keys)
     composed = copy.deepcopy(_composed(groups))
     for override in keys:
         OmegaConf.update(composed, override.key_or_group, override.value(), merge=True)
-    return _plain(composed, parsed)
+    return _plain(composed, words)
 
 
 def _is_plain_key(override: Override) -> bool:

@@ -7,7 +7,7 @@ Values are checked when a dataclass is made: ValueError begins with the dotted k
 from __future__ import annotations
 
 import copy
-import math
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, make_dataclass
@@ -21,12 +21,17 @@ class Rule(NamedTuple):
     expected: str
 
 
-def at_least(low: float) -> Rule:
-    """A number no smaller than ``low``."""
-    return Rule(lambda value: value >= low, f"{low} or more")
+def number(low: int, high: int = 10**9) -> Rule:
+    """A whole number from ``low`` to ``high``."""
+    return Rule(
+        lambda value: type(value) is int and low <= value <= high,
+        f"a whole number from {low} to {high:,}",
+    )
 
 
-POSITIVE = Rule(lambda value: math.isfinite(value) and value > 0, "positive")
+FLOAT32 = 2.0**-126, 2.0**128
+"""Networks compute in it: a smaller number is 0, a larger one infinite."""
+POSITIVE = Rule(lambda value: FLOAT32[0] <= value < FLOAT32[1], "positive (in float32)")
 SHARE = Rule(lambda value: 0 <= value < 1, "in [0, 1)")
 
 
@@ -35,14 +40,22 @@ def one_of(*known: Any) -> Rule:
     return Rule(lambda value: value in known, f"one of {', '.join(map(str, known))}")
 
 
-def setting(default: Any, text: str, rule: Rule | None = None, *, identity: bool = True) -> Any:
+def setting(
+    default: Any,
+    text: str,
+    rule: Rule | None = None,
+    *,
+    identity: bool = True,
+    path: bool = False,
+) -> Any:
     """A field with its help text and its rule, which null passes where it is the default.
 
     A tuple stands for a list.
 
     ``identity=False``: it does not change what is computed, and is no part of the run's identity.
+    ``path=True``: a folder; ``~`` stands for the home folder.
     """
-    metadata = {"help": text, "rule": rule, "identity": identity}
+    metadata = {"help": text, "rule": rule, "identity": identity, "path": path}
     if isinstance(default, tuple):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -74,20 +87,37 @@ def settings(part: Any, prefix: str = "", identity: bool = True) -> Iterator[Set
             yield Setting(f"{prefix}{f.name}", f, value, counts)
 
 
+def expanded(key: str, folder: str) -> str:
+    """The path that ``key`` was given, with the home folder for ``~``; ValueError for none."""
+    if not folder.strip():
+        raise ValueError(f"{key}: {folder!r} is no folder; give one, or . for the current one")
+    path = os.path.expanduser(folder)
+    if path.startswith("~"):
+        raise ValueError(
+            f"{key}: {folder}: no such home folder; a folder of that name is ./{folder}"
+        )
+    return path
+
+
 @dataclass
 class Section:
-    """Checks each of its fields by the field's own rule."""
+    """Checks each of its fields by the field's own rule, and expands those that are paths."""
 
     prefix: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         for f in fields(self):
-            rule, value = f.metadata.get("rule"), getattr(self, f.name)
+            key, value = f"{self.prefix}{f.name}", getattr(self, f.name)
+            if f.metadata.get("path") and value is not None:
+                setattr(self, f.name, expanded(key, value))
+            if value == "None":
+                raise ValueError(f"{key}: {value!r} is a text; give null, or leave {key} out")
+            rule = f.metadata.get("rule")
             if rule is None or (value is None and f.default is None):
                 continue
             if value is None or not rule.holds(value):
                 null = ", or null" if f.default is None else ""
-                raise ValueError(f"{self.prefix}{f.name}: {value!r} is not {rule.expected}{null}")
+                raise ValueError(f"{key}: {value!r} is not {rule.expected}{null}")
 
     def idle(self, key: str, other: str, *values: str) -> None:
         """ValueError where ``key`` is set and ``other`` has a value with which it has no effect."""
@@ -133,7 +163,7 @@ class ModelConfig(Section):
     norm_eps: float = setting(
         1e-5,
         "epsilon of Algorithm 1; with 0 (sec. 3.3 is exact) a unit without variance is NaN",
-        Rule(lambda value: math.isfinite(value) and value >= 0, "0 or more"),
+        Rule(lambda value: 0 <= value < FLOAT32[1], "0 or more (in float32)"),
     )
     norm_momentum: float = setting(
         0.1,
@@ -169,7 +199,7 @@ class MLPConfig(ModelConfig):
     depth: int | None = setting(
         None,
         "number of hidden layers, all as wide as the first; null: as listed in hidden",
-        Rule(POSITIVE.holds, "a positive number of layers"),
+        number(1, 10_000),
     )
 
     def __post_init__(self) -> None:
@@ -189,7 +219,9 @@ class InceptionConfig(ModelConfig):
     name: str = setting("inception", "the network")
     init_gain: float = setting(1.0, "factor on the initial weights", POSITIVE)
     init_bias: float = setting(
-        0.0, "initial biases, of the units that have one", Rule(math.isfinite, "a number")
+        0.0,
+        "initial biases, of the units that have one",
+        Rule(lambda value: abs(value) < FLOAT32[1], "a number (in float32)"),
     )
     classifier_std: float = setting(
         0.01, "standard deviation of the classifier's initial weights", POSITIVE
@@ -263,14 +295,14 @@ class DataConfig(Section):
         None,
         "evaluations during training are on at most so many images, evenly spaced, the last one on "
         "all; a run's best accuracy is then over evaluations of both kinds; null: all",
-        POSITIVE,
+        number(1),
         identity=False,
     )
-    root: str | None = setting(None, "folder of the files", identity=False)
+    root: str | None = setting(None, "folder of the files", identity=False, path=True)
     cache: str | None = setting(
-        None, "folder for decoded images; null: ~/.cache/bn_repro", identity=False
+        None, "folder for decoded images; null: ~/.cache/bn_repro", identity=False, path=True
     )
-    workers: int = setting(2, "processes that read files", at_least(0), identity=False)
+    workers: int = setting(2, "processes that read files", number(0, 1024), identity=False)
 
 
 @dataclass
@@ -281,10 +313,10 @@ class StoredConfig(DataConfig):
         0,
         "training images held out as the val split, of photographs as many of each class, and the "
         "official validation images are test; 0: none",
-        Rule(at_least(0).holds, "0 or more images"),
+        number(0),
     )
     limit: int | None = setting(
-        None, "number of images to train on, drawn from the seed; null: all", POSITIVE
+        None, "number of images to train on, drawn from the seed; null: all", number(1)
     )
 
 
@@ -313,21 +345,17 @@ class MnistConfig(DigitsConfig):
 class ImagesConfig(DataConfig):
     """Coloured images, as they come to the network."""
 
-    image_size: int = setting(64, "side of the images in pixels", POSITIVE)
+    image_size: int = setting(64, "side of the images in pixels", number(1, 10_000))
     augmentation: bool = setting(True, "train on random patches and mirror images")
     photometric: str = setting(
         "none", "strength of the photometric distortions", one_of("full", "reduced", "none")
     )
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
 def _some_classes(value: Any) -> bool:
     if isinstance(value, list):
         return len(set(value)) == len(value) > 1
-    return _is_number(value) and value > 1
+    return number(2, 100_000).holds(value)
 
 
 @dataclass
@@ -395,9 +423,9 @@ class SyntheticConfig(ImagesConfig):
 
     licence: ClassVar[str] = "None: the images are computed."
     name: str = setting("synthetic", "the data set")
-    classes: int = setting(10, "number of classes", Rule(_is_number, "a positive number"))
+    classes: int = setting(10, "number of classes", number(2, 100_000))
     train_images: int = setting(
-        2048, "training images; there are a quarter as many for validation", POSITIVE
+        2048, "training images; there are a quarter as many for validation", number(1, 10**7)
     )
 
     def __post_init__(self) -> None:
@@ -438,7 +466,9 @@ class OptimizerConfig(Section):
         identity=False,
     )
     momentum: float = setting(0.0, "momentum", SHARE)
-    weight_decay: float = setting(0.0, "L2 weight", at_least(0))
+    weight_decay: float = setting(
+        0.0, "L2 weight", Rule(lambda value: 0 <= value < FLOAT32[1], "0 or more, and finite")
+    )
     decay_rate: float = setting(
         1.0, "factor of each decay", Rule(lambda value: 0 < value <= 1, "in (0, 1]")
     )
@@ -449,7 +479,7 @@ class OptimizerConfig(Section):
     )
     decay_speed: float = setting(1.0, "how many times faster the rate decays", POSITIVE)
     delay: int = setting(
-        0, "steps between taking a gradient and applying it, as in asynchronous SGD", at_least(0)
+        0, "steps between taking a gradient and applying it, as in asynchronous SGD", number(0)
     )
 
 
@@ -466,13 +496,13 @@ class TrainConfig(Section):
 
     prefix: ClassVar[str] = "train."
 
-    steps: int = setting(50_000, "length in steps", POSITIVE)
+    steps: int = setting(50_000, "length in steps", number(1))
     paper_steps: int | None = setting(
         None,
         "the paper's number of steps; the decay is compressed with a shorter run",
-        POSITIVE,
+        number(1),
     )
-    batch_size: int = setting(60, "examples a mini-batch, of each rank", POSITIVE)
+    batch_size: int = setting(60, "examples a mini-batch, of each rank", number(1))
     precision: str = setting("float32", "of the arithmetic", one_of("float32", "bfloat16"))
     engine: str = setting(
         "auto",
@@ -482,28 +512,29 @@ class TrainConfig(Section):
         one_of("auto", "by_hand", "eager", "graphed", "compiled"),
         identity=False,
     )
-    eval_every: int = setting(1_000, "steps between two evaluations", POSITIVE)
-    eval_dense: int = setting(
-        0, "up to this step, evaluations are spaced geometrically", at_least(0)
-    )
-    eval_batch_size: int = setting(1_000, "examples evaluated at once", POSITIVE, identity=False)
+    eval_every: int = setting(1_000, "steps between two evaluations", number(1))
+    eval_dense: int = setting(0, "up to this step, evaluations are spaced geometrically", number(0))
+    eval_batch_size: int = setting(1_000, "examples evaluated at once", number(1), identity=False)
     final_splits: list[str] = setting(
         (),
         "splits also evaluated at the last step, without augmentation and dropout",
-        Rule(lambda v: set(v) <= {"train", "val", "test"}, "a list of train, val or test"),
+        Rule(
+            lambda v: set(v) <= {"train", "val", "test"} and len(set(v)) == len(v),
+            "a list of train, val or test, each once",
+        ),
     )
     population_batches: int = setting(
-        100, "training mini-batches behind Algorithm 2's statistics", at_least(0)
+        100, "training mini-batches behind Algorithm 2's statistics", number(0)
     )
     polyak: float = setting(
         0.0,
         "share of each step in a moving average of the weights, evaluated too; 0: none",
         SHARE,
     )
-    log_every: int = setting(100, "steps between two rows of the loss", POSITIVE, identity=False)
-    trace_every: int = setting(250, "steps between two traces", at_least(0), identity=False)
+    log_every: int = setting(100, "steps between two rows of the loss", number(1), identity=False)
+    trace_every: int = setting(250, "steps between two traces", number(0), identity=False)
     trace_dense: int = setting(
-        1_000, "up to this step, traces are spaced geometrically", at_least(0), identity=False
+        1_000, "up to this step, traces are spaced geometrically", number(0), identity=False
     )
     trace_sites: list[str] | None = setting(
         None, "names of the nonlinearities to trace; null: all", identity=False
@@ -521,7 +552,7 @@ class TrainConfig(Section):
         identity=False,
     )
     checkpoint_every: int = setting(
-        5_000, "steps between two checkpoints", POSITIVE, identity=False
+        5_000, "steps between two checkpoints", number(1), identity=False
     )
 
 
@@ -538,7 +569,9 @@ class WandbConfig(Section):
     )
     project: str = setting("bn-repro", "its project")
     entity: str | None = setting(None, "its user or team; null: the account's own")
-    dir: str | None = setting(None, "where W&B keeps its files; null: the runs directory")
+    dir: str | None = setting(
+        None, "where W&B keeps its files; null: the runs directory", path=True
+    )
     tags: list[str] = setting((), "tags, besides those made from the configuration")
 
 
@@ -565,12 +598,15 @@ class EvaluationConfig(Section):
     seeds: list[int] | None = setting(
         None,
         "seeds of the experiment; null: the one seed",
-        Rule(lambda v: len(v) > 0 and all(seed >= 0 for seed in v), "a list of seeds"),
+        Rule(
+            lambda v: len(v) > 0 and all(seed >= 0 for seed in v) and len(set(v)) == len(v),
+            "a list of seeds, each once",
+        ),
     )
     batch_size: int | None = setting(
-        None, "crops evaluated at once; null: train.eval_batch_size", POSITIVE
+        None, "crops evaluated at once; null: train.eval_batch_size", number(1)
     )
-    world: int = setting(1, "number of ranks that trained the runs", POSITIVE)
+    world: int = setting(1, "number of ranks that trained the runs", number(1))
 
 
 @dataclass
@@ -582,16 +618,20 @@ class StudyConfig(Section):
 
     prefix: ClassVar[str] = "study."
 
-    name: str = setting("", "its name")
+    name: str = setting(
+        "",
+        "its name",
+        Rule(lambda name: bool(re.fullmatch(r"(?!\.)[\w.-]*", name)), "a name for a folder"),
+    )
     blocks: list[Any] = setting((), "{name, experiment: [...], seed: [...], <key>: [...]} each")
     scale: str | None = setting(None, "scale of its runs; null: each experiment's usual one")
     seeds: int | None = setting(
-        None, "number of seeds of each block to use, from the first", POSITIVE
+        None, "number of seeds of each block to use, from the first", number(1)
     )
     run: int | None = setting(
-        None, "train only the run of this number, from 0, in this process", at_least(0)
+        None, "train only the run of this number, from 0, in this process", number(0)
     )
-    jobs: int | None = setting(None, "runs side by side; null: one to a core", POSITIVE)
+    jobs: int | None = setting(None, "runs side by side; null: one to a core", number(1))
     skip_reported: bool = setting(
         False, "count the runs in results/<study>/runs.csv as done, wherever they were trained"
     )
@@ -616,11 +656,12 @@ class Config(Section):
         identity=False,
     )
     scale: str = setting("default", "size of the runs", identity=False)
-    runs: str = setting("runs", "the runs directory", identity=False)
+    runs: str = setting("runs", "the runs directory", identity=False, path=True)
     out: str | None = setting(
         None,
         "where report.py and export.py write; null: results/<study>, the run's directory",
         identity=False,
+        path=True,
     )
     force: bool = setting(False, "start over; the old run is moved aside", identity=False)
     retry: bool = setting(False, "in a study or a sweep, try failed runs again", identity=False)
@@ -637,7 +678,7 @@ class Config(Section):
         one_of("auto", "cpu", "cuda", "mps"),
         identity=False,
     )
-    threads: int = setting(1, "CPU threads of one run", POSITIVE, identity=False)
+    threads: int = setting(1, "CPU threads of one run", number(1, 1024), identity=False)
     model: ModelConfig = field(default_factory=MLPConfig)
     data: DataConfig = field(default_factory=MnistBinaryConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

@@ -7,7 +7,8 @@ was never interrupted, with any number of loader workers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +47,8 @@ class Data(ABC):
     shuffling: str
     quarantined: Sequence[str] = ()
     """A line for each file that this process could not read (data.on_error=quarantine)."""
+    passed_over: Mapping[str, int] = MappingProxyType({})
+    """How many files of each suffix lie among the images and are none."""
 
     def train_batches(
         self,

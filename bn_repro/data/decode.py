@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from collections.abc import Callable
 
@@ -99,6 +100,8 @@ def decode(path: str | os.PathLike[str], boxes: Boxes, size: int) -> np.ndarray:
     CorruptImage.
     """
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
+            raise ValueError("not a regular file")
         with Image.open(path) as image:
             width, height = image.size
             wanted = boxes(width, height)

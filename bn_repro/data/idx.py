@@ -8,15 +8,21 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import shutil
 import socket
-import tempfile
+import threading
 import zlib
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
+
+from bn_repro import stop_signal
+from bn_repro.records.files import waiting_for
+from bn_repro.records.paths import cache_folder
 
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -80,25 +86,39 @@ def read_idx_set(
 
 
 def _located(root: Path) -> dict[str, Path]:
-    """The paths of the four files; a plain file is preferred to a gzipped one."""
+    """The paths of the four files; a plain file is preferred to a gzipped one.
+
+    They lie in ``root``, in raw/ or in MNIST/raw/, or else in the raw/ of the one set below it.
+    """
     names = [name for pair in FILES.values() for name in pair]
-    best: dict[str, Path] = {}
-    for folder in (root, root / "raw", root / "MNIST" / "raw"):
-        files = {
-            name: path
-            for name in names
-            for path in (folder / f"{name}.gz", folder / name)
-            if os.path.isfile(path)
-        }
-        if len(files) > len(best):
-            best = files
+    usual = [_files(folder) for folder in (root, root / "raw", root / "MNIST" / "raw")]
+    others = [_files(folder) for folder in sorted(root.glob("*/raw")) if os.path.isdir(folder)]
+    best = max(usual, key=len)
+    if len(best) < len(names):
+        whole = [files for files in others if len(files) == len(names)]
+        if len(whole) > 1:
+            sets = " and ".join(str(files[names[0]].parent) for files in whole[:2])
+            raise ValueError(f"data.root: {root} has several sets, {sets}; give the folder of one")
+        best = whole[0] if whole else best
     missing = [name for name in names if name not in best]
     if missing:
         raise ValueError(
             f"data.root: no {' and no '.join(missing)} (.gz or not) under {root}; expected the "
-            f"four IDX files {', '.join(names)} there, in raw/ or in MNIST/raw/"
+            f"four IDX files {', '.join(names)} there, in raw/ or in <set>/raw/"
         )
     return best
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Which of the four files are in ``folder``, also under their names with a dot."""
+    names = [name for pair in FILES.values() for name in pair]
+    return {
+        name: path
+        for name in names
+        for spelled in (name.replace("-idx", ".idx"), name)
+        for path in (folder / f"{spelled}.gz", folder / spelled)
+        if os.path.isfile(path)
+    }
 
 
 def _read_idx(path: Path, dimensions: int) -> tuple[np.ndarray, str]:
@@ -156,24 +176,27 @@ def _check_labels(labels: dict[Path, np.ndarray], classes: int | None) -> None:
 def downloaded() -> Path:
     """The cache folder with MNIST's four files; torchvision downloads them if they are missing.
 
-    Raises ValueError where they cannot be downloaded.
+    Raises ValueError where they cannot be downloaded; KeyboardInterrupt where the process is asked
+    to stop, with the files that are whole kept for the next.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "bn_repro/mnist"
+    cache = cache_folder() / "mnist"
     if all((cache / name).is_file() for name in MNIST_MD5):
         return cache
-    timeout = socket.getdefaulttimeout()
+    timeout, scratch = socket.getdefaulttimeout(), cache / ".download"
     try:
         cache.mkdir(parents=True, exist_ok=True)
         # Of several runs one downloads; a file appears under its name only when it is whole.
-        with FileLock(cache / "download.lock"), tempfile.TemporaryDirectory(dir=cache) as scratch:
+        with waiting_for(cache / "download.lock"):
             if not all((cache / name).is_file() for name in MNIST_MD5):
                 from torchvision.datasets import MNIST  # takes seconds, and few runs need it
 
                 socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)
-                MNIST(scratch, train=False, download=True)
+                _in_background(lambda: MNIST(scratch, train=False, download=True))
                 for name in MNIST_MD5:
-                    os.replace(Path(scratch) / "MNIST" / "raw" / name, cache / name)
+                    os.replace(scratch / "MNIST" / "raw" / name, cache / name)
+                shutil.rmtree(scratch)
     except (OSError, RuntimeError, ImportError, HTTPException) as error:
+        shutil.rmtree(scratch, ignore_errors=True)
         raise ValueError(
             f"data.root: not given, and MNIST cannot be downloaded to {cache}: "
             f"{' '.join(str(error).split())}; give data.root, a directory with its four IDX files"
@@ -181,3 +204,21 @@ def downloaded() -> Path:
     finally:
         socket.setdefaulttimeout(timeout)
     return cache
+
+
+def _in_background(function: Callable[[], object]) -> None:
+    """Call ``function`` in a thread, so that a wish to stop is heard while it waits for others."""
+    done: Future[None] = Future()
+
+    def call() -> None:
+        try:
+            function()
+            done.set_result(None)
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    while not done.done():
+        stop_signal.check()
+        wait([done], timeout=0.1)
+    done.result()

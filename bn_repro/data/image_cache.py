@@ -1,11 +1,11 @@
 """Small image sets, decoded once: one memory-mapped file of uint8 images for each split.
 
 ``open_cache`` opens the cache of a listing, or builds it: behind a lock, and under a temporary name
-until the cache is complete. So several runs share one cache, which one of them builds. A cache that
-exists is only read: it can be another user's, or lie on a read-only disk. Its name carries a key
-over the source (paths, sizes, classes) and over how it is decoded. The SHA-256 of its content is
-the fingerprint of the data set, and is checked when a process opens the cache. A cache with files
-of the wrong size is built again.
+until the cache is complete; what a stopped process has decoded, the next one keeps. So several runs
+share one cache, which one of them builds. A cache that exists is only read: it can be another
+user's, or lie on a read-only disk. Its name carries a key over the source (paths, sizes, classes)
+and over how it is decoded. The SHA-256 of its content is the fingerprint of the data set, and is
+checked when a process opens the cache. A cache with files of the wrong size is built again.
 """
 
 from __future__ import annotations
@@ -14,25 +14,27 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bn_repro.data import crops
-from bn_repro.data.decode import CorruptImage, Quarantine, read
+from bn_repro.data.chunks import decode_split, images_of, write_rest
+from bn_repro.data.decode import Quarantine
 from bn_repro.data.listing import Listing, bytes_of
+from bn_repro.records.files import waiting_for
+from bn_repro.records.paths import cache_folder
 
 FORMAT = 1
 """Increase it when the same images give other files or pixels; older caches are then ignored."""
-CHUNK = 256
+LOG_SECONDS = 10
+"""A log, which has no bar, gets a line so often while images are decoded."""
 META = "meta.json"
 
 _verified: set[tuple[Path, str]] = set()
@@ -81,14 +83,14 @@ def open_cache(
     cache whose content has changed, and for a cache folder that cannot be read, or cannot be
     written to build one.
     """
-    folder = Path(cache_dir).expanduser() if cache_dir else default_folder()
+    folder = Path(cache_dir) if cache_dir else cache_folder()
     path, splits = folder / f"{name}-{_key(listing, size)}", tuple(listing.paths)
     with _able_to("read", path):
         cache = _load(path, splits)
     if cache is None:
         with _able_to("write to", folder):
             folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / f"{path.name}.lock"):
+            with waiting_for(folder / f"{path.name}.lock"):
                 cache = _load(path, splits)  # others may have built it since
                 if cache is None:
                     _build(listing, path, size, workers, quarantine, progress)
@@ -100,10 +102,6 @@ def open_cache(
         _verified.add((path, cache.fingerprint))
     quarantine.record(list(cache.quarantined))  # another run may have built it
     return cache
-
-
-def default_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "bn_repro"
 
 
 def _key(listing: Listing, size: int) -> str:
@@ -141,7 +139,7 @@ def _arrays(
     folder: Path, splits: Iterable[str]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The images and the labels of each split."""
-    images = {split: np.load(folder / f"{split}-images.npy", mmap_mode="c") for split in splits}
+    images = {split: np.load(folder / images_of(split), mmap_mode="c") for split in splits}
     labels = {split: np.load(folder / f"{split}-labels.npy") for split in splits}
     return images, labels
 
@@ -154,25 +152,27 @@ def _build(
     quarantine: Quarantine,
     progress: bool,
 ) -> None:
-    # The process that left these was killed: this one holds its lock.
-    for left_over in path.parent.glob(f".{path.name}.*"):
+    # What a process left here that was stopped or killed: this one holds its lock, and goes on.
+    scratch = path.with_name(f".{path.name}.partial")
+    for left_over in set(path.parent.glob(f".{path.name}.*")) - {scratch}:
         shutil.rmtree(left_over)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    scratch.mkdir(exist_ok=True)
     try:
         total = sum(map(len, listing.labels.values()))
-        left_out = 0
+        decoded = {}
         with _bar(f"decoding {listing.root.name}", total, progress) as advance:
             for split in listing.labels:
-                left_out += _decode_split(
+                decoded[split] = decode_split(
                     listing, split, scratch, size, workers, quarantine, advance
                 )
+        left_out = sum(write_rest(scratch, split, decoded[split]) for split in decoded)
         meta = {
             "sha256": _fingerprint(listing.classes, *_arrays(scratch, listing.labels)),
             "classes": listing.classes,
             "root": str(listing.root),
             "quarantined": quarantine.reasons,
             "left_out": left_out,
-            "bytes": {f.name: f.stat().st_size for f in sorted(scratch.iterdir())},
+            "bytes": {f.name: f.stat().st_size for f in sorted(scratch.glob("*.npy"))},
         }
         (scratch / META).write_text(json.dumps(meta, indent=1))
         scratch.chmod(0o755)  # a temporary folder is its maker's alone; a cache is for all
@@ -182,64 +182,9 @@ def _build(
             shutil.rmtree(path)  # not complete, or it would have been loaded
         scratch.rename(path)
         _to_disk(path.parent)
-    finally:
+    except Exception:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _decode_split(
-    listing: Listing,
-    split: str,
-    folder: Path,
-    size: int,
-    workers: int | None,
-    quarantine: Quarantine,
-    advance: Callable[[int], None],
-) -> int:
-    """Decode a split into its files in ``folder``; returns how many images were left out.
-
-    On threads: Pillow holds the interpreter's lock for a small part of the time only.
-    """
-    labels = listing.labels[split].copy()
-    file = folder / f"{split}-images.npy"
-    begin = _write_header(file, (len(labels), size, size, 3))
-    missing: list[int] = []
-
-    def write_chunk(start: int) -> tuple[int, list[str]]:
-        block = np.empty((min(CHUNK, len(labels) - start), size, size, 3), np.uint8)
-        faults: list[str] = []
-        for k in range(len(block)):
-            pixels, labels[start + k], failed = read(
-                listing, split, start + k, crops.square, size, quarantine.limit, split == "train"
-            )
-            faults += failed
-            if pixels is None:
-                missing.append(start + k)
-            else:
-                block[k] = pixels[0]
-        with open(file, "r+b") as f:  # not through a map: on a full disk that kills the process
-            f.seek(begin + start * size * size * 3)
-            f.write(block.data)
-        return len(block), faults
-
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        for done, faults in pool.map(write_chunk, range(0, len(labels), CHUNK)):
-            quarantine.record(faults)
-            advance(done)
-    if len(missing) == len(labels):
-        raise CorruptImage(f"{quarantine.reasons[-1]}; nor can any before it")
-    if missing:  # rare, so the split is simply written again
-        np.save(file, np.delete(np.load(file), missing, axis=0))
-        labels = np.delete(labels, missing)
-    np.save(folder / f"{split}-labels.npy", labels)
-    return len(missing)
-
-
-def _write_header(file: Path, shape: tuple[int, ...]) -> int:
-    """Write the header of a .npy file of bytes with this shape; returns where its data begins."""
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    with open(file, "wb") as f:
-        np.lib.format.write_array_header_1_0(f, header)
-        return f.tell()
+        raise
 
 
 def _to_disk(path: Path) -> None:
@@ -271,9 +216,20 @@ def _bar(title: str, total: int, visible: bool) -> Iterator[Callable[[int], None
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=not visible) as bar:
+    console, begun, told, done = Console(stderr=True), time.monotonic(), 0.0, 0
+    with Progress(*columns, console=console, disable=not visible) as bar:
         task = bar.add_task(title, total=total)
-        yield lambda n: bar.advance(task, n)
+
+        def advance(n: int) -> None:
+            nonlocal told, done
+            done += n
+            bar.advance(task, n)
+            now = time.monotonic()
+            if visible and not console.is_terminal and now - max(begun, told) > LOG_SECONDS:
+                told = now
+                print(f"{title}: {done:,} of {total:,} images", file=sys.stderr, flush=True)
+
+        yield advance
 
 
 @contextmanager

@@ -99,7 +99,7 @@ def _resident(
         cache_dir=cache_dir,
         progress=progress,
     )
-    return ResidentImages(
+    data = ResidentImages(
         name,
         cache.fingerprint,
         cache.classes,
@@ -108,3 +108,5 @@ def _resident(
         preprocessing,
         cache.quarantined,
     )
+    data.passed_over = listing.passed_over
+    return data

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+SUFFIXES = (
+    *(".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+)
+"""What every build of Pillow reads; of an animation, its first image."""
+BESIDE = ("thumbs.db", "desktop.ini", "icon\r")
+"""Files, in small letters, that file managers leave beside images; Tiny ImageNet has boxes.txt."""
+NOT_OF_THE_SET = ("@eaDir", "#recycle", "#snapshot", "__MACOSX", "lost+found", "$RECYCLE.BIN")
+"""Folders that storage servers and archive tools leave; some hold small copies of the images."""
 SPLITS = ("train", "val")
 """The folders of a set; a listing may hold training images out, and then has "test" as well."""
 SIZED = 1000
@@ -29,6 +38,8 @@ class Listing:
     classes: tuple[str, ...]
     paths: dict[str, np.ndarray]
     labels: dict[str, np.ndarray]
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    """How many files of each suffix lie among the images and are none."""
 
     def path(self, split: str, index: int) -> Path:
         return self.root / os.fsdecode(self.paths[split][index])
@@ -68,20 +79,26 @@ def list_images(root: str | Path, layout: str = "an image folder") -> Listing:
 
     train/<class>/ has images at any depth (Tiny ImageNet: in images/); val/ has the same layout, or
     images/ and val_annotations.txt. A class is numbered by its place in the sorted names. Raises
-    ValueError if something is missing, a class has no image, or train/ and val/ have different
-    classes.
+    ValueError if something is missing or cannot be read, a class has no image, or train/ and val/
+    have different classes.
     """
     root = Path(root).expanduser()
     for split in SPLITS:
         if not (root / split).is_dir():
             raise _unexpected(f"no {split}/ under {root}", layout)
-    train = _by_class(root, "train", layout)
-    classes = tuple(sorted(train))
-    named = root / "wnids.txt"
-    if named.is_file():
-        _same_classes(root, "wnids.txt", set(named.read_text().split()), set(classes))
-    annotations = root / "val" / "val_annotations.txt"
-    val = _annotated(annotations) if annotations.is_file() else _by_class(root, "val", layout)
+    passed_over: Counter[str] = Counter()
+    try:
+        train = _by_class(root, "train", layout, passed_over)
+        classes = tuple(sorted(train))
+        named = root / "wnids.txt"
+        if named.is_file():
+            _same_classes(root, "wnids.txt", set(_text(named).split()), set(classes))
+        if _is_annotated(root / "val", classes):
+            val = _annotated(root / "val" / ANNOTATIONS, passed_over)
+        else:
+            val = _by_class(root, "val", layout, passed_over)
+    except OSError as error:
+        raise ValueError(f"data.root: {error.filename}: {error.strerror}") from None
     _same_classes(root, "val/", set(val), set(classes))
     files_by_class = {"train": train, "val": val}
     paths, labels = {}, {}
@@ -89,44 +106,84 @@ def list_images(root: str | Path, layout: str = "an image folder") -> Listing:
         pairs = sorted((name, label) for label, c in enumerate(classes) for name in files[c])
         paths[split] = np.array([name for name, _ in pairs])
         labels[split] = np.array([label for _, label in pairs], np.int64)
-    return Listing(root, classes, paths, labels)
+    return Listing(root, classes, paths, labels, passed_over)
 
 
-def _by_class(root: Path, split: str, layout: str) -> dict[str, list[bytes]]:
-    classes = sorted(e.name for e in os.scandir(root / split) if e.is_dir() and e.name[0] != ".")
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"data.root: {path}: not UTF-8 at byte {error.start}; save it in that encoding"
+        ) from None
+
+
+def _by_class(
+    root: Path, split: str, layout: str, passed_over: Counter[str]
+) -> dict[str, list[bytes]]:
+    classes = sorted(e.name for e in os.scandir(root / split) if e.is_dir() and _of_the_set(e))
     if not classes:
         raise _unexpected(f"no class folders in {split}/ under {root}", layout)
-    by_class = {c: list(_images_below(root, f"{split}/{c}")) for c in classes}
+    by_class = {c: list(_images_below(root, f"{split}/{c}", passed_over)) for c in classes}
+    if split == "val" and len(by_class) > 1 and not by_class.get("images", True):
+        del by_class["images"]  # Tiny ImageNet's, once its images lie in folders of their classes
     empty = [c for c, files in by_class.items() if not files]
     if empty:
         raise _unexpected(f"no images in {split}/{_some(empty)} under {root}", layout)
     return by_class
 
 
-def _images_below(root: Path, folder: str) -> Iterator[bytes]:
+def _of_the_set(entry: os.DirEntry[str]) -> bool:
+    """Not what file managers, storage servers, archive tools and notebooks leave behind."""
+    return not entry.name.startswith(".") and entry.name not in NOT_OF_THE_SET
+
+
+def _images_below(
+    root: Path, folder: str, passed_over: Counter[str], above: tuple[str, ...] = ()
+) -> Iterator[bytes]:
+    """The images in ``folder``, at any depth; ``above`` are the folders that lead there."""
+    here = os.path.realpath(root / folder)
+    if here in above:
+        raise ValueError(f"data.root: {root / folder}: a link to a folder above it; remove it")
     with os.scandir(root / folder) as entries:
         for entry in entries:
-            below = f"{folder}/{entry.name}"
-            if entry.name.startswith("."):
-                continue  # what file managers and macOS's archives leave behind
+            below, name = f"{folder}/{entry.name}", entry.name.lower()
+            if not _of_the_set(entry) or name in BESIDE or name.endswith("_boxes.txt"):
+                continue
             if entry.is_dir():
-                yield from _images_below(root, below)
-            elif entry.name.lower().endswith(SUFFIXES):
+                yield from _images_below(root, below, passed_over, (*above, here))
+            elif name.endswith(SUFFIXES) and (entry.is_file() or _is_broken_link(entry)):
                 yield os.fsencode(below)
+            else:
+                passed_over[os.path.splitext(name)[1]] += 1
 
 
-def _annotated(annotations: Path) -> dict[str, list[bytes]]:
+def _is_broken_link(entry: os.DirEntry[str]) -> bool:
+    """A file that should be there and cannot be read, unlike a pipe or a device."""
+    return entry.is_symlink() and not os.path.exists(entry.path)
+
+
+ANNOTATIONS = "val_annotations.txt"
+
+
+def _is_annotated(val: Path, classes: Iterable[str]) -> bool:
+    """Whether Tiny ImageNet's val/ is as published, and not sorted into folders of its classes."""
+    return (val / ANNOTATIONS).is_file() and not any((val / name).is_dir() for name in classes)
+
+
+def _annotated(annotations: Path, passed_over: Counter[str]) -> dict[str, list[bytes]]:
     """Tiny ImageNet's val/: a line of file name, class and box for every image, exactly one."""
     if not (annotations.parent / "images").is_dir():
         raise _unexpected(f"no images/ beside {annotations}", "tiny-imagenet-200")
-    left = {p.removeprefix(b"images/") for p in _images_below(annotations.parent, "images")}
+    found = _images_below(annotations.parent, "images", passed_over)
+    left = {p.removeprefix(b"images/") for p in found}
     by_class: dict[str, list[bytes]] = {}
-    for number, line in enumerate(annotations.read_text().splitlines(), start=1):
+    for number, line in enumerate(_text(annotations).splitlines(), start=1):
         name, *rest = line.split("\t")
         if not rest or os.fsencode(name) not in left:
             raise ValueError(
                 f"data.root: {annotations}, line {number}: expected a file of val/images/, a tab "
-                f"and its class, and each file once; found {line[:60]!r}"
+                f"and its class, and each file once; found {line[:60]!a}"
             )
         left.remove(os.fsencode(name))
         by_class.setdefault(rest[0], []).append(os.fsencode(f"val/images/{name}"))
@@ -150,7 +207,10 @@ def _same_classes(root: Path, where: str, classes: set[str], train: set[str]) ->
 
 
 def _some(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    """The first of the names, so that it differs to the eye where it differs: ``'n01 '``."""
+    plain = names[0].isascii() and names[0].isprintable() and names[0].split() == names[:1]
+    first = names[0] if plain else ascii(names[0])
+    return first if len(names) == 1 else f"{first} and {len(names) - 1} more"
 
 
 def _unexpected(what: str, layout: str) -> ValueError:

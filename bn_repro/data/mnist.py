@@ -190,7 +190,7 @@ def mnist_grey(
     if root is None:
         train, test = read_idx_set(downloaded(), published=True, classes=classes)
     else:
-        train, test = read_idx_set(Path(root).expanduser(), classes=classes)
+        train, test = read_idx_set(Path(root), classes=classes)
     part = Part(held_out, limit, limit_seed, shuffling)
     classes = classes or int(train.labels.max()) + 1
     return DigitRows("mnist", train, test, part, classes=classes, white=255, coloured=coloured)

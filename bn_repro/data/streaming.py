@@ -9,8 +9,14 @@ nothing, and a run resumes at any step without decoding what it skips.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
+from multiprocessing.process import BaseProcess
+from threading import Event, Thread
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +36,10 @@ from bn_repro.data.augment import (
 from bn_repro.data.batches import Batches, Cut, Data, Order, to_device
 from bn_repro.data.decode import QUARANTINE_LIMIT, Boxes, CorruptImage, Quarantine, read
 from bn_repro.data.listing import Listing
+from bn_repro.stop_signal import PREEMPTING
 
+LIMIT_SECONDS, POLL_SECONDS = 300, 1.0
+"""How long a worker may take for a mini-batch, and how often that is looked at."""
 Request = tuple[int, np.ndarray]
 """Epoch, and indices (B,) of a mini-batch."""
 View = Callable[[int, np.ndarray], Sequence[Boxes]]
@@ -38,13 +47,16 @@ View = Callable[[int, np.ndarray], Sequence[Boxes]]
 
 
 class Requests:
-    """What a loader is asked for in its next pass, where its workers stay from pass to pass."""
+    """What a loader is asked for in a pass, and what of that it has not given yet."""
 
-    def __init__(self) -> None:
-        self.next: Iterator[Request] = iter(())
+    def __init__(self, requests: Iterator[Request]) -> None:
+        self.next, self.awaited = requests, deque[Request]()
 
     def __iter__(self) -> Iterator[Request]:
-        return self.next
+        self.awaited.clear()
+        for request in self.next:
+            self.awaited.append(request)
+            yield request
 
 
 class StreamedImages(Data):
@@ -76,6 +88,7 @@ class StreamedImages(Data):
         self.splits = {split: len(labels) for split, labels in listing.labels.items()}
         self._quarantine = Quarantine(on_error, limit)
         self.quarantined = self._quarantine.reasons  # this list grows while files are read
+        self.passed_over = listing.passed_over
         self._left_out: dict[str, list[int]] = {}
         self.shuffling = preprocessing.shuffling
         self._listing = listing
@@ -84,21 +97,22 @@ class StreamedImages(Data):
         self._evaluated: dict[str, tuple[Requests, DataLoader]] = {}
 
     def _train_batches(self, order: Order, seed: int, device: torch.device | str) -> Batches:
-        requests = ((epoch, index.numpy()) for epoch, index in order)
+        requests = Requests((epoch, index.numpy()) for epoch, index in order)
         augmented = self._preprocessing.augmentation
         view = partial(patches, seed) if augmented else partial(_centre_crop, self.shape[1])
         loader = self._loader("train", requests, view, device, replace=True)
-        return self._distorted(seed, self._read("train", loader, device))
+        return self._distorted(seed, self._read("train", requests, loader, device))
 
     def _eval_batches(self, split: str, cuts: Iterator[Cut], device: torch.device | str) -> Batches:
         """The centre crop, the shorter side scaled to 256/224 of its size."""
         channels_last = self._preprocessing.channels_last
         if split not in self._evaluated:
-            requests, view = Requests(), partial(_centre_crop, self.shape[1])
-            self._evaluated[split] = requests, self._loader(split, requests, view, device)
+            requests, view = Requests(iter(())), partial(_centre_crop, self.shape[1])
+            loader = self._loader(split, requests, view, device, stay=True)
+            self._evaluated[split] = requests, loader
         requests, loader = self._evaluated[split]
         requests.next = _all(cuts)
-        read = self._read(split, loader, device)
+        read = self._read(split, requests, loader, device)
         return ((normalized(images[:, 0], channels_last), y) for _, images, y in read)
 
     def left_out(self, split: str) -> Sequence[int]:
@@ -117,9 +131,9 @@ class StreamedImages(Data):
 
         At 224 the crops of one image take 87 MB: keep the mini-batch small.
         """
-        requests = _all(self._cuts(split, batch_size, rank, world))
+        requests = Requests(_all(self._cuts(split, batch_size, rank, world)))
         loader = self._loader(split, requests, partial(_multi_crop, self.shape[1]), device)
-        read = self._read(split, loader, device)
+        read = self._read(split, requests, loader, device)
         return (
             (normalized(images.flatten(0, 1)).view(len(y), -1, *self.shape), y)
             for _, images, y in read
@@ -128,12 +142,14 @@ class StreamedImages(Data):
     def _loader(
         self,
         split: str,
-        requests: Iterable[Request],
+        requests: Requests,
         view: View,
         device: torch.device | str,
+        *,
         replace: bool = False,
+        stay: bool = False,
     ) -> DataLoader:
-        """Workers that read ``requests``; for :class:`Requests` they wait for the next ones."""
+        """Workers that read ``requests``, and ``stay`` for those of the next pass."""
         return DataLoader(
             Reader(self._listing, split, view, self.shape[1], self._quarantine.limit, replace),
             sampler=requests,
@@ -141,12 +157,12 @@ class StreamedImages(Data):
             num_workers=self._workers,
             pin_memory=torch.device(device).type == "cuda",
             worker_init_fn=_ignore_signals,
-            persistent_workers=self._workers > 0 and isinstance(requests, Requests),
+            persistent_workers=self._workers > 0 and stay,
             generator=torch.Generator(),  # so that the loader does not draw from the global one
         )
 
     def _read(
-        self, split: str, loader: DataLoader, device: torch.device | str
+        self, split: str, requests: Requests, loader: DataLoader, device: torch.device | str
     ) -> Iterator[tuple[Request, torch.Tensor, torch.Tensor]]:
         """Each request with its crops, uint8 (B, K, size, size, 3), and labels, on ``device``.
 
@@ -156,10 +172,11 @@ class StreamedImages(Data):
         on_gpu = torch.device(device).type == "cuda"
         count, faults, left_out = 0, [], []
         self._left_out[split] = left_out
-        for item in loader:
+        for item in self._in_time(split, iter(loader), requests.awaited):
             if isinstance(item, str):
                 raise CorruptImage(item)
             request, images, labels, faults, missing = item
+            requests.awaited.popleft()
             left_out += missing
             self._quarantine.record(faults)
             count += len(labels)
@@ -171,6 +188,30 @@ class StreamedImages(Data):
                 )
         if faults and not count:
             raise CorruptImage(f"{faults[-1]}; nor can any before it")
+
+    def _in_time(self, split: str, loaded: Any, awaited: deque[Request]) -> Iterator[Any]:
+        """What ``loaded`` gives; CorruptImage where for LIMIT_SECONDS nothing comes."""
+        with _watched(getattr(loaded, "_workers", [])) as watch:
+            while True:
+                watch.waited = 0.0
+                try:
+                    item = next(loaded, None)
+                except (RuntimeError, OSError, EOFError):
+                    if watch.waited < LIMIT_SECONDS:
+                        raise
+                    for _ in range(3 * len(loaded._workers)):  # each death raises where it is met
+                        with suppress(RuntimeError):
+                            for worker in loaded._workers:
+                                worker.join(1)
+                    path = self._listing.path(split, int(awaited[0][1][0]))
+                    raise CorruptImage(
+                        f"{path}: a loader worker did not read the mini-batch that begins with it "
+                        f"in {LIMIT_SECONDS} s; it was stopped, or the disk does not answer"
+                    ) from None
+                watch.waited = None
+                if item is None:
+                    return
+                yield item
 
     def _distorted(
         self, seed: int, read: Iterator[tuple[Request, torch.Tensor, torch.Tensor]]
@@ -221,6 +262,40 @@ class Reader(Dataset):
         return request, kept, torch.tensor(labels), faults, missing
 
 
+@dataclass
+class Watch:
+    """For how many seconds a mini-batch has been waited for; None: none is."""
+
+    waited: float | None = None
+
+
+@contextmanager
+def _watched(workers: Sequence[BaseProcess]) -> Iterator[Watch]:
+    """Within: ``workers`` are killed where a wait lasts for LIMIT_SECONDS, and so it ends.
+
+    The loader's own time limit does not see a worker that was stopped while it hands a mini-batch
+    over. The seconds are counted one by one: those in which this process was stopped itself, as by
+    Ctrl-Z, are none.
+    """
+    watch, over = Watch(), Event()
+
+    def count() -> None:
+        while not over.wait(POLL_SECONDS):
+            if watch.waited is not None:
+                watch.waited += POLL_SECONDS
+            if watch.waited is not None and watch.waited >= LIMIT_SECONDS:
+                for worker in workers:
+                    worker.kill()  # one that is stopped hears nothing else
+                return
+
+    if workers:
+        Thread(target=count, daemon=True).start()
+    try:
+        yield watch
+    finally:
+        over.set()
+
+
 def _all(cuts: Iterator[Cut]) -> Iterator[Request]:
     for cut in cuts:
         whole = isinstance(cut, slice)
@@ -248,5 +323,5 @@ def _multi_crop(size: int, epoch: int, indices: np.ndarray) -> list[Boxes]:
 def _ignore_signals(worker: int) -> None:
     # Ctrl-C and a scheduler's SIGTERM reach the whole process group. The trainer handles them: it
     # finishes its step, saves, and ends the workers. They also end by themselves without a trainer.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for name in PREEMPTING:
+        signal.signal(getattr(signal, name), signal.SIG_IGN)

@@ -7,11 +7,12 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from bn_repro import stop_signal
 from bn_repro.records import paths
 
 
@@ -59,6 +60,22 @@ def lock_or_refuse(directory: Path) -> Iterator[None]:
         raise ValueError(
             f"{directory}: another process is training this run; stop it, or wait for its end"
         ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def waiting_for(path: Path) -> Iterator[None]:
+    """Hold the lock at ``path``, once others have let it go; KeyboardInterrupt where this process
+    is asked to stop before."""
+    lock = FileLock(path)
+    while not lock.is_locked:
+        with suppress(Timeout):
+            lock.acquire(timeout=0.5)
+        if not lock.is_locked:
+            stop_signal.check()
     try:
         yield
     finally:

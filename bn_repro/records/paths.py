@@ -6,6 +6,7 @@ one run, lies beside the directory, so it stays when the directory is archived.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Container
 from pathlib import Path
 
@@ -26,6 +27,24 @@ EVALUATION = "evaluation.jsonl"
 PREDICTIONS = "predictions"
 PUBLISHED = "published.json"
 """What W&B has been sent of a run; not one of its records."""
+
+
+def printable(text: str) -> str:
+    """The text on one line, with what a terminal would obey or cannot show escaped: a file's name
+    may hold it."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def cache_folder() -> Path:
+    """Where decoded and downloaded images are kept; ValueError where a user has no home folder."""
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    except RuntimeError:
+        raise ValueError(
+            "XDG_CACHE_HOME: not set, and there is no home folder for a cache; set it, or give "
+            "data.cache=... (of MNIST data.root=...)"
+        ) from None
+    return home / "bn_repro"
 
 
 def monitored_split(splits: Container[str]) -> str:

@@ -1,7 +1,8 @@
 """THE reader of a run directory: every other module reads a run's files through this one.
 
 A file may be older than this code and lack a key, newer and have more, torn by a kill, or not a
-run's at all. What cannot be read is an :class:`Unreadable`, one line with the path and the fix.
+run's at all. What cannot be read, or holds a value of the wrong kind, is an :class:`Unreadable`,
+one line with the path and the fix; so whoever reads through here need not look again.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,37 @@ Curve = list[tuple[int, float]]
 
 FINISHED = ("completed", "diverged")
 """The states of a run that has nothing left to do."""
+UNREADABLE = "unreadable"
+"""The state of a run whose status cannot be read; it has not finished."""
 TAIL_BYTES = 16_384
 """The end of a record that a status display reads: dozens of rows."""
+START_OVER = "start over with force=true"
+DERIVED = "it is written anew when the run is trained again"
+"""What to do about a damaged status or manifest: the checkpoint knows the rest."""
+GARBLED = "\ufffd"
+"""What stands for a byte that is no UTF-8; the records themselves are ASCII."""
+NUMBER, TEXT, TEXT_OR_NONE = (int, float), (str,), (str, type(None))
+STATUS_KINDS = {
+    **{"state": TEXT, "step": (int,), "seconds": NUMBER},
+    **{"cause": TEXT_OR_NONE, "error": TEXT_OR_NONE},
+}
+MANIFEST_KINDS = {
+    **{
+        "data": TEXT_OR_NONE,
+        "started": TEXT_OR_NONE,
+        "engine": TEXT_OR_NONE,
+        "threads": (int, type(None)),
+    },
+    **{"quarantined": (dict,), "resumed": (list,)},
+}
+EVALUATION_KINDS = {
+    **{"crops": (int,), "statistics": TEXT},
+    **{"loss": (*NUMBER, type(None)), "top1": (*NUMBER, type(None))},
+}
+CONFIG_KINDS = {
+    **{name: (dict, type(None)) for name in ("model", "data", "optimizer", "train")},
+    **{"experiment": TEXT_OR_NONE, "seed": (int,)},
+}
 
 
 class BadInput(ValueError):
@@ -43,22 +73,31 @@ class Unreadable(BadInput):
 # --- files ----------------------------------------------------------------------------------------
 
 
-def read_object(path: Path, fix: str = "start over with force=true") -> Row | None:
+def read_object(path: Path, fix: str = START_OVER) -> Row | None:
     """The JSON object in a file; None where there is no file."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise Unreadable(f"{path}: not readable as JSON ({error}); {fix}") from None
     if not isinstance(value, dict):
         raise Unreadable(f"{path}: expected a JSON object; {fix}")
     return value
 
 
-def read_rows(
-    path: Path, warnings: list[str] | None = None, *, fix: str = "start over with force=true"
-) -> list[Row]:
+def _checked(
+    path: Path, value: Row, kinds: Mapping[str, tuple[type, ...]], fix: str = "", what: str = ""
+) -> Row:
+    """``value``, if what it has of the keys in ``kinds`` is of these; a bool is no number."""
+    for key, allowed in kinds.items():
+        if key in value and type(value[key]) not in allowed:
+            found = json.dumps(value[key], default=str)[:40]
+            raise Unreadable(f"{path}: {what}{key} cannot be {found}{fix and f'; {fix}'}")
+    return value
+
+
+def read_rows(path: Path, warnings: list[str] | None = None, *, fix: str = START_OVER) -> list[Row]:
     """The rows of a JSON-lines file, each with its ``step``; none where there is no file.
 
     A torn last line, as a kill leaves it, is dropped, with a line in ``warnings``; a torn line
@@ -70,13 +109,22 @@ def read_rows(
         return []
     except OSError as error:
         raise Unreadable(f"{path}: not readable ({error.strerror}); {fix}") from None
-    lines = text.splitlines()
+    return _rows_of(path, text.splitlines(), warnings, fix)
+
+
+def _rows_of(
+    path: Path, lines: list[str], warnings: list[str] | None = None, fix: str = START_OVER
+) -> list[Row]:
     try:
+        if any(GARBLED in line for line in lines):
+            raise ValueError("not UTF-8")
         rows = json.loads(f"[{','.join(lines)}]")  # one call for the file: several times faster
-    except ValueError:
+    except (ValueError, RecursionError):
         rows = _line_by_line(path, lines, warnings, fix)
-    if not all(map(_is_row, rows)):
-        raise Unreadable(f"{path}: expected a JSON object with a whole step on each line; {fix}")
+    wrong = next((n for n, row in enumerate(rows, start=1) if not _is_row(row)), None)
+    if wrong is not None:
+        what = "expected a JSON object with a whole step on each line"
+        raise Unreadable(f"{path}: {what}, which line {wrong} is not; {fix}")
     return rows
 
 
@@ -86,13 +134,34 @@ def _line_by_line(
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
+            if GARBLED in line:
+                raise ValueError("not UTF-8")
             rows.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             if number < len(lines):
                 raise Unreadable(f"{path}: line {number} is not JSON; {fix}") from None
             if warnings is not None:
                 warnings.append(f"{path}: the last line is torn, as by a kill; it is dropped")
     return rows
+
+
+class Tail:
+    """The rows of a JSON-lines file that grows."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._offset = path, 0
+
+    def new_rows(self) -> list[Row]:
+        """The rows whose lines have come to their end since the last call."""
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self._offset)
+                content = file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        whole = content[: content.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        return _rows_of(self.path, whole.decode(errors="replace").splitlines())
 
 
 def read_tail(path: Path, length: int = TAIL_BYTES) -> list[Row]:
@@ -110,14 +179,21 @@ def read_tail(path: Path, length: int = TAIL_BYTES) -> list[Row]:
     for line in lines:
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         rows += [row] if _is_row(row) else []
     return rows
 
 
-def _is_row(value: object) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("step"), int)
+def _is_row(value: Any) -> bool:
+    return (  # written out: there are hundreds of thousands of traces
+        type(value) is dict
+        and type(step := value.get("step")) is int
+        and 0 <= step < 2**63
+        and type(value.get("split", "")) is str
+        and type(value.get("statistics", "")) is str
+        and type(value.get("site", "")) is str
+    )
 
 
 def number(value: Any) -> float:
@@ -130,12 +206,18 @@ def number(value: Any) -> float:
 
 def read_status(directory: Path) -> Row:
     """``status.json``; empty where there is none."""
-    return read_object(directory / paths.STATUS) or {}
+    path = directory / paths.STATUS
+    return _checked(path, read_object(path, DERIVED) or {}, STATUS_KINDS, DERIVED)
 
 
 def read_manifest(directory: Path) -> Row:
     """``manifest.json``; empty where there is none."""
-    return read_object(directory / paths.MANIFEST) or {}
+    path = directory / paths.MANIFEST
+    facts = _checked(path, read_object(path, DERIVED) or {}, MANIFEST_KINDS, DERIVED)
+    files = facts.get("quarantined", {}).get("files", [])
+    if not (isinstance(files, list) and all(isinstance(line, str) for line in files)):
+        raise Unreadable(f"{path}: quarantined.files: expected a list of lines; {DERIVED}")
+    return facts
 
 
 def read_config(directory: Path) -> Row:
@@ -147,19 +229,32 @@ def read_config(directory: Path) -> Row:
         config = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
     except FileNotFoundError:
         raise Unreadable(f"{path}: missing") from None
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         raise Unreadable(f"{path}: not readable as YAML") from None
-    sections = ("model", "data", "optimizer", "train")
-    if not isinstance(config, dict) or not all(
-        isinstance(config.get(name) or {}, dict) for name in sections
-    ):
+    if not isinstance(config, dict):
         raise Unreadable(f"{path}: expected a run's configuration, with sections of keys")
-    return config
+    return _checked(path, config, CONFIG_KINDS, what="expected a run's configuration; ")
+
+
+def told_as_copy(directory: Path) -> str | None:
+    """A line where a run directory holds another run's files: its configuration's seed is not that
+    of its name, as after ``cp -r seed0 seed1``."""
+    try:
+        seed = read_config(directory).get("seed")
+    except Unreadable:
+        return None
+    if seed is None or directory.name == f"seed{seed}":
+        return None
+    return f"{directory}: its {paths.CONFIG} is of seed {seed}, so it is a copy of that run"
 
 
 def read_evaluations(directory: Path) -> list[Row]:
     """The rows of ``evaluation.jsonl``, in the order in which they were made."""
-    return read_rows(directory / paths.EVALUATION, fix="remove it and evaluate again")
+    path, fix = directory / paths.EVALUATION, "remove it and evaluate again"
+    rows = read_rows(path, fix=fix)
+    for row in rows:
+        _checked(path, {"crops": None, "statistics": None} | row, EVALUATION_KINDS, fix)
+    return rows
 
 
 def read_correct(directory: Path) -> dict[str, Any]:
@@ -184,9 +279,20 @@ def read_correct(directory: Path) -> dict[str, Any]:
     return bits | steps
 
 
+def passed_over_line(found: Mapping[str, int]) -> str:
+    """What is said of files that lie among the images and are none, by their suffixes."""
+    kinds = (f"{n} {suffix or 'without a suffix'}" for suffix, n in sorted(found.items()))
+    return (
+        f"data.root: passed over {sum(found.values())} files that are no images: {', '.join(kinds)}"
+    )
+
+
 def quarantined(directory: Path) -> list[str]:
     """A line for each data file that a run could not read, of all times that it was resumed."""
-    return read_manifest(directory).get("quarantined", {}).get("files", [])
+    try:
+        return read_manifest(directory).get("quarantined", {}).get("files", [])
+    except Unreadable:
+        return []  # whoever trains the run next says so
 
 
 # --- accuracy -------------------------------------------------------------------------------------
@@ -235,26 +341,43 @@ class Outcome:
 
 
 def last_status(directory: Path) -> Outcome:
-    """The status of a run, its accuracy left out; ``preempted`` at step 0 where it has none."""
-    status = read_status(directory)
+    """The status of a run, its accuracy left out; ``preempted`` at step 0 where it has none.
+
+    A status is derived from what else there is: one that cannot be read is :data:`UNREADABLE` at
+    step 0, with the reason as its error, and its run has not finished.
+    """
+    try:
+        status = read_status(directory)
+    except Unreadable as error:
+        return Outcome(UNREADABLE, 0, 0.0, error=str(error))
     return Outcome(
         status.get("state") or "preempted",
-        int(status.get("step") or 0),
-        float(status.get("seconds") or 0.0),
+        status.get("step", 0),
+        float(status.get("seconds", 0.0)),
         error=status.get("error"),
         cause=status.get("cause"),
     )
 
 
 def finished(directory: Path) -> Outcome | None:
-    """The outcome of a run that has nothing left to do, or None."""
+    """The outcome of a run that has nothing left to do, or None.
+
+    Its records say so, not its status alone: they have a row of its last step.
+    """
     last = last_status(directory)
     if last.state not in FINISHED:
         return None
-    return Outcome(last.state, last.step, last.seconds, last_top1(directory), cause=last.cause)
+    rows = read_rows(directory / paths.METRICS)
+    if not any(row["step"] == last.step for row in reversed(rows)):
+        return None
+    return Outcome(last.state, last.step, last.seconds, _last_top1(rows), cause=last.cause)
 
 
 def last_top1(directory: Path) -> float | None:
     """:func:`final_accuracy` of a run; None where its records have none."""
-    top1 = final_accuracy(monitored_curve(read_rows(directory / paths.METRICS)))
+    return _last_top1(read_rows(directory / paths.METRICS))
+
+
+def _last_top1(rows: Iterable[Row]) -> float | None:
+    top1 = final_accuracy(monitored_curve(rows))
     return top1 if math.isfinite(top1) else None

@@ -8,6 +8,7 @@ GPU's kernels may sum in another order).
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
@@ -28,14 +29,17 @@ from filelock import FileLock, Timeout
 from bn_repro.records import paths
 from bn_repro.records.files import write_atomically, write_json
 from bn_repro.records.reader import (
+    UNREADABLE,
     Outcome,
+    Unreadable,
     finished,
     last_status,
     quarantined,
     read_manifest,
-    read_status,
 )
 
+Written = tuple[int, str | None]
+"""The length in bytes of a file of rows, and its SHA-256; None: an older version kept none."""
 ROW_FILES = (paths.METRICS, paths.TRACES, paths.TIMING, paths.PROBES)
 CAUSES = ("signal", "lost", "data", "disk", "divergence", "other")
 """Why a run ended: it was asked to stop; its process died; a data file could not be read; a file
@@ -45,13 +49,11 @@ COMMIT = "BN_REPRO_COMMIT"
 
 
 class Logger(Protocol):
-    """Another place that shows a run's rows, besides its directory. It must never end a run."""
+    """Another place that shows a run's records, which it reads from its directory. It must never
+    end a run, nor have it wait."""
 
     def begin(self, directory: Path) -> None:
-        """Show what the records in ``directory`` hold already."""
-
-    def row(self, row: Mapping[str, Any]) -> None:
-        """Show a row of metrics, traces or timing, as it was recorded."""
+        """Show the records in ``directory``, which from now on only grow."""
 
     def finish(self, state: str) -> None:
         """Close with the run's last state."""
@@ -79,8 +81,8 @@ class Record(Protocol):
     def correct(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Replace ``correct.npz``, where there is anything to write."""
 
-    def lengths(self) -> dict[str, int]:
-        """The files' lengths in bytes, once they are on the disk, for a checkpoint to remember."""
+    def written(self) -> dict[str, Written]:
+        """What is in the files, once it is on the disk, for a checkpoint to remember."""
         return {}
 
     def quarantined(self, lines: Sequence[str]) -> list[str]:
@@ -101,39 +103,39 @@ class NoRecord(Record):
     """The record of every rank but the first: writes nothing."""
 
 
-class Recorder(Record):
-    """The open records of the run in ``directory``, cut back to the ``lengths`` in bytes that its
-    checkpoint remembers (0 for a file it does not name).
+class RecordsGone(OSError):
+    """A run's files were removed, or others put in their place, while it trained."""
 
-    ValueError where a file is shorter than that: somebody altered it.
+
+class Recorder(Record):
+    """The open records of the run in ``directory``, cut back to what its checkpoint remembers as
+    ``written`` (nothing of a file it does not name).
+
+    ValueError where a file no longer begins with that: somebody altered it. RecordsGone, of every
+    method but close(), where a file is no longer there: what the run would still write, its status
+    above all, would stand for records that it has not.
     """
 
     def __init__(
         self,
         directory: Path,
-        lengths: Mapping[str, int] | None = None,
+        written: Mapping[str, Written] | None = None,
         logger: Logger | None = None,
     ) -> None:
         self.directory = directory
         self.logger: Logger = logger or NoLogger()
-        wanted = {directory / name: (lengths or {}).get(name, 0) for name in ROW_FILES}
-        for path, length in wanted.items():
-            size = path.stat().st_size if path.exists() else 0
-            if size < length:
-                raise ValueError(
-                    f"{path}: {size} bytes, but its checkpoint recorded {length}; "
-                    f"the file was altered, start over with force=true"
-                )
+        wanted = {name: (written or {}).get(name, (0, None)) for name in ROW_FILES}
+        self._sums = {name: _checked_sum(directory / name, *wanted[name]) for name in ROW_FILES}
         self._files: dict[str, Any] = {}
-        for path, length in wanted.items():
-            if path.name != paths.PROBES or path.exists():  # a run without probes has no such file
-                self._open(path.name, length)
+        for name, (length, _) in wanted.items():
+            if name != paths.PROBES or (directory / name).exists():  # without probes, no such file
+                self._open(name, length)
         self.logger.begin(directory)
 
     def _open(self, name: str, length: int) -> None:
         file = open(self.directory / name, "ab")  # noqa: SIM115 (closed by close())
         file.truncate(length)
-        file.seek(length)  # truncating leaves the position, which lengths() reads
+        file.seek(length)  # truncating leaves the position, which written() reads
         self._files[name] = file
 
     def metrics(self, step: int, split: str, statistics: str, values: Mapping[str, float]) -> None:
@@ -153,42 +155,72 @@ class Recorder(Record):
 
     def _append(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         plain = [{key: _plain(value) for key, value in row.items()} for row in rows]
-        self._files[name].write("".join(json.dumps(row) + "\n" for row in plain).encode())
+        content = "".join(json.dumps(row) + "\n" for row in plain).encode()
+        self._files[name].write(content)
         self._files[name].flush()
-        for row in plain if name != paths.PROBES else ():
-            self.logger.row(row)
+        self._sums[name].update(content)
 
     def correct(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self._check_there()
         if arrays:
             buffer = io.BytesIO()
             np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
             write_atomically(self.directory / paths.CORRECT, buffer.getvalue())
 
-    def lengths(self) -> dict[str, int]:
+    def written(self) -> dict[str, Written]:
+        self._check_there()
         for file in self._files.values():
             os.fsync(file.fileno())
-        return {name: file.tell() for name, file in self._files.items()}
+        return {name: (f.tell(), self._sums[name].hexdigest()) for name, f in self._files.items()}
 
     def quarantined(self, lines: Sequence[str]) -> list[str]:
         before = quarantined(self.directory)
         new = [line for line in lines if line not in before]
         if new:
             both = {"count": len(before) + len(new), "files": before + new}
+            self._check_there()
             facts = read_manifest(self.directory) | {"quarantined": both}
             write_json(self.directory / paths.MANIFEST, facts)
         return new
 
     def status(self, outcome: Outcome) -> None:
+        self._check_there()
         o = outcome
         write_status(self.directory, o.state, o.step, o.seconds, o.error, o.cause)
+
+    def _check_there(self) -> None:
+        for name, file in self._files.items():
+            try:
+                there = os.path.samestat(os.stat(self.directory / name), os.fstat(file.fileno()))
+            except (FileNotFoundError, NotADirectoryError):
+                there = False
+            if not there:
+                raise RecordsGone(
+                    f"{self.directory / name}: removed, or replaced, while the run trained; "
+                    f"start over with force=true"
+                )
 
     def close(self) -> None:
         for file in self._files.values():
             file.close()
-        status = read_status(self.directory)
+        state = last_status(self.directory).state
         # Still "running": an error closes the run, and is recorded after this.
-        state = status.get("state", "running")
-        self.logger.finish("failed" if state == "running" else state)
+        self.logger.finish("failed" if state in ("running", UNREADABLE) else state)
+
+
+def _checked_sum(path: Path, length: int, sha256: str | None) -> Any:
+    """The running SHA-256 of the first ``length`` bytes; ValueError where they are others."""
+    content = path.read_bytes()[:length] if path.exists() else b""
+    found = hashlib.sha256(content)
+    if len(content) < length:
+        what = f"{len(content)} bytes, but its checkpoint recorded {length}"
+    elif sha256 not in (None, found.hexdigest()):
+        what = f"its first {length} bytes are not those that its checkpoint recorded"
+    else:
+        return found
+    raise ValueError(
+        f"{path}: {what}; the file was altered: bring it back, or start over with force=true"
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -278,6 +310,6 @@ def mark_as_lost(directory: Path, error: str, cause: str = "lost") -> Outcome:
                 return done
             if directory.is_dir():
                 write_status(directory, "failed", before.step, before.seconds, error, cause)
-    except (Timeout, OSError):
+    except (Timeout, OSError, Unreadable):
         pass
     return Outcome("failed", before.step, before.seconds, error=error, cause=cause)

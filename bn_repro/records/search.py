@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,17 +20,23 @@ class FoundRun:
     directory: Path
 
 
-def find_runs(root: str | Path) -> list[FoundRun]:
+def find_runs(root: str | Path, warnings: list[str] | None = None) -> list[FoundRun]:
     """Every run under ``root``, sorted by path; BadInput where there is none.
 
-    Archived runs (``seed0.20260101-120000``) are left out.
+    Archived runs (``seed0.20260101-120000``) are left out, and so is a folder whose number no run
+    is written with (``seed00``), with a line in ``warnings``.
     """
-    root = Path(root)
+    root = Path(os.path.expanduser(root))
     runs = []
     for directory in sorted(root.rglob("seed*")):
         seed = re.fullmatch(r"seed(\d+)", directory.name)
         name = re.fullmatch(r"(.+)-([0-9a-z]+)", directory.parent.relative_to(root).as_posix())
-        if seed and name and directory.is_dir():
+        if not (seed and name and directory.is_dir()):
+            continue
+        if seed[1] != str(int(seed[1])):
+            if warnings is not None:
+                warnings.append(f"{directory}: no run is named so; as a copy it is left out")
+        else:
             runs.append(FoundRun(name[1], name[2], int(seed[1]), directory))
     if not runs:
         raise BadInput(

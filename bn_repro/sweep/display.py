@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from bn_repro.records.paths import printable
 from bn_repro.records.reader import FINISHED, Outcome
 from bn_repro.sweep.run_status import AT_WORK, Row, RunStatus, Statuses, time_left
 
@@ -68,8 +69,8 @@ def console() -> Console:
 
 
 def log(console: Console, line: str) -> None:
-    """Print a line as it is: not wrapped, without markup."""
-    console.print(line, soft_wrap=True, highlight=False, markup=False)
+    """Print a line as it is: not wrapped, without markup; nothing in it acts on the terminal."""
+    console.print(printable(line), soft_wrap=True, highlight=False, markup=False)
 
 
 def print_table(console: Console, table: Table) -> None:
@@ -275,7 +276,7 @@ def _cells(row: Row, status: RunStatus, bar: int) -> list[str]:
     rate = status.rate if status.state in AT_WORK else None
     age = None if status.recorded is None else max(0.0, time.time() - status.recorded)
     return [
-        row.title,
+        printable(row.title),
         label(status.state),
         "━" * done + "·" * (bar - done),
         f"{status.step:,}/{row.steps:,}" if row.steps else f"{status.step:,}",
@@ -294,5 +295,5 @@ def table_of_outcomes(titles: Sequence[str], outcomes: Sequence[Outcome]) -> Tab
     for title, o in zip(titles, outcomes, strict=True):
         state = label(o.state) if o.error is None else f"{label(o.state)}: {o.error}"
         cells = (f"{o.step:,}", percent(o.top1), duration(o.seconds))
-        made.add_row(escape(title), escape(state), *cells)
+        made.add_row(escape(printable(title)), escape(printable(state)), *cells)
     return made

@@ -49,10 +49,9 @@ class RunStatus:
 
 def run_status(directory: Path, batch_size: int = 0) -> RunStatus:
     """The run in ``directory``; its rate is known where ``batch_size`` and a timed step are."""
-    try:
-        last = reader.last_status(directory)
-    except reader.Unreadable as error:
-        return RunStatus("unreadable", error=str(error))
+    last = reader.last_status(directory)
+    if last.state == reader.UNREADABLE:
+        return RunStatus(last.state, error=last.error)
     names = (paths.STATUS, paths.METRICS, paths.TIMING)
     times = [p.stat().st_mtime for name in names if (p := directory / name).exists()]
     if not times:
@@ -83,7 +82,8 @@ def _under_way(
     timing = reader.read_tail(directory / paths.TIMING, SHORT_TAIL)
     state, rate = status.state, None
     if timing and batch_size:
-        rate = timing[-1].get("examples_per_second", 0.0) / batch_size or None
+        rate = reader.number(timing[-1].get("examples_per_second")) / batch_size
+        rate = rate if rate > 0 else None
     if state == "running" and not is_locked(directory):
         state = "interrupted"
     elif state == "running" and timing:  # each evaluation begins with a row of timing

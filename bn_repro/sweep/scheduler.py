@@ -17,13 +17,13 @@ from rich.console import Console
 
 from bn_repro.config.schema import Config
 from bn_repro.records import paths
-from bn_repro.records.reader import Outcome, last_status, last_top1
+from bn_repro.records.reader import UNREADABLE, Outcome, Unreadable, last_status, last_top1
+from bn_repro.stop_signal import StopFlag
 from bn_repro.sweep.display import Display, count_of, log
 from bn_repro.sweep.run_status import Row
 from bn_repro.sweep.study import PlannedRun
 from bn_repro.training.engine import misfits
 from bn_repro.training.finished import find_finished
-from bn_repro.training.stop_signal import StopFlag
 from bn_repro.training.world import World
 
 LOST = "its process ended"
@@ -84,17 +84,20 @@ def run_all(
     """
     outcomes: dict[int, Outcome] = {}
     for i, run in enumerate(runs):
-        before = (skipped or {}).get(run.directory) or find_finished(run.config)
+        before = (skipped or {}).get(run.directory) or _found_finished(run)
         if before is not None:
             outcomes[i] = before
     waiting = [i for i in range(len(runs)) if i not in outcomes]
     log(console, f"{title}: {_counts(list(outcomes.values()), len(runs))}")
-    if waiting:
-        executor.preflight([runs[i].config for i in waiting])
+    for last in (last_status(runs[i].directory) for i in waiting):
+        if last.state == UNREADABLE:
+            log(console, str(last.error))
     to_train = {runs[i].directory for i in waiting}
-    display = Display([row_of(run) for run in runs], console, title, to_train)
-    with closing(display), StopFlag(patient=True).listening() as stop:
-        outcomes |= _work(runs, waiting, executor, display, stop, on_failure)
+    with StopFlag(patient=True).listening() as stop:
+        if waiting:
+            executor.preflight([runs[i].config for i in waiting])
+        with closing(Display([row_of(r) for r in runs], console, title, to_train)) as display:
+            outcomes |= _work(runs, waiting, executor, display, stop, on_failure)
     return [outcomes.get(i, Outcome("preempted", 0, 0.0)) for i in range(len(runs))]
 
 
@@ -157,6 +160,14 @@ def with_one_engine(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     ]
 
 
+def _found_finished(run: PlannedRun) -> Outcome | None:
+    """As :func:`find_finished`; what is wrong with one run's records is that run's failure."""
+    try:
+        return find_finished(run.config)
+    except ValueError as error:
+        return Outcome("failed", 0, 0.0, error=str(error), cause="other")
+
+
 def row_of(run: PlannedRun) -> Row:
     """A planned run in the display."""
     train = run.config.train
@@ -191,6 +202,9 @@ def outcome_of(directory: Path) -> Outcome:
     last = last_status(directory)
     if last.state == "running":  # it was stopped while it waited for another process
         last = replace(last, state="preempted")
-    if last.state == "failed":  # its records may be what failed
-        return last
-    return replace(last, top1=last_top1(directory))
+    if last.state in ("failed", UNREADABLE):  # its records may be what failed
+        return replace(last, state="failed")
+    try:
+        return replace(last, top1=last_top1(directory))
+    except Unreadable as error:
+        return replace(last, state="failed", error=str(error), cause="other")

@@ -21,10 +21,10 @@ from bn_repro.config.schema import Config, check
 from bn_repro.records.files import ensure_writable
 from bn_repro.records.reader import Outcome, last_status
 from bn_repro.records.recorder import mark_as_lost
+from bn_repro.stop_signal import StopFlag
 from bn_repro.sweep.local import ignore_interrupts, side_by_side
 from bn_repro.sweep.scheduler import LOST, Worker, failed_before
 from bn_repro.sweep.study import PlannedRun
-from bn_repro.training.stop_signal import StopFlag
 
 PREEMPTION = "SIGUSR2"
 """The signal that submitit lets a cluster send before it takes the machine away."""

@@ -13,18 +13,18 @@ import csv
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from bn_repro.config.compose import compose
+from bn_repro.config.compose import compose, quoted
 from bn_repro.config.identity import run_id
 from bn_repro.config.schema import Config, StudyConfig
 from bn_repro.records import paths
-from bn_repro.records.reader import Outcome, finished
+from bn_repro.records.reader import Outcome, Unreadable, finished
 
 Key = tuple[str, str, int]
 """Of a run: its experiment, its id, its seed."""
@@ -77,7 +77,8 @@ def expand(
     """
     scale_is_typed = any(override.startswith("scale=") for override in overrides)
     usual_scale = [] if study.scale is None or scale_is_typed else [f"scale={study.scale}"]
-    listed = max((len(b.get("seed", [])) for b in study.blocks if isinstance(b, dict)), default=0)
+    seeds = (block.get("seed") for block in study.blocks if isinstance(block, dict))
+    listed = max((len(values) for values in seeds if isinstance(values, list)), default=0)
     if study.seeds is not None and study.seeds > listed:
         raise ValueError(
             f"study.seeds: {study.seeds} of the {listed} that study {study.name} lists"
@@ -92,7 +93,7 @@ def expand(
         return known[run.key]
 
     for number, block in enumerate(study.blocks, start=1):
-        name, swept = _checked(study, number, block, overrides)
+        name, swept = _checked(study, number, block, blocks, overrides)
         if scale_is_typed:
             swept.pop("scale", None)
         own = [*overrides, *([] if "scale" in swept else usual_scale)]
@@ -104,25 +105,49 @@ def expand(
             blocks[name] = list(_grid(study.name, swept, blocks, own, once))
         except WaitingForBlock:
             return _union(blocks), False
+        _require_different_arms(f"study {study.name}, {name}", blocks[name])
     return _union(blocks), True
 
 
+OF_EVERY_RUN = {"experiment": (str, "names"), "seed": (int, "whole numbers")}
+"""The keys that no block chooses by ``best_of``, and what they list."""
+
+
 def _checked(
-    study: StudyConfig, number: int, block: Any, overrides: Sequence[str]
+    study: StudyConfig, number: int, block: Any, before: Container[str], overrides: Sequence[str]
 ) -> tuple[str, dict[str, Any]]:
-    """A block's name and the keys that it sweeps; ValueError where it is not a grid."""
+    """A block's name, of none ``before`` it, and the keys that it sweeps; ValueError where it is
+    not a grid."""
     if not isinstance(block, dict) or "experiment" not in block:
         raise ValueError(f"study {study.name}: block {number} needs an experiment: [...]")
     name = block.get("name", f"block {number}")
+    if not isinstance(name, str) or name in before:
+        raise ValueError(f"study {study.name}: block {number} needs a name of its own, not {name}")
     swept = {key: values for key, values in block.items() if key != "name"}
     typed = {override.lstrip("+~").split("=", 1)[0] for override in overrides} - {"scale"}
     for key, values in swept.items():
         if key in typed:
             hint = "study.seeds=N takes the first N" if key == "seed" else "leave it out"
             raise ValueError(f"{key}: study {study.name} sweeps this key itself; {hint}")
-        if not isinstance(values, list | dict) or not values:
-            raise ValueError(f"study {study.name}, {name}: {key} must be a list of values")
+        kind, words = OF_EVERY_RUN.get(key, (None, "values"))
+        listed = values if isinstance(values, list) else []
+        fits = all(not isinstance(v, dict) and kind in (None, type(v)) for v in listed)
+        if not values or not fits or (not listed and (kind or not isinstance(values, dict))):
+            raise ValueError(f"study {study.name}, {name}: {key} must be a list of {words}")
     return name, swept
+
+
+def _require_different_arms(where: str, runs: Sequence[PlannedRun]) -> None:
+    """ValueError where an override makes two of a block's experiments the same network."""
+    found: dict[tuple[str, int], str] = {}
+    for run in runs:
+        experiment, identity, seed = run.key
+        other = found.setdefault((identity, seed), experiment)
+        if other != experiment:
+            raise ValueError(
+                f"{where}: {other} and {experiment} would be the same run under two names; "
+                "leave out the key in which they differ"
+            )
 
 
 def numbered(study: StudyConfig, overrides: Sequence[str]) -> PlannedRun:
@@ -166,7 +191,7 @@ def _grid(
         for key, rule in swept.items():
             if isinstance(rule, dict):
                 block = rule.get("best_of", "")
-                if block not in blocks:
+                if not isinstance(block, str) or block not in blocks:
                     raise ValueError(f"study {study}: {key}: best_of: no block {block!r} before it")
                 chosen.setdefault(block, []).append(key)
         for block, keys in chosen.items():
@@ -207,14 +232,18 @@ def _best(
     return dict(zip(keys, max(found, key=lambda values: fmean(found[values])), strict=True))
 
 
+WORD = re.compile(r"(?!(?i:true|false|null|inf|nan)$)[a-z_][\w./+-]*", re.ASCII | re.IGNORECASE)
+"""What Hydra takes for a text without quotes, as it does not ``1e3``."""
+
+
 def _as_override(value: Any) -> str:
     """A value as Hydra's command line reads it."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list):
         return "[" + ",".join(map(_as_override, value)) + "]"
-    if isinstance(value, str) and not re.fullmatch(r"[\w./+-]+", value):
-        return "'" + value.replace("'", "\\'") + "'"
+    if isinstance(value, str) and not WORD.fullmatch(value):
+        return quoted(value)
     return str(value)
 
 
@@ -231,7 +260,10 @@ def _union(blocks: dict[str, list[PlannedRun]]) -> list[PlannedRun]:
 
 def accuracy_of(run: PlannedRun) -> float | None:
     """The final accuracy of a finished run, from its directory."""
-    return _accuracy(finished(run.directory))
+    try:
+        return _accuracy(finished(run.directory))
+    except Unreadable:  # whoever is to train it says so
+        return None
 
 
 def _accuracy(done: Outcome | None) -> float | None:

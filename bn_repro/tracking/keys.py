@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import heapq
 import math
-from collections.abc import Iterator, Mapping
-from itertools import groupby
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +26,11 @@ def values_of(row: Row) -> dict[str, float]:
     """
     if "site" in row:
         site = str(row["site"]).replace(".", "_")
-        if row["unit"]:
+        if row.get("unit"):
             return {}  # of all units, where they are traced, the first is shown
-        prefix = f"trace/{site}/{'layer' if row['unit'] is None else 'unit'}"
+        prefix = f"trace/{site}/{'layer' if row.get('unit') is None else 'unit'}"
     elif "split" in row:
-        split, statistics = row["split"], row["statistics"]
+        split, statistics = row["split"], row.get("statistics", "")
         prefix = split if statistics == USUAL.get(split, "moving") else f"{split}_{statistics}"
     else:
         prefix = "timing"
@@ -40,18 +38,33 @@ def values_of(row: Row) -> dict[str, float]:
     return {f"{prefix}/{k}": v for k, v in row.items() if k not in aside and v is not None}
 
 
-def rows_of(directory: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a run's records, all files together, in the order of their steps."""
-    files = (
-        reader.read_rows(directory / name) for name in (paths.TRACES, paths.METRICS, paths.TIMING)
-    )
-    return heapq.merge(*files, key=lambda row: row["step"])
+class History:
+    """What W&B is to show of a run as it goes on: each step once, with all of its values."""
+
+    def __init__(self, directory: Path) -> None:
+        names = (paths.TRACES, paths.METRICS, paths.TIMING)
+        self._tails = [reader.Tail(directory / name) for name in names]
+        self._values: dict[int, dict[str, float]] = {}
+
+    def steps(self, *, all_of_them: bool = False) -> list[tuple[int, dict[str, float]]]:
+        """The steps that are recorded whole and were not given before, in their order.
+
+        A step is whole once a later one is in some file; and at the end ``all_of_them`` are.
+        """
+        self._read()
+        last = max(self._values, default=0)
+        self._read()  # by now the files have all that was recorded before that step
+        whole = sorted(step for step in self._values if all_of_them or step < last)
+        return [(step, self._values.pop(step)) for step in whole]
+
+    def _read(self) -> None:
+        for row in (row for tail in self._tails for row in tail.new_rows()):
+            self._values.setdefault(row["step"], {}).update(values_of(row))
 
 
-def history(directory: Path) -> Iterator[tuple[int, dict[str, float]]]:
-    """What W&B is to show of a run: each step once, with all of its values."""
-    for step, rows in groupby(rows_of(directory), key=lambda row: row["step"]):
-        yield step, {key: value for row in rows for key, value in values_of(row).items()}
+def history(directory: Path) -> list[tuple[int, dict[str, float]]]:
+    """The steps that a run's records have by now."""
+    return History(directory).steps(all_of_them=True)
 
 
 def summary_of(directory: Path) -> dict[str, Any]:

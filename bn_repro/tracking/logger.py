@@ -1,8 +1,8 @@
-"""The W&B logger: it sends the rows of a run directory that W&B does not have yet.
+"""A run directory shown in W&B: the rows that W&B does not have yet are sent.
 
 A run there is a function of the local records: a row becomes the series that ``keys.py`` names, and
 the rows of one step become one row. So a run that is logged while it trains and one that is sent
-later are the same. Each time the logger begins with the first record: online W&B says which step it
+later are the same. Each time it begins with the first record: online W&B says which step it
 has last, and only later ones are sent; offline a new file, of the whole run, takes the place of the
 one before. So no row comes twice, and none is left out. ``published.json`` in the run directory
 says what has been sent.
@@ -14,8 +14,9 @@ import hashlib
 import os
 import re
 import shutil
+import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,10 @@ from bn_repro.config.schema import Config
 from bn_repro.records import paths
 from bn_repro.records.files import write_json
 from bn_repro.records.reader import FINISHED, read_config, read_manifest, read_object, read_rows
-from bn_repro.tracking.keys import Row, history, summary_of, values_of
+from bn_repro.tracking.keys import History, summary_of
 
 TAG_LENGTH = 64
-INIT_SECONDS, FINISH_SECONDS = 30.0, 120.0
+INIT_SECONDS, FINISH_SECONDS = 30.0, 60.0
 """How long to wait for W&B; what is not sent by then can be published later."""
 FILES = (
     *(paths.CONFIG, paths.MANIFEST, paths.STATUS),
@@ -69,9 +70,12 @@ def sent(directory: Path, mode: str) -> dict[str, Any]:
     """What W&B was sent of a run in a mode: ``project, entity, tags``, ``where`` it is (null until
     that is known), and a digest of the ``records`` (null until all are sent)."""
     try:
-        return (read_object(directory / paths.PUBLISHED) or {}).get(mode, {})
+        found = (read_object(directory / paths.PUBLISHED) or {}).get(mode)
     except ValueError:
         return {}
+    if not isinstance(found, dict) or not isinstance(found.get("tags"), list):
+        return {}
+    return found if isinstance(found.get("where"), str | None) else {}
 
 
 def is_sent(directory: Path, destination: Destination, tags: Sequence[str] = ()) -> bool:
@@ -158,6 +162,21 @@ def begin(destination: Destination, run_id: str, *, live: bool = False, **what: 
     )
 
 
+def service_of_wandb() -> subprocess.Popen[bytes] | None:
+    """The process that W&B has begun here to do its work; None where there is none."""
+    setup = sys.modules.get("wandb.sdk.wandb_setup")
+    try:  # there is no public way to it, and no way that takes none of W&B's locks
+        return setup._singleton._connection._proc._process  # pyright: ignore
+    except AttributeError:
+        return None
+
+
+def _check_service() -> None:
+    service = service_of_wandb()
+    if service is not None and service.poll() is not None:
+        raise ConnectionError("W&B's own process has ended")
+
+
 def offline_folders(destination: Destination, run_id: str) -> list[Path]:
     """The folders of offline runs of this id."""
     name = re.compile(rf"offline-run-\d+_\d+-{re.escape(run_id)}")
@@ -165,60 +184,33 @@ def offline_folders(destination: Destination, run_id: str) -> list[Path]:
     return [folder for folder in folders if name.fullmatch(folder.name)]
 
 
-class WandbLogger:
-    """Sends a run directory's rows to ``destination``, under ``tags``.
+class Mirror:
+    """A run directory shown in W&B at ``destination``, under ``tags``.
 
     ``arm`` is what the run shares with its other seeds: a dashboard draws a line for each. A
-    ``live`` logger never ends the run that trains: what goes wrong is logged once, and the rest is
-    left to a later logger. Another raises what W&B raises, and :class:`CannotSend` where an offline
-    file of this run has left our hands (`wandb sync` would append the new one to it, all rows
-    again; ``force`` lets it).
+    ``live`` run is one that still trains, whose machine is watched. Every method raises what W&B
+    raises, and :class:`CannotSend` where an offline file of this run has left our hands (`wandb
+    sync` would append the new one to it, all rows again; ``force`` lets it).
     """
 
     def __init__(
         self,
+        directory: Path,
         destination: Destination,
         tags: Sequence[str] = (),
         arm: str = "",
         *,
-        live: bool = True,
+        live: bool = False,
         force: bool = False,
     ) -> None:
-        self.destination, self.tags, self.arm = destination, list(tags), arm
+        self.directory, self.destination = directory, destination
+        self.tags, self.arm = list(tags), arm
         self.live, self.force = live, force
         self.run: Any = None
-        self._step, self._values = 0, {}
+        self._history = History(directory)
 
-    def begin(self, directory: Path) -> None:
-        """Open the W&B run of ``directory``, and send the rows that its records hold already."""
-        self.directory = directory
-        self._call(self._begin)
-
-    def row(self, row: Row) -> None:
-        """Send a row that has just been recorded, with the others of its step."""
-        if self.run is not None:
-            self._call(lambda: self._add(row["step"], values_of(row)))
-
-    def finish(self, state: str) -> None:
-        """Close with the run's summary; a finished one leaves its records as an artifact."""
-        if self.run is not None:
-            self._call(lambda: self._finish(state))
-            self.run = None
-
-    def _call(self, function: Callable[[], None]) -> None:
-        try:
-            function()
-        except Exception as error:
-            self.run = None
-            if not self.live:
-                raise
-            print(
-                f"wandb: {first_line(error)}; the run goes on with its local records alone "
-                f"(scripts/publish_wandb.py sends them later)",
-                file=sys.stderr,
-            )
-
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Open the W&B run, and send the rows that the records hold already."""
         directory, offline = self.directory, self.destination.mode == "offline"
         if offline and is_synced(directory) and not self.force:
             raise CannotSend(
@@ -228,7 +220,7 @@ class WandbLogger:
         run_id = wandb_id(directory)
         config, manifest = read_config(directory), read_manifest(directory)
         try:
-            rows, _ = list(history(directory)), summary_of(directory)  # which finish() sends
+            steps, _ = list(self._history.steps()), summary_of(directory)  # which finish() sends
         except (ValueError, KeyError) as error:
             raise CannotSend(f"{directory}: not a run's records ({first_line(error)})") from error
         arm = self.arm or config["experiment"]
@@ -250,26 +242,19 @@ class WandbLogger:
         for name in ("train*", "val*", "test*", "timing/*"):
             self.run.define_metric(name, step_metric="step")
         self.run.define_metric("trace/*", step_metric="step", summary="none")
-        for step, values in rows:
-            self._add(step, values)
+        self._send(steps)
 
-    def _add(self, step: int, values: dict[str, float]) -> None:
-        if step != self._step:
-            self._send()
-            self._step = step
-        self._values |= values
+    def follow(self) -> None:
+        """Send the steps that have been recorded whole since the last time."""
+        _check_service()
+        self._send(self._history.steps())
 
-    def _send(self) -> None:
-        # W&B may have rows that a resume cut back here, too; they are the same ones again.
-        if self._values and self._step >= self.run.starting_step:
-            values = {"step": self._step, **self._values}
-            self.run.log(values, step=self._step, commit=True)
-        self._values = {}
-
-    def _finish(self, state: str) -> None:
+    def finish(self, state: str) -> None:
+        """Send the rest, and close with the run's summary; a finished run leaves its records as an
+        artifact."""
         where = self._where()
         try:
-            self._send()
+            self._send(self._history.steps(all_of_them=True))
             self.run.summary.update({**summary_of(self.directory), "state": state})
             if state in FINISHED:
                 self.run.log_artifact(self._records())
@@ -277,8 +262,15 @@ class WandbLogger:
                 self.run.mark_preempting()
         finally:
             self.run.finish(exit_code=int(state not in FINISHED))
+        _check_service()  # without it W&B takes everything, and says nothing
         if state in FINISHED:
             self._mark(where=where, records=_digest(self.directory))
+
+    def _send(self, steps: Iterable[tuple[int, dict[str, float]]]) -> None:
+        for step, values in steps:
+            # W&B may have rows that a resume cut back here, too; they are the same ones again.
+            if step >= self.run.starting_step:
+                self.run.log({"step": step, **values}, step=step, commit=True)
 
     def _records(self) -> Any:
         import wandb

@@ -22,7 +22,7 @@ from bn_repro.records.reader import finished, read_config
 from bn_repro.tracking.logger import (
     CannotSend,
     Destination,
-    WandbLogger,
+    Mirror,
     begin,
     destination_of,
     first_line,
@@ -95,9 +95,9 @@ def publish(directory: Path, config: Config, destination: Destination) -> str:
         tags = list(dict.fromkeys([*tags_of(made), *config.wandb.tags, *study, *before]))
         if not config.force and is_sent(directory, destination, tags):
             return "there already"
-        logger = WandbLogger(destination, tags, arm_of(made), live=False, force=config.force)
-        logger.begin(directory)
-        logger.finish(done.state)
+        mirror = Mirror(directory, destination, tags, arm_of(made), force=config.force)
+        mirror.begin()
+        mirror.finish(done.state)
     return "sent"
 
 

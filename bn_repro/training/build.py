@@ -189,6 +189,8 @@ def keep_freed_memory() -> None:
 def validate(config: Config, model: nn.Module, data: Data, world: World) -> None:
     """ValueError where this network cannot take a step on a mini-batch of these data."""
     sites_of(model, config.train.trace_sites)
+    if data.classes < 2:
+        raise ValueError(f"data: {data.name} has a single class, so there is nothing to learn")
     missing = set(config.train.final_splits) - set(data.splits)
     if missing:
         raise ValueError(

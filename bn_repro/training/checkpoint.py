@@ -1,14 +1,18 @@
 """The training state: saved atomically, verified when loaded, restored for a bit-exact resume.
 
 A checkpoint's name carries its step and the head of its SHA-256, so a file that was cut short or
-altered is recognised by its name alone; the one before it is kept until the next is complete.
+altered is recognised by its name alone; the one before it is kept until the next is complete. What
+else is in the folder (a link, a file of another name or content) is named and passed over.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
+import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ from torch import nn
 
 from bn_repro.config.schema import Config
 from bn_repro.records.files import write_atomically
+from bn_repro.records.recorder import Written
 from bn_repro.training.correct import Correct
 from bn_repro.training.optimizer import PolyakAverage, sgd
 from bn_repro.training.ranks import gather_moving_averages, load_moving_averages
@@ -25,7 +30,12 @@ from bn_repro.training.world import World
 
 KEEP = 2
 """How many checkpoints a run in progress has."""
-_DIGEST = 16
+_NAME = re.compile(r"step(\d+)-([0-9a-f]{16})\.pt")
+_PARTS = {
+    **{"model": dict, "optimizer": dict, "replicas": list, "average": dict | None},
+    **{"step": int, "seconds": float, "last": dict},
+}
+"""What a checkpoint has, of which kinds."""
 
 
 class TrainingState:
@@ -35,11 +45,15 @@ class TrainingState:
     ``correct`` which of its images were right.
     """
 
-    def __init__(self, config: Config, model: nn.Module, world: World) -> None:
-        self.model, self.world = model, world
-        self.optimizer = sgd(model, config)
-        share = config.train.polyak
-        self.average = PolyakAverage(model, share) if share else None
+    def __init__(self, config: Config, model: nn.Module, data: str, world: World) -> None:
+        """``data`` is the fingerprint of what is trained on."""
+        self.config, self.model, self.data, self.world = config, model, data, world
+        self._begin()
+
+    def _begin(self) -> None:
+        self.optimizer = sgd(self.model, self.config)
+        share = self.config.train.polyak
+        self.average = PolyakAverage(self.model, share) if share else None
         self.step = 0
         self.monitored: dict[str, float] = {}
         self.correct = Correct()
@@ -56,15 +70,38 @@ class TrainingState:
             self.average.update()
         self.step = step
 
-    def restore(self, folder: Path, session: Session) -> dict[str, int]:
+    def restore(self, folder: Path, session: Session) -> dict[str, Written]:
         """Resume from the last intact checkpoint in ``folder``, if there is one.
 
-        Gives the lengths of the records at that time, empty without a checkpoint.
+        Gives what was in the records at that time, empty without a checkpoint. ValueError for one
+        of another network, or of other data.
         """
-        saved = load_latest(folder, session.device, session.log)
-        if saved is None:
-            return {}
-        load_weights(self.model, saved["model"], folder)
+        initial = copy.deepcopy(self.model.state_dict())
+        for path, saved in _intact(folder, session.device, session.log):
+            load_weights(self.model, saved["model"], folder)
+            if saved.get("data", self.data) != self.data:  # the manifest, which says so, was lost
+                raise ValueError(f"{path}: saved on other data; start over with force=true")
+            try:
+                return self._take(saved)
+            except (
+                ArithmeticError,
+                AttributeError,
+                LookupError,
+                RuntimeError,
+                TypeError,
+                ValueError,
+            ):
+                session.log(_damaged(path))
+            self.model.load_state_dict(initial)
+            self._begin()
+        return {}
+
+    def _take(self, saved: dict[str, Any]) -> dict[str, Written]:
+        weights = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for k, state in saved["optimizer"]["state"].items():
+            tensors = filter(torch.is_tensor, state.values())
+            if any(tensor.shape != weights[k].shape for tensor in tensors):
+                raise ValueError("the momentum is of another network")
         self.optimizer.load_state_dict(saved["optimizer"])
         load_moving_averages(self.model, saved["replicas"], self.world)
         if self.average is not None:
@@ -72,10 +109,12 @@ class TrainingState:
         self.step, self.monitored = saved["step"], saved["last"]
         self.correct.state = saved.get("correct", {})  # a checkpoint of an older version has none
         self._start -= saved["seconds"]
-        return saved["lengths"]
+        older = {name: (length, None) for name, length in saved.get("lengths", {}).items()}
+        written = saved.get("written", older)
+        return {name: (int(length), digest) for name, (length, digest) in written.items()}
 
-    def save(self, folder: Path, lengths: dict[str, int]) -> float:
-        """Save a checkpoint, the records' ``lengths`` with it; gives the seconds it was saved at.
+    def save(self, folder: Path, written: dict[str, Written]) -> float:
+        """Save a checkpoint, what is ``written`` with it; gives the seconds it was saved at.
 
         All ranks must call it together; the first one writes.
         """
@@ -87,10 +126,11 @@ class TrainingState:
                 "replicas": replicas,
                 "average": None if self.average is None else self.average.state_dict(),
                 "step": self.step,
+                "data": self.data,
                 "seconds": seconds,
                 "last": self.monitored,
                 "correct": self.correct.state,
-                "lengths": lengths,
+                "written": written,
             }
             save(folder, self.step, state)
         return seconds
@@ -100,9 +140,9 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     """Save ``state`` (tensors, plain values) as the checkpoint of ``step``; keep the last two.
 
     Checkpoints of this step or later ones are removed: had they been intact, training would have
-    resumed from them.
+    resumed from them. The run's own folder is not made: where it is gone, so are the records.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
@@ -118,13 +158,44 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
 def load_latest(
     folder: Path, device: torch.device | str = "cpu", log: Log = print
 ) -> dict[str, Any] | None:
-    """The state of the last intact checkpoint; None without one. Damaged ones are logged."""
-    for path in reversed(_checkpoints(folder)):
-        content = path.read_bytes()
-        if path.stem.endswith("-" + _digest(content)):
-            return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
-        log(f"{path}: damaged; going on from the checkpoint before it, or from step 0")
-    return None
+    """The state of the last intact checkpoint; None without one. What else is there is logged."""
+    return next((saved for _, saved in _intact(folder, device, log)), None)
+
+
+def _intact(
+    folder: Path, device: torch.device | str, log: Log
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The intact checkpoints, the last first."""
+    entries = set(folder.iterdir()) if folder.is_dir() else set()
+    found = _checkpoints(folder)
+    for path in sorted(entries.difference(found)):
+        if not path.name.startswith("."):
+            log(f"{path}: damaged: no file that a run saves here; it is passed over")
+    for path in reversed(found):
+        saved = _load(path, device)
+        if saved is None:
+            log(_damaged(path))
+        else:
+            yield path, saved
+
+
+def _damaged(path: Path) -> str:
+    return f"{path}: damaged; going on from the checkpoint before it, or from step 0"
+
+
+def _load(path: Path, device: torch.device | str) -> dict[str, Any] | None:
+    """The state in a file; None where the file was altered, or is of another program."""
+    content = path.read_bytes()
+    if not path.stem.endswith("-" + _digest(content)):
+        return None
+    try:
+        saved = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+    except Exception:  # of pickle, zipfile and torch, whose advice is to run what is in the file
+        return None
+    whole = isinstance(saved, dict) and all(
+        key in saved and isinstance(saved[key], kind) for key, kind in _PARTS.items()
+    )
+    return saved if whole and all(map(torch.is_tensor, saved["model"].values())) else None
 
 
 def load_trained(model: nn.Module, folder: Path, step: int) -> None:
@@ -173,7 +244,9 @@ def trim(folder: Path, keep: int) -> None:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step*-*.pt"))
+    """The files that bear a checkpoint's name, in the order of their steps; links are none."""
+    named = (path for path in folder.glob("step*.pt") if _NAME.fullmatch(path.name))
+    return sorted((p for p in named if p.is_file() and not p.is_symlink()), key=_step)
 
 
 def _step(path: Path) -> int:
@@ -181,4 +254,4 @@ def _step(path: Path) -> int:
 
 
 def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:_DIGEST]
+    return hashlib.sha256(content).hexdigest()[:16]

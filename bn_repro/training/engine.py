@@ -7,10 +7,12 @@ torch here.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from bn_repro.config.identity import directory_of
 from bn_repro.config.schema import Config
-from bn_repro.records.reader import read_manifest
+from bn_repro.records import paths
+from bn_repro.records.reader import Row, Unreadable, read_config, read_manifest
 from bn_repro.training.world import World
 
 SERVES = {
@@ -27,7 +29,7 @@ def with_engine(config: Config, device: str, world: World) -> Config:
     another engine or other threads.
     """
     directory = directory_of(config, world.size)
-    begun = {} if config.force else read_manifest(directory)
+    begun = {} if config.force else _begun(directory)
     engine = config.train.engine
     own: str | None = (begun.get("engine") or "eager") if begun else None
     if engine == "auto":
@@ -49,6 +51,23 @@ def with_engine(config: Config, device: str, world: World) -> Config:
             f"train.engine: {engine!r} is for {SERVES[engine]}, here is {', '.join(wrong)}; {fix}"
         )
     return replace(config, train=replace(config.train, engine=engine))
+
+
+def _begun(directory: Path) -> Row:
+    """The manifest of the run in ``directory``; where it is lost, what its configuration says of
+    the engine and the threads."""
+    try:
+        found = read_manifest(directory)
+        if found or not (directory / paths.CHECKPOINTS).is_dir():
+            return found
+    except Unreadable:
+        pass
+    try:
+        config = read_config(directory)
+    except Unreadable:
+        return {}
+    engine = (config.get("train") or {}).get("engine")
+    return {} if engine in (None, "auto") else {"engine": engine, "threads": config.get("threads")}
 
 
 def misfits(engine: str, config: Config, device: str, world: World) -> list[str]:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from bn_repro.config.identity import directory_of
 from bn_repro.config.schema import Config
-from bn_repro.records.reader import Outcome, Unreadable, finished, read_config, read_manifest
+from bn_repro.records.reader import (
+    Outcome,
+    Unreadable,
+    finished,
+    read_config,
+    read_manifest,
+    told_as_copy,
+)
 
 if TYPE_CHECKING:
     from bn_repro.data.batches import Data
@@ -19,12 +26,20 @@ def find_finished(config: Config) -> Outcome | None:
     Data in the same folder count as the same; data elsewhere are read and compared.
     """
     directory = directory_of(config)
+    check_no_copy(directory)
     done = finished(directory)
     if done is not None and _data_root(directory) != config.data.root:
         from bn_repro.training.build import build  # torch: only other data need it
 
         check_same_data(directory, build(config)[1])
     return done
+
+
+def check_no_copy(directory: Path) -> None:
+    """ValueError where the files in ``directory`` are another run's."""
+    copy = told_as_copy(directory)
+    if copy:
+        raise ValueError(f"{copy}; move it away, or start over with force=true")
 
 
 def _data_root(directory: Path) -> str | None:
@@ -38,7 +53,10 @@ def check_same_data(
     directory: Path, data: Data, fix: str = "bring the data back, or start over with force=true"
 ) -> None:
     """ValueError, naming both, where the run in ``directory`` was begun on other data."""
-    before = read_manifest(directory).get("data")
+    try:
+        before = read_manifest(directory).get("data")
+    except Unreadable:  # it is begun anew, with a line
+        return
     if before not in (None, data.fingerprint):
         raise ValueError(
             f"{directory}: the run was begun on data {before[:16]}, but {data.name} is now "

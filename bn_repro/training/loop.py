@@ -153,10 +153,10 @@ class Run:
         """Resume from the last checkpoint in ``directory``, or start."""
         self.config, self.model, self.data, self.session = config, model, data, session
         self.checkpoints = directory / paths.CHECKPOINTS
-        self.state = TrainingState(config, model, session.world)
-        lengths = self.state.restore(self.checkpoints, session)
+        self.state = TrainingState(config, model, data.fingerprint, session.world)
+        written = self.state.restore(self.checkpoints, session)
         main = session.world.main
-        self.record: Record = Recorder(directory, lengths, logger) if main else NoRecord()
+        self.record: Record = Recorder(directory, written, logger) if main else NoRecord()
         self.split = paths.monitored_split(data.splits)
         self._unreadable = 0
 
@@ -228,7 +228,7 @@ class Run:
         self._record_quarantined()
         # Before the checkpoint: a run killed in between makes it anew, never goes without.
         self.record.correct(self.state.correct.arrays())
-        seconds = self.state.save(self.checkpoints, self.record.lengths())
+        seconds = self.state.save(self.checkpoints, self.record.written())
         self.record.status(Outcome("running", self.state.step, seconds))
 
     def complete(self) -> Outcome:

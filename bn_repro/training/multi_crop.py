@@ -34,9 +34,9 @@ from bn_repro.records.reader import (
     Row,
     Unreadable,
     finished,
+    last_status,
     read_config,
     read_evaluations,
-    read_status,
 )
 from bn_repro.training import checkpoint
 from bn_repro.training.build import build, configure_torch, device_of, in_memory
@@ -61,8 +61,9 @@ def require_finished(config: Config) -> Outcome:
     directory = evaluated_directory(config)
     done = finished(directory)
     if done is None:
-        status = read_status(directory)
-        state = f"is {status['state']} at step {status['step']}" if status else "has not begun"
+        last = last_status(directory)
+        begun = (directory / paths.STATUS).exists()
+        state = f"is {last.state} at step {last.step}" if begun else "has not begun"
         raise ValueError(
             f"{directory}: the run {state}, and only finished runs are evaluated; "
             f"finish it with scripts/train.py and the same overrides"
@@ -194,6 +195,7 @@ def _with_data_of(directory: Path, config: Config) -> Config:
         before = read_config(directory)["data"]
     except (Unreadable, KeyError):
         return config
+    before = before or {}
     d = config.data
     changes = {"root": d.root or before.get("root"), "cache": d.cache or before.get("cache")}
     if isinstance(d, ImageFilesConfig) and d.on_error == ImageFilesConfig.on_error:

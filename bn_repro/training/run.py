@@ -7,7 +7,7 @@ import os
 import platform
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -16,22 +16,43 @@ import yaml
 from filelock import FileLock, Timeout
 from torch import nn
 
+from bn_repro import stop_signal
 from bn_repro.config.identity import arm_of, directory_of, tags_of
 from bn_repro.config.schema import Config, check
 from bn_repro.data.batches import Data
 from bn_repro.data.decode import CorruptImage
 from bn_repro.records import paths
 from bn_repro.records.files import archive_run, ensure_writable, write_atomically, write_json
-from bn_repro.records.reader import Outcome, finished, last_status, read_manifest
-from bn_repro.records.recorder import Logger, NoLogger, manifest, write_status
-from bn_repro.tracking.logger import WandbLogger, destination_of
+from bn_repro.records.reader import (
+    UNREADABLE,
+    Outcome,
+    Unreadable,
+    finished,
+    last_status,
+    passed_over_line,
+    read_manifest,
+)
+from bn_repro.records.recorder import (
+    Logger,
+    NoLogger,
+    RecordsGone,
+    manifest,
+    write_status,
+)
+from bn_repro.stop_signal import StopFlag
+from bn_repro.tracking.live import WandbLogger
+from bn_repro.tracking.logger import destination_of
 from bn_repro.training.build import build, configure_torch, device_of, network, validate
 from bn_repro.training.engine import with_engine
-from bn_repro.training.finished import check_same_data, find_finished, finished_line
+from bn_repro.training.finished import (
+    check_no_copy,
+    check_same_data,
+    find_finished,
+    finished_line,
+)
 from bn_repro.training.loop import train
 from bn_repro.training.ranks import barrier, process_group
 from bn_repro.training.session import Log, Progress, Session, no_progress
-from bn_repro.training.stop_signal import StopFlag
 from bn_repro.training.world import World, launched_world
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
@@ -48,6 +69,7 @@ def preflight(configs: Sequence[Config]) -> None:
         check(config)
         with_engine(config, device_of(config, World()).type, World())
     for config in {repr(replace(c, seed=0)): c for c in configs}.values():
+        stop_signal.check()
         name = f"{config.model.name} {config.data}"  # digits are flat for an mlp alone
         if name not in data:
             data[name] = build(config)[1]
@@ -77,17 +99,17 @@ def run(
             return report_finished(config, done, session)
         with_engine(config, device.type, world)  # refused before the data take their time
         configure_torch(config)
-        model, data = build(config)
-        validate(config, model, data, world)
         directory = directory_of(config, world.size)
-        if world.main:
-            ensure_writable(directory)
-        with (
-            process_group(world, device) as group,
-            wait_for_lock(directory, session) as lock_held,
-        ):
-            if not lock_held:
-                return replace(last_status(directory), state="preempted", cause="signal")
+        with process_group(world, device) as group, ExitStack() as held:
+            built = _built(config, session)
+            if built is None:
+                return _stopped(directory)
+            model, data = built
+            validate(config, model, data, world)
+            if world.main:
+                ensure_writable(directory)
+            if not held.enter_context(wait_for_lock(directory, session)):
+                return _stopped(directory)
             done = _finished_meanwhile(config, directory, data, session)
             if done is not None:
                 return report_finished(config, done, session)
@@ -99,6 +121,24 @@ def run(
                 return record_failure(directory, error, world)
 
 
+def _built(config: Config, session: Session) -> tuple[nn.Module, Data] | None:
+    """The network and the data; None where a rank was asked to stop while they were made.
+
+    The ranks have a process group by now: one that leaves would have the others wait for it.
+    """
+    built = None
+    with suppress(KeyboardInterrupt):
+        stop_signal.check()
+        built = build(config)
+        stop_signal.check()
+    return None if session.any_rank(built is None or bool(session.stop)) else built
+
+
+def _stopped(directory: Path) -> Outcome:
+    """The outcome of a run that was asked to stop before it had begun, or gone on."""
+    return replace(last_status(directory), state="preempted", error=None, cause="signal")
+
+
 def _finished_meanwhile(
     config: Config, directory: Path, data: Data, session: Session
 ) -> Outcome | None:
@@ -107,6 +147,7 @@ def _finished_meanwhile(
     ValueError where the run was begun on other data.
     """
     if not config.force:
+        check_no_copy(directory)
         check_same_data(directory, data)
     elif session.world.main:
         archive_run(directory, session.log)
@@ -130,6 +171,8 @@ def write_first_files(config: Config, data: Data, directory: Path, session: Sess
     """Status, configuration and manifest; a manifest that is there gets an entry for the resume."""
     directory.mkdir(exist_ok=True)
     before = last_status(directory)
+    if before.state == UNREADABLE:
+        session.log(str(before.error))
     write_status(directory, "running", before.step, before.seconds)
     content = yaml.safe_dump(asdict(config), sort_keys=False)
     write_atomically(directory / paths.CONFIG, content.encode())
@@ -145,7 +188,14 @@ def write_first_files(config: Config, data: Data, directory: Path, session: Sess
             "shape": list(data.shape),
         },
     )
-    first = read_manifest(directory)
+    if data.passed_over:
+        facts["passed_over"] = dict(data.passed_over)
+        session.log(passed_over_line(data.passed_over))
+    try:
+        first = read_manifest(directory)
+    except Unreadable as error:
+        session.log(str(error))
+        first = None
     if first:
         facts = first | {"resumed": [*first.get("resumed", []), facts]}
     write_json(directory / paths.MANIFEST, facts)
@@ -180,10 +230,12 @@ def record_failure(directory: Path, error: BaseException, world: World) -> Outco
     A run that had finished has not failed. Of several ranks the first to fail is recorded: the
     others fail because it is gone.
     """
-    done = finished(directory)
+    line = f"{type(error).__name__}: {error}".splitlines()[0]
+    if isinstance(error, RecordsGone):  # what lies there by now is nothing, or another run
+        return Outcome("failed", 0, 0.0, error=line, cause="other")
+    done = None if isinstance(error, Unreadable) else finished(directory)
     if done is not None:
         return done
-    line = f"{type(error).__name__}: {error}".splitlines()[0]
     before = last_status(directory)
     interrupted = isinstance(error, KeyboardInterrupt)
     outcome = replace(

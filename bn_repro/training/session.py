@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from bn_repro.stop_signal import StopFlag
 from bn_repro.training.ranks import any_rank
-from bn_repro.training.stop_signal import StopFlag
 from bn_repro.training.world import World
 
 Log = Callable[[str], None]

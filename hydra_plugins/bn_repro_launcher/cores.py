@@ -20,7 +20,7 @@ COMMON = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", "name")
 
 
 class CoresLauncher(Launcher):
-    """Composes the jobs of a sweep and runs them side by side on this machine."""
+    """Composes the jobs of a sweep and runs them side by side on this machine, ``jobs`` at once."""
 
     def __init__(self, jobs: int | None = None) -> None:
         self.jobs = jobs
@@ -35,7 +35,13 @@ class CoresLauncher(Launcher):
         """Where runs work; ``jobs`` side by side where the launcher gives no number."""
         from bn_repro.sweep.local import LocalExecutor
 
-        return LocalExecutor(self.jobs or jobs)
+        return LocalExecutor(self.side_by_side(jobs))
+
+    def side_by_side(self, jobs: int | None) -> int | None:
+        """Its own number of jobs, else ``jobs``. ValueError for one with which none would begin."""
+        if self.jobs is not None and (type(self.jobs) is not int or self.jobs < 1):
+            raise ValueError(f"hydra.launcher.jobs: {self.jobs!r} is not 1 or more, or null")
+        return self.jobs or jobs
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -48,6 +54,8 @@ class CoresLauncher(Launcher):
         from bn_repro.sweep.display import console
         from bn_repro.sweep.study import PlannedRun
 
+        assert isinstance(self.command, Command)
+        self.command.begun = True
         if not job_overrides:
             raise ValueError("-m: nothing to run; what was given stands for no value at all")
         loader = self.context.config_loader
@@ -58,7 +66,6 @@ class CoresLauncher(Launcher):
             with open_dict(composed):
                 del composed["hydra"]
             runs.append(PlannedRun(plain(composed, overrides), _varied(overrides, same)))
-        assert isinstance(self.command, Command)
         results = self.command.results or Results(runs[0].config, console())
         outcomes = train.train_sweep(runs, self.executor(), results)
         self.command.results = results
@@ -91,6 +98,7 @@ class SubmititLauncher(CoresLauncher):
         """That of the cluster. ValueError where submitit is not installed."""
         if find_spec("submitit") is None:
             raise ValueError("hydra/launcher: submitit is not installed; pip install -e '.[slurm]'")
+        from bn_repro.config.schema import expanded
         from bn_repro.sweep.slurm import SlurmExecutor
 
         plain = {
@@ -100,8 +108,8 @@ class SubmititLauncher(CoresLauncher):
         }
         return SlurmExecutor(
             self.cluster,
-            self.folder,
-            self.jobs or jobs,
+            expanded("hydra.launcher.submitit_folder", self.folder),
+            self.side_by_side(jobs),
             self.max_num_timeout,
             common={key: value for key, value in plain.items() if key in COMMON},
             special={key: value for key, value in plain.items() if key not in COMMON},

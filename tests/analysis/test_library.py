@@ -51,6 +51,21 @@ def test_runs_come_from_a_directory_in_one_call(make_run, tmp_path: Path) -> Non
     assert len(analysis.runs(tmp_path / "runs", traces=True).traces) > 100
 
 
+@pytest.mark.parametrize(
+    "copy", ["seed00", "seed7", "../bn-00054321/seed0", "../../old/bn-1/seed0"]
+)
+def test_a_copy_of_a_run_counts_once(make_run, tmp_path: Path, copy: str) -> None:
+    directory = make_run("mnist/bn", 0, **SHORT).directory
+    manifest = directory / paths.MANIFEST
+    facts = {"started": "2026-01-02T03:04:05Z", "command": "train.py experiment=mnist/bn"}
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | facts))
+    shutil.copytree(directory, directory.parent / copy)
+    data = analysis.runs(tmp_path / "runs")
+    assert len(data.runs) == 1
+    assert [line for line in data.warnings if "copy" in line] == data.warnings
+    assert len(data.warnings) == 1
+
+
 def test_a_folder_may_be_named_from_the_top_of_the_checkout(
     make_run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,6 +95,16 @@ def _reported(root: Path, members: Sequence[Member], complete: bool = True) -> R
     return report.write("fig1", members, root / "results" / "fig1", complete=complete)
 
 
+class Made(Prose):
+    """A template's blocks, made up."""
+
+    said: dict[str, str]
+
+    def __getitem__(self, block: str) -> str:
+        """Empty where it says nothing."""
+        return self.said.get(block, "")
+
+
 def _some(make_run, seeds: int = 3) -> list[Member]:
     arms = ("mnist/baseline", "mnist/bn")
     return [make_run(arm, s, steps=3_000) for arm in arms for s in range(seeds)]
@@ -183,6 +193,37 @@ def test_a_study_that_nothing_names_comes_last_and_needs_no_claims(
     assert text.index("(plain/README.md") > text.index("(fig1/README.md")
     assert "## Study plain\n" in text
     assert "| [plain](results/plain/README.md) | " in both["README.md"]
+
+
+@pytest.mark.usefixtures("light", "drawn_once")
+def test_the_report_opens_with_bn_alone_where_its_studies_are_in(make_run, tmp_path: Path) -> None:
+    found = replace(_reported(tmp_path, _some(make_run)), figures=[])
+
+    def claim(id: str, low: float) -> claims.Claim:
+        interval = Interval(low + 1, low, low + 2, 10)
+        return claims.Claim(id, "s", "4", Quantity("q", interval, "x"), Above(1.0), effect=2.33)
+
+    def study(name: str, low: float) -> Report:
+        ids = ("bn_baseline_speed_up_ratio", "bn_baseline_over_inception_maximum_difference")
+        prose = {**dict.fromkeys(("outcome", "question", "what"), ""), "title": name}
+        prose |= {"finding": "[Where](runs.csv) it wins.", "in_short": "", "deviations": ""}
+        made = Made(name, default.STUDY, found.runs, [])
+        made.said = prose
+        return replace(found, name=name, claims=[claim(id, low) for id in ids], prose=made)
+
+    digits, alone, literal = study("fig3_digits", 1.4), study("bn_alone", 1), study("fig3", -0.5)
+    for some in ([digits], [alone, literal], [found]):
+        assert "**BN alone.**" not in _written(tmp_path, some)["results/REPORT.md"]
+    pages = _written(tmp_path, [digits, alone])
+    lines = pages["results/REPORT.md"].splitlines()
+    assert lines[2].startswith("**BN alone.** In Figure 3 of the paper BN alone needs 2.3 times")
+    assert "([`fig3_digits`](fig3_digits/README.md))" in lines[2]
+    assert 'of the steps": **holds** (2.40 times [1.40, 3.40])' in lines[2]
+    assert "[Where](bn_alone/runs.csv) it wins." in lines[2]
+    assert "literal rate" not in lines[2]
+    assert '<a href="#fig3_digits"><code>fig3_digits</code></a>' in pages["results/report.html"]
+    with_it = _written(tmp_path, [digits, alone, literal])["results/REPORT.md"].splitlines()[2]
+    assert "the first: **undecided** (0.50 times [-0.50, 1.50]; 10 seeds)" in with_it
 
 
 def test_links_hold_wherever_a_text_is_shown() -> None:

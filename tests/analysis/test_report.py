@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,8 +14,9 @@ import pandas as pd
 import pytest
 from analysis.conftest import write_run
 from matplotlib.figure import Figure
+from support import ROOT
 
-from bn_repro.analysis import frames, report, results, tables
+from bn_repro.analysis import frames, report, results, summary, tables
 from bn_repro.analysis.load import load
 from bn_repro.analysis.studies import fig1
 from bn_repro.analysis.tables import BadInput, Member
@@ -245,9 +247,9 @@ def test_a_run_on_other_data_leaves_the_committed_row_and_is_said(make_run, tmp_
 @pytest.mark.usefixtures("light")
 def test_a_report_on_runs_of_ones_own_says_how_they_were_made(make_run, tmp_path: Path) -> None:
     typed = ["scale=smoke", "wandb=offline", "out=my results"]
-    found = report.write(
-        "fig1", _short(make_run, seeds=range(1)), tmp_path / "out", overrides=typed
-    )
+    typed_html = [*typed, "wandb.project=<img src=x onerror=alert(1)>", "data.limit=</code>"]
+    members = _short(make_run, seeds=range(1))
+    found = report.write("fig1", members, tmp_path / "out", overrides=typed)
     commands = [
         "python scripts/train.py study=fig1 scale=smoke wandb=offline",
         "python scripts/report.py study=fig1 scale=smoke wandb=offline 'out=my results'",
@@ -256,6 +258,10 @@ def test_a_report_on_runs_of_ones_own_says_how_they_were_made(make_run, tmp_path
     readme = (tmp_path / "out/README.md").read_text()
     assert "\n".join(commands) in readme
     assert "these runs were made with `scale=smoke`." in readme
+    report.write("fig1", members, tmp_path / "h", overrides=typed_html)
+    readme = (tmp_path / "h/README.md").read_text()
+    assert "&lt;img src=x" in readme
+    assert not re.search("<[a-zA-Z/!]", readme)
 
 
 @pytest.mark.usefixtures("light")
@@ -270,8 +276,8 @@ def test_with_one_seed_the_step_shown_is_the_worst(make_run, tmp_path: Path) -> 
     (ahead,) = (c for c in found.claims if c.id == "ahead_at_each_step_difference")
     assert lead.argmin() > 0
     assert ahead.quantity.interval.estimate == pytest.approx(lead.min())
-    assert ahead.verdict == "undecided"
-    assert ahead.reason.startswith("fewer than 5 seeds")
+    assert (ahead.verdict, ahead.reason) == ("undecided", "fewer than 5 seeds")
+    assert "at each step**: 1 seed: too few for an interval." in found.prose["findings"]
 
 
 def test_verdicts_are_printed(whole: Whole, capsys) -> None:
@@ -281,3 +287,21 @@ def test_verdicts_are_printed(whole: Whole, capsys) -> None:
     assert shown.count("holds:") == held >= 4
     assert not [line for line in shown.splitlines() if line.endswith(" ")]
     assert "[+" in shown  # an interval, not markup
+
+
+def test_commands_name_the_folder_that_a_study_needs() -> None:
+    command = "python scripts/train.py study=fig3"
+    assert summary.training_command("fig3", []) == f"{command} data.root=FOLDER"
+    for typed in ("data.root=/x", "scale=smoke", "data=synthetic"):
+        assert summary.training_command("fig3", [typed]) == f"{command} {typed}"
+    assert summary.training_command("fig1", []) == "python scripts/train.py study=fig1"
+    assert summary.training_command("of tomorrow", []).endswith("'study=of tomorrow'")
+
+
+@pytest.mark.parametrize("scale", ["proxy", "smoke"])
+def test_the_title_has_the_scale_that_was_asked_for(scale: str) -> None:
+    typed = [f"scale={scale}"] * (scale != "proxy")
+    folder = ROOT / "results" / "fig4"
+    found = report.read("fig4", folder, results.read(folder, "fig4").members, overrides=typed)
+    expected = {"proxy": "10,000 steps", "smoke": "at smoke scale"}
+    assert f"literal rates, {expected[scale]}: many crops" in found.title

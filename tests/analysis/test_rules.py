@@ -139,6 +139,26 @@ def test_ahead_at_each_step_is_as_good_as_its_worst_step(
     assert found.interval.n == 8
 
 
+@pytest.mark.parametrize(
+    ("parts", "corrected", "verdict", "reason"),
+    [
+        ([1.3, 2.0], [1.3, 2.0], HOLDS, "ahead at all 2 rates"),
+        ([0.5, 2.0], [0.5, 2.0], FAILS, "behind at some rate"),
+        ([0.85, 2.0], [0.95, 2.0], OPEN, "ahead at 1 of 2 rates"),  # behind, but uncorrected
+        ([1.05, 2.0], [1.05, 2.0], OPEN, "ahead at 1 of 2 rates"),
+    ],
+)
+def test_at_each_rate_is_judged_by_a_bound_of_its_own(
+    parts: list[float], corrected: list[float], verdict: str, reason: str
+) -> None:
+    rule, (worst, *others) = rules.AtEach("rate", 1.0), map(around, parts)
+    found = Quantity("q", worst, "x", [worst, *others], [around(part) for part in corrected])
+    assert rule.judge(found) == (verdict, reason)
+    assert "lies above 1 at every rate" in rule.words(found)
+    few = Quantity("q", around(1.3, n=4), "x", [around(1.3, n=4)], [around(1.3, n=4)])
+    assert rule.judge(few) == (OPEN, "fewer than 5 seeds")
+
+
 def test_the_worst_step_of_one_seed_is_the_one_with_the_smallest_lead() -> None:
     rule, found = (
         rules.AtEachStep(),

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from bn_repro.analysis import panels, style
-from bn_repro.analysis.speed import ITSELF, Race
+from bn_repro.analysis.speed import ITSELF, Race, more
 
 STEPS = range(20, 1_220, 20)
 NAMES = ("slow", "fast", "slow")
@@ -54,6 +54,26 @@ def test_an_interval_is_widened_by_the_evaluations_that_there_were(race: Race) -
     assert found.low == pytest.approx((slow - 20) / fast, rel=0.05)
     assert found.high == pytest.approx(slow / (fast - 20), rel=0.05)
     assert found.low < found.estimate < found.high
+
+
+def test_one_race_over_another_is_the_ratio_of_their_factors(race: Race) -> None:
+    four = Race(race.slow, arm(60), race.slow, NAMES, 0.1)
+    found, own = more(four, race), (four.fewer(), race.fewer())
+    assert found.estimate == pytest.approx(own[0].estimate / own[1].estimate)
+    assert found.low < 2 < found.high
+    assert found.low >= own[0].low / own[1].high  # all at once are not both at their ends
+    assert found.high <= own[0].high / own[1].low
+    assert found.n == 5
+    back = more(race, four)
+    assert (back.low, back.high) == pytest.approx((1 / found.high, 1 / found.low), rel=0.1)
+    assert more(race, Race(race.slow, pd.DataFrame(), race.slow, NAMES, 0.1)).n == 0
+
+
+def test_a_higher_level_is_a_wider_interval(race: Race) -> None:
+    usual, sure = race.fewer(), race.fewer(level=0.999)
+    assert sure.low < usual.low
+    assert usual.high < sure.high
+    assert sure.estimate == usual.estimate
 
 
 def test_a_target_counts_from_ten_evaluations_on(race: Race) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +90,27 @@ def test_a_run_that_diverged_before_any_evaluation_is_there(make_run) -> None:
     assert data.curve(diverged=0.1).loc[1].tolist() == [0.1, 0.1]
     assert np.isnan(data.best().array[1])
     assert data.best(missing=0.1).array[1] == 0.1
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_completed_run_that_lost_its_rows_is_left_out_and_no_chance(make_run, kept) -> None:
+    lost = make_run("mnist/bn", 1, steps=2_000)
+    path = lost.directory / paths.METRICS
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:kept]))
+    data = tables.load([make_run("mnist/bn", 0, steps=2_000), lost])
+    assert data.runs["seed"].tolist() == [0]
+    assert data.curve(diverged=0.1).index.tolist() == [0]
+    (line,) = data.warnings
+    assert re.fullmatch(
+        rf"{path}: ends at step \d+, but .* at step 2000; this run is left out", line
+    )
+
+
+def test_what_stands_for_a_diverged_run_stands_for_no_other(make_run) -> None:
+    """A run of committed rows may have come without its curve."""
+    data = tables.load([make_run("mnist/bn", seed, steps=2_000) for seed in (0, 1)])
+    data = replace(data, curves=data.curves[data.curves["seed"] == 0])
+    assert data.curve(diverged=0.1).loc[1].isna().all()
 
 
 def test_a_torn_last_line_is_dropped_with_a_warning(make_run) -> None:

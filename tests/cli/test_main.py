@@ -32,7 +32,7 @@ SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=20"]
         (["experiment=mnist/bn", "hydra/launcher=slurm"], 2, "hydra/launcher: no 'slurm'; there"),
         (["experiment=mnist/bn", "train.steps=many"], 2, "train.steps: value 'many' of type"),
         (["experiment=mnist/bn", "optimizer.lr=0.1,0.2"], 2, "several values; add -m to try each"),
-        (["mnist/bn"], 2, "mnist/bn: expected key=value (missing EQUAL"),
+        (["mnist/bn"], 2, "mnist/bn: expected key=value; did you mean"),
         (["study.blocks=[{experiment:[mnist/bn],train.stepz:[1]}]"], 2, "train.stepz: no such key"),
         (["study=fig1", "hydra/launcher=basic"], 2, "hydra/launcher: give cores, submitit_local"),
         (["study=fig1", "on_failure=never"], 2, "on_failure: 'never' is not one of continue, stop"),
@@ -72,9 +72,27 @@ SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=20"]
             "study.run: 60, but study fig1 has 60 runs, number",
         ),
         (["study=fig1", "data=mnist", "data.root=nowhere"], 2, "data.root: no train-im"),
+        (["experiment=mnist/bn", "data.root=/no"], 2, "data.root: no run reads it, since mnist_b"),
+        (["-m", "experiment=mnist/bn", "data.root=/no"], 2, "data.root: no run reads it"),
+        (["study=fig1", "data.root=/no"], 2, "data.root: no run reads it, since mnist_binary"),
         (["experiment=mnist/bn", "study.run=1"], 2, "study.run: is for study=..., which was not"),
         (["experiment=mnist/bn", "-m", "study.jobs=1"], 2, "-m sweep it is hydra.launcher.jobs"),
         (["study=fig1", "device=cuda"], 2, "device: 'cuda' was asked for"),
+        (
+            ["-m", "experiment=mnist/bn", "optimizer.lr=-1,1", "hydra/launcher=basic"],
+            2,
+            "hydra/launcher: give cores, submitit_local",
+        ),
+        (["-m", "experiment=mnist/bn", "hydra.launcher.jobs=-1"], 2, "hydra.launcher.jobs: -1 is"),
+        (["study=fig1", "hydra.launcher.jobs=x"], 2, "hydra.launcher.jobs: 'x' is not 1 or more"),
+        (["study=fig1", "+hydra.launcher.foo=1"], 2, "unexpected keyword argument 'foo'"),
+        (
+            ["experiment=mnist/bn", "hydra/launcher=submitit_local"],
+            2,
+            "hydra/launcher=submitit_local: one run takes no launcher; add -m",
+        ),
+        (["-m", "experiment=mnist/bn", "hydra.sweeper.max_batch_size=-1"], 2, "AssertionError"),
+        (["-m", "experiment=glob("], 2, "experiment=glob(: not understood"),
         (["experiment=mnist/bn", "model.hidden=[100000000,100000000]"], 2, "model: too large for"),
     ],
 )
@@ -120,6 +138,7 @@ def test_each_script_has_its_own_help_whose_commands_compose(monkeypatch, capsys
     assert {script for script, _ in commands} == {name}
     assert ("train.batch_size" in out) == (name == "train")
     assert ("evaluation.crops  " in out) == (name == "evaluate")
+    assert ("imagenet/bn_x30 " in out) == (name in ("train", "evaluate", "publish_wandb"))
     for _, words in commands:
         compose([w for w in shlex.split(words) if w != "-m" and "(" not in w and "," not in w])
 

@@ -15,6 +15,7 @@ from bn_repro.config import catalogue
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import run_id
 from bn_repro.config.schema import check
+from bn_repro.sweep.display import print_table
 from bn_repro.sweep.study import expand
 
 ALL = [(group, name) for group in ("experiment", "study") for name in catalogue.names(group)]
@@ -66,7 +67,9 @@ def test_the_cost_of_a_study_is_measured():
 
 def test_every_experiment_and_study_is_listed():
     text = io.StringIO()
-    catalogue.show(Console(file=text, width=100))
+    for table in catalogue.tables():
+        print_table(Console(file=text, width=100), table)
+    assert not re.search(" +$", text.getvalue(), re.M)
     shown = text.getvalue()
     for group, name in ALL:
         assert f"\n{name} " in shown

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from support import Forked
 
-from bn_repro.data import image_cache
+from bn_repro.data import chunks, image_cache
 from bn_repro.data.crops import square
 from bn_repro.data.decode import Quarantine, decode
 from bn_repro.data.image_cache import ImageCache, open_cache
@@ -44,7 +45,7 @@ class TestBuild:
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         one = opened(folder, cache_dir=folder.parent / "one", workers=1)
-        monkeypatch.setattr(image_cache, "CHUNK", 5)
+        monkeypatch.setattr(chunks, "CHUNK", 5)
         other = opened(folder, cache_dir=folder.parent / "other", workers=3)
         assert one.fingerprint == other.fingerprint
         assert np.array_equal(one.images["train"], other.images["train"])
@@ -84,6 +85,15 @@ class TestBuild:
     def test_shows_its_progress(self, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
         opened(tiny, progress=True)
         assert "24/24" in capsys.readouterr().err
+
+    def test_tells_a_log_how_far_it_is(
+        self, tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(image_cache, "LOG_SECONDS", -1)
+        opened(tiny, progress=True)
+        assert "decoding tiny: 18 of 24 images\n" in capsys.readouterr().err
+        opened(tiny, progress=False, cache_dir=tiny.parent / "another")
+        assert capsys.readouterr().err == ""
 
 
 class TestDamage:
@@ -136,6 +146,43 @@ class TestDamage:
         assert [p.name for p in folders(tiny)] == [name]
 
 
+def stop_after(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """As if a signal came: the n-th time that somebody asks."""
+    asked = itertools.count(1)
+
+    def check() -> None:
+        if next(asked) > times:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("bn_repro.stop_signal.check", check)
+
+
+@pytest.mark.parametrize(("times", "left"), [(0, 24), (1, 20), (4, 8), (6, 2)])
+def test_what_was_decoded_before_a_stop_is_not_decoded_again(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int, left: int
+) -> None:
+    (tiny / "train" / "n20" / "images" / "n20_2.JPEG").write_bytes(b"no image")
+    (tiny / "val" / "images" / "val_1.JPEG").write_bytes(b"no image")
+    monkeypatch.setattr(chunks, "CHUNK", 4)
+    whole = opened(tiny, on_error="quarantine", cache_dir=tmp_path / "whole")
+    with monkeypatch.context() as stopped:
+        stop_after(stopped, times)
+        with pytest.raises(KeyboardInterrupt):
+            opened(tiny, on_error="quarantine", workers=1)
+    (partial,) = folders(tiny)
+    for log in partial.glob("*.jsonl"):
+        with open(log, "a") as torn:  # as a kill would leave it
+            torn.write("[8, [1, 1")
+    decoded = []
+    decode = chunks.read
+    monkeypatch.setattr(chunks, "read", lambda *a: decoded.append(a[1:3]) or decode(*a))
+    cache = opened(tiny, on_error="quarantine")
+    assert len(decoded) == len(set(decoded)) <= left
+    assert cache.fingerprint == whole.fingerprint
+    assert sorted(cache.quarantined) == sorted(whole.quarantined)
+    assert [path.name for path in folders(tiny)] == [whole.path.name]
+
+
 class TestBadImages:
     def test_stop_the_build_and_are_named(self, tiny: Path) -> None:
         bad = tiny / "train" / "n20" / "images" / "n20_2.JPEG"
@@ -175,7 +222,7 @@ class TestBadImages:
     def test_are_left_out_of_what_is_evaluated(
         self, tiny: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(image_cache, "CHUNK", 2)
+        monkeypatch.setattr(chunks, "CHUNK", 2)
         whole = opened(tiny)
         for k in (1, 4):
             (tiny / "val" / "images" / f"val_{k}.JPEG").write_bytes(b"no image")
@@ -238,7 +285,7 @@ class TestAnothersCache:
         def refused(*arguments: object, **options: object) -> None:
             raise OSError(30, "Read-only file system")
 
-        monkeypatch.setattr(image_cache, "FileLock", refused)
+        monkeypatch.setattr(image_cache, "waiting_for", refused)
         monkeypatch.setattr(Path, "mkdir", refused)
         assert opened(tiny).fingerprint == first.fingerprint
         assert [p.name for p in (tiny.parent / "cache").iterdir()] == [first.path.name]
@@ -279,8 +326,8 @@ def test_all_of_it_is_on_the_disk_before_it_has_its_name(
     folder = opened(tiny).path
     files = {path.stat().st_ino for path in folder.iterdir()}
     assert len(files) == 5
-    assert set(done[:5]) == files
-    assert done[5:] == [folder.stat().st_ino, -1, folder.parent.stat().st_ino]
+    assert set(done[:-3]) == files
+    assert done[-3:] == [folder.stat().st_ino, -1, folder.parent.stat().st_ino]
 
 
 def test_default_folder_is_in_the_users_cache(tiny: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import sys
 import tarfile
 import threading
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from torchvision.datasets import imagenet as official
 
+from bn_repro import stop_signal
+from bn_repro.data import archives as archives_of
 from bn_repro.data import imagenet as module
 from bn_repro.data.archives import extract_archives
 from bn_repro.data.augment import Preprocessing
@@ -122,12 +125,8 @@ class TestArchives:
         self, archives: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         done = []
-        parse = official.parse_train_archive
-        monkeypatch.setattr(
-            official,
-            "parse_train_archive",
-            lambda *a, **k: done.append(1) or parse(*a, **k),
-        )
+        extract = archives_of._extract_train
+        monkeypatch.setattr(archives_of, "_extract_train", lambda *a: done.append(1) or extract(*a))
         ranks = [threading.Thread(target=extract_archives, args=(archives,)) for _ in range(3)]
         for rank in ranks:
             rank.start()
@@ -140,15 +139,36 @@ class TestArchives:
     def test_half_extracted_is_not_taken_for_whole(
         self, archives: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def full(*arguments: object, **options: object) -> None:
-            (archives / str(options["folder"])).mkdir()
+        def full(archive: tarfile.TarFile, folder: Path) -> None:
+            folder.mkdir(parents=True)
             raise OSError(28, "No space left on device")
 
         with monkeypatch.context() as patched:
-            patched.setattr(official, "parse_train_archive", full)
+            patched.setattr(tarfile.TarFile, "extractall", full)
             with pytest.raises(ValueError, match="cannot extract the archives .* No space left"):
                 imagenet(archives, PLAIN)
         assert imagenet(archives, PLAIN, workers=0).splits["train"] == 6
+
+    def test_a_class_extracted_before_a_stop_is_kept(
+        self, archives: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        checks = itertools.count()
+
+        def stop_in_the_second_class() -> None:
+            if next(checks) == 5:  # a block of the MD5, three images, and one
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(stop_signal, "check", stop_in_the_second_class)
+            with pytest.raises(KeyboardInterrupt):
+                extract_archives(archives)
+        assert not (archives / "train").exists()
+        kept = archives / ".extracting-train" / "n02" / "n02_0.JPEG"
+        made = kept.stat().st_ino
+        extract_archives(archives)
+        assert (archives / "train" / "n02" / "n02_0.JPEG").stat().st_ino == made
+        assert len(list((archives / "train").rglob("*.JPEG"))) == 6
+        assert not list(archives.glob(".extracting-*"))
 
     def test_damaged_are_named(self, archives: Path) -> None:
         with open(archives / official.ARCHIVE_META["train"][0], "ab") as f:

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from bn_repro.data import listing
+from bn_repro.data.decode import decode
 from bn_repro.data.listing import list_images
 
 
@@ -30,6 +34,52 @@ class TestListing:
         assert found.paths["train"][9] == b"train/n1/train_1.JPEG"
         assert found.path("val", 8) == folder / "val" / "n2" / "val_2.JPEG"
 
+    @pytest.mark.parametrize("suffix", ["gif", "jfif", "jpe", "GIF", "pbm"])
+    def test_what_pillow_reads_is_an_image(self, folder: Path, suffix: str) -> None:
+        first = folder / "train" / "n0" / "train_0.JPEG"
+        with Image.open(first) as image:
+            image.convert("P").save(first.with_suffix(f".{suffix}"), "GIF", save_all=True)
+        first.unlink()
+        found = list_images(folder)
+        assert found.labels["train"].tolist() == [0] * 8 + [1] * 8 + [2] * 8
+        whole = np.array([[0, 0, 80, 72, 0]])
+        assert decode(found.path("train", 0), lambda w, h: whole, 32).shape == (1, 32, 32, 3)
+
+    def test_what_is_no_image_is_counted(self, folder: Path) -> None:
+        before = list_images(folder).digest()
+        for name in ("a.txt", "b.txt", "c.SVG", "README", "Thumbs.db", ".DS_Store", "n0_boxes.txt"):
+            (folder / "train" / "n0" / name).write_text("not an image")
+        os.mkfifo(folder / "train" / "n1" / "pipe.png")
+        found = list_images(folder)
+        assert found.passed_over == {".txt": 2, ".svg": 1, "": 1, ".png": 1}
+        assert found.digest() == before
+
+    def test_what_others_leave_beside_images_is_none(self, folder: Path) -> None:
+        before = list_images(folder).digest()
+        image = (folder / "train" / "n0" / "train_0.JPEG").read_bytes()
+        for place in ("@eaDir", "__MACOSX", "#recycle", ".ipynb_checkpoints", "lost+found"):
+            for above in ("train", "train/n0", "val"):
+                (folder / above / place).mkdir()
+                (folder / above / place / "SYNOPHOTO_THUMB_M.jpg").write_bytes(image)
+        found = list_images(folder)
+        assert (found.digest(), found.passed_over) == (before, {})
+
+    @pytest.mark.parametrize("nested", [True, False])
+    @pytest.mark.parametrize("emptied", [True, False])
+    def test_of_tiny_imagenet_with_val_in_folders(
+        self, tiny: Path, nested: bool, emptied: bool
+    ) -> None:
+        labels = list_images(tiny).labels["val"].tolist()
+        val = tiny / "val"
+        for line in (val / "val_annotations.txt").read_text().splitlines():
+            name, wnid, *_ = line.split("\t")
+            place = val / wnid / "images" if nested else val / wnid
+            place.mkdir(parents=True, exist_ok=True)
+            (val / "images" / name).rename(place / name)
+        if not emptied:
+            (val / "images").rmdir()
+        assert sorted(list_images(tiny).labels["val"].tolist()) == sorted(labels)
+
     def test_of_tiny_imagenet_reads_the_annotations(self, tiny: Path) -> None:
         found = list_images(tiny)
         assert found.classes == ("n10", "n20", "n30")
@@ -48,6 +98,31 @@ class TestListing:
 
 
 class TestBadRoot:
+    @pytest.mark.parametrize("name", ["wnids.txt", "val/val_annotations.txt"])
+    def test_a_text_in_another_encoding(self, tiny: Path, name: str) -> None:
+        whole = list_images(tiny).digest()
+        text = (tiny / name).read_text()
+        (tiny / name).write_text(text, encoding="utf-8-sig")
+        assert list_images(tiny).digest() == whole
+        (tiny / name).write_text(f"{text}\xe9", encoding="latin-1")
+        refused(tiny, f"{tiny / name}: not UTF-8 at byte {len(text)}; save it in that encoding")
+        (tiny / name).write_text(text, encoding="utf-16")
+        refused(tiny, f"{tiny / name}: not UTF-8 at byte 0")
+
+    def test_names_that_look_the_same_are_told_so_that_they_differ(self, folder: Path) -> None:
+        (folder / "train" / "n0").rename(folder / "train" / "\u00e9")
+        (folder / "val" / "n0").rename(folder / "val" / "e\u0301")
+        refused(folder, r"only in train/: '\xe9'", r"only in val/: 'e\u0301'")
+        (folder / "val" / "e\u0301").rename(folder / "val" / "\u00e9 ")
+        refused(folder, r"only in val/: '\xe9 '")
+
+    @pytest.mark.parametrize("link", [".", "..", "../n1", "loop"])
+    def test_a_link_loop_is_one_short_line(self, folder: Path, link: str) -> None:
+        (folder / "train" / "n0" / "loop").symlink_to(link)
+        if link == "../n1":
+            (folder / "train" / "n1" / "back").symlink_to("../n0")
+        refused(folder, "n0/loop")
+
     def test_missing(self, tmp_path: Path) -> None:
         missing = tmp_path / "nowhere"
         refused(missing, f"no train/ under {missing}; expected the layout of tiny-imagenet-200")

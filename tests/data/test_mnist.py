@@ -218,7 +218,7 @@ def test_packer_refuses_files_that_are_not_mnist(monkeypatch, capsys, tmp_path):
     words = [str(root), "--out", str(out)]
     code, _, err = call(monkeypatch, capsys, *words, script=SCRIPT.name)
     assert code == 2
-    assert err.startswith("pack_mnist: ")
+    assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert idx.MNIST_MD5[TRAIN_IMAGES] in err
     assert not out.exists()
@@ -227,7 +227,7 @@ def test_packer_refuses_files_that_are_not_mnist(monkeypatch, capsys, tmp_path):
 # IDX files
 
 
-@pytest.mark.parametrize("folder", ["", "raw", "MNIST/raw"])
+@pytest.mark.parametrize("folder", ["", "raw", "MNIST/raw", "FashionMNIST/raw"])
 @pytest.mark.parametrize("zipped", [False, True])
 def test_grey_is_scaled_and_found_in_each_layout(tmp_path, folder, zipped):
     train, test = drawn(70), drawn(30, seed=1)
@@ -344,6 +344,22 @@ def test_one_file_of_mnist_holds_the_set_to_mnist(tmp_path, monkeypatch):
     assert mnist.mnist_grey(tmp_path).splits["train"] == 70
 
 
+def test_names_with_a_dot_are_mnists_too(tmp_path):
+    write_set(tmp_path)
+    for name in idx.MNIST_MD5:
+        (tmp_path / name).rename(tmp_path / name.replace("-idx", ".idx"))
+    assert mnist.mnist_grey(tmp_path).splits == {"train": 70, "test": 30}
+
+
+def test_of_several_sets_in_a_folder_one_must_be_named(tmp_path):
+    for name in ("FashionMNIST", "KMNIST"):
+        write_set(tmp_path / name / "raw")
+    with pytest.raises(ValueError, match=r"data\.root: .* has several sets, .*/FashionMNIST"):
+        mnist.mnist_grey(tmp_path)
+    write_set(tmp_path / "MNIST/raw")  # whose name is the data set's
+    assert mnist.mnist_grey(tmp_path).name == "mnist"
+
+
 def test_missing_files_and_folders_tell_the_layout(tmp_path):
     with pytest.raises(ValueError, match=r"data\.root: .*expected the four IDX files"):
         mnist.mnist_grey(tmp_path / "nowhere")
@@ -352,7 +368,7 @@ def test_missing_files_and_folders_tell_the_layout(tmp_path):
     with pytest.raises(ValueError, match=f"no {TEST_LABELS} ") as error:
         mnist.mnist_grey(tmp_path)
     assert f"no {TEST_IMAGES} " not in str(error.value)
-    assert "MNIST/raw" in str(error.value)
+    assert "<set>/raw/" in str(error.value)
 
 
 # For a network that takes coloured images

@@ -15,9 +15,9 @@ from bn_repro.config.identity import directory_of, run_id
 from bn_repro.config.schema import Config
 from bn_repro.records import paths
 from bn_repro.records.reader import last_top1, read_correct
+from bn_repro.stop_signal import StopFlag
 from bn_repro.training import multi_crop
 from bn_repro.training.run import run
-from bn_repro.training.stop_signal import StopFlag
 
 SMALL = [
     "experiment=imagenet/bn_x5",
@@ -74,6 +74,16 @@ def test_are_said_once_and_listed_in_the_manifest(folder, bad, tmp_path):
     assert list(right["last_seen"]) == [k != 4 for k in range(9)]  # n1/val_1 of three in each
     assert right["last"].sum() == round(8 * (last_top1(directory_of(config)) or 0))
     assert not right["last"][4]
+
+
+def test_files_that_are_no_images_are_said_at_the_start_and_in_the_manifest(folder, tmp_path):
+    for k in range(3):
+        (folder / "train" / "n0" / f"{k}.svg").write_text("<svg/>")
+    said: list[str] = []
+    config = config_of(folder, tmp_path, "train.steps=1", "train.eval_every=1")
+    assert run(config, log=said.append).state == "completed"
+    assert said.count("data.root: passed over 3 files that are no images: 3 .svg") == 1
+    assert manifest(directory_of(config))["passed_over"] == {".svg": 3}
 
 
 @pytest.mark.parametrize("crops", [1, 144])

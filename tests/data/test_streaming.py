@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import shutil
 import signal
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from PIL import Image
 
 from bn_repro.data import streaming
 from bn_repro.data.augment import MEAN, STD, Preprocessing
+from bn_repro.data.crops import square
+from bn_repro.data.decode import decode
 from bn_repro.data.imagenet import image_folder, imagenet
 from bn_repro.data.listing import list_images
 from bn_repro.data.resident import ResidentImages
@@ -271,6 +275,59 @@ class TestBadImages:
         y = torch.cat([y for _, y in data.eval_batches("train", batch_size=8)])
         assert y.tolist() == [0] * 8 + [1] * 7 + [2] * 8
         assert trained_on(data, steps=3)[1].bincount().tolist() == [8, 8, 8]  # train_4 for train_3
+
+
+@pytest.fixture
+def stopped_worker(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """The rest of an epoch whose one worker is stopped, as by a debugger, and that worker."""
+    monkeypatch.setattr(streaming, "POLL_SECONDS", 0.5)
+    monkeypatch.setattr(streaming, "LIMIT_SECONDS", 1)
+    data, others = streamed(folder, workers=1), set(multiprocessing.active_children())
+    batches = data.train_batches(seed=0, first_step=1, steps=9, batch_size=4)
+    next(batches)
+    (worker,) = set(multiprocessing.active_children()) - others
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGSTOP)
+    yield batches, worker
+    worker.kill()
+
+
+def test_a_worker_that_is_stopped_is_told_in_time(stopped_worker) -> None:
+    batches, worker = stopped_worker
+    with pytest.raises(ValueError, match=r"train_\d\.JPEG: a loader worker did not read") as caught:
+        list(batches)
+    assert "\n" not in str(caught.value)
+    worker.join(20)
+    assert worker.exitcode == -signal.SIGKILL
+
+
+def test_a_worker_that_goes_on_is_waited_for(stopped_worker, folder: Path, monkeypatch) -> None:
+    monkeypatch.setattr(streaming, "LIMIT_SECONDS", 60)
+    batches, worker = stopped_worker
+    threading.Timer(1.5, os.kill, (worker.pid, signal.SIGCONT)).start()
+    rest = torch.cat([x for x, _ in batches])
+    alone = streamed(folder).train_batches(seed=0, first_step=2, steps=9, batch_size=4)
+    assert torch.equal(rest, torch.cat([x for x, _ in alone]))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "socket"])
+def test_what_is_no_regular_file_is_named_and_not_waited_for(folder: Path, kind: str) -> None:
+    path = folder / "val" / "n1" / "val_1.JPEG"
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(os.path.relpath(path))
+    with pytest.raises(
+        ValueError, match=r"val_1\.JPEG: not an image .*: not a regular file"
+    ) as caught:
+        decode(path, square, 16)
+    assert "\n" not in str(caught.value)
 
 
 def test_imagenet_at_224_reads_what_imagenet_holds(folder: Path) -> None:

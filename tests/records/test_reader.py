@@ -40,10 +40,61 @@ def test_a_record_damaged_elsewhere_is_one_line_with_path_and_fix(tmp_path, text
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "\x00"])
-def test_a_damaged_status_is_one_line_with_path_and_fix(tmp_path, text):
+def test_a_damaged_status_is_one_line_and_an_unfinished_run(tmp_path, text):
+    lay(tmp_path, [row(9, 0.75)])
     (tmp_path / paths.STATUS).write_text(text)
-    with pytest.raises(Unreadable, match=r"status.json: .*; start over with force=true$"):
-        reader.last_status(tmp_path)
+    with pytest.raises(Unreadable, match=r"status.json: .*; it is written anew when the run is"):
+        reader.read_status(tmp_path)
+    last = reader.last_status(tmp_path)
+    assert (last.state, last.step) == ("unreadable", 0)
+    assert "status.json" in (last.error or "")
+    assert reader.finished(tmp_path) is None
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (paths.STATUS, '{"state": "running", "step": null}'),
+        (paths.STATUS, '{"state": ["completed"], "step": 9}'),
+        (paths.STATUS, '{"state": "completed", "step": true}'),
+        (paths.STATUS, '{"state": "completed", "step": "9"}'),
+        (paths.STATUS, '{"state": "completed", "step": 9, "seconds": {}}'),
+        (paths.STATUS, DEEP),
+        (paths.MANIFEST, '{"data": 5}'),
+        (paths.MANIFEST, '{"started": []}'),
+        (paths.MANIFEST, '{"quarantined": 1}'),
+        (paths.MANIFEST, '{"quarantined": {"files": [1]}}'),
+        (paths.MANIFEST, '{"resumed": {}}'),
+        (paths.METRICS, "5\n"),
+        (paths.METRICS, '{"step": true}\n'),
+        (paths.METRICS, '{"step": -1}\n'),
+        (paths.METRICS, '{"step": 1e400}\n'),
+        (paths.METRICS, '{"step": 9, "split": ["val"]}\n'),
+        (paths.METRICS, '{"step": 9, "statistics": null}\n'),
+        (paths.METRICS, f"{DEEP}\n" + '{"step": 9}\n'),
+        (paths.METRICS, '{"step": 9, "to\udcff1": 1}\n{"step": 10}\n'),
+        (paths.TRACES, '{"step": 9, "site": 3}\n'),
+        (paths.EVALUATION, '{"step": 9}\n'),
+        (paths.EVALUATION, '{"step": 9, "crops": 1, "statistics": 2, "loss": 1, "top1": 1}\n'),
+        (paths.CONFIG, "{seed: [0]}"),
+        (paths.CONFIG, "{data: 5}"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_told_where_it_is_read(tmp_path, name, text):
+    (tmp_path / name).write_bytes(text.encode(errors="surrogateescape"))
+    read = {
+        paths.STATUS: reader.read_status,
+        paths.MANIFEST: reader.read_manifest,
+        paths.EVALUATION: reader.read_evaluations,
+        paths.CONFIG: reader.read_config,
+    }
+    with pytest.raises(Unreadable, match=f"^{tmp_path / name}: ") as error:
+        read.get(name, lambda folder: reader.read_rows(folder / name))(tmp_path)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
 
 
 def test_nothing_is_there_before_a_run_begins(tmp_path):
@@ -82,8 +133,10 @@ def test_accuracies_are_of_the_monitored_split_by_moving_averages():
 def test_a_finished_run_has_its_outcome_from_its_records(tmp_path):
     lay(tmp_path, [row(9, 0.75)], state="completed", step=9, seconds=1.5, error=None)
     assert reader.finished(tmp_path) == Outcome("completed", 9, 1.5, 0.75)
-    lay(tmp_path, [], state="diverged", step=3, seconds=1.5, cause="divergence", error=None)
+    lay(tmp_path, [row(3, None)], state="diverged", step=3, seconds=1.5, cause="divergence")
     assert reader.finished(tmp_path) == Outcome("diverged", 3, 1.5, cause="divergence")
+    lay(tmp_path, [row(5, 0.75)], state="completed", step=9, seconds=1.5)
+    assert reader.finished(tmp_path) is None  # its last rows are gone
     lay(tmp_path, [], state="failed", step=3, seconds=1.5, cause="disk", error="full")
     assert reader.finished(tmp_path) is None
     assert reader.last_status(tmp_path) == Outcome("failed", 3, 1.5, error="full", cause="disk")

@@ -12,10 +12,18 @@ def test_runs_are_found_at_any_depth_and_those_moved_aside_are_not(tmp_path):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "mnist/bn-1e234567/seed0.lock").touch()
     (tmp_path / "mnist/bn-1e234567/seed7").touch()
-    assert find_runs(tmp_path) == [
+    for copy in ("seed00", "seed03"):
+        (tmp_path / "mnist/bn-1e234567" / copy).mkdir()
+    warnings = []
+    assert find_runs(tmp_path, warnings) == [
         FoundRun("alone", "00", 11, tmp_path / names[2]),
         FoundRun("mnist/bn", "1e234567", 0, tmp_path / names[1]),
         FoundRun("mnist/bn", "1e234567", 3, tmp_path / names[0]),
+    ]
+    folder = tmp_path / "mnist/bn-1e234567"
+    assert [line.split(":")[0] for line in warnings] == [
+        f"{folder / 'seed00'}",
+        f"{folder / 'seed03'}",
     ]
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -39,6 +40,20 @@ def log_of(rows, title="sweep", **options):
     text = io.StringIO()
     to_train = {row.directory for row in rows}
     return Display(rows, Console(file=text, width=200), title, to_train, **options), text
+
+
+def test_a_name_does_not_act_on_the_terminal(rows):
+    title = "mnist/\x1b]0;owned\x07\x1b[2J\udcff"
+    outcome = Outcome("failed", 1, 0.0, error="a/\x1b[2J.png: cannot be read")
+    text = io.StringIO()
+    console = Console(file=text, width=200)
+    display.print_table(
+        console, table([replace(rows[0], title=title)], [RunStatus("failed", 1)], 200)
+    )
+    display.print_table(console, display.table_of_outcomes([title], [outcome]))
+    display.log(console, title)
+    assert "\x1b" not in text.getvalue()
+    assert text.getvalue().count(r"mnist/\x1b]0;owned\x07\x1b[2J\udcff") == 3
 
 
 def test_a_log_gets_a_line_for_each_run_that_ends(rows):

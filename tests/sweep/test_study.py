@@ -1,5 +1,6 @@
 """Blocks become runs; a rate chosen in one block names the runs of the next."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -44,6 +45,54 @@ def test_only_the_first_seeds():
 def test_seeds_may_be_a_range():
     runs, _ = expand(study({"experiment": ["mnist/bn"], "seed": "range(3, 6)"}), [], half)
     assert [r.config.seed for r in runs] == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "seeds", [["a"], [1.5], [True], [None], [[1]], [], 5, "1", {"best_of": "x"}]
+)
+def test_seeds_are_whole_numbers(seeds):
+    with pytest.raises(ValueError, match="^study test, block 1: seed must be a list of whole numb"):
+        expand(
+            study({"experiment": ["mnist/bn"], "seed": seeds}, seeds=None), ["scale=smoke"], half
+        )
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        (5, "block 1 needs an experiment"),
+        ({"experiment": [5]}, "block 1: experiment must be a list of names"),
+        ({"experiment": [["mnist/bn"]]}, "block 1: experiment must be a list of names"),
+        ({"experiment": ARMS, "optimizer.lr": 0.1}, "optimizer.lr must be a list of values"),
+        ({"experiment": ["mnist/bn"], "name": ["a"]}, "block 1 needs a name of its own"),
+        ({"experiment": ["mnist/bn"], "model": [{"norm": "none"}]}, "model must be a list of val"),
+        ({"experiment": ["mnist/bn"], "optimizer.lr": {"best_of": [1]}}, "best_of: no block [1]"),
+    ],
+)
+def test_a_block_that_is_no_grid_is_told(block, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        expand(study(block), [], half)
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "<img src=x>", "a\nb", ".", "..", ".git"])
+def test_a_study_has_a_name_for_a_folder(name):
+    with pytest.raises(ValueError, match="^study.name: .* is not a name for a folder"):
+        StudyConfig(name=name)
+
+
+def test_a_block_does_not_replace_another_of_its_name():
+    block = {"name": "a", "experiment": ["mnist/bn"]}
+    with pytest.raises(ValueError, match="block 2 needs a name of its own, not a"):
+        expand(study(block, {**block, "optimizer.lr": [0.5]}), [], half)
+
+
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_the_arms_of_a_study_stay_different(norm):
+    """Else both arms of Figure 1 are BN, and their difference is an exact 0."""
+    own = [f"model.norm={norm}"]
+    said = "study fig1, arms: mnist/baseline and mnist/bn would be the same run under two names"
+    with pytest.raises(ValueError, match=said):
+        expand(compose(["study=fig1"]).study, own, half)
 
 
 def test_a_study_has_a_scale_of_its_own_unless_one_is_asked_for():
@@ -149,11 +198,6 @@ def test_what_a_study_sweeps_cannot_be_set_beside_it():
         expand(study(GRID), ["optimizer.lr=3"], half)
     with pytest.raises(ValueError, match="study.seeds=N"):
         expand(study(GRID), ["seed=3"], half)
-
-
-def test_a_block_that_is_no_grid_is_told():
-    with pytest.raises(ValueError, match="optimizer.lr must be a list of values"):
-        expand(study({"experiment": ARMS, "optimizer.lr": 0.1}), [], half)
 
 
 def test_committed_rows_stand_in_for_missing_runs(tmp_path):

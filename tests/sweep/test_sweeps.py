@@ -21,8 +21,9 @@ from rich.console import Console
 from submitit.core.utils import FailedJobError
 from support import ROOT
 
-from bn_repro.cli import errors, main
+from bn_repro.cli import errors
 from bn_repro.cli.results import Results
+from bn_repro.cli.words import prepared
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import run_id
 from bn_repro.records import paths
@@ -105,6 +106,29 @@ def test_a_failure_leaves_the_others_running(tmp_path):
     ]
     assert executor.begun == [0, 1, 2, 3, 4]
     assert code == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "state"),
+    [
+        (paths.STATUS, "", "completed"),
+        (paths.STATUS, '{"step": null}', "completed"),
+        (paths.MANIFEST, "5", "completed"),
+        (paths.METRICS, '{"step": 4}\n5\n{"step": 4}\n', "failed"),
+    ],
+)
+def test_a_damaged_file_of_one_run_stops_no_other(tmp_path, name, content, state):
+    runs, executor = five(tmp_path), Executor()
+    directory = runs[2].directory
+    directory.mkdir(parents=True)
+    write_status(directory, "completed", 4, 0.5)
+    (directory / paths.METRICS).write_text('{"step": 4}\n')
+    (directory / name).write_text(content)
+    outcomes, text, code = bring_to_end(runs, executor)
+    assert [o.state for o in outcomes] == ["completed", "completed", state, *["completed"] * 2]
+    assert code == (state == "failed")
+    assert {0, 1, 3, 4} <= set(executor.begun)
+    assert (str(directory / name) in text) == (name != paths.MANIFEST)
 
 
 def test_a_failure_can_stop_all_resumably(tmp_path):
@@ -245,7 +269,7 @@ def test_ranges_and_choices(monkeypatch, executor, tmp_path, words, seeds):
     ],
 )
 def test_a_glob_stands_for_experiments(word, expanded):
-    found = main.expanded(word)
+    (found,) = prepared([word])
     if expanded is None:
         names = found.removeprefix("experiment=").split(",")
         x5 = ["imagenet/bn_x5", "imagenet/inception_x5"]
@@ -287,6 +311,7 @@ def test_a_run_that_ended_and_died_before_it_could_tell_has_ended(tmp_path, died
     run = five(tmp_path)[0]
     run.directory.mkdir(parents=True)
     write_status(run.directory, "completed", 4, 0.5)
+    (run.directory / paths.METRICS).write_text('{"step": 4}\n')
     assert died(run.directory, f"{LOST}: SIGKILL").state == "completed"
     assert json.loads((run.directory / paths.STATUS).read_text())["state"] == "completed"
 

@@ -1,8 +1,14 @@
 """The W&B logger, read back from what it leaves; after a resume; and its silence in trouble."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from threading import Event
 
 import pytest
 from support import OfflineRun
@@ -14,10 +20,18 @@ from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of
 from bn_repro.records import paths, reader
 from bn_repro.records.recorder import Recorder, write_status
-from bn_repro.tracking import keys
-from bn_repro.tracking.logger import Destination, WandbLogger, is_synced, wandb_id
+from bn_repro.stop_signal import StopFlag
+from bn_repro.tracking import keys, live
+from bn_repro.tracking.live import WandbLogger
+from bn_repro.tracking.logger import (
+    Destination,
+    Mirror,
+    is_synced,
+    sent,
+    service_of_wandb,
+    wandb_id,
+)
 from bn_repro.training.run import run
-from bn_repro.training.stop_signal import StopFlag
 
 pytestmark = pytest.mark.usefixtures("apart")
 WORDS = ["experiment=mnist/bn", "scale=smoke", "train.steps=60", "train.eval_every=20"]
@@ -136,13 +150,13 @@ def test_a_run_killed_between_its_offline_files_is_shown_all_the_same(
     destination = Destination("offline", "bn", None, tmp_path)
     record = Recorder(directory, None, WandbLogger(destination))
     write_steps(record, 1, 4)
-    lengths = record.lengths()
+    written = record.written()
     record.close()
     with monkeypatch.context() as at:
         at.setattr("wandb.init", killed)  # the file before is gone by then
         with pytest.raises(KeyboardInterrupt):
-            WandbLogger(destination).begin(directory)
-    record = Recorder(directory, lengths, WandbLogger(destination))
+            Mirror(directory, destination).begin()
+    record = Recorder(directory, written, WandbLogger(destination))
     write_steps(record, 5, 6)
     record.close()
     assert [row["step"] for row in OfflineRun(tmp_path).history] == [1, 2, 3, 4, 5, 6]
@@ -172,10 +186,10 @@ def test_a_run_resumed_offline_is_synced_without_a_row_twice(directory, tmp_path
     destination = Destination("offline", "bn", None, tmp_path)
     record = Recorder(directory, None, WandbLogger(destination))
     write_steps(record, 1, 4)
-    lengths = record.lengths()
+    written = record.written()
     write_steps(record, 5, 6)
     record.close()
-    record = Recorder(directory, lengths, WandbLogger(destination))
+    record = Recorder(directory, written, WandbLogger(destination))
     write_steps(record, 5, 9)
     write_status(directory, "completed", 9, 1.0)
     record.close()
@@ -191,21 +205,22 @@ def test_a_run_resumed_offline_is_synced_without_a_row_twice(directory, tmp_path
 @pytest.mark.parametrize("seen", ["more than the checkpoint", "less than the checkpoint"])
 def test_a_run_killed_online_goes_on_without_a_row_twice(directory, tmp_path, server, seen):
     destination = Destination("online", "bn", None, tmp_path)
-    record = Recorder(directory, None, WandbLogger(destination))
+    record, mirror = Recorder(directory), Mirror(directory, destination)
     write_steps(record, 1, 6)
-    lengths = record.lengths()
+    mirror.begin()
+    written = record.written()
     write_steps(record, 7, 9)
+    mirror.follow()
     for file in record._files.values():  # as a kill would
         file.close()
-    assert isinstance(record.logger, WandbLogger)
-    record.logger.run.finish(exit_code=1)
+    mirror.run.finish(exit_code=1)
     (name,) = server.runs
     assert [r["step"] for r in server.history(name)] == list(range(1, 9))
     if "less" in seen:
         lines = server.runs[name]["wandb-history.jsonl"]
         server.runs[name] = {"wandb-history.jsonl": {k: lines[k] for k in range(4)}}
 
-    record = Recorder(directory, lengths, WandbLogger(destination))
+    record = Recorder(directory, written, WandbLogger(destination))
     write_steps(record, 7, 12)
     write_status(directory, "completed", 12, 1.0)
     record.close()
@@ -290,6 +305,64 @@ def test_trouble_over_there_never_ends_a_run(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert "wandb: gone; the run goes on" in said
     assert said.count("\n") == 1
+
+
+def services() -> list[int]:
+    """The processes that W&B has begun for this one."""
+    mine = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+            if int(fields[1]) == os.getpid() and "wandb-core" in (folder / "cmdline").read_text():
+                mine.append(int(folder.name))
+    return mine
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_service_that_is_frozen_or_killed_holds_no_run_up(tmp_path, monkeypatch, capsys, number):
+    """It is so while the run trains; the run's end waits for a limited time, and says so."""
+    import wandb
+
+    wandb.teardown()
+    monkeypatch.setattr(live, "FINISH_SECONDS", 1.0)
+    monkeypatch.setattr(live, "EVERY_SECONDS", 0.05)
+    config = compose([*WORDS, "wandb=offline", f"runs={tmp_path}"])
+    directory, hit = directory_of(config), []
+
+    def freeze(step, values):
+        deadline = time.monotonic() + 60
+        while not hit and time.monotonic() < deadline:
+            if sent(directory, "offline").get("where"):
+                hit.extend(services())
+                os.kill(hit[0], number)
+            time.sleep(0.05)
+
+    assert run(config, log=silent, progress=freeze).state == "completed"
+    said = capsys.readouterr().err
+    assert said.startswith("wandb: ")
+    assert said.count("the run goes on with its local records alone") == 1
+    assert not sent(directory, "offline").get("records")
+    service = service_of_wandb()
+    assert service is not None
+    service.wait()
+    begun = time.monotonic()
+    with suppress(Exception):
+        wandb.teardown()  # as at the end of the process
+    assert time.monotonic() - begun < 10
+
+
+def test_an_unreachable_server_costs_a_run_nothing_at_its_start(directory, tmp_path, monkeypatch):
+    waited = Event()
+    monkeypatch.setattr(Mirror, "begin", lambda self: waited.wait(60))
+    monkeypatch.setattr(live, "FINISH_SECONDS", 0.1)
+    write_status(directory, "running", 0, 0.0)
+    begun = time.monotonic()
+    record = Recorder(directory, None, WandbLogger(Destination("online", "bn", None, tmp_path)))
+    write_steps(record, 1, 2)
+    assert time.monotonic() - begun < 5
+    record.close()
+    waited.set()
 
 
 def test_without_an_api_key_there_is_a_line_and_no_question(directory, tmp_path, capsys):

@@ -14,13 +14,13 @@ from bn_repro.config.identity import directory_of
 from bn_repro.models.mlp import MLP
 from bn_repro.norm import batch_norm_backward, batch_norm_forward
 from bn_repro.records import paths
+from bn_repro.stop_signal import StopFlag
 from bn_repro.training.by_hand import BN, ByHand, G, Linear
 from bn_repro.training.checkpoint import load_latest
 from bn_repro.training.engine import with_engine
 from bn_repro.training.loop import dropout_seed
 from bn_repro.training.run import run
 from bn_repro.training.step import ENGINES
-from bn_repro.training.stop_signal import StopFlag
 from bn_repro.training.world import World
 
 

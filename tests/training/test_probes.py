@@ -11,9 +11,9 @@ from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of, run_id
 from bn_repro.models.mlp import MLP
 from bn_repro.records import paths
+from bn_repro.stop_signal import StopFlag
 from bn_repro.training import probes
 from bn_repro.training.run import run
-from bn_repro.training.stop_signal import StopFlag
 
 SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=60", "train.checkpoint_every=20"]
 PROBED = ["train.probes=[activations]", "train.trace_units=[hidden3]"]

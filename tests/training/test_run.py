@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from resumed import SMOKE, StopAt, assert_same_run, config_of, rows, silent, weights
 from support import ROOT, Forked, train
 
 from bn_repro.config.compose import compose
@@ -20,51 +21,6 @@ from bn_repro.records import paths
 from bn_repro.records.reader import last_status, monitored_curve, read_correct
 from bn_repro.training import checkpoint, loop
 from bn_repro.training.run import build, preflight, run
-from bn_repro.training.stop_signal import StopFlag
-
-SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=120", "train.checkpoint_every=30"]
-
-
-def silent(line: str) -> None:
-    pass
-
-
-def config_of(runs: Path, *words: str):
-    return compose([*SMOKE, f"runs={runs}", *words])
-
-
-def rows(directory: Path, name: str) -> list[dict]:
-    return [json.loads(line) for line in (directory / name).read_text().splitlines()]
-
-
-def weights(directory: Path) -> dict[str, torch.Tensor]:
-    state = checkpoint.load_latest(directory / paths.CHECKPOINTS)
-    assert state is not None
-    return state["model"] | {
-        f"momentum{k}.{name}": value
-        for k, entry in state["optimizer"]["state"].items()
-        for name, value in entry.items()
-        if torch.is_tensor(value)
-    }
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    for name in (paths.METRICS, paths.TRACES, paths.CORRECT):
-        assert (one / name).read_bytes() == (other / name).read_bytes(), name
-    mine, its = weights(one), weights(other)
-    assert mine.keys() == its.keys()
-    assert all(torch.equal(mine[key], its[key]) for key in mine)
-
-
-class StopAt:
-    """A stop flag that is raised at a step, as a signal would be."""
-
-    def __init__(self, step: int) -> None:
-        self.flag, self.step = StopFlag(), step
-
-    def progress(self, step: int, values) -> None:
-        if step >= self.step:
-            self.flag.name = "SIGTERM"
 
 
 @pytest.fixture(scope="module", params=["plain", "momentum, dropout, delay"])

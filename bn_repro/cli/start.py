@@ -1,0 +1,28 @@
+"""How a script begins: signals are heard before Hydra and torch, which take seconds to import."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from typing import NoReturn
+
+from bn_repro.stop_signal import StopFlag
+
+PREEMPTED = 75
+"""The exit code of what was asked to stop, here before ``cli/errors.py`` can be imported."""
+
+
+def start(module: str, *, trains: bool = False) -> NoReturn:
+    """Hand the command line to ``bn_repro.cli.main``, for ``bn_repro.cli.<module>``.
+
+    What ``trains`` takes a signal as a wish, which the run hears at its next step, or before its
+    first; anything else is interrupted by Ctrl-C at once.
+    """
+    try:
+        with StopFlag().listening() if trains else nullcontext():
+            from bn_repro.cli.main import main
+
+            main(module, sweeps=trains)
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        sys.exit(PREEMPTED)

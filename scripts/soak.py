@@ -1,0 +1,17 @@
+"""Kill, stop and signal runs at random and at every write, and compare what they end with.
+
+python scripts/soak.py                             about 20 minutes on two cores
+python scripts/soak.py --kills 20 --stride 10      a taste
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+if __name__ == "__main__":
+    from soak import main
+
+    sys.exit(main())
