@@ -276,7 +276,8 @@ def test_with_one_seed_the_step_shown_is_the_worst(make_run, tmp_path: Path) -> 
     (ahead,) = (c for c in found.claims if c.id == "ahead_at_each_step_difference")
     assert lead.argmin() > 0
     assert ahead.quantity.interval.estimate == pytest.approx(lead.min())
-    assert (ahead.verdict, ahead.reason) == ("undecided", "fewer than 5 seeds")
+    assert ahead.verdict == "undecided"
+    assert ahead.reason.startswith("fewer than 5 seeds")
     assert "at each step**: 1 seed: too few for an interval." in found.prose["findings"]
 
 

@@ -97,7 +97,7 @@ def test_a_completed_run_that_lost_its_rows_is_left_out_and_no_chance(make_run, 
     lost = make_run("mnist/bn", 1, steps=2_000)
     path = lost.directory / paths.METRICS
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:kept]))
-    data = tables.load([make_run("mnist/bn", 0, steps=2_000), lost])
+    data = load([make_run("mnist/bn", 0, steps=2_000), lost])
     assert data.runs["seed"].tolist() == [0]
     assert data.curve(diverged=0.1).index.tolist() == [0]
     (line,) = data.warnings
@@ -108,7 +108,7 @@ def test_a_completed_run_that_lost_its_rows_is_left_out_and_no_chance(make_run, 
 
 def test_what_stands_for_a_diverged_run_stands_for_no_other(make_run) -> None:
     """A run of committed rows may have come without its curve."""
-    data = tables.load([make_run("mnist/bn", seed, steps=2_000) for seed in (0, 1)])
+    data = load([make_run("mnist/bn", seed, steps=2_000) for seed in (0, 1)])
     data = replace(data, curves=data.curves[data.curves["seed"] == 0])
     assert data.curve(diverged=0.1).loc[1].isna().all()
 
