@@ -19,6 +19,7 @@ from pathlib import Path
 
 from device_session import shared_gpu
 
+from bn_repro.cli.door import through
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of
 from bn_repro.records import paths
@@ -111,4 +112,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    through(main)

@@ -27,6 +27,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bn_repro.cli.door import through
 from bn_repro.config.compose import compose
 from bn_repro.data.mnist import mnist_binary
 from bn_repro.records.paths import RESULTS
@@ -207,4 +208,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    through(main)

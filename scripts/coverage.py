@@ -4,7 +4,14 @@ python scripts/coverage.py
 """
 
 from bn_repro.analysis import coverage
+from bn_repro.cli.door import through
 from bn_repro.records.paths import RESULTS
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Simulate, write, and say where."""
     print(*coverage.write(RESULTS / "coverage"), sep="\n")
+
+
+if __name__ == "__main__":
+    through(main)

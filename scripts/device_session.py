@@ -28,6 +28,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bn_repro.cli.door import through
 from bn_repro.cli.train import OF_THE_COMMAND
 from bn_repro.config.compose import compose
 from bn_repro.records import paths
@@ -274,4 +275,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    through(main)

@@ -10,7 +10,13 @@ from rich.console import Console
 from bn_repro.cli.errors import COMPLETED, FAILED, PREEMPTED, first_of
 from bn_repro.config.schema import Config
 from bn_repro.records import paths
-from bn_repro.records.reader import FINISHED, Outcome, passed_over_line, quarantined, read_manifest
+from bn_repro.records.reader import (
+    FINISHED,
+    Outcome,
+    passed_over,
+    passed_over_line,
+    quarantined,
+)
 from bn_repro.sweep.display import count_of, log, print_table, table_of_outcomes
 from bn_repro.tracking.logger import destination_of, is_sent
 
@@ -68,9 +74,8 @@ class Results:
 
     def _log_unread_files(self) -> None:
         if len(self.outcomes) > 1:  # a run alone says so at its start
-            manifests = [read_manifest(directory) for directory in self.outcomes]
-            found = (m["passed_over"] for m in manifests if m.get("passed_over"))
-            for line in dict.fromkeys(passed_over_line(files) for files in found):
+            found = filter(None, map(passed_over, self.outcomes))
+            for line in dict.fromkeys(map(passed_over_line, found)):
                 log(self.console, line)
         unread = {d: quarantined(d) for d, o in self.outcomes.items() if o.state != "failed"}
         files = {line for lines in unread.values() for line in lines}

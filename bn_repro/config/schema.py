@@ -163,7 +163,7 @@ class ModelConfig(Section):
     norm_eps: float = setting(
         1e-5,
         "epsilon of Algorithm 1; with 0 (sec. 3.3 is exact) a unit without variance is NaN",
-        Rule(lambda value: 0 <= value < FLOAT32[1], "0 or more (in float32)"),
+        Rule(lambda value: value == 0 or POSITIVE.holds(value), "0, or positive (in float32)"),
     )
     norm_momentum: float = setting(
         0.1,

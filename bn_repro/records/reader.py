@@ -295,6 +295,14 @@ def quarantined(directory: Path) -> list[str]:
         return []  # whoever trains the run next says so
 
 
+def passed_over(directory: Path) -> dict[str, int]:
+    """How many files of each kind lay among a run's images and were not taken for one."""
+    try:
+        return read_manifest(directory).get("passed_over", {})
+    except Unreadable:
+        return {}  # whoever trains the run next says so
+
+
 # --- accuracy -------------------------------------------------------------------------------------
 
 

@@ -68,7 +68,8 @@ def test_the_committed_verdicts_are_what_the_rows_say(committed: list[Report]) -
     for found in committed:
         folder = ROOT / "results" / found.name
         assert claims.to_json(found.claims) == (folder / results.CLAIMS).read_text(), found.name
-        assert claims_table(found.claims) in (folder / results.README).read_text(), found.name
+        page = (folder / results.README).read_text()
+        assert not found.claims or claims_table(found.claims) in page, found.name
 
 
 def test_every_figure_has_a_caption(committed: list[Report]) -> None:
@@ -116,8 +117,8 @@ def test_the_tally_says_what_is_bounded_and_what_chance_alone_would_give(
 ) -> None:
     found = _reported(tmp_path, _some(make_run))
     assert Overview([found]).tally == (
-        "Of 4 claims 0 hold, 0 do not hold, 4 are undecided (4 with fewer than 5 seeds), 0 are not "
-        "testable."
+        "Of 14 claims 0 hold, 0 do not hold, 14 are undecided (14 with fewer than 5 seeds), 0 are "
+        "not testable."
     )
     some = Interval(0.001, -0.002, 0.004, 10), Interval(0.01, 0.005, 0.015, 10)
     made_up = [
@@ -126,7 +127,7 @@ def test_the_tally_says_what_is_bounded_and_what_chance_alone_would_give(
     ]
     overview_ = Overview([replace(found, claims=[*made_up, *found.claims])])
     assert overview_.tally == (
-        "Of 6 claims 1 holds, 0 do not hold, 5 are undecided (1 of them bounded, 4 with fewer than "
+        "Of 16 claims 1 holds, 0 do not hold, 15 are undecided (1 of them bounded, 14 with fewer than "
         "5 seeds), 0 are not testable."
     )
     assert "about 0.1 of the 2 claims" in overview_.by_chance  # 2 x 2.5 %

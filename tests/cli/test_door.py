@@ -44,7 +44,7 @@ def test_an_error_of_ours_keeps_its_traceback():
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_every_script_goes_through_it(path):
     last = path.read_text().partition('if __name__ == "__main__":\n')[2]
-    assert last.strip().startswith(('main("', "through(main)"))
+    assert last.strip().startswith(('main("', 'start("', "through(main)"))
 
 
 @pytest.mark.parametrize("words", [["train.py", "--help"], ["list.py"]])

@@ -325,7 +325,7 @@ def test_where_the_data_lay_is_known_from_the_run(own_run, monkeypatch):
         (["evaluation.crops=10"], "evaluation.crops: 10 is not one of 1, 144, or null"),
         (["evaluation.statistics=batch"], "evaluation.statistics: 'batch' is not one of moving"),
         (["evaluation.seeds=[]"], "evaluation.seeds: "),
-        (["evaluation.world=0"], "evaluation.world: 0 is not positive"),
+        (["evaluation.world=0"], "evaluation.world: 0 is not a whole number from 1"),
     ],
 )
 def test_values_that_make_no_sense_are_told(words, said):
