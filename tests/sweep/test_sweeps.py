@@ -366,7 +366,7 @@ def test_optuna_seeks_the_best_accuracy_and_the_same_command_trains_nothing(
 
 
 def test_submitit_runs_jobs_and_one_that_is_preempted_goes_on(monkeypatch, tmp_path, capsys):
-    words = ["-m", *SMOKE, "train.steps=1500", "train.log_every=10", "train.eval_every=500"]
+    words = ["-m", *SMOKE, "train.steps=8000", "train.log_every=10", "train.eval_every=2000"]
     words += ["seed=0,1"]
     words += ["hydra/launcher=submitit_local", "hydra.launcher.jobs=2", f"runs={tmp_path}"]
     sent = []
@@ -391,7 +391,7 @@ def test_submitit_runs_jobs_and_one_that_is_preempted_goes_on(monkeypatch, tmp_p
     assert command(monkeypatch, *words) == 0
     thread.join()
     out = capsys.readouterr().out
-    assert out.count("completed at step 1,500") == 2
+    assert out.count("completed at step 8,000") == 2
     manifests = [read(d, paths.MANIFEST) for d in directories(tmp_path)]
     assert [len(m.get("resumed", [])) for m in sorted(manifests, key=str)].count(1) == 1
     assert all(m["command"].startswith("train.py -m experiment=mnist/bn") for m in manifests)
