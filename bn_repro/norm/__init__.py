@@ -18,11 +18,11 @@ from bn_repro.norm.batch_norm import (
     BatchNormPerActivation,
     BatchNormPerFeatureMap,
     Dims,
-    Mean,
     affine_map,
     batch_norm_backward,
     batch_norm_forward,
     mini_batch_mean,
+    mini_batch_statistics,
 )
 from bn_repro.norm.convert import from_torch, to_torch
 from bn_repro.norm.folding import fold, fold_into
@@ -38,7 +38,7 @@ from bn_repro.norm.kinds import (
 )
 from bn_repro.norm.per_example import GroupNorm, InstanceNorm, LayerNorm
 from bn_repro.norm.population import estimate_population_statistics, population_statistics
-from bn_repro.norm.ranks import mean_over_ranks
+from bn_repro.norm.ranks import joined_statistics
 from bn_repro.norm.weight_norm import weight_norm
 
 __all__ = [
@@ -49,7 +49,6 @@ __all__ = [
     "GroupNorm",
     "InstanceNorm",
     "LayerNorm",
-    "Mean",
     "Norm",
     "affine_map",
     "batch",
@@ -61,9 +60,10 @@ __all__ = [
     "from_torch",
     "group",
     "instance",
+    "joined_statistics",
     "layer",
-    "mean_over_ranks",
     "mini_batch_mean",
+    "mini_batch_statistics",
     "none",
     "population_statistics",
     "sync_batch",

@@ -11,7 +11,6 @@ that its state_dict is that of `torch.nn.BatchNorm1d`, `2d` and `3d`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -20,10 +19,11 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bn_repro.norm.ranks import mean_over_ranks, sum_over_ranks
+from bn_repro.norm.ranks import joined_statistics
 
 Dims = tuple[int, ...]
-Mean = Callable[[Tensor, Dims], Tensor]
+Statistics = tuple[Tensor, Tensor]
+"""mu and var."""
 
 
 def mini_batch_mean(x: Tensor, dims: Dims) -> Tensor:
@@ -31,8 +31,20 @@ def mini_batch_mean(x: Tensor, dims: Dims) -> Tensor:
     return x.mean(dims, keepdim=True)
 
 
+def mini_batch_statistics(x: Tensor, dims: Dims) -> Statistics:
+    """mu and the biased variance of `x`: the first two lines of Algorithm 1."""
+    mu = mini_batch_mean(x, dims)
+    var = mini_batch_mean((x - mu) ** 2, dims)
+    return mu, var
+
+
 def batch_norm_forward(
-    x: Tensor, gamma: Tensor, beta: Tensor, eps: float, dims: Dims, mean: Mean = mini_batch_mean
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    eps: float,
+    dims: Dims,
+    statistics: Statistics | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Algorithm 1: normalize `x` over the mini-batch, then scale and shift.
 
@@ -41,10 +53,11 @@ def batch_norm_forward(
     (sec. 3.2).
     `gamma` and `beta`, and the returned mu and var, have the shape of `x` with those dimensions 1.
 
+    `statistics` are mu and var where `x` is a part of the mini-batch, and these are of all of it.
+
     Returns y (shaped as `x`), mu, and var, the biased variance: it divides by m, not by m - 1.
     """
-    mu = mean(x, dims)
-    var = mean((x - mu) ** 2, dims)
+    mu, var = statistics or mini_batch_statistics(x, dims)
     xhat = (x - mu) / torch.sqrt(var + eps)
     y = xhat * gamma + beta  # x comes first in each line, so that y keeps its memory format
     return y, mu, var
@@ -158,12 +171,13 @@ class BatchNorm(nn.Module):
         x = _wide(x)
         gamma, beta = self._spread(self.weight, x), self._spread(self.bias, x)
         own = m = x.numel() // gamma.numel()
-        mean = mini_batch_mean
+        statistics = None
         if self._joins_ranks():
-            m, mean = sum_over_ranks(x.new_full((), m)), mean_over_ranks
+            mu, var, m = joined_statistics(x, self.dims(x))
+            statistics = mu, var
         if own < 2 and m < 2:  # with 2 of its own a rank knows without waiting for its device
             raise ValueError(self._too_small(x))
-        return *batch_norm_forward(x, gamma, beta, self.eps, self.dims(x), mean), m
+        return *batch_norm_forward(x, gamma, beta, self.eps, self.dims(x), statistics), m
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
         """Algorithm 2, line 11, in this layer: both of its shape, in float32 or wider."""

@@ -9,28 +9,39 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-class _SumOverRanks(torch.autograd.Function):
-    """Every rank's loss depends on the sum, so its gradient is the sum of those of all ranks."""
+class _OfAllRanks(torch.autograd.Function):
+    """The tensors of all ranks, stacked, on every rank.
+
+    Every rank's loss depends on each of them, so its gradient is the sum of those of all ranks.
+    """
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        total = tensor.clone()
-        dist.all_reduce(total)
-        return total
+        gathered = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+        dist.all_gather(gathered, tensor)
+        return torch.stack(gathered)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
-        return _SumOverRanks.apply(*grad_outputs)
+        total = grad_outputs[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total[dist.get_rank()]
 
 
-def sum_over_ranks(tensor: Tensor) -> Tensor:
-    """The sum of a tensor over all ranks, on every rank; gradients pass through it."""
-    return _SumOverRanks.apply(tensor)
+def joined_statistics(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """mu, var and m of the joined mini-batch of all ranks, whose parts may differ in size.
 
-
-def mean_over_ranks(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """`mini_batch_mean` of the joined mini-batch of all ranks, whose parts may differ in size."""
+    Ranks exchange once: m, mean and sum of squared deviations of each part, from which those of the
+    whole follow without cancellation (Chan, Golub, LeVeque 1983).
+    """
     total = x.sum(dims, keepdim=True)
-    m = x.new_full((1,), x.numel() // total.numel())
-    sums = sum_over_ranks(torch.cat([total.flatten(), m]))
-    return (sums[:-1] / sums[-1]).view_as(total)
+    m = x.numel() // total.numel()
+    mean = total / max(m, 1)  # a rank may have no sample
+    squares = ((x - mean) ** 2).sum(dims, keepdim=True)
+    own = torch.cat([x.new_full((1,), m), mean.flatten(), squares.flatten()])
+    parts = _OfAllRanks.apply(own)
+    ms, (means, of_squares) = parts[:, :1], parts[:, 1:].chunk(2, dim=1)
+    m = ms.sum()
+    mu = (ms * means).sum(0) / m
+    var = (of_squares + ms * (means - mu) ** 2).sum(0) / m
+    return mu.view_as(mean), var.view_as(mean), m

@@ -84,6 +84,18 @@ def one_of_two(rank: int, directory: Path) -> None:
         with pytest.raises(ValueError, match="fewer than 2 values"):
             layer(torch.zeros(size, 1, dtype=torch.float64))
         assert torch.equal(layer.num_batches_tracked, before)
+    with pytest.MonkeyPatch.context() as patched:
+        asked = results["asked of the others"] = []
+        calls = {name: getattr(dist, name) for name in ("all_gather", "all_reduce")}
+        for name, call in calls.items():
+
+            def counted(*arguments: Any, name: str = name, call: Any = call) -> None:
+                asked.append(name)
+                call(*arguments)
+
+            patched.setattr(dist, name, counted)
+        other = norm.BatchNormPerActivation(1, synchronized=True)
+        other(torch.full((2, 1), float(rank), requires_grad=True)).sum().backward()
     with pytest.MonkeyPatch.context() as patched:  # inference is nobody else's business
         patched.setattr(F, "batch_norm", lambda x, *_: "kernel")
         assert layer.eval()(torch.zeros(0, 1)) == "kernel"
@@ -146,6 +158,12 @@ def test_one_sample_on_each_rank_is_a_mini_batch_of_two(ranks):
     for results, expected in zip(ranks, (-1.0, 1.0), strict=True):
         assert results["one each"].item() == pytest.approx(expected, rel=1e-4)
         assert results["variance of one each"].item() == pytest.approx(0.9 + 0.1 / 2)
+
+
+def test_a_layer_exchanges_once_forward_and_once_backward(ranks):
+    assert [results["asked of the others"] for results in ranks] == [
+        ["all_gather", "all_reduce"]
+    ] * 2
 
 
 def test_a_rank_may_have_no_sample(ranks):
