@@ -1,4 +1,4 @@
-"""How a script begins: signals are heard before Hydra and torch, which take seconds to import."""
+"""How a script begins: signal handlers stand before Hydra and torch are imported."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ PREEMPTED = 75
 def start(module: str, *, trains: bool = False) -> NoReturn:
     """Hand the command line to ``bn_repro.cli.main``, for ``bn_repro.cli.<module>``.
 
-    What ``trains`` takes a signal as a wish, which the run hears at its next step, or before its
-    first; anything else is interrupted by Ctrl-C at once.
+    With ``trains`` a signal sets the stop flag, which the run looks at after each step, and before
+    its first; anything else is interrupted by Ctrl-C at once.
     """
     try:
         with StopFlag().listening() if trains else nullcontext():

@@ -23,9 +23,8 @@ def extract_archives(root: Path) -> None:
     """Extract the archives under ``root``, if there are any, to the train/ or val/ that is missing.
 
     Ranks and runs may all call this: the first extracts while the others wait. Raises ValueError
-    where an archive is damaged or missing, where scipy (which reads the devkit) is not installed,
-    or where the disk is full; KeyboardInterrupt where the process is asked to stop, with the
-    training classes that are extracted kept for the next.
+    where an archive is damaged or missing, or where the disk is full; KeyboardInterrupt where the
+    process is asked to stop, with the training classes that are extracted kept for the next.
     """
     from torchvision.datasets import imagenet  # takes a second, and only archives need it
 
@@ -46,11 +45,6 @@ def extract_archives(root: Path) -> None:
                     imagenet.parse_devkit_archive(root)
                     imagenet.parse_val_archive(root, folder=scratch.name)
                 scratch.rename(root / split)
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"data.root: {error.name} is needed to read the devkit's archive under {root}; "
-            f"pip install scipy, or extract it into train/<wnid>/ and val/<wnid>/ yourself"
-        ) from error
     except (OSError, RuntimeError, tarfile.TarError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
@@ -81,15 +75,15 @@ def _extract_train(archive: Path, md5: str, folder: Path) -> None:
 
 @contextmanager
 def _only_plain_members() -> Iterator[None]:
-    """Within this block, extraction refuses files, links and devices outside its folder, and hears
-    that it is to stop."""
+    """Within this block, extraction refuses files, links and devices outside its folder, and
+    looks at the stop flag before each member."""
 
-    def heard(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
+    def checked(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
         stop_signal.check()
         return tarfile.data_filter(member, path)
 
     before = tarfile.TarFile.__dict__.get("extraction_filter")
-    tarfile.TarFile.extraction_filter = staticmethod(heard)
+    tarfile.TarFile.extraction_filter = staticmethod(checked)
     try:
         yield
     finally:

@@ -207,7 +207,7 @@ def downloaded() -> Path:
 
 
 def _in_background(function: Callable[[], object]) -> None:
-    """Call ``function`` in a thread, so that a wish to stop is heard while it waits for others."""
+    """Call ``function`` in a thread, and look at the stop flag while it works."""
     done: Future[None] = Future()
 
     def call() -> None:

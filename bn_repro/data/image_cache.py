@@ -216,17 +216,17 @@ def _bar(title: str, total: int, visible: bool) -> Iterator[Callable[[int], None
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    console, begun, told, done = Console(stderr=True), time.monotonic(), 0.0, 0
+    console, done, logged = Console(stderr=True), 0, time.monotonic()
     with Progress(*columns, console=console, disable=not visible) as bar:
         task = bar.add_task(title, total=total)
 
         def advance(n: int) -> None:
-            nonlocal told, done
+            nonlocal done, logged
             done += n
             bar.advance(task, n)
             now = time.monotonic()
-            if visible and not console.is_terminal and now - max(begun, told) > LOG_SECONDS:
-                told = now
+            if visible and not console.is_terminal and now - logged > LOG_SECONDS:
+                logged = now
                 print(f"{title}: {done:,} of {total:,} images", file=sys.stderr, flush=True)
 
         yield advance

@@ -285,7 +285,7 @@ def _watched(workers: Sequence[BaseProcess]) -> Iterator[Watch]:
                 watch.waited += POLL_SECONDS
             if watch.waited is not None and watch.waited >= LIMIT_SECONDS:
                 for worker in workers:
-                    worker.kill()  # one that is stopped hears nothing else
+                    worker.kill()  # a stopped process handles no other signal
                 return
 
     if workers:

@@ -168,7 +168,7 @@ def _require(part: object, name: str, holds: bool, expected: str) -> None:
 class Unit(nn.Module):
     """z = g(norm(Wu)), W a convolution or a matrix, with a bias only where the norm leaves one.
 
-    In training a 1x1 convolution is :func:`conv1x1`, so a hook on it would hear nothing.
+    In training a 1x1 convolution is :func:`conv1x1`, so a hook on the convolution is not called.
     """
 
     def __init__(self, linear: nn.Module, norm: nn.Module, nonlinearity: nn.Module) -> None:

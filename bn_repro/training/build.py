@@ -176,7 +176,7 @@ def keep_freed_memory() -> None:
 
     A step frees what the next one takes. Given back to the system in between, it comes as new
     pages, each zeroed: at 64x64, batch 32 and width 0.5, 6,000 a step, 15 % of its time on one
-    core. Only glibc is told; the peak of memory is the same.
+    core. Other C libraries have no mallopt; the peak of memory is the same.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     mallopt = getattr(libc, "mallopt", None)

@@ -45,7 +45,7 @@ def card(header: dict[str, Any], file: str, parameters: int) -> str:
         f"| {_number(row['loss'], 1, 4)} |"
         for row in header["accuracy"]
     ]
-    told = header | {
+    values = header | {
         "what": {"mlp": "The network of section 4.1", "inception": "Inception (Figure 5)"}[model],
         "experiment": configuration["experiment"],
         "seed": configuration["seed"],
@@ -55,7 +55,7 @@ def card(header: dict[str, Any], file: str, parameters: int) -> str:
         "accuracy": "\n".join(rows),
         "configuration": yaml.safe_dump(configuration, sort_keys=False),
     }
-    return CARD.format(**told, file=file, parameters=parameters)
+    return CARD.format(**values, file=file, parameters=parameters)
 
 
 def _number(value: float | None, factor: float, digits: int) -> str:

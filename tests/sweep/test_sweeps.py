@@ -344,7 +344,9 @@ def test_a_failed_run_has_its_traceback_and_is_tried_again_on_request(
     assert "retry: false" in (directory / paths.CONFIG).read_text()
 
 
-@pytest.mark.skipif(not find_spec("hydra_plugins.hydra_optuna_sweeper"), reason="no Optuna")
+@pytest.mark.skipif(
+    not find_spec("hydra_plugins.hydra_optuna_sweeper"), reason="needs the extra 'optuna'"
+)
 @pytest.mark.filterwarnings("ignore:The ``declarative_base:DeprecationWarning")  # Optuna's own
 def test_optuna_seeks_the_best_accuracy_and_the_same_command_trains_nothing(
     monkeypatch, tmp_path, capsys

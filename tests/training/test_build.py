@@ -23,7 +23,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
 def test_memory_that_a_step_frees_is_there_for_the_next():
     """By default it goes back to the system, and comes again as 160,000 new pages."""
     done = subprocess.run([sys.executable, "-c", NEW_PAGES], capture_output=True, check=True)
