@@ -42,8 +42,9 @@ def finals(runs: Runs) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def early(runs: Runs) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The same of the many seeds that train the first steps alone."""
-    return frames.shared(*fig1.curves(runs.where(block="early")))
+    """The same of the many seeds that train the first steps alone; without them, the final runs."""
+    many = frames.shared(*fig1.curves(runs.where(block="early")))
+    return finals(runs) if many[0].empty else many
 
 
 def by_rate(runs: Runs) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -67,7 +68,8 @@ def race_of(runs: Runs, block: str = "early") -> Race:
     (without, with_bn), (reference, _) = early(runs), finals(runs)
     if block == "final":
         without, with_bn = finals(runs)
-    names = ("the baseline", "BN", "the baseline" if block == "final" else "the final baseline")
+    same = without.equals(reference)
+    names = ("the baseline", "BN", "the baseline" if same else "the final baseline")
     return Race(without, with_bn, reference, names, runs.chance)
 
 
