@@ -77,6 +77,14 @@ def test_weights_and_gradients_are_those_of_training_mode(model, batch):
         weight = layer.linear.weight
         assert rows[site]["norm"] == pytest.approx(weight.norm().item())
         assert rows[site]["gradient"] == pytest.approx(weight.grad.norm().item())
+        assert ("bias" in rows[site]) == (layer.linear.bias is not None)
+
+
+def test_a_bias_has_its_norm(batch):
+    model = MLP(norm=norm.none(), generator=torch.Generator(), widths=[20, 7, 5, 10])
+    with torch.no_grad():
+        model.layers.hidden2.linear.bias.copy_(torch.tensor([3.0, 4.0, 0, 0, 0]))
+    assert [row["bias"] for row in weight_probes.weights(model, batch)] == [0, 5]
 
 
 def test_singular_values_are_those_of_autograds_jacobian(model, batch, monkeypatch):
