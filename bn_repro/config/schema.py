@@ -545,6 +545,11 @@ class TrainConfig(Section):
         "first unit",
         identity=False,
     )
+    trace_histograms: bool = setting(
+        True,
+        "also traced: how many of a layer's inputs lie in each of 64 bins from -8 to 8",
+        identity=False,
+    )
     probes: list[str] = setting(
         (),
         f"also measured where a step is traced: {_PROBES}",

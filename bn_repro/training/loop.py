@@ -187,6 +187,8 @@ class Run:
         """
         at, step = self.config.train, self.state.step
         self.record.traces(activations.rows(step, at.trace_units if by_unit else ()))
+        if at.trace_histograms:
+            self.record.histograms(activations.histograms(step))
         if at.probes and self.session.world.main:
             images = self.data.eval_batches(
                 self.split,
