@@ -18,7 +18,7 @@ from bn_repro.records.reader import (
     quarantined,
 )
 from bn_repro.sweep.display import count_of, log, print_table, table_of_outcomes
-from bn_repro.tracking.logger import destination_of, is_sent
+from bn_repro.tracking.sent import destination_of, is_sent
 
 
 class Results:

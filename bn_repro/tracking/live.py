@@ -12,13 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from threading import Event, Thread
 
-from bn_repro.tracking.logger import (
-    FINISH_SECONDS,
-    Destination,
-    Mirror,
-    first_line,
-    service_of_wandb,
-)
+from bn_repro.tracking.logger import Mirror
+from bn_repro.tracking.sent import Destination, first_line
+from bn_repro.tracking.wandb_run import FINISH_SECONDS, service_of_wandb
 
 EVERY_SECONDS = 5.0
 """How often the records are looked at."""

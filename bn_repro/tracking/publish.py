@@ -19,16 +19,21 @@ from bn_repro.config.identity import arm_of, at_scale, tags_of
 from bn_repro.config.schema import Config
 from bn_repro.records import paths
 from bn_repro.records.reader import finished, read_config
-from bn_repro.tracking.logger import (
+from bn_repro.tracking.logger import Mirror
+from bn_repro.tracking.sent import (
     CannotSend,
     Destination,
-    Mirror,
-    begin,
     destination_of,
     first_line,
     is_sent,
-    offline_folders,
     sent,
+)
+from bn_repro.tracking.wandb_run import (
+    artifacts_of,
+    begin,
+    folder_of,
+    offline_folders,
+    remove_copies,
 )
 
 
@@ -139,7 +144,10 @@ def _report(
             _log_report(run, study, folder, files)
             run.summary.update({"whole": True})
     finally:
+        copies = folder_of(run)
         run.finish()
+    if destination.mode == "online":
+        remove_copies(copies)
 
 
 def _log_report(run: Any, study: str, folder: Path, files: Sequence[Path]) -> None:
@@ -157,6 +165,7 @@ def _log_report(run: Any, study: str, folder: Path, files: Sequence[Path]) -> No
     run.log(logged)
     run.summary.update({f"claim/{claim['id']}": claim["verdict"] for claim in claims})
     artifact = wandb.Artifact(f"report-{study}", type="report")
-    for path in files:
-        artifact.add_file(str(path))
-    run.log_artifact(artifact)
+    with artifacts_of(run):
+        for path in files:
+            artifact.add_file(str(path))
+        run.log_artifact(artifact)

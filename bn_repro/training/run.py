@@ -41,7 +41,7 @@ from bn_repro.records.recorder import (
 )
 from bn_repro.stop_signal import StopFlag
 from bn_repro.tracking.live import WandbLogger
-from bn_repro.tracking.logger import destination_of
+from bn_repro.tracking.sent import destination_of
 from bn_repro.training.build import build, configure_torch, device_of, network, validate
 from bn_repro.training.engine import with_engine
 from bn_repro.training.finished import (

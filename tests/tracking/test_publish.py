@@ -1,9 +1,11 @@
 """Local records sent to W&B later: all of them, once; and sweeps and reports."""
 
 import json
+import os
 import re
 import runpy
 import shutil
+import signal
 import sys
 
 import pytest
@@ -15,9 +17,10 @@ from support import ROOT, OfflineRun
 from bn_repro.cli.publish import directories_to_send
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of, tags_of, usual_scale, variation
-from bn_repro.records import paths
+from bn_repro.records import paths, reader
 from bn_repro.sweep.study import expand
 from bn_repro.tracking import keys, publish
+from bn_repro.training.checkpoint import TrainingState
 from bn_repro.training.run import run
 
 pytestmark = pytest.mark.usefixtures("apart")
@@ -65,12 +68,11 @@ def test_a_run_published_later_is_as_if_it_had_been_logged_live(runs, tmp_path):
     assert later.about.run_id.split("-")[:4] == logged.about.run_id.split("-")[:4]
     for name in ("run_group", "job_type", "tags", "display_name"):
         assert getattr(later.about, name) == getattr(logged.about, name), name
-    assert {**later.config, "runs": 0, "wandb": 0, "manifest": 0} == {
-        **logged.config,
-        "runs": 0,
-        "wandb": 0,
-        "manifest": 0,
-    }
+    configs = [
+        {k: v for k, v in told.config.items() if not k.startswith("manifest.")}
+        for told in (later, logged)
+    ]
+    assert configs[0] == configs[1]
     assert later.summary.keys() == logged.summary.keys()
     assert "there already" in published(*ONE, f"runs={tmp_path / 'live'}", "wandb=offline")
 
@@ -221,28 +223,79 @@ def test_the_usual_scale_is_what_it_is_called(name, scale):
     assert (usual.model, usual.data, usual.train) == (named.model, named.data, named.train)
 
 
-def test_the_sweep_runs_as_the_agent_calls_it(server, tmp_path, monkeypatch):
-    import wandb
+def words_of_the_agent(sweep, arguments):
+    """What ``wandb agent`` calls ``train.py`` with, by wandb's own functions."""
     from wandb.sdk.launch.sweeps import utils
 
-    sweep = yaml.safe_load((ROOT / "configs" / "wandb_sweep.yaml").read_text())
-    first = {key: p.get("values", [p.get("value")])[0] for key, p in sweep["parameters"].items()}
-    chosen = {**first, "experiment": "mnist/bn", "train.steps": 40, "data.limit": 500}
-    macros = utils.create_sweep_command_args({"args": {k: {"value": v} for k, v in chosen.items()}})
+    macros = utils.create_sweep_command_args({"args": arguments})
     macros |= {"env": ["/usr/bin/env"], "program": [sweep["program"]]}
     command = []
     for word in utils.create_sweep_command(list(sweep["command"])):
         name = re.fullmatch(r"\$\{(\w+)\}", word)
         command += macros[name[1]] if name else [word]
     assert command[:4] == ["/usr/bin/env", "python", "scripts/train.py", "wandb=online"]
-    words = [*command[3:], "scale=smoke", "train.eval_every=20", f"runs={tmp_path}"]
+    return command[3:]
+
+
+def as_the_agent(words, monkeypatch):
+    """The exit code of ``train.py``, in a sweep's run of a given id."""
+    import wandb
+
     monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
     monkeypatch.setenv("WANDB_RUN_ID", "abc123")
     wandb.teardown()
-    monkeypatch.setattr(sys, "argv", [str(ROOT / command[2]), *words])
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "scripts" / "train.py"), *words])
     with pytest.raises(SystemExit) as end:
         runpy.run_path(sys.argv[0], run_name="__main__")
-    assert end.value.code == 0
-    assert sweep["metric"]["name"] in server.history("abc123")[-1]
-    assert sweep["metric"]["name"] in server.summary("abc123")
+    return end.value.code
+
+
+@pytest.fixture
+def sweep():
+    """The sweep that comes with the project, and the arguments of a short run of it."""
+    sweep = yaml.safe_load((ROOT / "configs" / "wandb_sweep.yaml").read_text())
+    first = {key: p.get("values", [p.get("value")])[0] for key, p in sweep["parameters"].items()}
+    chosen = {**first, "experiment": "mnist/bn", "train.steps": 40, "data.limit": 500}
+    return sweep, {key: {"value": value} for key, value in chosen.items()}
+
+
+def test_the_sweep_runs_as_the_agent_calls_it(sweep, server, tmp_path, monkeypatch):
+    words = [*words_of_the_agent(*sweep), "scale=smoke", "train.eval_every=20", f"runs={tmp_path}"]
+    assert as_the_agent(words, monkeypatch) == 0
+    metric = sweep[0]["metric"]["name"]
+    assert metric in server.history("abc123")[-1]
+    assert metric in server.summary("abc123")
     assert {"test/top1", "val/top1"} <= set(server.history("abc123")[-1])
+
+
+def test_a_run_that_the_agent_starts_again_goes_on_where_it_was(
+    sweep, server, tmp_path, monkeypatch
+):
+    """A preempted run of a sweep gets all that it told W&B of itself as words (wandb#9143)."""
+    own = ["train.eval_every=20", "train.checkpoint_every=10", f"runs={tmp_path}"]
+    save = TrainingState.save
+
+    def save_and_stop(self, *how):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return save(self, *how)
+
+    with monkeypatch.context() as at:
+        at.setattr(TrainingState, "save", save_and_stop)
+        words = [*words_of_the_agent(*sweep), "scale=smoke", "force=true", *own]
+        assert as_the_agent(words, at) == 75
+    told = json.loads(server.told["abc123"]["config"])
+    assert told["optimizer.lr"]["value"] == 0.03
+    assert told["data.held_out"]["value"] == 10_000
+    assert {"model.hidden", "manifest.versions.torch", "arm"} <= set(told)
+    assert not [key for key in told if key.startswith(("wandb.", "study.", "force", "runs"))]
+    assert not [key for key, v in told.items() if isinstance(v["value"], dict) and key[0] != "_"]
+
+    again = [*words_of_the_agent(sweep[0], told), f"runs={tmp_path}"]
+    assert any(word.startswith("manifest.") for word in again)
+    assert as_the_agent(again, monkeypatch) == 0
+    (directory,) = (tmp_path / "mnist").glob("*/seed0")
+    assert reader.read_status(directory)["state"] == "completed"
+    assert len(reader.read_manifest(directory)["resumed"]) == 1
+    assert [*server.runs] == ["abc123"]
+    local = [step for step, _ in keys.history(directory)]
+    assert [row["step"] for row in server.history("abc123")] == local
