@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, make_dataclass
+from importlib.util import find_spec
 from typing import Any, ClassVar, NamedTuple, get_type_hints
 
 
@@ -683,6 +684,12 @@ class Config(Section):
         one_of("auto", "cpu", "cuda", "mps"),
         identity=False,
     )
+    logger: str = setting(
+        "none",
+        "tensorboard: also writes event files into each run's directory, live",
+        one_of("none", "tensorboard"),
+        identity=False,
+    )
     threads: int = setting(1, "CPU threads of one run", number(1, 1024), identity=False)
     model: ModelConfig = field(default_factory=MLPConfig)
     data: DataConfig = field(default_factory=MnistBinaryConfig)
@@ -730,7 +737,8 @@ SETTINGS = {setting.key: setting for setting in settings(Composed())}
 
 
 def check(config: Config) -> None:
-    """ValueError where no run is chosen, or it needs a folder of images that is not given."""
+    """ValueError where no run is chosen, or it needs a folder of images that is not given, or a
+    package that is not installed."""
     if not config.experiment:
         raise ValueError(
             "nothing to train: give experiment=... or study=..., for example "
@@ -738,3 +746,13 @@ def check(config: Config) -> None:
         )
     if isinstance(config.data, ImageFilesConfig):
         config.data.folder()
+    check_logger(config)
+
+
+def check_logger(config: Config) -> None:
+    """ValueError where TensorBoard is asked for, and its package is not installed."""
+    if config.logger == "tensorboard" and find_spec("tensorboard") is None:
+        raise ValueError(
+            "logger: the package tensorboard, which writes event files, is not installed; "
+            "pip install tensorboard, or leave logger out"
+        )

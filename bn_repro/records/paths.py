@@ -26,8 +26,8 @@ CHECKPOINTS = "checkpoints"
 TRACEBACK = "traceback.txt"
 EVALUATION = "evaluation.jsonl"
 PREDICTIONS = "predictions"
-PUBLISHED = "published.json"
-"""What W&B has been sent of a run; not one of its records."""
+PUBLISHED, EVENTS = "published.json", "tensorboard"
+"""What W&B has been sent of a run, and the folder of its event files; not among its records."""
 
 
 def printable(text: str) -> str:

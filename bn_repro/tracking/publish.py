@@ -1,4 +1,4 @@
-"""Finished local records sent to Weights & Biases at any later time, and a study's report."""
+"""Finished local records shown at any later time, in W&B or TensorBoard; and a study's report."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from rich.console import Console
 
 from bn_repro.analysis import results
 from bn_repro.config.identity import arm_of, at_scale, tags_of
-from bn_repro.config.schema import Config
+from bn_repro.config.schema import Config, check_logger
 from bn_repro.records import paths
-from bn_repro.records.reader import finished, read_config
+from bn_repro.records.reader import Outcome, Unreadable, finished, read_config
 from bn_repro.tracking.logger import Mirror
 from bn_repro.tracking.sent import (
     CannotSend,
@@ -28,6 +29,7 @@ from bn_repro.tracking.sent import (
     is_sent,
     sent,
 )
+from bn_repro.tracking.tensorboard import EventFile
 from bn_repro.tracking.wandb_run import (
     artifacts_of,
     begin,
@@ -38,19 +40,39 @@ from bn_repro.tracking.wandb_run import (
 
 
 def publish_all(config: Config, directories: Sequence[Path], console: Console) -> bool:
-    """Send the finished runs among the ``directories``.
+    """Send the finished runs among the ``directories`` to W&B, write their event files, or both.
 
     A run that has been sent whole is not sent again, except with ``force``; one whose sending was
     cut short is made whole. False where a finished run had to be left out. Raises ValueError where
     nothing is finished, OSError where W&B cannot be reached.
     """
-    destination = destination_of(config)
-    if destination.mode == "disabled":
-        raise ValueError("wandb: give wandb=online, or wandb=offline and send with `wandb sync`")
+    destination, whole = destination_of(config), True
+    if destination.mode == "disabled" and config.logger == "none":
+        raise ValueError(
+            "wandb: give wandb=online, or wandb=offline and send with `wandb sync`; or give "
+            "logger=tensorboard, which needs no account"
+        )
+    if config.logger == "tensorboard":
+        check_logger(config)
+        whole = not _each(directories, write_events, "tensorboard", console)["left out"]
+        console.print(f"To look: tensorboard --logdir {config.runs}", soft_wrap=True)
+    if destination.mode != "disabled":
+        send = partial(publish, config=config, destination=destination)
+        count = _each(directories, send, "wandb", console)
+        whole = whole and not count["left out"]
+        if destination.mode == "offline" and count["sent"]:
+            console.print(f"To W&B: {destination.sync_command}", soft_wrap=True)
+    return whole
+
+
+def _each(
+    directories: Sequence[Path], send: Callable[[Path], str], where: str, console: Console
+) -> Counter[str]:
+    """Have each run sent; how many came to what."""
     count: Counter[str] = Counter()
     for directory in directories:
         try:
-            came = publish(directory, config, destination)
+            came = send(directory)
         except (CannotSend, Timeout) as error:
             came = "left out"
             busy = f"{directory}: another process works on this run"
@@ -59,8 +81,8 @@ def publish_all(config: Config, directories: Sequence[Path], console: Console) -
         except Exception as error:
             kind = ValueError if isinstance(error, ValueError) else OSError
             raise kind(
-                f"wandb: {first_line(error)}; {count['sent']} of {len(directories)} runs are sent, "
-                f"and the same command goes on from there"
+                f"{where}: {first_line(error)}; {count['sent']} of {len(directories)} runs are "
+                f"sent, and the same command goes on from there"
             ) from error
         if came == "sent":
             console.print(f"{directory}: sent", soft_wrap=True, highlight=False)
@@ -74,9 +96,22 @@ def publish_all(config: Config, directories: Sequence[Path], console: Console) -
         )
     counts = ", ".join(f"{number} {came}" for came, number in count.items())
     console.print(f"{len(directories)} runs: {counts}")
-    if destination.mode == "offline" and count["sent"]:
-        console.print(f"To W&B: {destination.sync_command}", soft_wrap=True)
-    return not count["left out"]
+    return count
+
+
+def write_events(directory: Path) -> str:
+    """Write one run's event files anew; what came of it, as of :func:`publish`."""
+    done = _finished(directory)
+    if done is None:
+        return "not finished"
+    with FileLock(paths.lock_file(directory), timeout=0):
+        try:
+            shown = EventFile(directory)
+            shown.begin()
+            shown.finish(done.state)
+        except Unreadable as error:
+            raise CannotSend(str(error)) from error
+    return "written"
 
 
 def publish(directory: Path, config: Config, destination: Destination) -> str:
@@ -84,10 +119,7 @@ def publish(directory: Path, config: Config, destination: Destination) -> str:
 
     Raises CannotSend for a run that cannot be sent, Timeout while it trains, and what W&B raises.
     """
-    try:
-        done = finished(directory)
-    except ValueError as error:
-        raise CannotSend(str(error)) from error
+    done = _finished(directory)
     if done is None:
         return "not finished"
     with FileLock(paths.lock_file(directory), timeout=0):
@@ -104,6 +136,13 @@ def publish(directory: Path, config: Config, destination: Destination) -> str:
         mirror.begin()
         mirror.finish(done.state)
     return "sent"
+
+
+def _finished(directory: Path) -> Outcome | None:
+    try:
+        return finished(directory)
+    except ValueError as error:
+        raise CannotSend(str(error)) from error
 
 
 def publish_report(config: Config, study: str, folder: Path) -> None:
