@@ -264,6 +264,12 @@ class WandbServer:
             view = {"id": "V", "name": asked["name"], "displayName": asked["displayName"]}
             view |= {"description": "", "type": "runs", "spec": asked["spec"], "project": where}
             return {"upsertView": {"view": view, "inserted": True}}
+        if "query ArtifactMembershipByName" in query:
+            self.requests.append(f"asked for {asked['name']}")
+            return {"project": {"artifactCollectionMembership": _membership(asked)}}
+        if "useArtifact" in query:
+            self.requests.append(f"{asked['runName']} used {asked['artifactID']}")
+            return {"useArtifact": {"artifact": {"id": asked["artifactID"]}}}
         if "mutation CreateArtifact" in query:
             self.requests.append(f"artifact {asked['input']['artifactCollectionName']}")
             sequence = {"latestArtifact": {"id": "A"}}
@@ -285,6 +291,27 @@ class WandbServer:
             **{"historyTail": json.dumps(last), "eventsTail": "[]"},
             "summaryMetrics": summary[max(summary)],
         }
+
+
+def _membership(asked: dict[str, Any]) -> dict[str, Any]:
+    """What W&B tells of an artifact that is asked for as ``name:alias``."""
+    name, alias = asked["name"].split(":")
+    entity = {"name": asked["entity"]}
+    project = {"id": "P", "internalId": "P", "name": asked["project"], "entity": entity}
+    collection = {"__typename": "ArtifactSequence", "name": name, "project": project}
+    aliases = [{"__typename": "ArtifactAlias", "id": "L", "alias": alias}]
+    time = "2026-01-02T03:04:05"
+    artifact = {
+        **{"__typename": "Artifact", "id": f"id of {name}", "artifactSequence": collection},
+        **{"versionIndex": 0, "artifactType": {"name": "model"}, "description": "", "tags": []},
+        **{"metadata": "{}", "ttlDurationSeconds": -2, "ttlIsInherited": True, "size": 1},
+        **{"historyStep": None, "state": "COMMITTED", "digest": "", "commitHash": "0"},
+        **{"fileCount": 1, "createdAt": time, "updatedAt": time},
+        "aliases": [{**alias, "artifactCollection": collection} for alias in aliases],
+    }
+    of = {"__typename": "ArtifactCollectionMembership", "id": "M", "versionIndex": 0}
+    of |= {"createdAt": time, "aliases": aliases}
+    return {**of, "artifactCollection": collection, "artifact": artifact}
 
 
 class _Quiet(ThreadingHTTPServer):

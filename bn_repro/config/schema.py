@@ -579,6 +579,11 @@ class WandbConfig(Section):
         None, "where W&B keeps its files; null: the runs directory", path=True
     )
     tags: list[str] = setting((), "tags, besides those made from the configuration")
+    log_model: str = setting(
+        "none",
+        "final: a completed run also leaves its network, as weights.safetensors and its card",
+        one_of("none", "final"),
+    )
 
 
 @dataclass

@@ -26,6 +26,7 @@ CHECKPOINTS = "checkpoints"
 TRACEBACK = "traceback.txt"
 EVALUATION = "evaluation.jsonl"
 PREDICTIONS = "predictions"
+WEIGHTS = "weights.safetensors"
 PUBLISHED, EVENTS = "published.json", "tensorboard"
 """What W&B has been sent of a run, and the folder of its event files; not among its records."""
 

@@ -86,6 +86,7 @@ class Mirror:
         self.tags, self.arm = list(tags), arm
         self.live, self.force = live, force
         self.run: Any = None
+        self._sent: str | None = None
         self._history = History(directory)
 
     def begin(self) -> None:
@@ -133,6 +134,11 @@ class Mirror:
     def finish(self, state: str) -> None:
         """Send the rest, and close with the run's summary; a finished run leaves its records as an
         artifact."""
+        self.close(state)
+        self.mark_sent()
+
+    def close(self, state: str) -> None:
+        """:meth:`finish`, but for what is remembered of it."""
         where, folder = self._where(), folder_of(self.run)
         try:
             self._send(self._history.steps(all_of_them=True))
@@ -142,6 +148,8 @@ class Mirror:
             if state in FINISHED:
                 with artifacts_of(self.run):
                     self.run.log_artifact(self._records())
+                    if self._has_model():
+                        self.run.log_artifact(self._model(), aliases=["final"])
             elif state == "preempted":
                 self.run.mark_preempting()
         finally:
@@ -149,8 +157,12 @@ class Mirror:
         check_service()
         if self.destination.mode == "online":
             remove_copies(folder)
-        if state in FINISHED:
-            self._mark(where=where, records=digest(self.directory))
+        self._sent = where if state in FINISHED else None
+
+    def mark_sent(self) -> None:
+        """Remember that all of a finished run is sent."""
+        if self._sent is not None:
+            self._mark(where=self._sent, records=digest(self.directory))
 
     def _send(self, steps: Iterable[tuple[int, dict[str, Value]]]) -> None:
         for step, values in steps:
@@ -177,6 +189,21 @@ class Mirror:
         records.add(wandb.Table(columns=columns, data=data, allow_mixed_types=True), "metrics")
         return records
 
+    def _has_model(self) -> bool:
+        weights = self.directory / paths.WEIGHTS
+        return self.destination.log_model == "final" and weights.exists()
+
+    def _model(self) -> Any:
+        """The network that the run left, as ``bn_repro.load`` reads it, with its card."""
+        import wandb
+
+        end, weights = summary_of(self.directory), self.directory / paths.WEIGHTS
+        model = wandb.Artifact(model_name(self.run.id), type="model", metadata=end)
+        for path in (weights, weights.with_suffix(".md")):
+            if path.exists():
+                model.add_file(str(path))
+        return model
+
     def _where(self) -> str:
         return self.run.url or str(folder_of(self.run))
 
@@ -188,11 +215,17 @@ class Mirror:
             "tags": self.tags,
             "where": where,
             "records": records,
+            "model": records is not None and self._has_model(),
         }
         others = {mode: sent(self.directory, mode) for mode in ("offline", "online")}
         marks = others | {self.destination.mode: mark}
         marks = {mode: kept for mode, kept in marks.items() if kept}
         write_json(self.directory / paths.PUBLISHED, marks)
+
+
+def model_name(run_id: str) -> str:
+    """Of the artifact with the network of a W&B run."""
+    return f"{run_id}-weights"
 
 
 def shortened(name: str, apart: str) -> str:

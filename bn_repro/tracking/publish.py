@@ -20,7 +20,8 @@ from bn_repro.config.identity import arm_of, at_scale, tags_of
 from bn_repro.config.schema import Config, check_logger
 from bn_repro.records import paths
 from bn_repro.records.reader import Outcome, Unreadable, finished, read_config
-from bn_repro.tracking.logger import Mirror
+from bn_repro.tracking.keys import summary_of
+from bn_repro.tracking.logger import TAG_LENGTH, Mirror, model_name, shortened
 from bn_repro.tracking.sent import (
     CannotSend,
     Destination,
@@ -28,6 +29,7 @@ from bn_repro.tracking.sent import (
     first_line,
     is_sent,
     sent,
+    wandb_id,
 )
 from bn_repro.tracking.tensorboard import EventFile
 from bn_repro.tracking.wandb_run import (
@@ -134,8 +136,37 @@ def publish(directory: Path, config: Config, destination: Destination) -> str:
             return "there already"
         mirror = Mirror(directory, destination, tags, arm_of(made), force=config.force)
         mirror.begin()
-        mirror.finish(done.state)
+        mirror.close(done.state)
+        if destination.mode == "online" and destination.log_model == "final":
+            _show_evaluation(directory, destination, arm_of(made), tags)
+        mirror.mark_sent()
     return "sent"
+
+
+def _show_evaluation(directory: Path, destination: Destination, arm: str, tags: list[str]) -> None:
+    """What ``scripts/evaluate.py`` measured, where it did, as a W&B run that used the network.
+
+    So W&B's lineage leads from the network's training to its evaluation. Offline W&B has no way to
+    say what a run used; the run's own summary has these numbers too.
+    """
+    values = {k: v for k, v in summary_of(directory).items() if k.startswith("evaluation/")}
+    if not values or not (directory / paths.WEIGHTS).exists():
+        return
+    trained = wandb_id(directory)
+    run = begin(
+        destination,
+        f"{trained}-evaluation",
+        name=shortened(f"{arm} {directory.name}, evaluation", directory.parent.name),
+        group=shortened(arm, directory.parent.name),
+        job_type="evaluate",
+        tags=[tag[:TAG_LENGTH] for tag in tags],
+        config={"arm": arm, "trained": trained},
+    )
+    try:
+        run.use_artifact(f"{model_name(trained)}:final")
+        run.summary.update(values)
+    finally:
+        run.finish()
 
 
 def _finished(directory: Path) -> Outcome | None:

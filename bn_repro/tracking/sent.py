@@ -23,12 +23,13 @@ FILES = (
 @dataclass(frozen=True)
 class Destination:
     """Where runs are sent: ``mode`` is disabled, offline or online; W&B's own files lie in
-    ``folder``."""
+    ``folder``. ``log_model`` is none or final: whether a run's network goes with it."""
 
     mode: str
     project: str
     entity: str | None
     folder: Path
+    log_model: str = "none"
 
     @property
     def sync_command(self) -> str:
@@ -39,7 +40,7 @@ class Destination:
 def destination_of(config: Config) -> Destination:
     """Where a configuration has its runs sent."""
     w = config.wandb
-    return Destination(w.mode, w.project, w.entity, Path(w.dir or config.runs))
+    return Destination(w.mode, w.project, w.entity, Path(w.dir or config.runs), w.log_model)
 
 
 class CannotSend(ValueError):
@@ -48,7 +49,8 @@ class CannotSend(ValueError):
 
 def sent(directory: Path, mode: str) -> dict[str, Any]:
     """What W&B was sent of a run in a mode: ``project, entity, tags``, ``where`` it is (null until
-    that is known), and a digest of the ``records`` (null until all are sent)."""
+    that is known), a digest of the ``records`` (null until all are sent), and whether the
+    ``model`` went with them."""
     try:
         found = (read_object(directory / paths.PUBLISHED) or {}).get(mode)
     except ValueError:
@@ -63,6 +65,8 @@ def is_sent(directory: Path, destination: Destination, tags: Sequence[str] = ())
     found = sent(directory, destination.mode)
     records = [found.get(key) for key in ("project", "entity", "records")]
     all_sent = records == [destination.project, destination.entity, digest(directory)]
+    wanted = destination.log_model == "final" and (directory / paths.WEIGHTS).exists()
+    all_sent = all_sent and (not wanted or found.get("model") is True)
     return all_sent and set(tags) <= set(found["tags"])
 
 

@@ -33,6 +33,7 @@ from bn_repro.records.reader import (
     read_manifest,
 )
 from bn_repro.records.recorder import (
+    Logger,
     NoLogger,
     RecordsGone,
     manifest,
@@ -51,6 +52,7 @@ from bn_repro.training.finished import (
 from bn_repro.training.loop import train
 from bn_repro.training.ranks import barrier, process_group
 from bn_repro.training.session import Log, Progress, Session, no_progress
+from bn_repro.training.weights import WithWeights
 from bn_repro.training.world import World, launched_world
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
@@ -161,7 +163,9 @@ def _start_or_resume(
     if session.world.main:
         write_first_files(config, data, directory, session)
     barrier(session.world)
-    logger = logger_of(config) if session.world.main else NoLogger()
+    logger: Logger = logger_of(config) if session.world.main else NoLogger()
+    if config.wandb.mode != "disabled" and config.wandb.log_model == "final":
+        logger = WithWeights(logger) if session.world.main else logger
     return train(config, model.to(session.device), data, directory, session, logger)
 
 

@@ -7,13 +7,15 @@ import runpy
 import shutil
 import signal
 import sys
+from unittest.mock import Mock
 
 import pytest
 import yaml
 from filelock import FileLock
 from rich.console import Console
-from support import ROOT, OfflineRun
+from support import ROOT, OfflineRun, call
 
+import bn_repro
 from bn_repro.cli.publish import directories_to_send
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of, tags_of, usual_scale, variation
@@ -221,6 +223,64 @@ def test_the_usual_scale_is_what_it_is_called(name, scale):
     assert usual_scale(name) == scale
     usual, named = (compose([f"experiment={name}", f"scale={s}"]) for s in ("default", scale))
     assert (usual.model, usual.data, usual.train) == (named.model, named.data, named.train)
+
+
+EVALUATED = {"crops": 144, "statistics": "moving", "split": "test", "step": 20, "top1": 0.5}
+
+
+def test_a_network_goes_along_and_its_evaluation_says_that_it_used_it(
+    runs, server, monkeypatch, capsys
+):
+    words = [*ONE, f"runs={runs}", "wandb=online"]
+    directory = directory_of(compose(words))
+    (directory / paths.EVALUATION).write_text(json.dumps(EVALUATED) + "\n")
+    assert call(monkeypatch, capsys, *words, script="publish_wandb.py")[0] == 0
+    (name,) = server.runs
+    assert server.requests == [f"artifact {name}"]  # its records; no network was asked for
+
+    with monkeypatch.context() as at:  # what goes wrong in between is made good
+        at.setattr("wandb.Run.use_artifact", Mock(side_effect=ConnectionError("gone")))
+        code, _, err = call(at, capsys, *words, "wandb.log_model=final", script="publish_wandb.py")
+    assert (code, err) == (
+        1,
+        "error: wandb: gone; 0 of 1 runs are sent, and the same command goes on from there\n",
+    )
+    server.requests.clear()
+    asked = [*words, "wandb.log_model=final"]
+    code, out, _ = call(monkeypatch, capsys, *asked, script="publish_wandb.py")
+    assert code == 0
+    assert "1 sent" in out
+    model = f"{name}-weights"
+    sent = [f"artifact {name}", f"artifact {model}", f"asked for {model}:final"]
+    assert server.requests == [*sent, f"{name}-evaluation used id of {model}"]
+    assert server.summary(f"{name}-evaluation")["evaluation/144_moving/top1"] == 0.5
+    assert server.told[f"{name}-evaluation"]["jobType"] == "evaluate"
+    assert server.told[f"{name}-evaluation"]["groupName"] == server.told[name]["groupName"]
+    assert "1 there already" in call(monkeypatch, capsys, *asked, script="publish_wandb.py")[1]
+    assert bn_repro.load(directory / paths.WEIGHTS).config.experiment == "mnist/bn"
+
+
+def test_a_run_without_a_network_is_sent_without(runs, monkeypatch, capsys):
+    words = [*ONE, f"runs={runs}", "wandb=offline", "wandb.log_model=final"]
+    shutil.rmtree(directory_of(compose(words)) / paths.CHECKPOINTS)
+    code, out, _ = call(monkeypatch, capsys, *words, script="publish_wandb.py")
+    assert code == 0
+    assert "no intact checkpoint of step 20" in out
+    assert "; without its network" in out
+    assert "1 runs: 1 sent" in out
+    assert "1 there already" in call(monkeypatch, capsys, *words, script="publish_wandb.py")[1]
+
+
+def test_a_run_that_is_watched_leaves_its_network_at_its_end(tmp_path):
+    config = compose([*ONE, f"runs={tmp_path}", "wandb=offline", "wandb.log_model=final"])
+    assert run(config, log=lambda line: None).state == "completed"
+    artifacts = {r.artifact.type: r.artifact for r in OfflineRun(tmp_path).of("artifact")}
+    assert artifacts.keys() == {"records", "model"}
+    names = {content.path for content in artifacts["model"].manifest.contents}
+    assert names == {"weights.safetensors", "weights.md"}
+    assert "final" in artifacts["model"].aliases
+    network = bn_repro.load(directory_of(config) / paths.WEIGHTS).network
+    assert not network.training
 
 
 def words_of_the_agent(sweep, arguments):
