@@ -759,5 +759,5 @@ def check_logger(config: Config) -> None:
     if config.logger == "tensorboard" and find_spec("tensorboard") is None:
         raise ValueError(
             "logger: the package tensorboard, which writes event files, is not installed; "
-            "pip install 'bn-repro[tensorboard]' (of a checkout: '.[tensorboard]'), or leave logger out"
+            "pip install tensorboard, or leave logger out"
         )
