@@ -3,6 +3,7 @@ that it does not take, with the form to paste."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 
@@ -23,7 +24,27 @@ KEY = re.compile(r"\+{0,2}[\w$][\w.@/:$-]*", re.ASCII)
 def prepared(words: list[str]) -> list[str]:
     """The words as Hydra takes them, ``-m`` first, wherever it stands. ValueError for one that it
     would take for something else than was meant."""
+    words = resumed(words) if os.environ.get("WANDB_SWEEP_ID") else words
     return [_prepared(word) for word in sorted(words, key=lambda word: word not in MULTIRUN)]
+
+
+def resumed(words: list[str]) -> list[str]:
+    """The words of a W&B agent without those that are only told to W&B.
+
+    It starts a preempted run again with all that the run told of itself (``tracking.logger.flat``),
+    in Python's notation: texts have no quotes, and ``arm`` and ``manifest`` are no keys.
+    """
+    keys = [word.partition("=")[0] for word in words]
+    if "arm" not in keys:  # a first start: with the sweep's own words alone
+        return words
+    told = [key == "arm" or key.startswith(("manifest.", "_wandb")) for key in keys]
+    return [_as_typed(word) for word, only in zip(words, told, strict=True) if not only]
+
+
+def _as_typed(word: str) -> str:
+    key, _, value = word.partition("=")
+    plain = key in GROUPS or value == "None" or key not in SETTINGS or _kind(key) != "text"
+    return word if plain else f"{key}={quoted(value)}"
 
 
 def _prepared(word: str) -> str:

@@ -10,6 +10,7 @@ import copy
 import re
 from collections.abc import Iterable
 from dataclasses import Field, dataclass, field, fields, is_dataclass, make_dataclass
+from importlib.util import find_spec
 from typing import Any, ClassVar, get_type_hints
 
 from bn_repro.config.dataset import DATASETS, DataConfig, ImageFilesConfig, MnistBinaryConfig
@@ -131,6 +132,11 @@ class TrainConfig(Section):
         "first unit",
         identity=False,
     )
+    trace_histograms: bool = setting(
+        True,
+        "also traced: how many of a layer's inputs lie in each of 64 bins from -8 to 8",
+        identity=False,
+    )
     probes: list[str] = setting(
         (),
         f"also measured where a step is traced: {_PROBES}",
@@ -159,6 +165,11 @@ class WandbConfig(Section):
         None, "where W&B keeps its files; null: the runs directory", path=True
     )
     tags: list[str] = setting((), "tags, besides those made from the configuration")
+    log_model: str = setting(
+        "none",
+        "final: a completed run also leaves its network, as weights.safetensors and its card",
+        one_of("none", "final"),
+    )
 
 
 @dataclass
@@ -264,6 +275,12 @@ class Config(Section):
         one_of("auto", "cpu", "cuda", "mps"),
         identity=False,
     )
+    logger: str = setting(
+        "none",
+        "tensorboard: also writes event files into each run's directory, live",
+        one_of("none", "tensorboard"),
+        identity=False,
+    )
     threads: int = setting(1, "CPU threads of one run", number(1, 1024), identity=False)
     model: ModelConfig = field(default_factory=MLPConfig)
     data: DataConfig = field(default_factory=MnistBinaryConfig)
@@ -311,7 +328,8 @@ SETTINGS = {setting.key: setting for setting in settings(Composed())}
 
 
 def check(config: Config) -> None:
-    """ValueError where no run is chosen, or it needs a folder of images that is not given."""
+    """ValueError where no run is chosen, or it needs a folder of images that is not given, or a
+    package that is not installed."""
     if not config.experiment:
         raise ValueError(
             "nothing to train: give experiment=... or study=..., for example "
@@ -319,3 +337,13 @@ def check(config: Config) -> None:
         )
     if isinstance(config.data, ImageFilesConfig):
         config.data.folder()
+    check_logger(config)
+
+
+def check_logger(config: Config) -> None:
+    """ValueError where TensorBoard is asked for, and its package is not installed."""
+    if config.logger == "tensorboard" and find_spec("tensorboard") is None:
+        raise ValueError(
+            "logger: the package tensorboard, which writes event files, is not installed; "
+            "pip install tensorboard, or leave logger out"
+        )
