@@ -1,4 +1,4 @@
-"""What all scripts share: the command line composed, the command run, the process's exit code.
+"""What all commands share: the command line composed, the command run, the process's exit code.
 
 Hydra composes; what it refuses is one line. Torch, which takes seconds to import, waits until a
 command needs it: ``--help``, a Tab and a misspelled key do without.
@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NoReturn
 
@@ -25,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bn_repro.cli.door import through
 from bn_repro.cli.errors import BAD_INPUT, COMPLETED, FAILED, PREEMPTED, first_of, refuse
+from bn_repro.cli.help import help_text
 from bn_repro.cli.words import MULTIRUN, prepared
 from bn_repro.config import catalogue
 from bn_repro.config.compose import plain
@@ -89,17 +89,17 @@ def main(module: str, *, sweeps: bool = False) -> NoReturn:
     """Compose the command line's configuration, call ``bn_repro.cli.<module>.main`` with it, and
     exit with what it returns.
 
-    ``-m`` is for a script that ``sweeps``: Hydra gives the jobs to a launcher, which trains.
+    ``-m`` is for a command that ``sweeps``: Hydra gives the jobs to a launcher, which trains.
     """
     through(partial(_main, module, sweeps))
 
 
 def _main(module: str, sweeps: bool) -> int:
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print(catalogue.help_text(Path(sys.argv[0]).stem))
+        print(help_text(module))
         return COMPLETED
     if not sweeps and MULTIRUN & set(sys.argv[1:]):
-        raise ValueError("-m: sweeps are for train.py; give study=... to this script")
+        raise ValueError("-m: sweeps are for bn-repro train; give study=... to this command")
     if complete(sys.argv[1:]):
         return COMPLETED
     command = Command(module, sweeps)

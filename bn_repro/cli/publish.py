@@ -1,4 +1,9 @@
-"""``scripts/publish_wandb.py``: finished runs sent to Weights & Biases."""
+"""Send finished runs to Weights & Biases, at any later time; nothing is sent twice.
+
+bn-repro publish wandb=online
+bn-repro publish wandb=online study=fig1
+bn-repro publish wandb=offline experiment=mnist/bn seed=0
+"""
 
 from __future__ import annotations
 

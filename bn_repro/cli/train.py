@@ -1,4 +1,13 @@
-"""``scripts/train.py``: a run, a ``-m`` sweep or a study trained, and how its runs ended."""
+"""Train a run, a sweep (-m), or a study.
+
+bn-repro train experiment=mnist/bn seed=0
+bn-repro train experiment=mnist/bn optimizer.lr=0.5 model.init_std=0.05
+bn-repro train -m 'experiment=glob(mnist/*)' 'optimizer.lr=choice(0.1,1.0)' seed=0,1,2
+bn-repro train study=fig1
+bn-repro train study=fig1 dry=true                       what it would train, and how long it takes
+bn-repro train study=fig3 study.run=0 data.root=FOLDER   only its first run
+bn-repro train --config-dir FOLDER experiment=mnist/mine a configuration of your own
+"""
 
 from __future__ import annotations
 

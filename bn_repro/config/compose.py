@@ -130,7 +130,7 @@ def _chosen(section: str, values: Mapping[str, Any], typed: set[str]) -> Any:
 
 
 def compose(overrides: Sequence[str]) -> Config:
-    """The configuration that ``scripts/train.py <overrides>`` would run.
+    """The configuration that ``bn-repro train <overrides>`` would run.
 
     Hydra composes once for each choice of groups, which takes a tenth of a second; plain keys are
     then set as it sets them itself, in a thousandth.

@@ -577,7 +577,7 @@ class WandbConfig(Section):
 
 @dataclass
 class EvaluationConfig(Section):
-    """How evaluate.py evaluates finished runs."""
+    """How bn-repro evaluate evaluates finished runs."""
 
     prefix: ClassVar[str] = "evaluation."
 
@@ -659,7 +659,8 @@ class Config(Section):
     runs: str = setting("runs", "the runs directory", identity=False, path=True)
     out: str | None = setting(
         None,
-        "where report.py and export.py write; null: results/<study>, the run's directory",
+        "where report and export write; null: results/<study> in a checkout, else <runs>/<study>; "
+        "the run's directory",
         identity=False,
         path=True,
     )
@@ -671,7 +672,7 @@ class Config(Section):
         one_of("continue", "stop"),
         identity=False,
     )
-    live: bool = setting(True, "status.py follows the runs; false: it prints once", identity=False)
+    live: bool = setting(True, "status follows the runs; false: it prints once", identity=False)
     device: str = setting(
         "auto",
         "auto takes a GPU where there is one, but for mlp, whose step is faster on a core",

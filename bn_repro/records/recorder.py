@@ -266,7 +266,7 @@ def manifest(
         "engine": engine,
         "threads": threads,
         "world": world,
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([*Path(sys.argv[0]).name.split(), *sys.argv[1:]]),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **examples,
     }

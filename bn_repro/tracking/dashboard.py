@@ -208,7 +208,7 @@ def _figure4(scale: str) -> list[Any]:
     return [
         wr.H2("Figure 4: several crops (section 4.2.3)"),
         wr.P(
-            "BN-x30 and the six networks made from it, as scripts/evaluate.py study=fig4 measured; "
+            "BN-x30 and the six networks made from it, as bn-repro evaluate study=fig4 measured; "
             "the ensemble is in the study's report."
         ),
         grid(
@@ -231,7 +231,7 @@ def _reports(
     wr = _library()
     return [
         wr.H2("What came out"),
-        wr.P("Figures and verdicts, as scripts/report.py wandb=online sent them."),
+        wr.P("Figures and verdicts, as bn-repro report wandb=online sent them."),
         grid(
             runset("reports", "report", *tags, **among),
             wr.WeavePanelSummaryTable(table_name="tables/claims"),

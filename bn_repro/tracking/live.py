@@ -70,6 +70,6 @@ class WandbLogger:
 def _say(what: str) -> None:
     print(
         f"wandb: {what}; the run goes on with its local records alone "
-        f"(scripts/publish_wandb.py sends them later)",
+        f"(bn-repro publish sends them later)",
         file=sys.stderr,
     )

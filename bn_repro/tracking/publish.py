@@ -65,7 +65,7 @@ def publish_all(config: Config, directories: Sequence[Path], console: Console) -
         what = f"{directories[0]}" if one else f"each of {len(directories)} runs"
         raise ValueError(
             f"nothing to publish: {what} is not finished; "
-            f"finish it with scripts/train.py and the same overrides"
+            f"finish it with bn-repro train and the same overrides"
         )
     counts = ", ".join(f"{number} {came}" for came, number in count.items())
     console.print(f"{len(directories)} runs: {counts}")
