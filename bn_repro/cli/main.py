@@ -56,9 +56,10 @@ class Command:
         if HydraConfig.get().mode == RunMode.MULTIRUN:  # ours does not call it
             sys.exit(refuse(ValueError(LAUNCHERS)))  # an error, Hydra would keep to itself
         with self.errors_refused():
-            self.exit_code = import_module(f"bn_repro.cli.{self.module}").main(
-                plain(composed, overrides())
-            )
+            config = plain(composed, overrides())
+            if config.dry and not self.sweeps:
+                raise ValueError("dry: is for what trains; leave it out")
+            self.exit_code = import_module(f"bn_repro.cli.{self.module}").main(config)
 
     @contextmanager
     def errors_refused(self, full: bool = False) -> Iterator[None]:

@@ -665,6 +665,11 @@ class Config(Section):
         path=True,
     )
     force: bool = setting(False, "start over; the old run is moved aside", identity=False)
+    dry: bool = setting(
+        False,
+        "say how many runs there are to train, how long they take and how much disk; train none",
+        identity=False,
+    )
     retry: bool = setting(False, "in a study or a sweep, try failed runs again", identity=False)
     on_failure: str = setting(
         "continue",

@@ -19,7 +19,9 @@ def test_help_names_every_command_at_once(monkeypatch, capsys):
     for words in ([], ["--help"], ["-h"], ["help"]):
         code, out, _ = bn_repro(monkeypatch, capsys, *words)
         assert code == 0
-        assert [line.split()[0] for line in out.splitlines() if line.startswith("  ")] == [*COMMANDS]
+        assert [line.split()[0] for line in out.splitlines() if line.startswith("  ")] == [
+            *COMMANDS
+        ]
     heavy = ("torch", "hydra", "numpy", "pandas", "rich")
     code = f"""import sys, bn_repro.cli.command as c
 try: c.main()
