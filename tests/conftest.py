@@ -10,7 +10,11 @@ from collections.abc import Callable, Iterator
 import pytest
 from support import ROOT, WandbServer
 
+from bn_repro.config.schema import FROM_ENVIRONMENT, variable_of
+
 os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it; pytest-xdist's own process needs no torch
+for key in FROM_ENVIRONMENT:  # the user's own paths
+    os.environ.pop(variable_of(key), None)
 if "BN_REPRO_GPU" not in os.environ:  # device=auto is the CPU, whose numbers are the same each time
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 

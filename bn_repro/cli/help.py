@@ -13,7 +13,7 @@ from pathlib import Path
 from bn_repro.cli import COMMANDS
 from bn_repro.config.catalogue import columns, listing
 from bn_repro.config.identity import usual_scale
-from bn_repro.config.schema import DATASETS, KINDS, SETTINGS
+from bn_repro.config.schema import DATASETS, FROM_ENVIRONMENT, KINDS, SETTINGS, variable_of
 from bn_repro.records.paths import CONFIGS
 
 OF_A_RUN = ("seed", "runs", "force", "device", "threads")
@@ -115,6 +115,8 @@ def describe(key: str) -> str:
         text += "" if all(value in text for value in known) else f"; {rule.expected}"
     if len(have) < len(kinds):
         text = f"{', '.join(have)}: {text}"
+    if key in FROM_ENVIRONMENT:
+        text += f"; or by ${variable_of(key)}"
     value = setting.value
     shown = json.dumps(value) if value is None or isinstance(value, bool) else str(value)
     return f"{text} ({shown})" if shown else text

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 
 from hydra.core.hydra_config import HydraConfig
 
-from bn_repro.config.schema import Config, MnistBinaryConfig, StudyConfig
+from bn_repro.config.schema import (
+    Config,
+    MnistBinaryConfig,
+    StudyConfig,
+    expanded,
+    from_environment,
+)
 from bn_repro.sweep.study import PlannedRun
 
 OF_THE_COMMAND = ("force=", "retry=", "on_failure=")
@@ -37,10 +43,13 @@ def refuse_launcher() -> None:
 
 
 def refuse_unread_folder(configs: Sequence[Config]) -> None:
-    """ValueError for a ``data.root`` that no run reads. One command may train on several sets, and
-    a scale that replaces photographs may be tried with their folder given."""
+    """ValueError for a ``data.root`` that no run reads. One command may train on several sets, a
+    scale that replaces photographs may be tried with their folder given, and the environment's is
+    for other commands too."""
+    given = from_environment("data.root")
     unread = (isinstance(c.data, MnistBinaryConfig) and c.model.name == "mlp" for c in configs)
-    if any(config.data.root is not None for config in configs) and all(unread):
+    usual = (None, given and expanded("data.root", given))
+    if any(config.data.root not in usual for config in configs) and all(unread):
         raise ValueError(
             "data.root: no run reads it, since mnist_binary lies in the package; leave it out, or "
             "add data=mnist"

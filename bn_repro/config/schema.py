@@ -47,18 +47,31 @@ def setting(
     *,
     identity: bool = True,
     path: bool = False,
+    variable: bool = False,
 ) -> Any:
     """A field with its help text and its rule, which null passes where it is the default.
 
     A tuple stands for a list.
 
     ``identity=False``: it does not change what is computed, and is no part of the run's identity.
-    ``path=True``: a folder; ``~`` stands for the home folder.
+    ``path=True``: a folder; ``~`` stands for the home folder. ``variable=True``: where it is not
+    typed, an environment variable gives it (:func:`variable_of`).
     """
     metadata = {"help": text, "rule": rule, "identity": identity, "path": path}
+    metadata["variable"] = variable
     if isinstance(default, tuple):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def variable_of(key: str) -> str:
+    """The environment variable that gives a key: BN_REPRO_DATA_ROOT for ``data.root``."""
+    return f"BN_REPRO_{key.upper().replace('.', '_')}"
+
+
+def from_environment(key: str) -> str | None:
+    """What the environment says of a key; None for nothing, which an empty variable is too."""
+    return os.environ.get(variable_of(key)) or None
 
 
 class Setting(NamedTuple):
@@ -298,9 +311,15 @@ class DataConfig(Section):
         number(1),
         identity=False,
     )
-    root: str | None = setting(None, "folder of the files", identity=False, path=True)
+    root: str | None = setting(
+        None, "folder of the files", identity=False, path=True, variable=True
+    )
     cache: str | None = setting(
-        None, "folder for decoded images; null: ~/.cache/bn_repro", identity=False, path=True
+        None,
+        "folder for decoded images; null: ~/.cache/bn_repro",
+        identity=False,
+        path=True,
+        variable=True,
     )
     workers: int = setting(2, "processes that read files", number(0, 1024), identity=False)
 
@@ -570,7 +589,7 @@ class WandbConfig(Section):
     project: str = setting("bn-repro", "its project")
     entity: str | None = setting(None, "its user or team; null: the account's own")
     dir: str | None = setting(
-        None, "where W&B keeps its files; null: the runs directory", path=True
+        None, "where W&B keeps its files; null: the runs directory", path=True, variable=True
     )
     tags: list[str] = setting((), "tags, besides those made from the configuration")
 
@@ -656,7 +675,7 @@ class Config(Section):
         identity=False,
     )
     scale: str = setting("default", "size of the runs", identity=False)
-    runs: str = setting("runs", "the runs directory", identity=False, path=True)
+    runs: str = setting("runs", "the runs directory", identity=False, path=True, variable=True)
     out: str | None = setting(
         None,
         "where report and export write; null: results/<study> in a checkout, else <runs>/<study>; "
@@ -728,6 +747,8 @@ SECTIONS: dict[str, Any] = {
 }
 SETTINGS = {setting.key: setting for setting in settings(Composed())}
 """Every key that can be given, with its default."""
+FROM_ENVIRONMENT = tuple(k for k, s in SETTINGS.items() if s.field.metadata["variable"])
+"""The keys that an environment variable gives where they are not typed."""
 
 
 def check(config: Config) -> None:
