@@ -21,7 +21,7 @@ from bn_repro.records.paths import CONFIGS
 FOLDER = "data.root=FOLDER"
 """As the heads of the studies' files have it."""
 SAME_RUNS = {"study", "runs", "out", "data.root", "data.cache", "study.jobs", "device", "threads"}
-SAME_RUNS |= {"study.skip_reported", "train.engine"}
+SAME_RUNS |= {"study.skip_reported", "train.engine", "--config-dir"}
 SAME_RUNS |= {"wandb", "wandb.dir", "wandb.project", "wandb.entity", "wandb.tags"}
 """The keys whose overrides leave a study's runs the same ones."""
 MOST_ARMS = 24

@@ -25,7 +25,8 @@ from omegaconf.errors import OmegaConfBaseException
 from bn_repro.cli.door import through
 from bn_repro.cli.errors import BAD_INPUT, COMPLETED, FAILED, PREEMPTED, first_of, refuse
 from bn_repro.cli.help import help_text
-from bn_repro.cli.words import MULTIRUN, prepared
+from bn_repro.cli.refusals import refuse_hidden_files
+from bn_repro.cli.words import MULTIRUN, own_folder, prepared
 from bn_repro.config import catalogue
 from bn_repro.config.compose import plain
 from bn_repro.records.paths import CONFIGS
@@ -106,6 +107,8 @@ def _main(module: str, sweeps: bool) -> int:
     command = Command(module, sweeps)
     with command.errors_refused(full=FULL_ERROR in os.environ), _hydra_raises(), _sweep_folder():
         sys.argv[1:] = prepared(sys.argv[1:])
+        if folder := own_folder(sys.argv[1:]):
+            refuse_hidden_files(folder)
         _compose_and_call(command)
     if command.results is None:
         return command.exit_code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 
@@ -13,6 +14,7 @@ from bn_repro.config.schema import (
     expanded,
     from_environment,
 )
+from bn_repro.records.paths import CONFIGS
 from bn_repro.sweep.study import PlannedRun
 
 OF_THE_COMMAND = ("force=", "retry=", "on_failure=")
@@ -40,6 +42,14 @@ def refuse_launcher() -> None:
     for word in HydraConfig.get().overrides.hydra:
         if word.startswith(("hydra/launcher", "hydra.launcher")):
             raise ValueError(f"{word}: one run takes no launcher; add -m, or leave it out")
+
+
+def refuse_hidden_files(folder: str) -> None:
+    """ValueError for one's own configuration that has the name of one of ours: Hydra takes ours."""
+    for path in sorted(Path(folder).expanduser().rglob("*.yaml")):
+        name = path.relative_to(Path(folder).expanduser())
+        if (CONFIGS / name).exists():
+            raise ValueError(f"{path}: the package has a {name} too; give yours another name")
 
 
 def refuse_unread_folder(configs: Sequence[Config]) -> None:

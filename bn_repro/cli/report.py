@@ -11,7 +11,7 @@ out= all of results/ is made anew. Elsewhere reports lie beside the runs.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from bn_repro.analysis.summary import Report
 from bn_repro.analysis.tables import Member
 from bn_repro.cli.errors import COMPLETED
 from bn_repro.cli.main import overrides
+from bn_repro.cli.words import own_folder
 from bn_repro.config.compose import compose
 from bn_repro.config.schema import Config
 from bn_repro.records.paths import CHECKOUT, CONFIGS, RESULTS
@@ -99,14 +100,20 @@ def report_study(config: Config, own: Sequence[str]) -> Report:
             f"{out / results.RUNS}: {len(others)} of its rows are of no run that study {name} has "
             f"now ({first}); they are left out"
         )
-    typed = [x for x in own if not x.startswith("study=")] if committed is None else []
+    typed = _as_typed(x for x in own if not x.startswith("study=")) if committed is None else []
     written = _write(name, members, out, complete, typed)
     if not complete:
-        command = summary.training_command(name, own)
+        command = summary.training_command(name, _as_typed(own))
         print(f"study {name}: a later block waits for runs; run {command}")
     _print_where(written, out, config)
     publish.publish_report(config, name, out)
     return written
+
+
+def _as_typed(own: Iterable[str]) -> list[str]:
+    """The overrides, behind the folder of the user's own configurations, where one was named."""
+    folder = own_folder(sys.argv[1:])
+    return [*([f"--config-dir={folder}"] if folder else []), *own]
 
 
 def _committed_as(config: Config) -> Path | None:
@@ -135,7 +142,7 @@ def _members(config: Config, own: Sequence[str], out: Path) -> tuple[list[Member
     runs, complete = expand(config.study, own, accuracy)
     if not runs:
         name = config.study.name
-        command = summary.training_command(name, own)
+        command = summary.training_command(name, _as_typed(own))
         raise ValueError(f"study {name}: has no runs yet; {command}")
     return [Member(*r.key, r.varied, r.directory, "+".join(r.blocks)) for r in runs], complete
 

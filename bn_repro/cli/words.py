@@ -3,8 +3,10 @@ that it does not take, with the form to paste."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+from collections.abc import Sequence
 
 from hydra.core.override_parser.types import Glob
 
@@ -13,6 +15,7 @@ from bn_repro.config.compose import GROUPS, no_such_key, parsed, quoted
 from bn_repro.config.schema import SETTINGS
 
 MULTIRUN = {"-m", "--multirun"}
+OWN_FOLDER = ("--config-dir", "-cd")
 PLAIN = re.compile(r"[\w/\\+.$%*@?|: \t-]", re.ASCII)
 """A character that Hydra takes without quotes."""
 NUMBER = re.compile(r"(?i:true|false|[+-]?(?:inf|nan|[\d.][\w.+-]*))", re.ASCII)
@@ -26,8 +29,19 @@ def prepared(words: list[str]) -> list[str]:
     return [_prepared(word) for word in sorted(words, key=lambda word: word not in MULTIRUN)]
 
 
+def own_folder(words: Sequence[str]) -> str | None:
+    """The folder of the user's own configurations, which ``--config-dir`` names."""
+    for word, after in zip(words, [*words[1:], None], strict=True):
+        flag, equals, value = word.partition("=")
+        if flag in OWN_FOLDER:
+            return value if equals else after
+    return None
+
+
 def _prepared(word: str) -> str:
     key, equals, value = word.partition("=")
+    if key in OWN_FOLDER:  # a shell expands no ~ behind a =
+        return f"{key}={os.path.expanduser(value)}" if equals else word
     if word.startswith("~"):
         parsed([word])
     if key.startswith("-") and (name := key.lstrip("-")) in SETTINGS:

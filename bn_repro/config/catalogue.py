@@ -46,9 +46,10 @@ class Entry:
     commands: tuple[str, ...]
 
 
-def names(group: str) -> list[str]:
-    """The options of ``experiment`` or ``study``, as the command line takes them."""
-    folder = CONFIGS / group
+def names(group: str, configs: Path | None = None) -> list[str]:
+    """The options of ``experiment`` or ``study`` in a folder of configurations, by default ours, as
+    the command line takes them."""
+    folder = (configs or CONFIGS) / group
     paths = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml"))
     return sorted(path.as_posix() for path in paths if path.name != "base")
 
