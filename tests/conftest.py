@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
+from filelock import FileLock
+from installed import Installed, install
 from support import ROOT, WandbServer
 
 from bn_repro.config.schema import FROM_ENVIRONMENT, variable_of
@@ -26,6 +28,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("no GPU; make gpu, where there is one")
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The wheel in an environment of its own, made once for all workers of a session."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "installed"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "ready").exists():
+            folder.mkdir()
+            install(folder)
+            (folder / "ready").touch()
+    return Installed(folder)
 
 
 @pytest.fixture

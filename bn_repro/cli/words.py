@@ -31,10 +31,10 @@ def prepared(words: list[str]) -> list[str]:
 
 def own_folder(words: Sequence[str]) -> str | None:
     """The folder of the user's own configurations, which ``--config-dir`` names."""
-    for word, after in zip(words, [*words[1:], None], strict=True):
+    for number, word in enumerate(words, start=1):
         flag, equals, value = word.partition("=")
         if flag in OWN_FOLDER:
-            return value if equals else after
+            return value if equals else next(iter(words[number:]), None)
     return None
 
 

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -257,6 +257,7 @@ def manifest(
     return {
         "commit": commit,
         "dirty": dirty,
+        "source": "wheel" if paths.CHECKOUT is None else "checkout",
         "versions": {
             "python": platform.python_version(),
             **{name: _version(name) for name in ("bn-repro", "torch", "torchvision", "numpy")},
@@ -279,10 +280,17 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _commit() -> tuple[str | None, bool]:
-    """The commit and whether it was changed: what ``BN_REPRO_COMMIT`` says, else git."""
+def _commit() -> tuple[str | None, bool | None]:
+    """The commit and whether it was changed: what ``BN_REPRO_COMMIT`` says, else git.
+
+    Of a wheel, what pip noted of its origin (PEP 610): it may lie within a repository of others.
+    Null where neither is known.
+    """
     if said := os.environ.get(COMMIT):
         return said.removesuffix("-dirty"), said.endswith("-dirty")
+    if paths.CHECKOUT is None:
+        origin = _origin().get("vcs_info", {}).get("commit_id")
+        return origin, None if origin is None else False
 
     def git(*arguments: str) -> str:
         here = Path(__file__).parent
@@ -293,7 +301,15 @@ def _commit() -> tuple[str | None, bool]:
     try:
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.CalledProcessError):
-        return None, False
+        return None, None
+
+
+def _origin() -> dict[str, Any]:
+    """What pip noted of where the package was installed from."""
+    try:
+        return json.loads(distribution("bn-repro").read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, ValueError):
+        return {}
 
 
 def mark_as_lost(directory: Path, error: str, cause: str = "lost") -> Outcome:

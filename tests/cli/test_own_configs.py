@@ -73,6 +73,7 @@ def test_the_folder_is_found_among_the_words(monkeypatch):
     assert own_folder(["-cd=a", "study=mine"]) == "a"
     assert own_folder(["study=mine"]) is None
     assert own_folder(["--config-dir"]) is None
+    assert own_folder([]) is None
     monkeypatch.setenv("HOME", "/home/me")
     assert prepared(["--config-dir=~/a"]) == ["--config-dir=/home/me/a"]
 
