@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -137,3 +138,15 @@ def test_what_is_wrong_is_told_as_in_a_checkout(installed, folder):
     assert done.stderr.startswith("error: lr: no such key; did you mean optimizer.lr?")
     again = installed.run(str(installed.python), "-m", "bn_repro", "trian", cwd=folder)
     assert (again.returncode, again.stdout) == (2, "")
+
+
+def test_every_package_is_named():
+    """Also ``hydra_plugins`` itself, which has no module: else an install in place lacks it."""
+    modules = [
+        path for root in ("bn_repro", "hydra_plugins") for path in ROOT.glob(f"{root}/**/*.py")
+    ]
+    folders = {path.parent.relative_to(ROOT) for path in modules} | {Path("hydra_plugins")}
+    names = {".".join(folder.parts) for folder in folders}
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert set(settings["packages"]) == names | {"bn_repro.configs", "bn_repro.results"}
+    assert settings["packages"] == sorted(settings["packages"])
