@@ -12,7 +12,8 @@ from filelock import FileLock
 from installed import Installed, install
 from support import ROOT, WandbServer
 
-from bn_repro.config.schema import FROM_ENVIRONMENT, variable_of
+from bn_repro.config.fields import variable_of
+from bn_repro.config.schema import FROM_ENVIRONMENT
 
 os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it; pytest-xdist's own process needs no torch
 for key in FROM_ENVIRONMENT:  # the user's own paths

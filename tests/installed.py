@@ -17,7 +17,8 @@ from pathlib import Path
 
 from support import ROOT
 
-from bn_repro.config.schema import FROM_ENVIRONMENT, variable_of
+from bn_repro.config.fields import variable_of
+from bn_repro.config.schema import FROM_ENVIRONMENT
 
 PARTS = ("bn_repro", "hydra_plugins", "configs")
 FILES = ("pyproject.toml", "README.md", "LICENSE")

@@ -12,8 +12,10 @@ from pathlib import Path
 
 from bn_repro.cli import COMMANDS
 from bn_repro.config.catalogue import columns, listing
+from bn_repro.config.dataset import DATASETS
+from bn_repro.config.fields import variable_of
 from bn_repro.config.identity import usual_scale
-from bn_repro.config.schema import DATASETS, FROM_ENVIRONMENT, KINDS, SETTINGS, variable_of
+from bn_repro.config.schema import FROM_ENVIRONMENT, KINDS, SETTINGS
 from bn_repro.records.paths import CONFIGS
 
 OF_A_RUN = ("seed", "runs", "force", "device", "threads")

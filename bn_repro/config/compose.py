@@ -16,6 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
+from bn_repro.config.fields import from_environment
 from bn_repro.config.schema import (
     FROM_ENVIRONMENT,
     KINDS,
@@ -23,7 +24,6 @@ from bn_repro.config.schema import (
     SETTINGS,
     Composed,
     Config,
-    from_environment,
 )
 from bn_repro.records.paths import CONFIGS
 

@@ -10,7 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from bn_repro.config.schema import Config, InceptionConfig, MLPConfig
+from bn_repro.config.network import InceptionConfig, MLPConfig
+from bn_repro.config.schema import Config
 from bn_repro.records import paths, reader
 from bn_repro.sweep.study import PlannedRun
 

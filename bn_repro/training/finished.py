@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bn_repro.config.dataset import MnistBinaryConfig, SyntheticConfig
 from bn_repro.config.identity import directory_of
-from bn_repro.config.schema import Config, MnistBinaryConfig, SyntheticConfig
+from bn_repro.config.schema import Config
 from bn_repro.records.reader import (
     Outcome,
     Unreadable,

@@ -4,8 +4,9 @@ import pytest
 from support import bn_repro
 
 from bn_repro.config.compose import compose
+from bn_repro.config.fields import settings, variable_of
 from bn_repro.config.identity import run_id
-from bn_repro.config.schema import FROM_ENVIRONMENT, SETTINGS, Config, settings, variable_of
+from bn_repro.config.schema import FROM_ENVIRONMENT, SETTINGS, Config
 
 VARIABLES = {
     "runs": "BN_REPRO_RUNS",
