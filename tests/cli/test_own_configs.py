@@ -1,33 +1,25 @@
 """Configurations of one's own, in a folder that ``--config-dir`` names."""
 
+import re
+
 import pytest
-from support import bn_repro
+from support import ROOT, bn_repro
 
 from bn_repro.analysis.studies import default
 from bn_repro.analysis.study import study_of
 from bn_repro.cli.words import own_folder, prepared
 
-EXPERIMENT = """# @package _global_
-defaults:
-  - /experiment/mnist/bn
-  - _self_
-
-experiment: mnist/mine
-optimizer: {lr: 0.3}
-"""
-STUDY = """name: mine
-blocks:
-  - experiment: [mnist/bn, mnist/mine]
-    seed: [0, 1]
-"""
+PAGE = (ROOT / "docs" / "running.md").read_text()
+FILES = dict(re.findall(r"^`~/mine/([\w./]+)`:\n\n```yaml\n(.*?)```", PAGE, re.M | re.S))
 
 
 @pytest.fixture
 def mine(tmp_path):
-    """The folder, with an experiment and a study."""
-    for group, text in (("experiment/mnist", EXPERIMENT), ("study", STUDY)):
-        (tmp_path / "mine" / group).mkdir(parents=True)
-        (tmp_path / "mine" / group / "mine.yaml").write_text(text)
+    """The folder, with the page's experiment and study."""
+    assert sorted(FILES) == ["experiment/mnist/mine.yaml", "study/mine.yaml"]
+    for name, text in FILES.items():
+        (tmp_path / "mine" / name).parent.mkdir(parents=True)
+        (tmp_path / "mine" / name).write_text(text)
     return tmp_path / "mine"
 
 
@@ -61,7 +53,7 @@ def test_what_is_missing_is_told_with_what_is_there(monkeypatch, capsys, mine):
 
 
 def test_a_name_that_would_be_ours_is_refused(monkeypatch, capsys, mine):
-    (mine / "study" / "fig1.yaml").write_text(STUDY)
+    (mine / "study" / "mine.yaml").rename(mine / "study" / "fig1.yaml")
     code, _, err = bn_repro(monkeypatch, capsys, "study", "--config-dir", str(mine), "fig1")
     assert code == 2
     said = f"error: {mine}/study/fig1.yaml: the package has a study/fig1.yaml too; give yours an"
