@@ -14,7 +14,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from bn_repro.cli.words import not_understood, own_folder, several_values
 from bn_repro.config import catalogue
 from bn_repro.config.compose import near, no_such_key
-from bn_repro.records.paths import printable
+from bn_repro.records.paths import extra_command, printable
 
 COMPLETED, FAILED, BAD_INPUT, PREEMPTED = 0, 1, 2, 75
 """Exit codes."""
@@ -76,7 +76,7 @@ def _no_such_option(path: str, options: Iterable[str]) -> str:
         kind, _, name = name.rpartition("/")
         group = f"hydra/{kind}"
         if f"{group}/{name}" == "hydra/sweeper/optuna":
-            return f"{group}: no {name!r}; Optuna's sweeper needs pip install -e '.[optuna]'"
+            return f"{group}: no {name!r}; Optuna's sweeper needs {extra_command('optuna')}"
     known = list(options)
     if group in ("experiment", "study"):
         own = own_folder(sys.argv[1:])

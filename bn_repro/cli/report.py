@@ -164,7 +164,8 @@ def _print_where(written: Report, out: Path, config: Config) -> None:
     most = max((claim.n for claim in written.claims), default=ENOUGH_SEEDS)
     if most < ENOUGH_SEEDS:
         seeds = min(5, max(len(block.get("seed", [])) for block in config.study.blocks))
-        more = f": give more (study.seeds={seeds}; SEEDS={seeds} with make)"
+        by_make = f"; SEEDS={seeds} with make" if CHECKOUT is not None else ""
+        more = f": give more (study.seeds={seeds}{by_make})"
         print(f"With {count(most, 'seed')} nothing is decided{more * (seeds >= ENOUGH_SEEDS)}")
     pictures = ", ".join(f"{out}/{figure}.svg" for figure in written.figures[:1])
     places = [f"Figure: {pictures or 'none'}", f"tables and verdicts: {out}/README.md"]

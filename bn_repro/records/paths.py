@@ -33,6 +33,13 @@ PUBLISHED = "published.json"
 """What W&B has been sent of a run; not one of its records."""
 
 
+def extra_command(name: str) -> str:
+    """What installs an optional part of the package."""
+    if CHECKOUT is None:
+        return f"pip install 'bn-repro[{name}]'"
+    return f"pip install -e '.[{name}]'"
+
+
 def printable(text: str) -> str:
     """The text on one line, with what a terminal would obey or cannot show escaped: a file's name
     may hold it."""

@@ -15,11 +15,10 @@ import math
 import os
 import platform
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +26,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from bn_repro.records import paths
+from bn_repro.records.commit import commit_of_code
 from bn_repro.records.files import write_atomically, write_json
 from bn_repro.records.reader import (
     UNREADABLE,
@@ -44,8 +44,6 @@ ROW_FILES = (paths.METRICS, paths.TRACES, paths.TIMING, paths.PROBES)
 CAUSES = ("signal", "lost", "data", "disk", "divergence", "other")
 """Why a run ended: it was asked to stop; its process died; a data file could not be read; a file
 could not be written; its loss was not finite; another error. null: it completed, or is running."""
-COMMIT = "BN_REPRO_COMMIT"
-"""Names the commit where git cannot, as in a copy of the files; ``<commit>-dirty``: changed."""
 
 
 class Logger(Protocol):
@@ -253,7 +251,7 @@ def manifest(
 
     ``examples`` is what it says of the data: ``data`` (the fingerprint), ``classes``, ``shape``.
     """
-    commit, dirty = _commit()
+    commit, dirty = commit_of_code()
     return {
         "commit": commit,
         "dirty": dirty,
@@ -278,38 +276,6 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:  # imported from PYTHONPATH, not installed
         return None
-
-
-def _commit() -> tuple[str | None, bool | None]:
-    """The commit and whether it was changed: what ``BN_REPRO_COMMIT`` says, else git.
-
-    Of a wheel, what pip noted of its origin (PEP 610): it may lie within a repository of others.
-    Null where neither is known.
-    """
-    if said := os.environ.get(COMMIT):
-        return said.removesuffix("-dirty"), said.endswith("-dirty")
-    if paths.CHECKOUT is None:
-        origin = _origin().get("vcs_info", {}).get("commit_id")
-        return origin, None if origin is None else False
-
-    def git(*arguments: str) -> str:
-        here = Path(__file__).parent
-        return subprocess.run(
-            ["git", *arguments], cwd=here, capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.CalledProcessError):
-        return None, None
-
-
-def _origin() -> dict[str, Any]:
-    """What pip noted of where the package was installed from."""
-    try:
-        return json.loads(distribution("bn-repro").read_text("direct_url.json") or "{}")
-    except (PackageNotFoundError, ValueError):
-        return {}
 
 
 def mark_as_lost(directory: Path, error: str, cause: str = "lost") -> Outcome:

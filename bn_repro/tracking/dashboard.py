@@ -16,6 +16,7 @@ from bn_repro import paper
 from bn_repro.analysis.prose import figure_names
 from bn_repro.config.identity import at_scale, usual_scale
 from bn_repro.config.schema import Config
+from bn_repro.records.paths import extra_command
 from bn_repro.tracking.keys import evaluation_key, steps_key
 
 LAST_SIGMOID = [f"trace/hidden3/unit/{p}" for p in ("p15", "p50", "p85")]
@@ -84,7 +85,7 @@ def _library() -> Any:
     except ImportError as error:
         raise ValueError(
             "wandb-workspaces, which builds the dashboard, is not installed; "
-            "pip install -e '.[dashboard]'"
+            f"{extra_command('dashboard')}"
         ) from error
     return reports
 

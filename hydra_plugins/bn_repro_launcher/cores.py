@@ -122,7 +122,9 @@ class SubmititLauncher(CoresLauncher):
     def executor(self, jobs: int | None = None) -> Executor:
         """That of the cluster. ValueError where submitit is not installed."""
         if find_spec("submitit") is None:
-            raise ValueError("hydra/launcher: submitit is not installed; pip install -e '.[slurm]'")
+            from bn_repro.records.paths import extra_command
+
+            raise ValueError(f"hydra/launcher: submitit is not installed; {extra_command('slurm')}")
         from bn_repro.config.fields import expanded
         from bn_repro.sweep.slurm import SlurmExecutor
 
