@@ -1,4 +1,4 @@
-"""From the wheel and an empty folder: Figure 1, its histograms, its weights, a norm of one's own."""
+"""From the wheel, in an empty folder: Figure 1, its histograms, its weights, one's own norm."""
 
 import importlib
 import re

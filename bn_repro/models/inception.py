@@ -11,127 +11,26 @@ nonlinearity, sec. 3.2); there are 69 of them. A stride of 2 halves the side, ro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import ceil, inf, sqrt
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from bn_repro.norm import Norm
-
-
-class Row(NamedTuple):
-    """One row of Figure 5: the channels of a module's branches."""
-
-    name: str
-    stride: int
-    one: int | None  # 1x1; None: no such branch
-    three: tuple[int, int]  # 1x1 reduction, then 3x3
-    double: tuple[int, int]  # 1x1 reduction, then 3x3 and 3x3, both with the second number
-    pool: str
-    projection: int | None  # 1x1 after the pool; None: the pooled input passes through
-
-    def scaled(self, width: float) -> Row:
-        return self._replace(
-            one=self.one and scaled(self.one, width),
-            three=(scaled(self.three[0], width), scaled(self.three[1], width)),
-            double=(scaled(self.double[0], width), scaled(self.double[1], width)),
-            projection=self.projection and scaled(self.projection, width),
-        )
-
-
-# The figure prints 128 after the pools of 4c and 4d, which contradicts the output channels that it
-# prints for 4c, 4d and 4e; 96 gives them. `Shape.pool_projection` chooses.
-FIGURE_5 = (
-    #    name  / 1x1   3x3         double 3x3  pool        output channels
-    Row("3a", 1, 64, (64, 64), (64, 96), "avg", 32),  # 256
-    Row("3b", 1, 64, (64, 96), (64, 96), "avg", 64),  # 320
-    Row("3c", 2, None, (128, 160), (64, 96), "max", None),  # 576
-    Row("4a", 1, 224, (64, 96), (96, 128), "avg", 128),  # 576
-    Row("4b", 1, 192, (96, 128), (96, 128), "avg", 128),  # 576
-    Row("4c", 1, 160, (128, 160), (128, 160), "avg", 96),  # 576
-    Row("4d", 1, 96, (128, 192), (160, 192), "avg", 96),  # 576
-    Row("4e", 2, None, (128, 192), (192, 256), "max", None),  # 1024
-    Row("5a", 1, 352, (192, 320), (160, 224), "avg", 128),  # 1024
-    Row("5b", 1, 352, (192, 320), (192, 224), "max", 128),  # 1024
+from bn_repro.models.figure_5 import (
+    AUXILIARY_AFTER,
+    AUXILIARY_CHANNELS,
+    DEPTH_MULTIPLIER,
+    STEM_CHANNELS,
+    Row,
+    Shape,
+    require,
+    scaled,
 )
-STEM_CHANNELS = (64, 64, 192)  # conv1 7x7/2, conv2_reduce 1x1, conv2 3x3
-DEPTH_MULTIPLIER = 8  # of the separable conv1; the width factor leaves it alone
-AUXILIARY_AFTER = "4d"
-AUXILIARY_CHANNELS = (128, 768)  # 768, where GoogLeNet had 1024, gives the text's 13.6e6 parameters
-SMALL = 2_000_000  # multiply-adds up to which a matrix product is the faster 1x1 convolution
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Which network of Figure 5's kind.
-
-    Args:
-        classes: number of logits.
-        image_size: side of the images in pixels, 32 or more. It matters to `auxiliary` and
-            `per_activation_modules`; other networks take images of any size.
-        width: factor on all numbers of channels, which are then rounded to multiples of 8.
-        modules: the names of Figure 5's rows that the network has, in its order; None: all. Each
-            takes the channels of the one before it; only rows of stride 2 that it has pool.
-        lrn: local response normalization at GoogLeNet's two places in the stem.
-        pool_projection: channels after the pools of 4c and 4d: 96 (corrected) or 128 (as printed).
-        separable_stem: conv1 as a depthwise 7x7/2, bare, and a 1x1 unit.
-        auxiliary: a side classifier on the output of 4d.
-        per_activation_modules: in so many modules, from the last backwards, the norm is per
-            activation (sec. 4.2.3's "non-convolutional BN in the last hidden layers").
-        dropout: probability of dropping a feature before the classifiers.
-        ceil_pools: pools of stride 2 as Caffe has them, in ceil mode and without padding, for
-            images of multiples of 32 pixels; False: centred where the strided convolutions are. (In
-            the authors' later release too, but where a side is even, a pixel further on.)
-        padded_averages: averages count the zeros around the map, as Caffe's do; False: only what is
-            inside, as in the authors' later release. Weights of BN-Inception that come from Caffe
-            want both switches and `pool_projection=128`.
-
-    Raises:
-        ValueError: a value outside of what is said here.
-    """
-
-    classes: int = 1000
-    image_size: int = 224
-    width: float = 1.0
-    modules: tuple[str, ...] | None = None
-    lrn: bool = False
-    pool_projection: int = 96
-    separable_stem: bool = False
-    auxiliary: bool = False
-    per_activation_modules: int = 0
-    dropout: float = 0.0
-    ceil_pools: bool = False
-    padded_averages: bool = False
-
-    def __post_init__(self) -> None:
-        known = [row.name for row in FIGURE_5]
-        own = known if self.modules is None else list(self.modules)
-        in_order = own and own == [name for name in known if name in own]
-        _require(self, "modules", bool(in_order), f"names out of {', '.join(known)}, in this order")
-        auxiliary = not self.auxiliary or AUXILIARY_AFTER in own
-        _require(self, "auxiliary", auxiliary, f"False without {AUXILIARY_AFTER}, where it stands")
-        _require(self, "classes", self.classes >= 1, "1 or more")
-        _require(self, "image_size", self.image_size >= 32, "32 pixels or more")  # 5 strides of 2
-        _require(self, "width", 0 < self.width < inf, "a factor above 0")
-        printed = self.pool_projection in (96, 128)
-        _require(self, "pool_projection", printed, "96 (corrected) or 128 (printed)")
-        last = 0 <= self.per_activation_modules <= len(own)
-        _require(self, "per_activation_modules", last, f"0 to {len(own)} modules")
-        _require(self, "dropout", 0 <= self.dropout < 1, "a probability below 1")
-        even = not self.ceil_pools or self.image_size % 32 == 0
-        _require(self, "ceil_pools", even, "False for images that are no multiple of 32 pixels")
-
-    def rows(self) -> list[Row]:
-        """The rows of Figure 5 that this network has, with its channels."""
-        ours = {"4c": self.pool_projection, "4d": self.pool_projection}
-        rows = (row._replace(projection=ours.get(row.name, row.projection)) for row in FIGURE_5)
-        own = self.modules
-        return [row.scaled(self.width) for row in rows if own is None or row.name in own]
+from bn_repro.models.units import LocalResponseNorm, Unit, Units, side_by_side
+from bn_repro.norm import Norm
 
 
 @dataclass(frozen=True)
@@ -154,93 +53,10 @@ class InitialWeights:
 
     def __post_init__(self) -> None:
         known = self.distribution in ("he", "gaussian")
-        _require(self, "distribution", known, "'he' or 'gaussian'")
-        _require(self, "std", 0 < self.std < inf, "a number above 0")
-        _require(self, "gain", 0 < self.gain < inf, "a factor above 0")
-        _require(self, "classifier_std", 0 < self.classifier_std < inf, "a number above 0")
-
-
-def _require(part: object, name: str, holds: bool, expected: str) -> None:
-    if not holds:
-        raise ValueError(f"{name}: {getattr(part, name)!r}; expected {expected}")
-
-
-class Unit(nn.Module):
-    """z = g(norm(Wu)), W a convolution or a matrix, with a bias only where the norm leaves one.
-
-    In training a 1x1 convolution is :func:`conv1x1`, so a hook on the convolution is not called.
-    """
-
-    def __init__(self, linear: nn.Module, norm: nn.Module, nonlinearity: nn.Module) -> None:
-        super().__init__()
-        self.linear = linear
-        self.norm = norm
-        self.nonlinearity = nonlinearity
-
-    def forward(self, u: Tensor) -> Tensor:
-        W = self.linear
-        if self.training and isinstance(W, nn.Conv2d) and W.kernel_size == W.stride == (1, 1):
-            return self.activate(conv1x1(u, W.weight, W.bias))
-        return self.activate(W(u))
-
-    def activate(self, x: Tensor) -> Tensor:
-        """g(norm(x)). A ReLU overwrites what it reads, unless a hook of its own looks (a trace).
-
-        So the gradient of a norm may need its input, but not its output.
-        """
-        y, g = self.norm(x), self.nonlinearity
-        hooked = g._forward_pre_hooks or g._forward_hooks or g._backward_hooks
-        return torch.relu_(y) if type(g) is nn.ReLU and not hooked else g(y)
-
-
-def conv1x1(u: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
-    """(N, c_in, H, W) -> (N, c_out, H, W); a small one on a CPU as a product of matrices.
-
-    On one core a convolution takes 30 us at least, and 56 in the backward pass, a product 8 each;
-    but large products take up to twice as long as the convolution.
-    """
-    if u.is_cpu and u.numel() * len(kernel) < SMALL:
-        return F.linear(u.permute(0, 2, 3, 1), kernel.flatten(1), bias).permute(0, 3, 1, 2)
-    return F.conv2d(u, kernel, bias)
-
-
-def side_by_side(units: Sequence[Unit], u: Tensor) -> list[Tensor]:
-    """The outputs of 1x1 units that all read u, by one convolution with their kernels stacked.
-
-    One by one they take 1.4 times as long on one core (64x64 images, width 0.25).
-    """
-    kernels, biases = zip(*((unit.linear.weight, unit.linear.bias) for unit in units), strict=True)
-    bias = None if biases[0] is None else torch.cat(biases)
-    x = conv1x1(u, torch.cat(kernels), bias)
-    parts = x.split([len(kernel) for kernel in kernels], dim=1)
-    # A copy: BN takes 4 times as long for a part of a tensor.
-    return [unit.activate(part.clone()) for unit, part in zip(units, parts, strict=True)]
-
-
-@dataclass(frozen=True)
-class Units:
-    """Makes the network's units, all with the same kind of norm and nonlinearity."""
-
-    norm: Norm
-    nonlinearity: Callable[[], nn.Module]
-    pool: Callable[[str, int], nn.Module]  # (kind, stride)
-
-    def conv(
-        self, c_in: int, c_out: int, kernel: int = 1, stride: int = 1, *, side: int | None = None
-    ) -> Unit:
-        """(N, c_in, H, W) -> (N, c_out, H/stride, W/stride), rounded up.
-
-        With `side`, the height and width of its output, the norm has a gamma and a beta for every
-        activation; without, for every feature map.
-        """
-        conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=self.norm.bias)
-        norm = self.norm.per_activation(c_out, side, side) if side else self.norm.conv(c_out)
-        return Unit(conv, norm, self.nonlinearity())
-
-    def fc(self, n_in: int, n_out: int) -> Unit:
-        """(N, n_in) -> (N, n_out)."""
-        matrix = nn.Linear(n_in, n_out, bias=self.norm.bias)
-        return Unit(matrix, self.norm.fc(n_out), self.nonlinearity())
+        require(self, "distribution", known, "'he' or 'gaussian'")
+        require(self, "std", 0 < self.std < inf, "a number above 0")
+        require(self, "gain", 0 < self.gain < inf, "a factor above 0")
+        require(self, "classifier_std", 0 < self.classifier_std < inf, "a number above 0")
 
 
 def pool3x3(shape: Shape, kind: str, stride: int) -> nn.Module:
@@ -255,36 +71,13 @@ def pool3x3(shape: Shape, kind: str, stride: int) -> nn.Module:
     return nn.MaxPool2d(3, stride, padding=1)
 
 
-class LocalResponseNorm(nn.Module):
-    """GoogLeNet's LRN: x / (1 + alpha * mean of x^2 over the nearest 5 channels)^0.75, alpha 1e-4.
-
-    (N, channels, H, W) -> the same. Mean, not AlexNet's sum; at the edges missing channels count as
-    zeros. It is `nn.LocalResponseNorm(5)` with the window as a 1x1 convolution: on one core, at
-    64x64 and width 0.5, PyTorch's two add 47 % to the whole training step, these two 10 %.
-    """
-
-    window: Tensor
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        c = torch.arange(channels)
-        near = (c[:, None] - c).abs() <= 2
-        self.register_buffer("window", (1e-4 / 5) * near[:, :, None, None], persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        divisor = 1 + F.conv2d(x * x, self.window).float()  # in bfloat16 it would round to 1
-        return x * divisor.pow(-0.75)
-
-
 class InceptionModule(nn.ModuleDict):
     """The branches of a row side by side, their outputs concatenated along the channels.
 
     (N, c_in, H, W) -> (N, c_out, H/stride, W/stride), rounded up. With `side`, the height and width
     of its input, all its norms are per activation.
 
-    The two or three 1x1 units that read the module's input could run as one convolution of their
-    concatenated weights. Measured on one core at 64x64, batch 32, width 0.5 and 0.25, with BN: 2 to
-    5 % of the training step, which is not worth a second path through the module.
+    In training the 1x1 units that read its input run as one convolution (`side_by_side`).
     """
 
     def __init__(self, row: Row, c_in: int, units: Units, side: int | None = None) -> None:
@@ -437,11 +230,6 @@ def stem(shape: Shape, units: Units) -> tuple[nn.Sequential, int]:
         add("lrn2", LocalResponseNorm(conv2))
     add("pool2", units.pool("max", 2))
     return layers, conv2
-
-
-def scaled(channels: int, width: float) -> int:
-    """A number of channels times the width factor, to the nearest multiple of 8 (at least 8)."""
-    return max(8, 8 * int(channels * width / 8 + 0.5))
 
 
 @torch.no_grad()

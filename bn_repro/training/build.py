@@ -27,7 +27,8 @@ from bn_repro.data import imagenet, mnist, synthetic
 from bn_repro.data.augment import Preprocessing
 from bn_repro.data.batches import Data, Examples, steps_per_epoch
 from bn_repro.data.subset import Subset
-from bn_repro.models.inception import Inception, InitialWeights, Shape
+from bn_repro.models.figure_5 import Shape
+from bn_repro.models.inception import Inception, InitialWeights
 from bn_repro.models.mlp import MLP
 from bn_repro.records import paths
 from bn_repro.training.activations import sites_of

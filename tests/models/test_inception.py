@@ -16,14 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bn_repro import norm
 from bn_repro.config.network import MODULES
-from bn_repro.models.inception import (
-    FIGURE_5,
-    Inception,
-    InitialWeights,
-    LocalResponseNorm,
-    Shape,
-    Unit,
-)
+from bn_repro.models.figure_5 import FIGURE_5, Shape
+from bn_repro.models.inception import Inception, InitialWeights
+from bn_repro.models.units import LocalResponseNorm, Unit
 
 PRINTED_CHANNELS = {
     "3a": 256,

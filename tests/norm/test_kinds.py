@@ -10,7 +10,8 @@ from norm.layers import drawn
 from torch import Tensor, nn
 
 from bn_repro import norm
-from bn_repro.models.inception import Inception, Shape
+from bn_repro.models.figure_5 import Shape
+from bn_repro.models.inception import Inception
 from bn_repro.models.mlp import MLP
 
 

@@ -15,8 +15,10 @@ from torch.nn import functional as F
 from bn_repro import norm
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of
-from bn_repro.models.inception import Inception, InceptionModule, Shape, Unit
+from bn_repro.models.figure_5 import Shape
+from bn_repro.models.inception import Inception, InceptionModule
 from bn_repro.models.mlp import MLP
+from bn_repro.models.units import Unit
 from bn_repro.records import paths
 from bn_repro.training.loop import dropout_seed
 from bn_repro.training.optimizer import DelayedSGD
@@ -154,7 +156,7 @@ def test_inception_trains_as_it_is_drawn(
     monkeypatch, normalization, nonlinearity, small, dtype, rtol
 ):
     """Whether 1x1 convolutions are done as convolutions or as products of matrices."""
-    monkeypatch.setattr("bn_repro.models.inception.SMALL", small)
+    monkeypatch.setattr("bn_repro.models.units.SMALL", small)
     ours = Inception(
         Shape(classes=5, width=0.125, modules=("3a", "3c", "5b")),
         norm=normalization,

@@ -8,7 +8,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from bn_repro import norm
-from bn_repro.models.inception import Inception, Shape
+from bn_repro.models.figure_5 import Shape
+from bn_repro.models.inception import Inception
 from bn_repro.models.mlp import MLP
 from bn_repro.training import probes, weight_probes
 
