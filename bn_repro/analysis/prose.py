@@ -125,7 +125,9 @@ def percent(value: Any, digits: int = 1) -> str:
     if isinstance(value, pd.Series | np.ndarray | list):
         if len(value) < ENOUGH_SEEDS:
             return every(value)
-        value = intervals.interval(np.asarray(value, dtype=float))
+        found = intervals.interval(np.asarray(value, dtype=float))
+        low, high = np.clip([found.low, found.high], 0, 1)  # no accuracy lies beyond
+        value = Interval(found.estimate, float(low), float(high), found.n)
     if isinstance(value, Interval):
         return value.percent()
     return "-" if value is None or np.isnan(value) else f"{100 * value:.{digits}f} %"

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from bn_repro.analysis import intervals
+from bn_repro.analysis.prose import percent
 
 RNG = np.random.default_rng(0)
 A, B = RNG.normal(3, 2, 7), RNG.normal(2, 1, 6)
@@ -115,3 +116,8 @@ def test_leading_axes_stay_for_compute() -> None:
     found = intervals.bootstrap(lambda v: v.mean(axis=-1).max(axis=0), values)
     assert (found.estimate, found.n) == (14.5, 6)
     assert found.low >= 12
+
+
+def test_an_accuracy_is_shown_with_an_interval_within_0_and_100_percent() -> None:
+    assert percent(np.array([0.1, 0.1, 0.1, 0.1, 0.9])) == "26.0 % [0.0, 70.4]"
+    assert percent(1 - np.array([0.1, 0.1, 0.1, 0.1, 0.9])).endswith(", 100.0]")
