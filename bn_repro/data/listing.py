@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bn_repro import stop_signal
+
 SUFFIXES = (
     *(".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm"),
@@ -53,9 +55,16 @@ class Listing:
         # too slow on a network file system.
         paths = np.concatenate(list(self.paths.values()))
         count = min(len(paths), SIZED)
-        chosen = paths[np.arange(count) * len(paths) // count]
-        sizes = [bytes_of(self.root / os.fsdecode(path)) for path in chosen]
+        sizes = self.sizes(paths[np.arange(count) * len(paths) // count])
         return hashlib.sha256(f"{self.digest()} {sizes}".encode()).hexdigest()
+
+    def sizes(self, paths: np.ndarray) -> list[int]:
+        """The sizes in bytes of files of the set."""
+        found = []
+        for path in paths:
+            stop_signal.check()
+            found.append(bytes_of(self.root / os.fsdecode(path)))
+        return found
 
     def digest(self) -> str:
         """SHA-256 over the names of classes and files, not over their content."""
@@ -80,7 +89,7 @@ def list_images(root: str | Path, layout: str = "an image folder") -> Listing:
     train/<class>/ has images at any depth (Tiny ImageNet: in images/); val/ has the same layout, or
     images/ and val_annotations.txt. A class is numbered by its place in the sorted names. Raises
     ValueError if something is missing or cannot be read, a class has no image, or train/ and val/
-    have different classes.
+    have different classes; KeyboardInterrupt where the process is asked to stop.
     """
     root = Path(root).expanduser()
     for split in SPLITS:
@@ -147,6 +156,7 @@ def _images_below(
         raise ValueError(f"data.root: {root / folder}: a link to a folder above it; remove it")
     with os.scandir(root / folder) as entries:
         for entry in entries:
+            stop_signal.check()
             below, name = f"{folder}/{entry.name}", entry.name.lower()
             if not _of_the_set(entry) or name in BESIDE or name.endswith("_boxes.txt"):
                 continue
