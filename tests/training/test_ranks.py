@@ -9,6 +9,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -23,7 +25,7 @@ from bn_repro.config.identity import run_id
 from bn_repro.records import paths
 from bn_repro.records.reader import last_top1, read_correct
 from bn_repro.records.recorder import write_status
-from bn_repro.training import build, checkpoint, multi_crop
+from bn_repro.training import build, checkpoint, lost_rank, multi_crop
 from bn_repro.training import ranks as ranks_module
 from bn_repro.training import run as run_module
 from bn_repro.training.run import run
@@ -45,13 +47,13 @@ def torchrun(runs, *words, script="scripts/train.py"):
     return subprocess.Popen(call, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True)
 
 
-def begun(runs, *words):
+def begun(runs, *words, function=train):
     """Two ranks, at work."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     env = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     every = [*WORDS, f"runs={runs}", *words]
-    return [Forked(train, every, {"RANK": k, "LOCAL_RANK": k, **env}) for k in "01"]
+    return [Forked(function, every, {"RANK": k, "LOCAL_RANK": k, **env}) for k in "01"]
 
 
 def ended(processes, code=0):
@@ -201,6 +203,51 @@ def test_ranks_wait_together_for_another_process_and_any_of_them_can_end_it(tmp_
     assert not directory.exists()
 
 
+def train_and_soon_miss_others(words, env):
+    """As train.py, with a limit of seconds for what a silent rank is waited for."""
+    lost_rank.LIMIT_SECONDS, lost_rank.POLL_SECONDS = 3, 0.2
+    train(words, env)
+
+
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_a_rank_that_is_stopped_is_named_in_time_and_the_other_ends(tmp_path, frozen):
+    words = ["train.steps=100000", "train.checkpoint_every=50", "train.eval_every=100000"]
+    directory = directory_of(tmp_path, *words)
+    processes = begun(tmp_path, *words, function=train_and_soon_miss_others)
+    while not list(directory.glob("checkpoints/*.pt")):
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.01)
+    processes[frozen].stop()
+    try:
+        out, err = processes[1 - frozen].communicate()
+    finally:
+        for process in processes:
+            process.kill()  # as a launcher does in the end
+    assert processes[1 - frozen].returncode == 1, (out, err)
+    said = f"rank {frozen} on {socket.gethostname()} has not answered for 3 s: it was stopped, or"
+    assert err.splitlines()[-1].startswith(f"error: {said}")
+    assert "Traceback" not in err
+    assert "c10d" not in err
+    status = json.loads((directory / paths.STATUS).read_text())
+    assert (status["state"], status["cause"]) == ("failed", "lost")
+    assert said in status["error"]
+
+
+def test_a_rank_at_long_work_is_waited_for(monkeypatch):
+    """Both ranks are this process."""
+    monkeypatch.setattr(lost_rank, "LIMIT_SECONDS", 0.3)
+    monkeypatch.setattr(lost_rank, "POLL_SECONDS", 0.05)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    monkeypatch.setenv("MASTER_PORT", str(store.port))
+    lost = []
+    with lost_rank.watched_ranks(World(0, 2), lost.append):
+        with lost_rank.watched_ranks(World(1, 2), lost.append):
+            time.sleep(1)
+        time.sleep(1)  # the second has taken its leave
+    assert lost == []
+
+
 def test_a_finished_run_is_found_by_its_ranks(synchronized):
     _, directory = synchronized
     before = (directory / paths.STATUS).read_bytes()
@@ -231,6 +278,7 @@ def test_each_rank_has_a_gpu_of_its_own_before_they_meet(monkeypatch):
     monkeypatch.setattr("torch.cuda.set_device", met.append)
     monkeypatch.setattr(dist, "init_process_group", lambda backend, **how: met.append(how))
     monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    monkeypatch.setattr(ranks_module, "watched_ranks", lambda *which: nullcontext())
     gpu = torch.device("cuda", 1)
     with ranks_module.process_group(World(1, 2, 1), gpu):
         assert met == [gpu, {"device_id": gpu}]
@@ -246,6 +294,7 @@ def test_a_rank_that_failed_does_not_wait_for_the_others(monkeypatch, device, fa
     monkeypatch.setattr("torch.cuda.set_device", lambda device: None)
     monkeypatch.setattr(dist, "init_process_group", lambda backend, **how: None)
     monkeypatch.setattr(dist, "destroy_process_group", lambda: times.append(1))
+    monkeypatch.setattr(ranks_module, "watched_ranks", lambda *which: nullcontext())
     with ranks_module.process_group(World(0, 2), torch.device(device)) as group:
         group.failed = failed
     assert len(times) == left
