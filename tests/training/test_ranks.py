@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 from filelock import FileLock
 from support import ROOT, Forked, train
+from torch.distributed.distributed_c10d import TCPStore
 
 from bn_repro.cli import main
 from bn_repro.config.compose import compose
@@ -235,10 +236,11 @@ def test_a_rank_that_is_stopped_is_named_in_time_and_the_other_ends(tmp_path, fr
 
 def test_a_rank_at_long_work_is_waited_for(monkeypatch):
     """Both ranks are this process."""
-    monkeypatch.setattr(lost_rank, "LIMIT_SECONDS", 0.3)
+    monkeypatch.setattr(lost_rank, "LIMIT_SECONDS", 0.5)
     monkeypatch.setattr(lost_rank, "POLL_SECONDS", 0.05)
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    address = ("127.0.0.1", 0)
+    store = TCPStore(*address, is_master=True, wait_for_workers=False)
     monkeypatch.setenv("MASTER_PORT", str(store.port))
     lost = []
     with lost_rank.watched_ranks(World(0, 2), lost.append):
