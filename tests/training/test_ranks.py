@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from filelock import FileLock
 from support import ROOT, Forked, train
-from torch.distributed.distributed_c10d import TCPStore
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from bn_repro.cli import main
 from bn_repro.config.compose import compose
