@@ -33,6 +33,7 @@ FLOAT32 = 2.0**-126, 2.0**128
 """Networks compute in it: a smaller number is 0, a larger one infinite."""
 POSITIVE = Rule(lambda value: FLOAT32[0] <= value < FLOAT32[1], "positive (in float32)")
 SHARE = Rule(lambda value: 0 <= value < 1, "in [0, 1)")
+SEED = Rule(lambda value: 0 <= value < 2**63, "0 or more, and below 2**63")
 
 
 def one_of(*known: Any) -> Rule:
@@ -194,7 +195,10 @@ class MLPConfig(ModelConfig):
     hidden: list[int] = setting(
         (100, 100, 100),
         "widths of the hidden layers",
-        Rule(lambda v: len(v) > 0 and all(w > 0 for w in v), "a list of positive layer widths"),
+        Rule(
+            lambda v: len(v) > 0 and all(number(1).holds(width) for width in v),
+            f"a list of positive layer widths, each at most {10**9:,}",
+        ),
     )
     depth: int | None = setting(
         None,
@@ -599,7 +603,7 @@ class EvaluationConfig(Section):
         None,
         "seeds of the experiment; null: the one seed",
         Rule(
-            lambda v: len(v) > 0 and all(seed >= 0 for seed in v) and len(set(v)) == len(v),
+            lambda v: len(v) > 0 and all(map(SEED.holds, v)) and len(set(v)) == len(v),
             "a list of seeds, each once",
         ),
     )
@@ -652,7 +656,7 @@ class Config(Section):
     seed: int = setting(
         0,
         "seed of the weights, the order of images and the augmentation",
-        Rule(lambda value: 0 <= value < 2**63, "0 or more, and below 2**63"),
+        SEED,
         identity=False,
     )
     scale: str = setting("default", "size of the runs", identity=False)

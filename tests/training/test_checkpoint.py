@@ -135,6 +135,12 @@ def test_weights_of_another_network_are_told_in_one_line(tmp_path):
     checkpoint.load_weights(model, torch.nn.Linear(3, 2).state_dict(), tmp_path)
 
 
+def test_a_save_makes_no_folder_but_its_own(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        saved(tmp_path / "seed0" / "checkpoints", 5)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_interrupted_save_leaves_the_one_before(tmp_path, monkeypatch):
     saved(tmp_path, 5)
 
