@@ -20,8 +20,13 @@ SUFFIXES = (
 """What every build of Pillow reads; of an animation, its first image."""
 BESIDE = ("thumbs.db", "desktop.ini", "icon\r")
 """Files, in small letters, that file managers leave beside images; Tiny ImageNet has boxes.txt."""
-NOT_OF_THE_SET = ("@eaDir", "#recycle", "#snapshot", "__MACOSX", "lost+found", "$RECYCLE.BIN")
-"""Folders that storage servers and archive tools leave; some hold small copies of the images."""
+NOT_OF_THE_SET = (
+    *("@eadir", "#recycle", "#snapshot", "@tmp", "@recycle", "@recently-snapshot", "lost+found"),
+    *("$recycle.bin", "recycler", "recycled", "system volume information", "network trash folder"),
+    *("temporary items", "__macosx", "__pycache__"),
+)
+"""Folders, in small letters, that storage servers, file managers, archive tools and Python leave;
+some hold small copies of the images, or removed ones."""
 SPLITS = ("train", "val")
 """The folders of a set; a listing may hold training images out, and then has "test" as well."""
 SIZED = 1000
@@ -41,7 +46,7 @@ class Listing:
     paths: dict[str, np.ndarray]
     labels: dict[str, np.ndarray]
     passed_over: Mapping[str, int] = field(default_factory=dict)
-    """How many files of each suffix lie among the images and are none."""
+    """How many files of each suffix lie among the images and are none, or are of no class."""
 
     def path(self, split: str, index: int) -> Path:
         return self.root / os.fsdecode(self.paths[split][index])
@@ -130,7 +135,14 @@ def _text(path: Path) -> str:
 def _by_class(
     root: Path, split: str, layout: str, passed_over: Counter[str]
 ) -> dict[str, list[bytes]]:
-    classes = sorted(e.name for e in os.scandir(root / split) if e.is_dir() and _of_the_set(e))
+    classes = []
+    for entry in filter(_of_the_set, os.scandir(root / split)):
+        if entry.is_dir():
+            classes.append(entry.name)
+        elif entry.name.lower() not in BESIDE and entry.name != ANNOTATIONS:
+            suffix = os.path.splitext(entry.name.lower())[1]
+            passed_over[f"{suffix or 'without a suffix'} in no class folder"] += 1
+    classes.sort()
     if not classes:
         raise _unexpected(f"no class folders in {split}/ under {root}", layout)
     by_class = {c: list(_images_below(root, f"{split}/{c}", passed_over)) for c in classes}
@@ -144,7 +156,7 @@ def _by_class(
 
 def _of_the_set(entry: os.DirEntry[str]) -> bool:
     """Not what file managers, storage servers, archive tools and notebooks leave behind."""
-    return not entry.name.startswith(".") and entry.name not in NOT_OF_THE_SET
+    return not entry.name.startswith(".") and entry.name.lower() not in NOT_OF_THE_SET
 
 
 def _images_below(

@@ -54,10 +54,24 @@ class TestListing:
         assert found.passed_over == {".txt": 2, ".svg": 1, "": 1, ".png": 1}
         assert found.digest() == before
 
+    def test_an_image_in_no_class_folder_is_counted(self, folder: Path, tiny: Path) -> None:
+        image = (folder / "train" / "n0" / "train_0.JPEG").read_bytes()
+        for name in ("loose.png", "Thumbs.db", ".DS_Store"):
+            (folder / "train" / name).write_bytes(image)
+        (folder / "val" / "n9").symlink_to("nowhere")
+        found = list_images(folder)
+        assert found.passed_over == {
+            ".png in no class folder": 1,
+            "without a suffix in no class folder": 1,
+        }
+        assert list_images(tiny).passed_over == {}
+
     def test_what_others_leave_beside_images_is_none(self, folder: Path) -> None:
         before = list_images(folder).digest()
         image = (folder / "train" / "n0" / "train_0.JPEG").read_bytes()
-        for place in ("@eaDir", "__MACOSX", "#recycle", ".ipynb_checkpoints", "lost+found"):
+        places = ["@eaDir", "__MACOSX", "#recycle", ".ipynb_checkpoints", "lost+found"]
+        places += ["@Recycle", "System Volume Information", "$Recycle.Bin", ".@__thumb"]
+        for place in places:
             for above in ("train", "train/n0", "val"):
                 (folder / above / place).mkdir()
                 (folder / above / place / "SYNOPHOTO_THUMB_M.jpg").write_bytes(image)
