@@ -33,6 +33,8 @@ FLOAT32 = 2.0**-126, 2.0**128
 """Networks compute in it: a smaller number is 0, a larger one infinite."""
 POSITIVE = Rule(lambda value: FLOAT32[0] <= value < FLOAT32[1], "positive (in float32)")
 SHARE = Rule(lambda value: 0 <= value < 1, "in [0, 1)")
+MANY = 100_000
+"""More runs than anyone has one command train."""
 SEED = Rule(lambda value: 0 <= value < 2**63, "0 or more, and below 2**63")
 
 
@@ -645,7 +647,10 @@ class StudyConfig(Section):
         for block in self.blocks:
             seeds = block.get("seed") if isinstance(block, dict) else None
             if isinstance(seeds, str) and (ends := re.fullmatch(r"range\((\d+), *(\d+)\)", seeds)):
-                block["seed"] = list(range(*map(int, ends.groups())))
+                listed = range(*map(int, ends.groups()))
+                if listed and listed[-1] - listed[0] >= MANY:
+                    raise ValueError(f"study.blocks: seed: {seeds} is more than {MANY:,} seeds")
+                block["seed"] = list(listed)
 
 
 @dataclass
