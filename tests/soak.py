@@ -270,6 +270,8 @@ class Watched:
 
 def signalled(config: Config, at: int | None, number: int, report: str) -> None:
     """Train, with a signal at a boundary; what boundaries there were goes to ``report``."""
+    if number == signal.SIGHUP:
+        signal.signal(number, signal.SIG_DFL)  # nohup has it ignored
     boundaries = Boundaries(Path(config.runs), at, number)
     boundaries.watch()
     try:

@@ -6,6 +6,7 @@ One run is under torchrun; those of the others are started here with what torchr
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from filelock import FileLock
 from support import ROOT, Forked, train
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
+from bn_repro import stop_signal
 from bn_repro.cli import main
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import run_id
@@ -248,6 +250,27 @@ def test_a_rank_at_long_work_is_waited_for(monkeypatch):
             time.sleep(1)
         time.sleep(1)  # the second has taken its leave
     assert lost == []
+
+
+def train_and_stop_rank_1_early(words, env):
+    """As train.py, with a signal to the second rank alone, while it makes its data."""
+    built = run_module.build
+
+    def build_and_be_stopped(config):
+        if env["RANK"] == "1":
+            os.kill(os.getpid(), signal.SIGTERM)
+            stop_signal.check()  # as decoding does
+        return built(config)
+
+    run_module.build = build_and_be_stopped
+    train(words, env)
+
+
+def test_ranks_stop_together_where_one_is_asked_to_before_its_first_step(tmp_path):
+    said = ended(begun(tmp_path, function=train_and_stop_rank_1_early), main.PREEMPTED)
+    assert "run the same command again to go on" in said
+    assert "Traceback" not in said
+    assert not directory_of(tmp_path).exists()
 
 
 def test_a_finished_run_is_found_by_its_ranks(synchronized):
