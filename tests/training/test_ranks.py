@@ -18,7 +18,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from filelock import FileLock
-from support import ROOT, Forked, train
+from support import ROOT, Forked, call, train
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from bn_repro import stop_signal
@@ -32,7 +32,7 @@ from bn_repro.training import build, checkpoint, lost_rank, multi_crop
 from bn_repro.training import ranks as ranks_module
 from bn_repro.training import run as run_module
 from bn_repro.training.run import run
-from bn_repro.training.world import World
+from bn_repro.training.world import World, launched_world
 
 WORDS = ["experiment=mnist/bn", "scale=smoke", "train.steps=40", "train.checkpoint_every=10"]
 
@@ -271,6 +271,22 @@ def test_ranks_stop_together_where_one_is_asked_to_before_its_first_step(tmp_pat
     assert "run the same command again to go on" in said
     assert "Traceback" not in said
     assert not directory_of(tmp_path).exists()
+
+
+@pytest.mark.parametrize("env", [{"RANK": "0"}, {"RANK": "a", "WORLD_SIZE": "2"}, {"RANK": ""}])
+def test_half_a_world_is_told(monkeypatch, capsys, tmp_path, env):
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    code, _, err = call(monkeypatch, capsys, *WORDS, f"runs={tmp_path}")
+    assert code == 2
+    assert err.startswith(f"error: RANK={env['RANK']}, WORLD_SIZE=")
+    assert "without it leave RANK unset" in err
+
+
+def test_the_world_of_a_launcher_that_says_little(monkeypatch):
+    for name, value in {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert launched_world() == World(3, 4, 1, 1)
 
 
 def test_a_finished_run_is_found_by_its_ranks(synchronized):
