@@ -44,17 +44,24 @@ def process_group(world: World, device: torch.device) -> Iterator[Group]:
     """The default group of torch.distributed while several ranks work: NCCL on GPUs, else gloo.
 
     A rank that failed does not destroy an NCCL group: that would wait for the other ranks, which
-    may be waiting for it in the middle of a step. They notice when its process ends.
+    may be waiting for it in the middle of a step. They notice when its process ends. Raises
+    ConnectionError where the ranks do not meet.
     """
     group = Group()
     if world.size == 1:
         yield group
         return
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # NCCL gathers objects there; by default on GPU 0
-        dist.init_process_group("nccl", device_id=device)
-    else:
-        dist.init_process_group("gloo")
+    try:
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # NCCL gathers objects there; by default on GPU 0
+            dist.init_process_group("nccl", device_id=device)
+        else:
+            dist.init_process_group("gloo")
+    except dist.DistError as error:  # with PyTorch's own stack in its text
+        raise ConnectionError(
+            f"rank {world.rank} of {world.size} did not meet the others at MASTER_ADDR="
+            f"{os.environ.get('MASTER_ADDR')}: {str(error).splitlines()[0]}"
+        ) from error
     try:
         with watched_ranks(world, group.leave):
             yield group

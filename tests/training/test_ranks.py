@@ -283,6 +283,20 @@ def test_half_a_world_is_told(monkeypatch, capsys, tmp_path, env):
     assert "without it leave RANK unset" in err
 
 
+def test_ranks_that_do_not_meet_are_one_line(monkeypatch):
+    def alone(backend):
+        raise dist.DistNetworkError("timed out after 60 s\nframe #0: c10d")
+
+    monkeypatch.setattr(dist, "init_process_group", alone)
+    monkeypatch.setenv("MASTER_ADDR", "node7")
+    said = "rank 1 of 2 did not meet the others at MASTER_ADDR=node7: timed out after 60 s$"
+    with (
+        pytest.raises(ConnectionError, match=said),
+        ranks_module.process_group(World(1, 2), torch.device("cpu")),
+    ):
+        pass
+
+
 def test_the_world_of_a_launcher_that_says_little(monkeypatch):
     for name, value in {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
