@@ -18,7 +18,7 @@ from bn_repro.analysis import results
 from bn_repro.config.identity import arm_of, at_scale, tags_of
 from bn_repro.config.schema import Config
 from bn_repro.records import paths
-from bn_repro.records.reader import finished, read_config
+from bn_repro.records.reader import finished, read_config, told_as_copy
 from bn_repro.tracking.logger import (
     CannotSend,
     Destination,
@@ -85,6 +85,8 @@ def publish(directory: Path, config: Config, destination: Destination) -> str:
         raise CannotSend(str(error)) from error
     if done is None:
         return "not finished"
+    if copy := told_as_copy(directory):
+        raise CannotSend(copy)
     with FileLock(paths.lock_file(directory), timeout=0):
         try:
             made = read_config(directory)

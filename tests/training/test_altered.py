@@ -161,7 +161,7 @@ def altered(path: Path, change) -> None:
     torch.save(saved, buffer)
     content = buffer.getvalue()
     path.unlink()
-    name = f"{path.name.partition('-')[0]}-{hashlib.sha256(content).hexdigest()[:16]}.pt"
+    name = f"step{saved['step']:09d}-{hashlib.sha256(content).hexdigest()[:16]}.pt"
     path.with_name(name).write_bytes(content)
 
 
@@ -176,6 +176,7 @@ def of_another_shape(saved) -> None:
         (lambda saved: saved["optimizer"]["param_groups"].clear(), 1),
         (lambda saved: saved.update(written={paths.METRICS: "long"}), 2),
         (of_another_shape, 2),
+        (lambda saved: saved.update(step=10**6 + saved["step"]), 2),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_gives_way_to_the_one_before(cut, whole, change, count):
