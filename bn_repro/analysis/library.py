@@ -16,17 +16,18 @@ from bn_repro.records.paths import RESULTS
 ROOT = RESULTS.parent
 
 
-def runs(folder: str | Path = "runs", *, traces: bool = False) -> Runs:
+def runs(folder: str | Path = "runs", *, traces: bool = False, histograms: bool = False) -> Runs:
     """Every run under a runs directory, finished or not, as tidy frames.
 
-    ``runs`` has a column for each key of the configuration that differs among them. Traces, which
-    are most of what there is to read, come when asked for. A relative folder is looked for here,
-    then in the checkout. Raises ``ValueError`` where there is no run; what is wrong with a single
-    run is a line in ``warnings``, and the others load.
+    ``runs`` has a column for each key of the configuration that differs among them. Traces and
+    histograms, which are most of what there is to read, come when asked for. A relative folder is
+    looked for here, then in the checkout. Raises ``ValueError`` where there is no run; what is
+    wrong with a single run is a line in ``warnings``, and the others load.
     """
     warnings: list[str] = []
     members = discover(_found(folder), warnings)
-    data = load(members, name=str(folder), traces=traces)
+    seeds = [member.seed for member in members] if histograms else []
+    data = load(members, name=str(folder), traces=traces, histograms=seeds)
     data.warnings[:0] = warnings
     return data
 
@@ -59,7 +60,7 @@ def _of_runs(name: str, own: Study, folder: Path) -> Runs:
         for m in members
         if m.key[:2] in known
     ]
-    data = tables.finished(load(mine, name=name, traces=own.traces))
+    data = tables.finished(load(mine, name=name, traces=own.traces, histograms=own.histograms))
     data.warnings[:0] = warnings
     if data.runs.empty:
         raise BadInput(

@@ -39,8 +39,9 @@ class Study:
     ``values`` are what the template shows besides the claims, by name; ``targets`` the accuracies
     to which ``runs.csv`` counts the steps, or a function of the runs; ``traces`` whether traces
     and, where there are, probes are kept, ``keep`` the runs with those of their rows that are,
-    where that is not all. All functions see only what the files hold, rounded as it is there. So a
-    report written from the files alone equals, byte for byte, the one written beside the runs.
+    where that is not all; ``histograms`` the seeds of which histograms are, where there are any.
+    All functions see only what the files hold, rounded as it is there. So a report written from
+    the files alone equals, byte for byte, the one written beside the runs.
     """
 
     prose: str
@@ -50,6 +51,7 @@ class Study:
     values: Callable[[Runs], Mapping[str, Any]] = lambda runs: {}
     targets: Sequence[float] | Callable[[Runs], Sequence[float]] = ()
     traces: bool = False
+    histograms: Sequence[int] = ()
     keep: Callable[[Runs], Runs] | None = None
     extra: Extra | None = None
     paper: str = ""

@@ -7,6 +7,7 @@ from pathlib import Path
 from bn_repro.cli.errors import COMPLETED
 from bn_repro.config.identity import directory_of
 from bn_repro.config.schema import Config
+from bn_repro.records import paths
 
 
 def main(config: Config) -> int:
@@ -16,6 +17,6 @@ def main(config: Config) -> int:
     from bn_repro.training import weights  # torch
 
     directory = directory_of(config, config.evaluation.world)
-    file = Path(config.out or directory / "weights.safetensors")
+    file = Path(config.out or directory / paths.WEIGHTS)
     print(f"wrote {file} and {weights.export(directory, file)}")
     return COMPLETED

@@ -4,6 +4,7 @@ that it does not take, with the form to paste."""
 from __future__ import annotations
 
 import math
+import os
 import re
 import shlex
 
@@ -25,6 +26,7 @@ KEY = re.compile(r"\+{0,2}[\w$][\w.@/:$-]*", re.ASCII)
 def prepared(words: list[str]) -> list[str]:
     """The words as Hydra takes them, ``-m`` first, wherever it stands. ValueError for one that it
     would take for something else than was meant, and for more runs than it could count."""
+    words = resumed(words) if os.environ.get("WANDB_SWEEP_ID") else words
     made = [_prepared(word) for word in sorted(words, key=lambda word: word not in MULTIRUN)]
     if MULTIRUN & set(made):
         count = math.prod(filter(None, map(_swept, made)))
@@ -44,6 +46,25 @@ def _swept(word: str) -> int:
         span = (values.stop or 0) - (values.start or 0)
         return math.ceil(span / values.step) if values.step else 0
     return len(values.list) if isinstance(values, ChoiceSweep) else 0
+
+
+def resumed(words: list[str]) -> list[str]:
+    """The words of a W&B agent without those that are only told to W&B.
+
+    It starts a preempted run again with all that the run told of itself (``tracking.logger.flat``),
+    in Python's notation: texts have no quotes, and ``arm`` and ``manifest`` are no keys.
+    """
+    keys = [word.partition("=")[0] for word in words]
+    if "arm" not in keys:  # a first start: with the sweep's own words alone
+        return words
+    told = [key == "arm" or key.startswith(("manifest.", "_wandb")) for key in keys]
+    return [_as_typed(word) for word, only in zip(words, told, strict=True) if not only]
+
+
+def _as_typed(word: str) -> str:
+    key, _, value = word.partition("=")
+    plain = key in GROUPS or value == "None" or key not in SETTINGS or _kind(key) != "text"
+    return word if plain else f"{key}={quoted(value)}"
 
 
 def _prepared(word: str) -> str:

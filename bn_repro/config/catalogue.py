@@ -23,8 +23,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bn_repro.config.dataset import DATASETS
 from bn_repro.config.identity import usual_scale
-from bn_repro.config.schema import DATASETS, KINDS, SETTINGS
+from bn_repro.config.schema import KINDS, SETTINGS
 from bn_repro.records.paths import CONFIGS, RESULTS
 
 LABEL = re.compile(r"# (Paper|Question|Expected|Cost|Command): +(\S.*)")
@@ -155,14 +156,14 @@ def tables() -> Iterator[Table]:
 OF_A_RUN = ("seed", "runs", "force", "device", "threads")
 CONCERNS: dict[str, tuple[str, ...]] = {
     "train": (
-        *(*OF_A_RUN, "retry", "on_failure"),
+        *(*OF_A_RUN, "logger", "retry", "on_failure"),
         *("model.", "data.", "optimizer.", "train.", "study.", "wandb."),
     ),
     "evaluate": (*OF_A_RUN, "data.root", "data.cache", "study.seeds", "evaluation."),
     "report": ("runs", "out", "study.seeds", "wandb."),
     "export": ("seed", "runs", "out"),
     "status": ("runs", "live", "study.seeds"),
-    "publish_wandb": ("runs", "study.seeds", "wandb."),
+    "publish_wandb": ("runs", "logger", "study.seeds", "wandb."),
     "wandb_dashboard": ("wandb.",),
 }
 """The keys that a script reads, besides those that name its runs; ``model.`` is a whole section."""

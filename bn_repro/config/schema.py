@@ -1,454 +1,35 @@
 """What a run is: every key with its type, its default, its check and its help.
 
-One dataclass a model (``MODELS``) and a data set (``DATASETS``), and one each for what they share.
-Values are checked when a dataclass is made: ValueError begins with the dotted key.
+The keys of ``model`` are in ``network.py``, those of ``data`` in ``dataset.py``. Values are checked
+when a dataclass is made: ValueError begins with the dotted key.
 """
 
 from __future__ import annotations
 
 import copy
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, make_dataclass
-from typing import Any, ClassVar, NamedTuple, get_type_hints
+from collections.abc import Iterable
+from dataclasses import Field, dataclass, field, fields, is_dataclass, make_dataclass
+from importlib.util import find_spec
+from typing import Any, ClassVar, get_type_hints
 
+from bn_repro.config.dataset import DATASETS, DataConfig, ImageFilesConfig, MnistBinaryConfig
+from bn_repro.config.fields import (
+    FLOAT32,
+    POSITIVE,
+    SEED,
+    SHARE,
+    Rule,
+    Section,
+    number,
+    one_of,
+    setting,
+    settings,
+)
+from bn_repro.config.network import MODELS, MLPConfig, ModelConfig
 
-class Rule(NamedTuple):
-    """What a value must be, as a test and in words."""
-
-    holds: Callable[[Any], bool]
-    expected: str
-
-
-def number(low: int, high: int = 10**9) -> Rule:
-    """A whole number from ``low`` to ``high``."""
-    return Rule(
-        lambda value: type(value) is int and low <= value <= high,
-        f"a whole number from {low} to {high:,}",
-    )
-
-
-FLOAT32 = 2.0**-126, 2.0**128
-"""Networks compute in it: a smaller number is 0, a larger one infinite."""
-POSITIVE = Rule(lambda value: FLOAT32[0] <= value < FLOAT32[1], "positive (in float32)")
-SHARE = Rule(lambda value: 0 <= value < 1, "in [0, 1)")
 MANY = 100_000
 """More runs than anyone has one command train."""
-SEED = Rule(lambda value: 0 <= value < 2**63, "0 or more, and below 2**63")
-
-
-def one_of(*known: Any) -> Rule:
-    """One of the values ``known``."""
-    return Rule(lambda value: value in known, f"one of {', '.join(map(str, known))}")
-
-
-def setting(
-    default: Any,
-    text: str,
-    rule: Rule | None = None,
-    *,
-    identity: bool = True,
-    path: bool = False,
-) -> Any:
-    """A field with its help text and its rule, which null passes where it is the default.
-
-    A tuple stands for a list.
-
-    ``identity=False``: it does not change what is computed, and is no part of the run's identity.
-    ``path=True``: a folder; ``~`` stands for the home folder.
-    """
-    metadata = {"help": text, "rule": rule, "identity": identity, "path": path}
-    if isinstance(default, tuple):
-        return field(default_factory=lambda: list(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-class Setting(NamedTuple):
-    """A key of the configuration: its dotted name, its field, its value, whether it identifies."""
-
-    key: str
-    field: Field[Any]
-    value: Any
-    identity: bool
-
-    @property
-    def default(self) -> Any:
-        """The field's own default."""
-        made = self.field.default_factory
-        return self.field.default if made is MISSING else made()
-
-
-def settings(part: Any, prefix: str = "", identity: bool = True) -> Iterator[Setting]:
-    """All keys of a configuration or of one of its sections, in order."""
-    for f in fields(part):
-        value = getattr(part, f.name)
-        counts = identity and f.metadata.get("identity", True)
-        if is_dataclass(value):
-            yield from settings(value, f"{prefix}{f.name}.", counts)
-        else:
-            yield Setting(f"{prefix}{f.name}", f, value, counts)
-
-
-def expanded(key: str, folder: str) -> str:
-    """The path that ``key`` was given, with the home folder for ``~``; ValueError for none."""
-    if not folder.strip():
-        raise ValueError(f"{key}: {folder!r} is no folder; give one, or . for the current one")
-    path = os.path.expanduser(folder)
-    if path.startswith("~"):
-        raise ValueError(
-            f"{key}: {folder}: no such home folder; a folder of that name is ./{folder}"
-        )
-    return path
-
-
-@dataclass
-class Section:
-    """Checks each of its fields by the field's own rule, and expands those that are paths."""
-
-    prefix: ClassVar[str] = ""
-
-    def __post_init__(self) -> None:
-        for f in fields(self):
-            key, value = f"{self.prefix}{f.name}", getattr(self, f.name)
-            if f.metadata.get("path") and value is not None:
-                setattr(self, f.name, expanded(key, value))
-            if value == "None":
-                raise ValueError(f"{key}: {value!r} is a text; give null, or leave {key} out")
-            rule = f.metadata.get("rule")
-            if rule is None or (value is None and f.default is None):
-                continue
-            if value is None or not rule.holds(value):
-                null = ", or null" if f.default is None else ""
-                raise ValueError(f"{key}: {value!r} is not {rule.expected}{null}")
-
-    def idle(self, key: str, other: str, *values: str) -> None:
-        """ValueError where ``key`` is set and ``other`` has a value with which it has no effect."""
-        own, usual, value = getattr(self, key), getattr(type(self), key), getattr(self, other)
-        if value in values and own != usual:
-            raise ValueError(
-                f"{self.prefix}{key}: has no effect where {self.prefix}{other} is {value!r}; "
-                f"leave it at {usual!r}, not {own!r}"
-            )
-
-
-NORMS = {
-    "none": "no normalization",
-    "batch": "BN over each rank's mini-batch",
-    "sync_batch": "BN over the mini-batches of all ranks",
-    "layer": "over an example's layer",
-    "group": "over groups of an example's channels",
-    "instance": "over an example's feature map",
-    "weight": "of the weights",
-}
-"""Each is the function of this name in ``bn_repro.norm``, with its help text."""
-BATCH_NORMS = ("batch", "sync_batch")
-"""Those that have moving averages."""
-_NORMS = ", ".join(f"{name} ({text})" for name, text in NORMS.items())
-FACTORY = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
-"""The import path of a norm of the user's own, ``package.module:factory``."""
-NORM = Rule(
-    lambda value: value in NORMS or FACTORY.fullmatch(value) is not None,
-    f"one of {', '.join(NORMS)}, or package.module:factory for one of your own",
-)
-
-
-@dataclass
-class ModelConfig(Section):
-    """The network."""
-
-    prefix: ClassVar[str] = "model."
-
-    name: str = setting("", "the network")
-    norm: str = setting(
-        "none", f"before each nonlinearity: {_NORMS}; or your own, package.module:factory", NORM
-    )
-    norm_eps: float = setting(
-        1e-5,
-        "epsilon of Algorithm 1; with 0 (sec. 3.3 is exact) a unit without variance is NaN",
-        Rule(lambda value: value == 0 or POSITIVE.holds(value), "0, or positive (in float32)"),
-    )
-    norm_momentum: float = setting(
-        0.1,
-        "share of the new mini-batch in the moving averages",
-        Rule(lambda value: 0 <= value <= 1, "in [0, 1]"),
-    )
-    nonlinearity: str = setting("sigmoid", "after each norm", one_of("sigmoid", "tanh", "relu"))
-    init: str = setting(
-        "gaussian",
-        "initial weights: gaussian (init_std), or he (variance 2 / fan-in; not for mlp)",
-        one_of("gaussian", "he"),
-    )
-    init_std: float = setting(0.1, "standard deviation of Gaussian initial weights", POSITIVE)
-    dropout: float = setting(0.0, "probability of dropping a feature", SHARE)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.idle("norm_eps", "norm", "none", "weight")
-        self.idle("norm_momentum", "norm", *(NORMS.keys() - BATCH_NORMS))
-        self.idle("init_std", "init", "he")
-
-
-@dataclass
-class MLPConfig(ModelConfig):
-    """The fully connected network of section 4.1."""
-
-    name: str = setting("mlp", "the network")
-    hidden: list[int] = setting(
-        (100, 100, 100),
-        "widths of the hidden layers",
-        Rule(
-            lambda v: len(v) > 0 and all(number(1).holds(width) for width in v),
-            f"a list of positive layer widths, each at most {10**9:,}",
-        ),
-    )
-    depth: int | None = setting(
-        None,
-        "number of hidden layers, all as wide as the first; null: as listed in hidden",
-        number(1, 10_000),
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.init != "gaussian":
-            raise ValueError(f"model.init: {self.init!r} is not for mlp; use model.init=gaussian")
-
-
-MODULES = ("3a", "3b", "3c", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
-"""The Inception modules of Figure 5, in its order."""
-
-
-@dataclass
-class InceptionConfig(ModelConfig):
-    """The Inception network of Figure 5."""
-
-    name: str = setting("inception", "the network")
-    init_gain: float = setting(1.0, "factor on the initial weights", POSITIVE)
-    init_bias: float = setting(
-        0.0,
-        "initial biases, of the units that have one",
-        Rule(lambda value: abs(value) < FLOAT32[1], "a number (in float32)"),
-    )
-    classifier_std: float = setting(
-        0.01, "standard deviation of the classifier's initial weights", POSITIVE
-    )
-    width: float = setting(1.0, "factor on all numbers of channels", POSITIVE)
-    modules: list[str] | None = setting(
-        None,
-        "which modules of Figure 5, in its order, as [3b, 4a, 4e, 5b]; null: all ten",
-        Rule(
-            lambda v: len(v) > 0 and list(v) == [name for name in MODULES if name in v],
-            f"a list out of {', '.join(MODULES)}, in this order",
-        ),
-    )
-    lrn: bool = setting(False, "local response normalization in the stem")
-    pool_projection: int = setting(
-        96,
-        "channels after the pools of 4c and 4d",
-        Rule(lambda value: value in (96, 128), "96 (corrected) or 128 (as printed)"),
-    )
-    separable_stem: bool = setting(False, "a separable first convolution")
-    auxiliary: bool = setting(False, "GoogLeNet's side classifier, on 4d")
-    per_activation_modules: int = setting(
-        0,
-        "modules with BN per activation, counted back from the last",
-        Rule(lambda value: 0 <= value <= 10, "a number of Inception modules, 0 to 10"),
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.idle("per_activation_modules", "norm", "none", "weight")
-        self.idle("init_bias", "norm", "batch", "sync_batch")  # beta takes the role of the bias
-        if self.modules == list(MODULES):
-            self.modules = None  # a default spelled out gives the same run
-        elif self.modules is not None:
-            self._check_modules(self.modules)
-
-    def _check_modules(self, modules: list[str]) -> None:
-        """ValueError for what these modules alone do not have."""
-        if self.auxiliary and "4d" not in modules:
-            raise ValueError("model.auxiliary: it stands on 4d, which model.modules leaves out")
-        if self.per_activation_modules > len(modules):
-            raise ValueError(
-                f"model.per_activation_modules: {self.per_activation_modules} asked for, "
-                f"model.modules has {len(modules)}"
-            )
-        if self.pool_projection != 96 and not {"4c", "4d"} & set(modules):
-            raise ValueError(
-                "model.pool_projection: it is of 4c and 4d, which model.modules leaves out; "
-                "leave it at 96"
-            )
-
-
-@dataclass
-class DataConfig(Section):
-    """The data set.
-
-    Every data set has ``root``, ``cache`` and ``workers``, for one command may train on several; a
-    set without files ignores them.
-    """
-
-    prefix: ClassVar[str] = "data."
-    licence: ClassVar[str] = "Not known here: that of the images' owner."
-
-    name: str = setting("", "the data set")
-    shuffling: str = setting(
-        "full",
-        "order of an epoch: full; within_shard (shards in a new order, shuffled within); fixed",
-        one_of("full", "within_shard", "fixed"),
-    )
-    eval_limit: int | None = setting(
-        None,
-        "evaluations during training are on at most so many images, evenly spaced, the last one on "
-        "all; a run's best accuracy is then over evaluations of both kinds; null: all",
-        number(1),
-        identity=False,
-    )
-    root: str | None = setting(None, "folder of the files", identity=False, path=True)
-    cache: str | None = setting(
-        None, "folder for decoded images; null: ~/.cache/bn_repro", identity=False, path=True
-    )
-    workers: int = setting(2, "processes that read files", number(0, 1024), identity=False)
-
-
-@dataclass
-class StoredConfig(DataConfig):
-    """A data set of which a part can be used."""
-
-    held_out: int = setting(
-        0,
-        "training images held out as the val split, of photographs as many of each class, and the "
-        "official validation images are test; 0: none",
-        number(0),
-    )
-    limit: int | None = setting(
-        None, "number of images to train on, drawn from the seed; null: all", number(1)
-    )
-
-
-@dataclass
-class DigitsConfig(StoredConfig):
-    """MNIST's 60,000 + 10,000 digits, or a set of that format."""
-
-
-@dataclass
-class MnistBinaryConfig(DigitsConfig):
-    """The paper's binary digits, inside the package."""
-
-    licence: ClassVar[str] = "MNIST (Y. LeCun, C. Cortes, C. Burges), CC BY-SA 3.0."
-    name: str = setting("mnist_binary", "the data set")
-
-
-@dataclass
-class MnistConfig(DigitsConfig):
-    """The grey digits, downloaded, or IDX files under ``root``."""
-
-    licence: ClassVar[str] = f"{MnistBinaryConfig.licence} Other IDX files have their own."
-    name: str = setting("mnist", "the data set")
-
-
-@dataclass
-class ImagesConfig(DataConfig):
-    """Coloured images, as they come to the network."""
-
-    image_size: int = setting(64, "side of the images in pixels", number(1, 10_000))
-    augmentation: bool = setting(True, "train on random patches and mirror images")
-    photometric: str = setting(
-        "none", "strength of the photometric distortions", one_of("full", "reduced", "none")
-    )
-
-
-def _some_classes(value: Any) -> bool:
-    if isinstance(value, list):
-        return len(set(value)) == len(value) > 1
-    return number(2, 100_000).holds(value)
-
-
-@dataclass
-class ImageFilesConfig(ImagesConfig, StoredConfig):
-    """Images in files under ``root``."""
-
-    classes: Any = setting(
-        None,
-        "a number of classes, the first by name, or a list of their names; null: all (of the "
-        "synthetic set a number; null: 10)",
-        Rule(_some_classes, "2 or more, or a list of 2 or more different names"),
-    )
-    on_error: str = setting(
-        "raise",
-        "an unreadable file ends the run (raise), or is left out and listed in the manifest "
-        "(quarantine)",
-        one_of("raise", "quarantine"),
-        identity=False,
-    )
-
-    def __post_init__(self) -> None:
-        if isinstance(self.classes, list):  # the order in which they are named changes nothing
-            self.classes = sorted(map(str, self.classes))
-        super().__post_init__()
-
-    def folder(self) -> str:
-        """``root``; ValueError where it is not given."""
-        if self.root is None:
-            raise ValueError(f"data.root: data={self.name} needs it; give the set's folder")
-        return self.root
-
-
-IMAGENET_TERMS = (
-    "ImageNet's terms of access: non-commercial research and education only; the images are their "
-    "owners'."
-)
-
-
-@dataclass
-class ImageNetConfig(ImageFilesConfig):
-    """ILSVRC2012: ``train/<wnid>/`` and ``val/<wnid>/``, or the official archives; streamed."""
-
-    licence: ClassVar[str] = IMAGENET_TERMS
-    name: str = setting("imagenet", "the data set")
-
-
-@dataclass
-class TinyImageNetConfig(ImageFilesConfig):
-    """Tiny ImageNet in its official layout, any number of classes; held in memory."""
-
-    licence: ClassVar[str] = IMAGENET_TERMS
-    name: str = setting("tiny_imagenet", "the data set")
-
-
-@dataclass
-class ImageFolderConfig(ImageFilesConfig):
-    """Any folder of ``train/<class>/`` and ``val/<class>/``."""
-
-    name: str = setting("image_folder", "the data set")
-
-
-@dataclass
-class SyntheticConfig(ImagesConfig):
-    """Synthetic images, one grating for each class; for tests."""
-
-    licence: ClassVar[str] = "None: the images are computed."
-    name: str = setting("synthetic", "the data set")
-    classes: int = setting(10, "number of classes", number(2, 100_000))
-    train_images: int = setting(
-        2048, "training images; there are a quarter as many for validation", number(1, 10**7)
-    )
-
-    def __post_init__(self) -> None:
-        if self.classes is None:  # what it is where no one says it, as for the other sets
-            self.classes = type(self).classes
-        super().__post_init__()
-
-
-MODELS: dict[str, type[ModelConfig]] = {"mlp": MLPConfig, "inception": InceptionConfig}
-DATASETS: dict[str, type[DataConfig]] = {
-    "mnist_binary": MnistBinaryConfig,
-    "mnist": MnistConfig,
-    "imagenet": ImageNetConfig,
-    "tiny_imagenet": TinyImageNetConfig,
-    "image_folder": ImageFolderConfig,
-    "synthetic": SyntheticConfig,
-}
 KINDS: dict[str, dict[str, Any]] = {"model": MODELS, "data": DATASETS}
 """The sections of which there are several kinds, by ``<section>.name``; the first is the default,
 against which identity is measured (``identity.differences``)."""
@@ -491,8 +72,11 @@ class OptimizerConfig(Section):
 
 PROBES = {
     "activations": "percentiles of the nonlinearities' inputs in inference mode, on fixed images",
+    "scale": "what becomes of a layer and its gradients when its weights are scaled",
+    "weights": "norms of each layer's weights and of their gradient",
+    "jacobians": "singular values between fully connected layers with normalized inputs",
 }
-"""Each is the function of this name in ``bn_repro/training/probes.py``, with its help text."""
+"""With its help text each of ``bn_repro/training/probes.py``'s ``PROBES``."""
 _PROBES = ", ".join(f"{name} ({text})" for name, text in PROBES.items())
 
 
@@ -551,6 +135,11 @@ class TrainConfig(Section):
         "first unit",
         identity=False,
     )
+    trace_histograms: bool = setting(
+        True,
+        "also traced: how many of a layer's inputs lie in each of 64 bins from -8 to 8",
+        identity=False,
+    )
     probes: list[str] = setting(
         (),
         f"also measured where a step is traced: {_PROBES}",
@@ -579,6 +168,11 @@ class WandbConfig(Section):
         None, "where W&B keeps its files; null: the runs directory", path=True
     )
     tags: list[str] = setting((), "tags, besides those made from the configuration")
+    log_model: str = setting(
+        "none",
+        "final: a completed run also leaves its network, as weights.safetensors and its card",
+        one_of("none", "final"),
+    )
 
 
 @dataclass
@@ -687,6 +281,12 @@ class Config(Section):
         one_of("auto", "cpu", "cuda", "mps"),
         identity=False,
     )
+    logger: str = setting(
+        "none",
+        "tensorboard: also writes event files into each run's directory, live",
+        one_of("none", "tensorboard"),
+        identity=False,
+    )
     threads: int = setting(1, "CPU threads of one run", number(1, 1024), identity=False)
     model: ModelConfig = field(default_factory=MLPConfig)
     data: DataConfig = field(default_factory=MnistBinaryConfig)
@@ -734,7 +334,8 @@ SETTINGS = {setting.key: setting for setting in settings(Composed())}
 
 
 def check(config: Config) -> None:
-    """ValueError where no run is chosen, or it needs a folder of images that is not given."""
+    """ValueError where no run is chosen, or it needs a folder of images that is not given, or a
+    package that is not installed."""
     if not config.experiment:
         raise ValueError(
             "nothing to train: give experiment=... or study=..., for example "
@@ -742,3 +343,13 @@ def check(config: Config) -> None:
         )
     if isinstance(config.data, ImageFilesConfig):
         config.data.folder()
+    check_logger(config)
+
+
+def check_logger(config: Config) -> None:
+    """ValueError where TensorBoard is asked for, and its package is not installed."""
+    if config.logger == "tensorboard" and find_spec("tensorboard") is None:
+        raise ValueError(
+            "logger: the package tensorboard, which writes event files, is not installed; "
+            "pip install tensorboard, or leave logger out"
+        )

@@ -20,13 +20,15 @@ METRICS = "metrics.jsonl"
 TRACES = "traces.jsonl"
 TIMING = "timing.jsonl"
 PROBES = "probes.jsonl"
+HISTOGRAMS = "histograms.jsonl"
 CORRECT = "correct.npz"
 CHECKPOINTS = "checkpoints"
 TRACEBACK = "traceback.txt"
 EVALUATION = "evaluation.jsonl"
 PREDICTIONS = "predictions"
-PUBLISHED = "published.json"
-"""What W&B has been sent of a run; not one of its records."""
+WEIGHTS = "weights.safetensors"
+PUBLISHED, EVENTS = "published.json", "tensorboard"
+"""What W&B has been sent of a run, and the folder of its event files; not among its records."""
 
 
 def printable(text: str) -> str:

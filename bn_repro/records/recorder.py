@@ -1,4 +1,4 @@
-"""Writes what a run leaves behind: metrics, traces, timing, status and manifest.
+"""Writes what a run leaves behind: metrics, traces, histograms, timing, status and manifest.
 
 Local records are the truth. Rows are appended whole, and only those of ``timing.jsonl`` depend on a
 clock. A resumed run first cuts its files back to its checkpoint, so it writes the rows that an
@@ -40,7 +40,9 @@ from bn_repro.records.reader import (
 
 Written = tuple[int, str | None]
 """The length in bytes of a file of rows, and its SHA-256; None: an older version kept none."""
-ROW_FILES = (paths.METRICS, paths.TRACES, paths.TIMING, paths.PROBES)
+ASKED_FOR = (paths.PROBES, paths.HISTOGRAMS)
+"""Where a run records none of them, there is no such file."""
+ROW_FILES = (paths.METRICS, paths.TRACES, paths.TIMING, *ASKED_FOR)
 CAUSES = ("signal", "lost", "data", "disk", "divergence", "other")
 """Why a run ended: it was asked to stop; its process died; a data file could not be read; a file
 could not be written; its loss was not finite; another error. null: it completed, or is running."""
@@ -74,6 +76,9 @@ class Record(Protocol):
 
     def probes(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Rows of ``probes.jsonl``, all of one step."""
+
+    def histograms(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Rows of ``histograms.jsonl``, all of one step."""
 
     def timing(self, row: Mapping[str, Any]) -> None:
         """A row of ``timing.jsonl``: whatever depends on a clock."""
@@ -128,7 +133,7 @@ class Recorder(Record):
         self._sums = {name: _checked_sum(directory / name, *wanted[name]) for name in ROW_FILES}
         self._files: dict[str, Any] = {}
         for name, (length, _) in wanted.items():
-            if name != paths.PROBES or (directory / name).exists():  # without probes, no such file
+            if name not in ASKED_FOR or (directory / name).exists():
                 self._open(name, length)
         self.logger.begin(directory)
 
@@ -146,14 +151,17 @@ class Recorder(Record):
         self._append(paths.TRACES, rows)
 
     def probes(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        if paths.PROBES not in self._files:
-            self._open(paths.PROBES, 0)
         self._append(paths.PROBES, rows)
+
+    def histograms(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._append(paths.HISTOGRAMS, rows)
 
     def timing(self, row: Mapping[str, Any]) -> None:
         self._append(paths.TIMING, [row])
 
     def _append(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        if name not in self._files:
+            self._open(name, 0)
         plain = [{key: _plain(value) for key, value in row.items()} for row in rows]
         content = "".join(json.dumps(row) + "\n" for row in plain).encode()
         self._files[name].write(content)

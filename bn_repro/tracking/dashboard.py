@@ -91,9 +91,11 @@ def _library() -> Any:
 
 def runset(name: str, job: str, *tags: Sequence[str], **among: Sequence[str]) -> Any:
     """The runs of a job type (``train``, ``report``) that bear one tag of each of ``tags``, and
-    whose ``Group`` (an experiment, or a report's study) or ``Name`` is ``among`` those given."""
+    whose ``Group`` (an arm, or a report's study), ``Name`` or ``experiment`` is ``among`` those
+    given."""
     words = [f"Metric('JobType') == '{job}'", *(f"Tags() in {[*some]}" for some in tags)]
-    words += [f"Metric('{key}') in {[*values]}" for key, values in among.items()]
+    kinds = {key: "Config" if key == "experiment" else "Metric" for key in among}
+    words += [f"{kinds[key]}('{key}') in {[*values]}" for key, values in among.items()]
     return _library().Runset(name=name, filters=" and ".join(words))
 
 
@@ -196,7 +198,7 @@ def _figures2_and_3(scale: str) -> list[Any]:
         ),
         wr.P("Without BN, at 5 times the rate or with sigmoids."),
         grid(
-            networks("the networks that fail", Group=FAILING),
+            networks("the networks that fail", experiment=FAILING),
             curve("Section 4.2.2: validation accuracy", ["val/top1"]),
             curve("Section 4.2.2: training loss", ["train/loss"]),
         ),

@@ -7,6 +7,7 @@ the network is and where it comes from: enough to build it again without the run
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,13 +16,15 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from bn_repro import __version__
-from bn_repro.config import schema
-from bn_repro.config.schema import Config, settings
+from bn_repro.config.fields import settings
+from bn_repro.config.network import NORMS
+from bn_repro.config.schema import Config
 from bn_repro.config.stored import OF_A_RUN, stored
 from bn_repro.data.batches import Examples
 from bn_repro.records import paths
 from bn_repro.records.files import write_atomically
 from bn_repro.records.reader import Outcome, Row, finished, read_config, read_manifest, read_rows
+from bn_repro.records.recorder import Logger
 from bn_repro.training import checkpoint
 from bn_repro.training.build import data_of, network
 from bn_repro.training.card import card
@@ -75,6 +78,27 @@ def export(directory: str | Path, file: str | Path) -> Path:
     return file.with_suffix(".md")
 
 
+class WithWeights(Logger):
+    """Exports the network of a completed run into its directory, for ``logger`` to send it too."""
+
+    def __init__(self, logger: Logger) -> None:
+        self.logger = logger
+
+    def begin(self, directory: Path) -> None:
+        """Begin with the logger."""
+        self.directory = directory
+        self.logger.begin(directory)
+
+    def finish(self, state: str) -> None:
+        """Export, where there is a network; then finish."""
+        if state == "completed":
+            try:
+                export(self.directory, self.directory / paths.WEIGHTS)
+            except ValueError as error:
+                print(f"wandb: {error}; the network is not sent", file=sys.stderr)
+        self.logger.finish(state)
+
+
 def read(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What the header of a ``file`` says, and its tensors; ValueError where it is none of ours."""
     if not file.is_file():
@@ -124,7 +148,7 @@ def _of_file(file: Path) -> Trained:
     header, weights = read(file)
     try:
         config = stored(header["configuration"])
-        if config.model.norm not in schema.NORMS:
+        if config.model.norm not in NORMS:
             raise ValueError(
                 f"its norm, {config.model.norm}, is code that no file brings; build the network "
                 "yourself, and give it the weights with load_into"
