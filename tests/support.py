@@ -44,6 +44,20 @@ def call(
     return code, printed.out, printed.err
 
 
+def bn_repro(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str
+) -> tuple[int, str, str]:
+    """The exit code of ``bn-repro <words>`` and what it prints; in this process."""
+    from bn_repro.cli import command
+
+    monkeypatch.setattr(sys, "argv", ["/bin/bn-repro", *words])
+    with pytest.raises(SystemExit) as end:
+        command.main()
+    code, printed = end.value.code or 0, capsys.readouterr()
+    assert isinstance(code, int)
+    return code, printed.out, printed.err
+
+
 class Forked:
     """A function in a process of its own, to be waited for and killed as ``Popen``'s are.
 

@@ -94,9 +94,8 @@ def _write_rows(study: Study, data: Runs, members: Sequence[Member], folder: Pat
     frames = {results.RUNS: data.runs, results.CURVES: data.curves}
     if study.traces:
         kept = study.keep(data) if study.keep else data
-        frames[results.TRACES] = kept.traces
-        if not kept.probes.empty:
-            frames[results.PROBES] = kept.probes
+        some = {results.TRACES: kept.traces, results.PROBES: kept.probes}
+        frames |= {file: frame for file, frame in some.items() if not frame.empty}
     if not data.histograms.empty:
         frames[results.HISTOGRAMS] = data.histograms
     if study.extra:

@@ -28,7 +28,7 @@ PROBES, HISTOGRAMS, CORRECT = "probes.csv.gz", "histograms.csv.gz", "correct.npz
 CLAIMS, README = "claims.json", "README.md"
 DIGITS = {TRACES: 4, PROBES: 4}
 """Significant digits of the numbers in a file; 6 where it is not named."""
-FIX_HINT = "restore it from git, or write it anew with scripts/report.py"
+FIX_HINT = "restore it from git, or write it anew with bn-repro report"
 _INTEGERS = {"seed", "step", "best_step", "unit", "classes", *tables.BIN_COLUMNS}
 _WORDS = ("experiment", "id", "state", "commit", "device", "engine", "data", "blocks")
 _WORDS += ("split", "statistics", "metric", "site", "probe")

@@ -66,5 +66,6 @@ def study_of(name: str) -> Study:
     """The study ``name``; one without a module of its own is ``default``'s."""
     package = f"{__package__}.studies"
     own = f"{package}.{name}"
-    found = name and importlib.util.find_spec(own)
-    return importlib.import_module(own if found else f"{package}.default").STUDY
+    found = importlib.import_module(own) if name and importlib.util.find_spec(own) else None
+    # What studies share lies there too: one's own study may bear the name of such a module.
+    return getattr(found, "STUDY", None) or importlib.import_module(f"{package}.default").STUDY

@@ -1,4 +1,8 @@
-"""``scripts/export.py``: a finished run's network as a file that goes anywhere."""
+"""Write the trained network of a finished run to a file (safetensors), with a model card beside it.
+
+bn-repro export experiment=mnist/bn seed=0
+bn-repro export experiment=mnist/bn seed=0 out=bn.safetensors
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""``scripts/publish_wandb.py``: finished runs sent to Weights & Biases, or shown in TensorBoard."""
+"""Send finished runs to Weights & Biases, or to TensorBoard, at any later time; none twice.
+
+bn-repro publish wandb=online
+bn-repro publish wandb=online study=fig1
+bn-repro publish wandb=offline experiment=mnist/bn seed=0
+bn-repro publish logger=tensorboard experiment=mnist/bn seed=0
+"""
 
 from __future__ import annotations
 

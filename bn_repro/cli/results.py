@@ -99,7 +99,7 @@ class Results:
             log(
                 self.console,
                 f"trained before, and not in W&B: {count_of(len(unsent), 'run')} ({unsent[0]}"
-                f"{', ...' * (len(unsent) > 1)}); scripts/publish_wandb.py sends finished runs",
+                f"{', ...' * (len(unsent) > 1)}); bn-repro publish sends finished runs",
             )
         if destination.mode == "offline" and len(unsent) < len(finished):
             log(self.console, f"To W&B: {destination.sync_command}")
@@ -113,7 +113,7 @@ class Results:
             log(
                 self.console,
                 f"trained before, and without event files: {count_of(len(without), 'run')} "
-                f"({without[0]}{', ...' * (len(without) > 1)}); scripts/publish_wandb.py "
+                f"({without[0]}{', ...' * (len(without) > 1)}); bn-repro publish "
                 "logger=tensorboard writes them",
             )
         if len(without) < len(finished):

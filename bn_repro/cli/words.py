@@ -7,6 +7,7 @@ import math
 import os
 import re
 import shlex
+from collections.abc import Sequence
 
 from hydra.core.override_parser.types import ChoiceSweep, Glob, RangeSweep
 from hydra.errors import HydraException
@@ -16,6 +17,7 @@ from bn_repro.config.compose import GROUPS, no_such_key, parsed, quoted
 from bn_repro.config.schema import MANY, SETTINGS
 
 MULTIRUN = {"-m", "--multirun"}
+OWN_FOLDER = ("--config-dir", "-cd")
 PLAIN = re.compile(r"[\w/\\+.$%*@?|: \t-]", re.ASCII)
 """A character that Hydra takes without quotes."""
 NUMBER = re.compile(r"(?i:true|false|[+-]?(?:inf|nan|[\d.][\w.+-]*))", re.ASCII)
@@ -67,8 +69,19 @@ def _as_typed(word: str) -> str:
     return word if plain else f"{key}={quoted(value)}"
 
 
+def own_folder(words: Sequence[str]) -> str | None:
+    """The folder of the user's own configurations, which ``--config-dir`` names."""
+    for number, word in enumerate(words, start=1):
+        flag, equals, value = word.partition("=")
+        if flag in OWN_FOLDER:
+            return value if equals else next(iter(words[number:]), None)
+    return None
+
+
 def _prepared(word: str) -> str:
     key, equals, value = word.partition("=")
+    if key in OWN_FOLDER:  # a shell expands no ~ behind a =
+        return f"{key}={os.path.expanduser(value)}" if equals else word
     if word.startswith("~"):
         parsed([word])
     if key.startswith("-") and (name := key.lstrip("-")) in SETTINGS:

@@ -165,7 +165,7 @@ class WandbConfig(Section):
     project: str = setting("bn-repro", "its project")
     entity: str | None = setting(None, "its user or team; null: the account's own")
     dir: str | None = setting(
-        None, "where W&B keeps its files; null: the runs directory", path=True
+        None, "where W&B keeps its files; null: the runs directory", path=True, variable=True
     )
     tags: list[str] = setting((), "tags, besides those made from the configuration")
     log_model: str = setting(
@@ -177,7 +177,7 @@ class WandbConfig(Section):
 
 @dataclass
 class EvaluationConfig(Section):
-    """How evaluate.py evaluates finished runs."""
+    """How bn-repro evaluate evaluates finished runs."""
 
     prefix: ClassVar[str] = "evaluation."
 
@@ -259,14 +259,20 @@ class Config(Section):
         identity=False,
     )
     scale: str = setting("default", "size of the runs", identity=False)
-    runs: str = setting("runs", "the runs directory", identity=False, path=True)
+    runs: str = setting("runs", "the runs directory", identity=False, path=True, variable=True)
     out: str | None = setting(
         None,
-        "where report.py and export.py write; null: results/<study>, the run's directory",
+        "where report and export write; null: results/<study> in a checkout, else <runs>/<study>; "
+        "the run's directory",
         identity=False,
         path=True,
     )
     force: bool = setting(False, "start over; the old run is moved aside", identity=False)
+    dry: bool = setting(
+        False,
+        "say how many runs there are to train, how long they take and how much disk; train none",
+        identity=False,
+    )
     retry: bool = setting(False, "in a study or a sweep, try failed runs again", identity=False)
     on_failure: str = setting(
         "continue",
@@ -274,7 +280,7 @@ class Config(Section):
         one_of("continue", "stop"),
         identity=False,
     )
-    live: bool = setting(True, "status.py follows the runs; false: it prints once", identity=False)
+    live: bool = setting(True, "status follows the runs; false: it prints once", identity=False)
     device: str = setting(
         "auto",
         "auto takes a GPU where there is one, but for mlp, whose step is faster on a core",
@@ -331,6 +337,8 @@ SECTIONS: dict[str, Any] = {
 }
 SETTINGS = {setting.key: setting for setting in settings(Composed())}
 """Every key that can be given, with its default."""
+FROM_ENVIRONMENT = tuple(k for k, s in SETTINGS.items() if s.field.metadata["variable"])
+"""The keys that an environment variable gives where they are not typed."""
 
 
 def check(config: Config) -> None:

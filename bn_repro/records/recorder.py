@@ -15,7 +15,6 @@ import math
 import os
 import platform
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from bn_repro.records import paths
+from bn_repro.records.commit import commit_of_code
 from bn_repro.records.files import write_atomically, write_json
 from bn_repro.records.reader import (
     UNREADABLE,
@@ -46,8 +46,6 @@ ROW_FILES = (paths.METRICS, paths.TRACES, paths.TIMING, *ASKED_FOR)
 CAUSES = ("signal", "lost", "data", "disk", "divergence", "other")
 """Why a run ended: it was asked to stop; its process died; a data file could not be read; a file
 could not be written; its loss was not finite; another error. null: it completed, or is running."""
-COMMIT = "BN_REPRO_COMMIT"
-"""Names the commit where git cannot, as in a copy of the files; ``<commit>-dirty``: changed."""
 
 
 class Logger(Protocol):
@@ -261,10 +259,11 @@ def manifest(
 
     ``examples`` is what it says of the data: ``data`` (the fingerprint), ``classes``, ``shape``.
     """
-    commit, dirty = _commit()
+    commit, dirty = commit_of_code()
     return {
         "commit": commit,
         "dirty": dirty,
+        "source": "wheel" if paths.CHECKOUT is None else "checkout",
         "versions": {
             "python": platform.python_version(),
             **{name: _version(name) for name in ("bn-repro", "torch", "torchvision", "numpy")},
@@ -274,7 +273,7 @@ def manifest(
         "engine": engine,
         "threads": threads,
         "world": world,
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([*Path(sys.argv[0]).name.split(), *sys.argv[1:]]),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **examples,
     }
@@ -285,23 +284,6 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:  # imported from PYTHONPATH, not installed
         return None
-
-
-def _commit() -> tuple[str | None, bool]:
-    """The commit and whether it was changed: what ``BN_REPRO_COMMIT`` says, else git."""
-    if said := os.environ.get(COMMIT):
-        return said.removesuffix("-dirty"), said.endswith("-dirty")
-
-    def git(*arguments: str) -> str:
-        here = Path(__file__).parent
-        return subprocess.run(
-            ["git", *arguments], cwd=here, capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.CalledProcessError):
-        return None, False
 
 
 def mark_as_lost(directory: Path, error: str, cause: str = "lost") -> Outcome:

@@ -97,7 +97,7 @@ class WandbLogger(LiveLogger):
         def show(directory: Path) -> Mirror:
             return Mirror(directory, destination, tags, arm, live=True)
 
-        super().__init__(show, "wandb", "scripts/publish_wandb.py")
+        super().__init__(show, "wandb", "bn-repro publish")
 
     def _give_up(self) -> None:
         service = service_of_wandb()
@@ -110,7 +110,7 @@ class TensorboardLogger(LiveLogger):
     """Shows a run by event files in its directory, as an :class:`EventFile` does."""
 
     def __init__(self) -> None:
-        super().__init__(EventFile, "tensorboard", "scripts/publish_wandb.py logger=tensorboard")
+        super().__init__(EventFile, "tensorboard", "bn-repro publish logger=tensorboard")
 
 
 class Loggers(Logger):

@@ -94,7 +94,7 @@ def _each(
         what = f"{directories[0]}" if one else f"each of {len(directories)} runs"
         raise ValueError(
             f"nothing to publish: {what} is not finished; "
-            f"finish it with scripts/train.py and the same overrides"
+            f"finish it with bn-repro train and the same overrides"
         )
     counts = ", ".join(f"{number} {came}" for came, number in count.items())
     console.print(f"{len(directories)} runs: {counts}")
@@ -146,7 +146,7 @@ def publish(directory: Path, config: Config, destination: Destination) -> str:
 
 
 def _show_evaluation(directory: Path, destination: Destination, arm: str, tags: list[str]) -> None:
-    """What ``scripts/evaluate.py`` measured, where it did, as a W&B run that used the network.
+    """What ``bn-repro evaluate`` measured, where it did, as a W&B run that used the network.
 
     So W&B's lineage leads from the network's training to its evaluation. Offline W&B has no way to
     say what a run used; the run's own summary has these numbers too.

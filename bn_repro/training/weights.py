@@ -129,7 +129,7 @@ def _of_run(directory: Path) -> Trained:
 def _completed(directory: Path) -> Outcome:
     done = finished(directory)
     if done is None:
-        raise ValueError(f"{directory}: the run is not finished; finish it with scripts/train.py")
+        raise ValueError(f"{directory}: the run is not finished; finish it with bn-repro train")
     if done.state == "diverged":
         raise ValueError(f"{directory}: the run diverged at step {done.step}: it left no network")
     return done

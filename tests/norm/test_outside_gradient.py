@@ -37,6 +37,7 @@ def test_a_bias_before_it_changes_nothing_and_has_a_gradient_only_outside(kind, 
     y = layer(x + b)
     torch.testing.assert_close(layer(x + b + 7), y)
     (y**3).sum().backward()
+    assert b.grad is not None
     if kind.endswith("inside"):
         assert b.grad.abs().max() < 1e-12
     else:  # dl/db of a network that takes the statistics for constants

@@ -1,6 +1,7 @@
 """The probes of section 3.3, against autograd on a network small enough to follow."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -14,11 +15,19 @@ from bn_repro.training import probes, weight_probes
 NORMS = {"batch": norm.batch(), "none": norm.none()}
 
 
-@pytest.fixture(params=NORMS)
-def model(request):
+def network(kind: norm.Norm) -> Any:
     generator = torch.Generator().manual_seed(0)
     widths = [20, 7, 5, 6, 10]
-    return MLP(norm=NORMS[request.param], generator=generator, widths=widths, init_std=0.5).train()
+    return MLP(norm=kind, generator=generator, widths=widths, init_std=0.5).train()
+
+
+@pytest.fixture(params=NORMS)
+def model(request):
+    return network(NORMS[request.param])
+
+
+def rows_of(probe: Any, *arguments: Any) -> list[dict[str, Any]]:
+    return list(probe(*arguments))
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +47,7 @@ def test_probes_leave_the_network_as_it_was_and_each_gets_the_images(model, batc
 
 
 def test_a_scaled_layer_departs_by_its_epsilon_alone(model, batch):
-    rows = list(weight_probes.scale(model, batch))
+    rows = rows_of(weight_probes.scale, model, batch)
     bn = isinstance(model.layers.hidden1.norm, norm.BatchNorm)
     assert {row["epsilon"] for row in rows} == ({0.0, 1e-5} if bn else {0.0})
     for row in rows:
@@ -56,11 +65,10 @@ def test_a_scaled_layer_departs_by_its_epsilon_alone(model, batch):
 
 
 def test_the_departure_is_that_of_the_layer_itself(batch):
-    generator = torch.Generator().manual_seed(0)
-    model = MLP(norm=norm.batch(), generator=generator, widths=[20, 7, 5, 10], init_std=0.5)
+    model = network(norm.batch())
     rows = {
         (row["site"], row["scale"]): row["output"]
-        for row in weight_probes.scale(model, batch)
+        for row in rows_of(weight_probes.scale, model, batch)
         if row["epsilon"]
     }
     first = copy.deepcopy(model.layers.hidden1).double().train()
@@ -70,7 +78,7 @@ def test_the_departure_is_that_of_the_layer_itself(batch):
 
 
 def test_weights_and_gradients_are_those_of_training_mode(model, batch):
-    rows = {row["site"]: row for row in weight_probes.weights(model, batch)}
+    rows = {row["site"]: row for row in rows_of(weight_probes.weights, model, batch)}
     other = copy.deepcopy(model).double()
     cross_entropy(other(batch[0].double()), batch[1]).backward()
     for site, layer in other.layers.named_children():
@@ -81,15 +89,16 @@ def test_weights_and_gradients_are_those_of_training_mode(model, batch):
 
 
 def test_a_bias_has_its_norm(batch):
-    model = MLP(norm=norm.none(), generator=torch.Generator(), widths=[20, 7, 5, 10])
+    model = network(norm.none())
     with torch.no_grad():
         model.layers.hidden2.linear.bias.copy_(torch.tensor([3.0, 4.0, 0, 0, 0]))
-    assert [row["bias"] for row in weight_probes.weights(model, batch)] == [0, 5]
+    rows = rows_of(weight_probes.weights, model, batch)
+    assert [row["bias"] for row in rows] == [0, 5, 0]
 
 
 def test_singular_values_are_those_of_autograds_jacobian(model, batch, monkeypatch):
     monkeypatch.setattr(weight_probes, "JACOBIANS", 1)
-    rows = {(r["site"], r["normalized"]): r for r in weight_probes.jacobians(model, batch)}
+    rows = {(r["site"], r["normalized"]): r for r in rows_of(weight_probes.jacobians, model, batch)}
     assert list(rows) == [(f"hidden{k}", n) for k in (2, 3) for n in (0, 1)]
     other = copy.deepcopy(model).double()
     below, above = other.layers.hidden1, other.layers.hidden2
@@ -118,7 +127,7 @@ def test_every_unit_of_inception_is_scaled():
     shape = Shape(classes=10, image_size=32, width=0.125, modules=("3b", "5b"))
     model = Inception(shape, norm=norm.batch(), generator=generator)
     x = torch.randn(8, 3, 32, 32, generator=generator)
-    rows = list(weight_probes.scale(model, (x, torch.arange(8))))
+    rows = rows_of(weight_probes.scale, model, (x, torch.arange(8)))
     assert {row["site"] for row in rows} == set(model.sites())
     assert max(row["output"] for row in rows if not row["epsilon"]) < 1e-12
-    assert not list(weight_probes.jacobians(model, (x, torch.arange(8))))  # no two are matrices
+    assert not rows_of(weight_probes.jacobians, model, (x, torch.arange(8)))  # no two are matrices
