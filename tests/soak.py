@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ SHORT = ("experiment=mnist/bn", "scale=smoke", "train.steps=20", "train.checkpoi
 SHORT += ("train.eval_every=10", "data.limit=1000", "train.population_batches=1")
 WISHES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
 ENDS = ("SIGHUP", "SIGQUIT", "SIGKILL")
+LIMIT_SECONDS = 3600
+"""What takes seconds on a quiet machine; after so long it hangs, on any."""
 BOUNDARIES = ("mkdir", "open", "write", "part", "fsync", "replace", "truncate", "unlink")
 
 
@@ -55,14 +58,15 @@ class Line:
     """Runs that ended with the records and weights of an untouched one."""
     wrong: list[str] = field(default_factory=list)
 
-    def compare(self, directory: Path, whole: Path, how: str) -> None:
-        """Count a run that has come to its end."""
+    def compare(self, end: Callable[[], Path], whole: Path, how: str) -> None:
+        """Count a run that ``end`` brings to its end, and whose directory it gives."""
         try:
+            directory = end()
             assert_same_run(directory, whole)
             steps = [[r["step"] for r in rows(d, paths.TIMING)] for d in (directory, whole)]
             assert steps[0] == steps[1], "timing"
             self.equal += 1
-        except (AssertionError, OSError, ValueError) as error:
+        except Exception as error:
             self.wrong.append(f"{how}: {str(error).splitlines()[0] if str(error) else error!r}")
 
 
@@ -98,7 +102,7 @@ def killed_at_random(
     whole = end(folder / "whole")
     begun = time.monotonic()
     for process in begin(folder / "timed"):
-        process.communicate()
+        process.communicate(LIMIT_SECONDS)
     end(folder / "timed")
     seconds = time.monotonic() - begun
     life = 0
@@ -108,15 +112,20 @@ def killed_at_random(
         for _ in range(min(random.randint(1, 5), kills - line.tried)):
             processes = begin(runs)
             moments.append(random.uniform(0, seconds))
-            until = time.monotonic() + moments[-1]
-            while time.monotonic() < until and any(p.poll() is None for p in processes):
+            begun = time.monotonic()
+            while time.monotonic() < begun + moments[-1] and any(
+                p.poll() is None for p in processes
+            ):
                 time.sleep(0.01)
-            line.tried += any(p.poll() is None for p in processes)  # else it came to its end before
+            if any(p.poll() is None for p in processes):
+                line.tried += 1
+            elif len(moments) == 1:  # it came to its end before: the machine is quicker by now
+                seconds = time.monotonic() - begun
             for process in random.sample(processes, len(processes)):
                 process.kill()
             for process in processes:
-                process.communicate()
-        line.compare(end(runs), whole, f"killed after {moments}")
+                process.communicate(LIMIT_SECONDS)
+        line.compare(partial(end, runs), whole, f"killed after {moments}")
         shutil.rmtree(runs, ignore_errors=True)
 
 
@@ -131,24 +140,27 @@ def ranks(runs: Path) -> list[Forked]:
 
 def ranks_to_their_end(runs: Path) -> Path:
     for process in ranks(runs):
-        process.communicate()
+        process.communicate(LIMIT_SECONDS)
     return directory_of(config_of(runs, RANKS), 2)
 
 
 def holder_and_waiter(runs: Path) -> list[Forked]:
     """A process that holds a run's lock; the killed one. Another waits for it, and takes over."""
     config = config_of(runs, MNIST)
-    first, second = Forked(trained, config), Forked(trained, config)
-    waiting.append(second)
-    return [first]
+    holder = waiting.pop() if waiting else Forked(trained, config)
+    while not directory_of(config).exists() and holder.poll() is None:  # made under the lock
+        time.sleep(0.01)
+    waiting.append(Forked(trained, config))
+    return [holder]
 
 
 waiting: list[Forked] = []
+"""Who waits for the lock; when the holder has been killed, it is the next to be."""
 
 
 def waiter_to_its_end(runs: Path) -> Path:
     while waiting:
-        waiting.pop().communicate()
+        waiting.pop().communicate(LIMIT_SECONDS)
     return finish(runs, MNIST)
 
 
@@ -176,14 +188,14 @@ class Study:
         """The exit code of the parent, once it has one."""
         return self._process.poll()
 
-    def communicate(self) -> None:
+    def communicate(self, timeout: float) -> None:
         """Wait for it."""
-        self._process.wait()
+        self._process.wait(timeout)
 
 
 def study_to_its_end(runs: Path) -> Path:
     """Both runs; the second is compared."""
-    Study(runs).communicate()
+    Study(runs).communicate(LIMIT_SECONDS)
     return directory_of(config_of(runs, [*MNIST, "seed=1"]))
 
 
@@ -258,6 +270,8 @@ class Watched:
 
 def signalled(config: Config, at: int | None, number: int, report: str) -> None:
     """Train, with a signal at a boundary; what boundaries there were goes to ``report``."""
+    if number == signal.SIGHUP:
+        signal.signal(number, signal.SIG_DFL)  # nohup has it ignored
     boundaries = Boundaries(Path(config.runs), at, number)
     boundaries.watch()
     try:
@@ -271,18 +285,19 @@ def at_boundaries(folder: Path, stride: int) -> tuple[dict[str, Line], list[str]
     """A kill at each ``stride``-th boundary, each resumed; a line a kind of boundary."""
     whole = finish(folder / "whole", SHORT)
     report = folder / "kinds"
-    Forked(signalled, config_of(folder / "all", SHORT), None, 0, str(report)).communicate()
+    process = Forked(signalled, config_of(folder / "all", SHORT), None, 0, str(report))
+    process.communicate(LIMIT_SECONDS)
     kinds = report.read_text().split()
     lines = {kind: Line(f"SIGKILL before {kind}") for kind in BOUNDARIES}
     lines["part"].what = "SIGKILL within a write"
     for at in range(1, len(kinds) + 1, stride):
         runs, line = folder / f"at{at}", lines[kinds[at - 1]]
         process = Forked(signalled, config_of(runs, SHORT), at, signal.SIGKILL, str(report))
-        process.communicate()
+        process.communicate(LIMIT_SECONDS)
         line.tried += 1
         if process.returncode != -signal.SIGKILL:
             line.wrong.append(f"boundary {at}: exit code {process.returncode}")
-        line.compare(finish(runs, SHORT), whole, f"boundary {at}")
+        line.compare(partial(finish, runs, SHORT), whole, f"boundary {at}")
         shutil.rmtree(runs)
     return lines, kinds
 
@@ -295,17 +310,17 @@ def every_signal(folder: Path, kinds: list[str], places: int) -> list[Line]:
         number, line = getattr(signal, name), Line(f"{name} from the first file to the last")
         lines.append(line)
         for place in range(places):
-            at = 1 + place * (len(kinds) - 1) // (places - 1)
+            at = 1 + place * (len(kinds) - 1) // max(1, places - 1)
             runs = folder / f"{name}{place}"
             process = Forked(signalled, config_of(runs, SHORT), at, number, str(folder / "kinds"))
-            said = "".join(process.communicate())
+            said = "".join(process.communicate(LIMIT_SECONDS))
             line.tried += 1
             # A wish that comes after the last step has nothing left to stop.
             done = last_status(directory_of(config_of(runs, SHORT))).state == "completed"
             expected = {75, 0 if done else 75} if name in WISHES else {-number}
             if process.returncode not in expected or "Traceback" in said:
                 line.wrong.append(f"boundary {at}: exit code {process.returncode}: {said[-300:]}")
-            line.compare(finish(runs, SHORT), whole, f"boundary {at}")
+            line.compare(partial(finish, runs, SHORT), whole, f"boundary {at}")
             shutil.rmtree(runs)
     return lines
 
@@ -338,11 +353,11 @@ def wandb_hit(folder: Path, number: int, times: int) -> Line:
     for k in range(times):
         runs = folder / f"wandb{number}{k}"
         process = Forked(with_wandb, [*MNIST, "wandb=offline", f"runs={runs}"], number)
-        said = "".join(process.communicate())
+        said = "".join(process.communicate(LIMIT_SECONDS))
         line.tried += 1
         if process.returncode or "goes on with its local records alone" not in said:
             line.wrong.append(f"exit code {process.returncode}: {said[-300:]}")
-        line.compare(directory_of(config_of(runs, MNIST)), whole, "wandb")
+        line.compare(partial(directory_of, config_of(runs, MNIST)), whole, "wandb")
     return line
 
 

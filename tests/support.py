@@ -96,6 +96,10 @@ class Forked:
         """By SIGTERM."""
         self._process.terminate()
 
+    def stop(self) -> None:
+        """By SIGSTOP: it is frozen."""
+        os.kill(self._process.pid or 0, signal.SIGSTOP)
+
     def interrupt(self) -> None:
         """By SIGINT, as Ctrl-C does."""
         os.kill(self._process.pid or 0, signal.SIGINT)

@@ -113,8 +113,12 @@ def environment() -> Environment:
 
 
 def _without_html(value: Any) -> Any:
-    """What a template inserts, such as a name or a key as it was typed, is text and no HTML."""
-    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", value) if isinstance(value, str) else value
+    """What a template inserts, such as a name or a key as it was typed, is text and no HTML, and
+    holds nothing that a terminal would obey."""
+    if not isinstance(value, str):
+        return value
+    text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", value)
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: ascii(found[0])[1:-1], text)
 
 
 def percent(value: Any, digits: int = 1) -> str:
@@ -173,7 +177,7 @@ def listed(words: Iterable[Any]) -> str:
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     """A markdown table; the first row is its head."""
-    head, *others = rows
+    head, *others = [[" ".join(cell.split("\n")).replace("|", r"\|") for cell in r] for r in rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *others))
 
 

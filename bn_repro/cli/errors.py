@@ -67,6 +67,8 @@ def explain(error: Exception, sweeps: bool = True) -> str:
         return f"{cause.full_key}: {reason[:1].lower() + reason[1:]}"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
+    if not lines and isinstance(error, AssertionError):
+        return "hydra: takes none of this (an assertion of its own); --cfg hydra shows its settings"
     return " ".join(lines) or type(error).__name__
 
 

@@ -20,7 +20,7 @@ from bn_repro.cli.errors import COMPLETED
 from bn_repro.cli.main import overrides
 from bn_repro.config.identity import arm_of, settings_of
 from bn_repro.config.schema import Config
-from bn_repro.records.reader import FINISHED, Unreadable, read_config
+from bn_repro.records.reader import FINISHED, Unreadable, read_config, told_as_copy
 from bn_repro.records.search import find_runs
 from bn_repro.sweep import display
 from bn_repro.sweep.display import Display, label, log, print_table, summary, table
@@ -42,12 +42,17 @@ def main(config: Config) -> int:
 
 def follow(config: Config, own: Sequence[str], console: Console) -> None:
     """Print how far the runs are: once, or in a terminal until all have finished."""
+    left_out: list[str] = []
     if config.study.blocks:
         title, rows_now = f"study {config.study.name}", rows_of_study(config, own)
+        first = rows_now()
     else:
         root = Path(config.runs)
         title, rows_now = str(root), lambda: rows_under(root)
-    view = Display(rows_now(), console, title)
+        first = rows_under(root, left_out)
+    for line in left_out:
+        log(console, line)
+    view = Display(first, console, title)
     if not (config.live and console.is_terminal):
         statuses = view.statuses.read(view.rows)
         log(console, summary(title, view.rows, statuses))
@@ -82,14 +87,21 @@ def rows_of_study(config: Config, own: Sequence[str]) -> Callable[[], list[Row]]
     return rows
 
 
-def rows_under(root: Path) -> list[Row]:
-    """Every run under a runs directory, titled as the command that made it would be: by its scale,
-    where it is not the usual one, and by the keys that its experiment has otherwise.
+def rows_under(root: Path, left_out: list[str] | None = None) -> list[Row]:
+    """Every run under a runs directory, without copies, titled as the command that made it would
+    be: by its scale, where it is not the usual one, and by the keys that its experiment has
+    otherwise.
 
     Where these do not tell configurations apart, as of an experiment that is no more, those keys
     follow whose values differ among them.
     """
-    runs = find_runs(root)
+    found = find_runs(root, left_out)
+    copies = [
+        run for run in found if _configuration(run.directory).get("seed") not in (None, run.seed)
+    ]
+    if left_out is not None:
+        left_out += [f"{told_as_copy(run.directory)}; it is left out" for run in copies]
+    runs = [run for run in found if run not in copies]
     one_of = {run.directory.parent: run for run in reversed(runs)}
     arms = {folder: _arm(run.experiment, run.directory) for folder, run in one_of.items()}
     alike: dict[str, list[dict[str, Any]]] = {}

@@ -3,16 +3,18 @@ that it does not take, with the form to paste."""
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
 from collections.abc import Sequence
 
-from hydra.core.override_parser.types import Glob
+from hydra.core.override_parser.types import ChoiceSweep, Glob, RangeSweep
+from hydra.errors import HydraException
 
 from bn_repro.config import catalogue
 from bn_repro.config.compose import GROUPS, no_such_key, parsed, quoted
-from bn_repro.config.schema import SETTINGS
+from bn_repro.config.schema import MANY, SETTINGS
 
 MULTIRUN = {"-m", "--multirun"}
 OWN_FOLDER = ("--config-dir", "-cd")
@@ -25,9 +27,27 @@ KEY = re.compile(r"\+{0,2}[\w$][\w.@/:$-]*", re.ASCII)
 
 def prepared(words: list[str]) -> list[str]:
     """The words as Hydra takes them, ``-m`` first, wherever it stands. ValueError for one that it
-    would take for something else than was meant."""
+    would take for something else than was meant, and for more runs than it could count."""
     words = resumed(words) if os.environ.get("WANDB_SWEEP_ID") else words
-    return [_prepared(word) for word in sorted(words, key=lambda word: word not in MULTIRUN)]
+    made = [_prepared(word) for word in sorted(words, key=lambda word: word not in MULTIRUN)]
+    if MULTIRUN & set(made):
+        count = math.prod(filter(None, map(_swept, made)))
+        if count > MANY:
+            raise ValueError(f"-m: {count:,} runs; at most {MANY:,} at once")
+    return made
+
+
+def _swept(word: str) -> int:
+    """How many values ``word`` sweeps; 0 where it does not, or Hydra will say what is wrong."""
+    try:
+        override = parsed([word])[0]
+        values = override.value() if override.is_sweep_override() else None
+    except (HydraException, ValueError):
+        return 0
+    if isinstance(values, RangeSweep):
+        span = (values.stop or 0) - (values.start or 0)
+        return math.ceil(span / values.step) if values.step else 0
+    return len(values.list) if isinstance(values, ChoiceSweep) else 0
 
 
 def resumed(words: list[str]) -> list[str]:
@@ -71,6 +91,8 @@ def _prepared(word: str) -> str:
     at_home = value == "~" or value.startswith("~/")  # which a shell leaves as it is behind a =
     if at_home or (key in SETTINGS and _kind(key) == "text" and NUMBER.fullmatch(value)):
         word = f"{key}={quoted(value)}"
+    if key in GROUPS and value.startswith("["):  # Hydra would lay them over one another
+        raise ValueError(f"{word}: a list; give one name, or several by commas, with -m")
     if key in GROUPS and equals and value in ("null", "", "???"):
         raise ValueError(f"{key}: no name given; leave {key}= out, or give one of them")
     return _matching(word) if word.startswith("experiment=glob(") else word

@@ -27,6 +27,7 @@ FLOAT32 = 2.0**-126, 2.0**128
 """Networks compute in it: a smaller number is 0, a larger one infinite."""
 POSITIVE = Rule(lambda value: FLOAT32[0] <= value < FLOAT32[1], "positive (in float32)")
 SHARE = Rule(lambda value: 0 <= value < 1, "in [0, 1)")
+SEED = Rule(lambda value: 0 <= value < 2**63, "0 or more, and below 2**63")
 
 
 def one_of(*known: Any) -> Rule:

@@ -73,7 +73,10 @@ class MLPConfig(ModelConfig):
     hidden: list[int] = setting(
         (100, 100, 100),
         "widths of the hidden layers",
-        Rule(lambda v: len(v) > 0 and all(w > 0 for w in v), "a list of positive layer widths"),
+        Rule(
+            lambda v: len(v) > 0 and all(number(1).holds(width) for width in v),
+            f"a list of positive layer widths, each at most {10**9:,}",
+        ),
     )
     depth: int | None = setting(
         None,

@@ -17,6 +17,7 @@ from bn_repro.config.dataset import DATASETS, DataConfig, ImageFilesConfig, Mnis
 from bn_repro.config.fields import (
     FLOAT32,
     POSITIVE,
+    SEED,
     SHARE,
     Rule,
     Section,
@@ -27,6 +28,8 @@ from bn_repro.config.fields import (
 )
 from bn_repro.config.network import MODELS, MLPConfig, ModelConfig
 
+MANY = 100_000
+"""More runs than anyone has one command train."""
 KINDS: dict[str, dict[str, Any]] = {"model": MODELS, "data": DATASETS}
 """The sections of which there are several kinds, by ``<section>.name``; the first is the default,
 against which identity is measured (``identity.differences``)."""
@@ -196,7 +199,7 @@ class EvaluationConfig(Section):
         None,
         "seeds of the experiment; null: the one seed",
         Rule(
-            lambda v: len(v) > 0 and all(seed >= 0 for seed in v) and len(set(v)) == len(v),
+            lambda v: len(v) > 0 and all(map(SEED.holds, v)) and len(set(v)) == len(v),
             "a list of seeds, each once",
         ),
     )
@@ -238,7 +241,10 @@ class StudyConfig(Section):
         for block in self.blocks:
             seeds = block.get("seed") if isinstance(block, dict) else None
             if isinstance(seeds, str) and (ends := re.fullmatch(r"range\((\d+), *(\d+)\)", seeds)):
-                block["seed"] = list(range(*map(int, ends.groups())))
+                listed = range(*map(int, ends.groups()))
+                if listed and listed[-1] - listed[0] >= MANY:
+                    raise ValueError(f"study.blocks: seed: {seeds} is more than {MANY:,} seeds")
+                block["seed"] = list(listed)
 
 
 @dataclass
@@ -249,7 +255,7 @@ class Config(Section):
     seed: int = setting(
         0,
         "seed of the weights, the order of images and the augmentation",
-        Rule(lambda value: 0 <= value < 2**63, "0 or more, and below 2**63"),
+        SEED,
         identity=False,
     )
     scale: str = setting("default", "size of the runs", identity=False)

@@ -20,6 +20,9 @@ _MIRRORED = Image.Transpose.FLIP_LEFT_RIGHT
 Boxes = Callable[[int, int], np.ndarray]
 """From an image's (width, height) to the boxes (K, 5) to cut out of it; see ``augment``."""
 
+PROGRAMS = ("EPS", "WMF")
+"""What Pillow has Ghostscript, or Windows, draw, whatever the file's suffix."""
+
 _UNREADABLE = (
     OSError,
     SyntaxError,
@@ -103,6 +106,8 @@ def decode(path: str | os.PathLike[str], boxes: Boxes, size: int) -> np.ndarray:
         if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
             raise ValueError("not a regular file")
         with Image.open(path) as image:
+            if image.format in PROGRAMS:  # Pillow would call another program to draw it
+                raise ValueError(f"{image.format}, which is drawn by a program; expected pixels")
             width, height = image.size
             wanted = boxes(width, height)
             # The size of the whole image at which the smallest box is just large enough.

@@ -27,7 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bn_repro.data.chunks import decode_split, images_of, write_rest
 from bn_repro.data.decode import Quarantine
-from bn_repro.data.listing import Listing, bytes_of
+from bn_repro.data.listing import Listing
 from bn_repro.records.files import waiting_for
 from bn_repro.records.paths import cache_folder
 
@@ -107,10 +107,8 @@ def open_cache(
 def _key(listing: Listing, size: int) -> str:
     """A digest of the files' names, sizes and classes, and of how they are decoded."""
     sha = hashlib.sha256(f"{FORMAT} {size} {listing.digest()}".encode())
-    for split, paths in listing.paths.items():
-        n = len(paths)
-        sizes = [bytes_of(listing.path(split, i)) for i in range(n)]
-        sha.update(np.array(sizes, np.int64).tobytes())
+    for paths in listing.paths.values():
+        sha.update(np.array(listing.sizes(paths), np.int64).tobytes())
     return sha.hexdigest()[:16]
 
 

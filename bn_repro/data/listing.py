@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bn_repro import stop_signal
+
 SUFFIXES = (
     *(".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm"),
@@ -18,8 +20,13 @@ SUFFIXES = (
 """What every build of Pillow reads; of an animation, its first image."""
 BESIDE = ("thumbs.db", "desktop.ini", "icon\r")
 """Files, in small letters, that file managers leave beside images; Tiny ImageNet has boxes.txt."""
-NOT_OF_THE_SET = ("@eaDir", "#recycle", "#snapshot", "__MACOSX", "lost+found", "$RECYCLE.BIN")
-"""Folders that storage servers and archive tools leave; some hold small copies of the images."""
+NOT_OF_THE_SET = (
+    *("@eadir", "#recycle", "#snapshot", "@tmp", "@recycle", "@recently-snapshot", "lost+found"),
+    *("$recycle.bin", "recycler", "recycled", "system volume information", "network trash folder"),
+    *("temporary items", "__macosx", "__pycache__"),
+)
+"""Folders, in small letters, that storage servers, file managers, archive tools and Python leave;
+some hold small copies of the images, or removed ones."""
 SPLITS = ("train", "val")
 """The folders of a set; a listing may hold training images out, and then has "test" as well."""
 SIZED = 1000
@@ -39,7 +46,7 @@ class Listing:
     paths: dict[str, np.ndarray]
     labels: dict[str, np.ndarray]
     passed_over: Mapping[str, int] = field(default_factory=dict)
-    """How many files of each suffix lie among the images and are none."""
+    """How many files of each suffix lie among the images and are none, or are of no class."""
 
     def path(self, split: str, index: int) -> Path:
         return self.root / os.fsdecode(self.paths[split][index])
@@ -53,9 +60,16 @@ class Listing:
         # too slow on a network file system.
         paths = np.concatenate(list(self.paths.values()))
         count = min(len(paths), SIZED)
-        chosen = paths[np.arange(count) * len(paths) // count]
-        sizes = [bytes_of(self.root / os.fsdecode(path)) for path in chosen]
+        sizes = self.sizes(paths[np.arange(count) * len(paths) // count])
         return hashlib.sha256(f"{self.digest()} {sizes}".encode()).hexdigest()
+
+    def sizes(self, paths: np.ndarray) -> list[int]:
+        """The sizes in bytes of files of the set."""
+        found = []
+        for path in paths:
+            stop_signal.check()
+            found.append(bytes_of(self.root / os.fsdecode(path)))
+        return found
 
     def digest(self) -> str:
         """SHA-256 over the names of classes and files, not over their content."""
@@ -80,7 +94,7 @@ def list_images(root: str | Path, layout: str = "an image folder") -> Listing:
     train/<class>/ has images at any depth (Tiny ImageNet: in images/); val/ has the same layout, or
     images/ and val_annotations.txt. A class is numbered by its place in the sorted names. Raises
     ValueError if something is missing or cannot be read, a class has no image, or train/ and val/
-    have different classes.
+    have different classes; KeyboardInterrupt where the process is asked to stop.
     """
     root = Path(root).expanduser()
     for split in SPLITS:
@@ -121,7 +135,14 @@ def _text(path: Path) -> str:
 def _by_class(
     root: Path, split: str, layout: str, passed_over: Counter[str]
 ) -> dict[str, list[bytes]]:
-    classes = sorted(e.name for e in os.scandir(root / split) if e.is_dir() and _of_the_set(e))
+    classes = []
+    for entry in filter(_of_the_set, os.scandir(root / split)):
+        if entry.is_dir():
+            classes.append(entry.name)
+        elif entry.name.lower() not in BESIDE and entry.name != ANNOTATIONS:
+            suffix = os.path.splitext(entry.name.lower())[1]
+            passed_over[f"{suffix or 'without a suffix'} in no class folder"] += 1
+    classes.sort()
     if not classes:
         raise _unexpected(f"no class folders in {split}/ under {root}", layout)
     by_class = {c: list(_images_below(root, f"{split}/{c}", passed_over)) for c in classes}
@@ -135,7 +156,7 @@ def _by_class(
 
 def _of_the_set(entry: os.DirEntry[str]) -> bool:
     """Not what file managers, storage servers, archive tools and notebooks leave behind."""
-    return not entry.name.startswith(".") and entry.name not in NOT_OF_THE_SET
+    return not entry.name.startswith(".") and entry.name.lower() not in NOT_OF_THE_SET
 
 
 def _images_below(
@@ -147,6 +168,7 @@ def _images_below(
         raise ValueError(f"data.root: {root / folder}: a link to a folder above it; remove it")
     with os.scandir(root / folder) as entries:
         for entry in entries:
+            stop_signal.check()
             below, name = f"{folder}/{entry.name}", entry.name.lower()
             if not _of_the_set(entry) or name in BESIDE or name.endswith("_boxes.txt"):
                 continue

@@ -280,11 +280,13 @@ def read_correct(directory: Path) -> dict[str, Any]:
 
 
 def passed_over_line(found: Mapping[str, int]) -> str:
-    """What is said of files that lie among the images and are none, by their suffixes."""
+    """What is said of files that lie among the images and are none of a class, by suffix."""
     kinds = (f"{n} {suffix or 'without a suffix'}" for suffix, n in sorted(found.items()))
-    return (
-        f"data.root: passed over {sum(found.values())} files that are no images: {', '.join(kinds)}"
+    count = sum(found.values())
+    what = (
+        "file that is no image of a class" if count == 1 else "files that are no images of a class"
     )
+    return f"data.root: passed over {count} {what}: {', '.join(kinds)}"
 
 
 def quarantined(directory: Path) -> list[str]:

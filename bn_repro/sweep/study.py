@@ -126,6 +126,8 @@ def _checked(
     swept = {key: values for key, values in block.items() if key != "name"}
     typed = {override.lstrip("+~").split("=", 1)[0] for override in overrides} - {"scale"}
     for key, values in swept.items():
+        if key.startswith(("study", "hydra")):
+            raise ValueError(f"study {study.name}, {name}: {key}: is of the command, not of a run")
         if key in typed:
             hint = "study.seeds=N takes the first N" if key == "seed" else "leave it out"
             raise ValueError(f"{key}: study {study.name} sweeps this key itself; {hint}")

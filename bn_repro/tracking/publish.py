@@ -19,7 +19,7 @@ from bn_repro.analysis import results
 from bn_repro.config.identity import arm_of, at_scale, tags_of
 from bn_repro.config.schema import Config, check_logger
 from bn_repro.records import paths
-from bn_repro.records.reader import Outcome, Unreadable, finished, read_config
+from bn_repro.records.reader import Outcome, Unreadable, finished, read_config, told_as_copy
 from bn_repro.tracking.keys import summary_of
 from bn_repro.tracking.logger import TAG_LENGTH, Mirror, model_name, shortened
 from bn_repro.tracking.sent import (
@@ -124,6 +124,8 @@ def publish(directory: Path, config: Config, destination: Destination) -> str:
     done = _finished(directory)
     if done is None:
         return "not finished"
+    if copy := told_as_copy(directory):
+        raise CannotSend(copy)
     with FileLock(paths.lock_file(directory), timeout=0):
         try:
             made = read_config(directory)

@@ -198,7 +198,13 @@ def keep_freed_memory() -> None:
 
 def validate(config: Config, model: nn.Module, data: Data, world: World) -> None:
     """ValueError where this network cannot take a step on a mini-batch of these data."""
-    sites_of(model, config.train.trace_sites)
+    traced = sites_of(model, config.train.trace_sites)
+    unknown = set(config.train.trace_units).difference(traced)
+    if unknown:
+        raise ValueError(
+            f"train.trace_units: no {', '.join(sorted(unknown))} among what is traced, "
+            f"{', '.join(traced)}"
+        )
     if data.classes < 2:
         raise ValueError(f"data: {data.name} has a single class, so there is nothing to learn")
     missing = set(config.train.final_splits) - set(data.splits)

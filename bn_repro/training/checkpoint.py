@@ -10,8 +10,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
+import math
 import re
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,8 @@ class TrainingState:
         return {}
 
     def _take(self, saved: dict[str, Any]) -> dict[str, Written]:
+        if saved["step"] > self.config.train.steps:
+            raise ValueError("the run does not go as far")
         weights = [p for group in self.optimizer.param_groups for p in group["params"]]
         for k, state in saved["optimizer"]["state"].items():
             tensors = filter(torch.is_tensor, state.values())
@@ -189,13 +193,24 @@ def _load(path: Path, device: torch.device | str) -> dict[str, Any] | None:
     if not path.stem.endswith("-" + _digest(content)):
         return None
     try:
-        saved = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a file that is about to be named as damaged
+            saved = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
     except Exception:  # of pickle, zipfile and torch, whose advice is to run what is in the file
         return None
-    whole = isinstance(saved, dict) and all(
-        key in saved and isinstance(saved[key], kind) for key, kind in _PARTS.items()
+    return saved if _is_whole(saved, _step(path)) else None
+
+
+def _is_whole(saved: Any, step: int) -> bool:
+    """Whether what a file holds has all parts of the checkpoint of ``step``."""
+    return (
+        isinstance(saved, dict)
+        and all(key in saved and isinstance(saved[key], kind) for key, kind in _PARTS.items())
+        and saved["step"] == step
+        and all(map(torch.is_tensor, [*saved["model"].values(), *saved["replicas"]]))
+        and math.isfinite(saved["seconds"])
+        and all(isinstance(value, int | float) for value in saved["last"].values())
     )
-    return saved if whole and all(map(torch.is_tensor, saved["model"].values())) else None
 
 
 def load_trained(model: nn.Module, folder: Path, step: int) -> None:
@@ -212,8 +227,11 @@ def load_trained(model: nn.Module, folder: Path, step: int) -> None:
             f"train the run again with force=true"
         )
     load_weights(model, saved["model"], folder)
-    if saved.get("replicas"):
-        load_moving_averages(model, [torch.stack(saved["replicas"]).mean(0)], World())
+    if saved["replicas"]:
+        try:
+            load_moving_averages(model, [torch.stack(saved["replicas"]).mean(0)], World())
+        except RuntimeError:
+            raise ValueError(f"{folder}: its moving averages are of another network") from None
 
 
 def load_weights(model: nn.Module, saved: dict[str, torch.Tensor], source: Path) -> None:
@@ -234,7 +252,8 @@ def _form(tensor: torch.Tensor | None) -> str:
     if tensor is None:
         return "missing"
     shape = "x".join(map(str, tensor.shape)) or "a number"
-    return shape if tensor.dtype == torch.float32 else f"{shape} {tensor.dtype}"
+    kinds = (str(tensor.dtype), "torch.float32"), (str(tensor.layout), "torch.strided")
+    return " ".join([shape, *(kind for kind, usual in kinds if kind != usual)])
 
 
 def trim(folder: Path, keep: int) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bn_repro.config.dataset import MnistBinaryConfig, SyntheticConfig
 from bn_repro.config.identity import directory_of
 from bn_repro.config.schema import Config
+from bn_repro.records import paths
 from bn_repro.records.reader import (
     Outcome,
     Unreadable,
@@ -55,15 +56,25 @@ def check_same_data(
     directory: Path, data: Data, fix: str = "bring the data back, or start over with force=true"
 ) -> None:
     """ValueError, naming both, where the run in ``directory`` was begun on other data."""
-    try:
-        before = read_manifest(directory).get("data")
-    except Unreadable:  # it is begun anew, with a line
-        return
+    before = _begun_on(directory)
     if before not in (None, data.fingerprint):
         raise ValueError(
             f"{directory}: the run was begun on data {before[:16]}, but {data.name} is now "
             f"{data.fingerprint[:16]}; {fix}"
         )
+
+
+def _begun_on(directory: Path) -> str | None:
+    """The fingerprint of a run's data, by its manifest, or else by its last checkpoint."""
+    try:
+        said = read_manifest(directory).get("data")
+    except Unreadable:  # it is begun anew, with a line
+        said = None
+    if said is None and (directory / paths.CHECKPOINTS).is_dir():
+        from bn_repro.training.checkpoint import load_latest  # torch: only a lost manifest needs it
+
+        said = (load_latest(directory / paths.CHECKPOINTS, log=lambda line: None) or {}).get("data")
+    return said
 
 
 def finished_line(directory: Path, done: Outcome) -> str:

@@ -6,9 +6,11 @@ or any launcher that sets its environment variables.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
@@ -16,6 +18,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bn_repro.norm import BatchNorm
+from bn_repro.training.lost_rank import RankLost, watched_ranks
 from bn_repro.training.world import World
 
 
@@ -24,6 +27,16 @@ class Group:
     """A process group in use; ``failed``: this rank has met an error."""
 
     failed: bool = False
+    record: Callable[[RankLost], object] = field(default=lambda error: None)
+    """What is done with the error of a rank that does not answer, before this one ends."""
+
+    def leave(self, error: RankLost) -> None:
+        """End this process at once, from whichever thread: the main one may wait for that rank."""
+        self.record(error)
+        if sys.stdout.isatty():
+            print("\x1b[?25h", end="", flush=True)  # the cursor, which a live view hides
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        os._exit(1)
 
 
 @contextmanager
@@ -31,19 +44,27 @@ def process_group(world: World, device: torch.device) -> Iterator[Group]:
     """The default group of torch.distributed while several ranks work: NCCL on GPUs, else gloo.
 
     A rank that failed does not destroy an NCCL group: that would wait for the other ranks, which
-    may be waiting for it in the middle of a step. They notice when its process ends.
+    may be waiting for it in the middle of a step. They notice when its process ends. Raises
+    ConnectionError where the ranks do not meet.
     """
     group = Group()
     if world.size == 1:
         yield group
         return
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # NCCL gathers objects there; by default on GPU 0
-        dist.init_process_group("nccl", device_id=device)
-    else:
-        dist.init_process_group("gloo")
     try:
-        yield group
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # NCCL gathers objects there; by default on GPU 0
+            dist.init_process_group("nccl", device_id=device)
+        else:
+            dist.init_process_group("gloo")
+    except dist.DistError as error:  # with PyTorch's own stack in its text
+        raise ConnectionError(
+            f"rank {world.rank} of {world.size} did not meet the others at MASTER_ADDR="
+            f"{os.environ.get('MASTER_ADDR')}: {str(error).splitlines()[0]}"
+        ) from error
+    try:
+        with watched_ranks(world, group.leave):
+            yield group
     except BaseException:
         group.failed = True
         raise

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -50,6 +51,7 @@ from bn_repro.training.finished import (
     finished_line,
 )
 from bn_repro.training.loop import train
+from bn_repro.training.lost_rank import RankLost
 from bn_repro.training.ranks import barrier, process_group
 from bn_repro.training.session import Log, Progress, Session, no_progress
 from bn_repro.training.weights import WithWeights
@@ -114,6 +116,7 @@ def run(
             if done is not None:
                 return report_finished(config, done, session)
             config = with_engine(config, device.type, world)
+            group.record = partial(record_failure, directory, world=world)
             try:
                 return _start_or_resume(config, model, data, directory, session)
             except (Exception, KeyboardInterrupt) as error:
@@ -256,6 +259,8 @@ def cause_of(error: BaseException) -> str:
         return "signal"
     if isinstance(error, CorruptImage):
         return "data"
+    if isinstance(error, RankLost):
+        return "lost"
     return "disk" if isinstance(error, OSError) and error.errno in DISK_ERRORS else "other"
 
 

@@ -25,14 +25,23 @@ class World:
 
 
 def launched_world() -> World:
-    """The world that ``torchrun`` set up in the environment; one rank without it."""
-    env = os.environ
-    if "RANK" not in env:
+    """The world that ``torchrun`` set up in the environment; one rank without it.
+
+    ValueError where the environment has a part of it, or what cannot be.
+    """
+    if "RANK" not in os.environ:
         return World()
-    local = (
-        int(env.get(name, usual)) for name, usual in (("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1))
-    )
-    return World(int(env["RANK"]), int(env["WORLD_SIZE"]), *local)
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    said = [
+        os.environ.get(name, usual) for name, usual in zip(names, ("", "", "0", "1"), strict=True)
+    ]
+    world = World(*map(int, said)) if all(map(str.isdecimal, said)) else World(0, 0)
+    if world.rank >= world.size:
+        found = ", ".join(f"{name}={value}" for name, value in zip(names, said, strict=True))
+        raise ValueError(
+            f"{found}: no rank of several, as torchrun sets them; without it leave RANK unset"
+        )
+    return world
 
 
 def cores() -> int:

@@ -16,7 +16,7 @@ from analysis.conftest import write_run
 from matplotlib.figure import Figure
 from support import ROOT
 
-from bn_repro.analysis import frames, report, results, summary, tables
+from bn_repro.analysis import frames, prose, report, results, summary, tables
 from bn_repro.analysis.load import load
 from bn_repro.analysis.studies import fig1
 from bn_repro.analysis.tables import BadInput, Member
@@ -248,6 +248,7 @@ def test_a_run_on_other_data_leaves_the_committed_row_and_is_said(make_run, tmp_
 def test_a_report_on_runs_of_ones_own_says_how_they_were_made(make_run, tmp_path: Path) -> None:
     typed = ["scale=smoke", "wandb=offline", "out=my results"]
     typed_html = [*typed, "wandb.project=<img src=x onerror=alert(1)>", "data.limit=</code>"]
+    typed_html += ["data.root=\x1b[2Jx"]
     members = _short(make_run, seeds=range(1))
     found = report.write("fig1", members, tmp_path / "out", overrides=typed)
     commands = [
@@ -262,6 +263,12 @@ def test_a_report_on_runs_of_ones_own_says_how_they_were_made(make_run, tmp_path
     readme = (tmp_path / "h/README.md").read_text()
     assert "&lt;img src=x" in readme
     assert not re.search("<[a-zA-Z/!]", readme)
+    assert "\x1b" not in readme
+
+
+def test_a_cell_of_a_table_is_one_cell() -> None:
+    made = prose.table([["key", "value"], ["model.norm", "a|b\n# c"]])
+    assert made.splitlines()[2:] == [r"| model.norm | a\|b # c |"]
 
 
 @pytest.mark.usefixtures("light")

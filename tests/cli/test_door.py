@@ -36,6 +36,15 @@ def test_an_error_that_can_be_mended_is_a_line_and_a_code(capsys, error, code, s
     assert capsys.readouterr().err.endswith(said)
 
 
+@pytest.mark.parametrize("error", [None, ValueError("seed: no")])
+def test_an_output_that_was_closed(monkeypatch, error):
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    with pytest.raises(SystemExit) as end:
+        through(lambda: raises(error) if error else 0)
+    assert end.value.code == (2 if error else 0)
+
+
 def test_an_error_of_ours_keeps_its_traceback():
     with pytest.raises(KeyError):
         through(lambda: raises(KeyError("lr")))

@@ -67,6 +67,7 @@ SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=20"]
         (["experiment=mnist/bn", "data=synthetic"], 2, "data.name: synthetic has examples of"),
         (["experiment=mnist/bn", "train.batch_size=1"], 2, "train.batch_size: BatchNorm"),
         (["experiment=mnist/bn", "train.trace_sites=[hidden9]"], 2, "no hidden9"),
+        (["experiment=mnist/bn", "train.trace_units=[hiden3]"], 2, "no hiden3 among what is tr"),
         (["study=fig1", "study.seeds=31"], 2, "study.seeds: 31 of the 30"),
         (
             ["study=fig1", "study.run=60"],
@@ -93,7 +94,11 @@ SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=20"]
             2,
             "hydra/launcher=submitit_local: one run takes no launcher; add -m",
         ),
-        (["-m", "experiment=mnist/bn", "hydra.sweeper.max_batch_size=-1"], 2, "AssertionError"),
+        (
+            ["-m", "experiment=mnist/bn", "hydra.sweeper.max_batch_size=-1"],
+            2,
+            "hydra: takes none of",
+        ),
         (["-m", "experiment=glob("], 2, "experiment=glob(: not understood"),
         (["experiment=mnist/bn", "model.hidden=[100000000,100000000]"], 2, "model: too large for"),
     ],

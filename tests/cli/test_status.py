@@ -56,6 +56,17 @@ def test_titles_have_what_tells_runs_apart(tmp_path):
     assert [row.steps for row in rows] == [0, 50_000, 50_000, 200, 50_000, 50_000]
 
 
+def test_a_copy_is_left_out_and_said(tmp_path):
+    for name in ("bn-1/seed0", "bn-1/seed1", "bn-1/seed00"):
+        directory = lay(tmp_path, name, "completed", lr=0.1)
+        made = yaml.safe_load((directory / paths.CONFIG).read_text())
+        (directory / paths.CONFIG).write_text(yaml.safe_dump({**made, "seed": 0}))
+    said = status(compose([f"runs={tmp_path}", "live=false"]))
+    assert said[0].startswith(f"{tmp_path / 'mnist/bn-1/seed00'}: no run is named so")
+    assert said[1].startswith(f"{tmp_path / 'mnist/bn-1/seed1'}: its config.yaml is of seed 0")
+    assert said[2].startswith(f"{tmp_path}: 1 run, 1 completed")
+
+
 def test_no_runs_yet_is_one_line(tmp_path):
     with pytest.raises(ValueError, match=f"runs: no run directory under {tmp_path}; .* train one"):
         command.rows_under(tmp_path)

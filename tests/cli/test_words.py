@@ -100,6 +100,11 @@ def test_a_comma_offers_a_list_only_where_the_key_takes_one(word, sweeps, said):
         (["experiment=mnist/bn", "scale=null"], "scale: no name given"),
         (["experiment=mnist/bn", "runs=???"], "runs: missing mandatory value"),
         (["study=fig1", "optimizer.lr=1,2"], "optimizer.lr=1,2: several values"),
+        (["experiment=[mnist/bn,mnist/baseline]"], "a list; give one name, or several by commas"),
+        (["experiment=mnist/bn", "scale=[smoke]"], "scale=[smoke]: a list; give one name"),
+        (["-m", "experiment=mnist/bn", "seed=range(0,100000000)"], "-m: 100,000,000 runs; at most"),
+        (["-m", "experiment=mnist/bn,mnist/baseline", "seed=range(0,60000)"], "-m: 120,000 runs"),
+        (["-m", "experiment=mnist/bn", "hydra.sweeper.max_batch_size=0"], "hydra: takes none of"),
         (["--cfg", "job", "--package", "nope"], "package 'nope' not found in config"),
     ],
 )

@@ -114,6 +114,15 @@ class TestDecode:
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
 
+    def test_of_a_drawing_calls_no_other_program(self, tmp_path: Path, monkeypatch) -> None:
+        called = []
+        monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *how: called.append(how))
+        path = tmp_path / "bad.png"
+        path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n")
+        with pytest.raises(CorruptImage, match=r"bad\.png: .* EPS, which is drawn by a program"):
+            decode(path, whole, 64)
+        assert not called
+
     def test_of_a_damaged_png_names_it(self, draw, tmp_path: Path) -> None:
         path = tmp_path / "bad.png"
         draw(1, 200, 200).save(path)

@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -147,14 +148,14 @@ class TestDamage:
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
-    """As if a signal came: the n-th time that somebody asks."""
+    """As if a signal came: the n-th time that decoding asks."""
     asked = itertools.count(1)
 
     def check() -> None:
         if next(asked) > times:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("bn_repro.stop_signal.check", check)
+    monkeypatch.setattr(chunks, "stop_signal", SimpleNamespace(check=check))
 
 
 @pytest.mark.parametrize(("times", "left"), [(0, 24), (1, 20), (4, 8), (6, 2)])

@@ -169,6 +169,17 @@ class TestArchives:
         assert len(list((archives / "train").rglob("*.JPEG"))) == 6
         assert not list(archives.glob(".extracting-*"))
 
+    def test_a_stop_is_heard_while_an_archive_is_checked(
+        self, archives: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupted(*arguments: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(stop_signal, "check", interrupted)
+        monkeypatch.setattr(tarfile, "open", None)  # that comes after
+        with pytest.raises(KeyboardInterrupt):
+            extract_archives(archives)
+
     def test_damaged_are_named(self, archives: Path) -> None:
         with open(archives / official.ARCHIVE_META["train"][0], "ab") as f:
             f.write(b"x")

@@ -14,13 +14,14 @@ from bn_repro.data.decode import decode
 from bn_repro.data.listing import list_images
 
 
-def refused(root: Path, *parts: str) -> None:
+def refused(root: Path, *parts: str) -> str:
     with pytest.raises(ValueError, match=re.escape("data.root: ")) as caught:
         list_images(root, "tiny-imagenet-200")
     line = str(caught.value)
     assert "\n" not in line
     for part in parts:
         assert part in line
+    return line
 
 
 class TestListing:
@@ -54,10 +55,24 @@ class TestListing:
         assert found.passed_over == {".txt": 2, ".svg": 1, "": 1, ".png": 1}
         assert found.digest() == before
 
+    def test_an_image_in_no_class_folder_is_counted(self, folder: Path, tiny: Path) -> None:
+        image = (folder / "train" / "n0" / "train_0.JPEG").read_bytes()
+        for name in ("loose.png", "Thumbs.db", ".DS_Store"):
+            (folder / "train" / name).write_bytes(image)
+        (folder / "val" / "n9").symlink_to("nowhere")
+        found = list_images(folder)
+        assert found.passed_over == {
+            ".png in no class folder": 1,
+            "without a suffix in no class folder": 1,
+        }
+        assert list_images(tiny).passed_over == {}
+
     def test_what_others_leave_beside_images_is_none(self, folder: Path) -> None:
         before = list_images(folder).digest()
         image = (folder / "train" / "n0" / "train_0.JPEG").read_bytes()
-        for place in ("@eaDir", "__MACOSX", "#recycle", ".ipynb_checkpoints", "lost+found"):
+        places = ["@eaDir", "__MACOSX", "#recycle", ".ipynb_checkpoints", "lost+found"]
+        places += ["@Recycle", "System Volume Information", "$Recycle.Bin", ".@__thumb"]
+        for place in places:
             for above in ("train", "train/n0", "val"):
                 (folder / above / place).mkdir()
                 (folder / above / place / "SYNOPHOTO_THUMB_M.jpg").write_bytes(image)
@@ -121,7 +136,7 @@ class TestBadRoot:
         (folder / "train" / "n0" / "loop").symlink_to(link)
         if link == "../n1":
             (folder / "train" / "n1" / "back").symlink_to("../n0")
-        refused(folder, "n0/loop")
+        assert refused(folder, "n0/loop").count("/loop") == 1
 
     def test_missing(self, tmp_path: Path) -> None:
         missing = tmp_path / "nowhere"

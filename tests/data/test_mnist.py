@@ -7,7 +7,9 @@ import hashlib
 import importlib.util
 import itertools
 import lzma
+import os
 import shutil
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -22,6 +24,7 @@ from support import call
 
 from bn_repro.data import idx, mnist
 from bn_repro.data.batches import batch_indices
+from bn_repro.stop_signal import StopFlag
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "pack_mnist.py"
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = idx.MNIST_MD5
@@ -597,6 +600,31 @@ def test_download_is_done_once(mirror, tmp_path):
     with pytest.raises(ValueError, match="not MNIST's file") as error:
         mnist.mnist_grey()
     assert str(cache / TEST_IMAGES) in str(error.value)
+
+
+def test_a_signal_ends_a_download_that_hangs_and_whole_files_are_kept(
+    mirror, tmp_path, monkeypatch
+):
+    serve, over, before = Mirror.do_GET, threading.Event(), set(threading.enumerate())
+
+    def hang_at_the_third_file(self):
+        if len(Mirror.fetched) == 4:  # torchvision asks twice for each
+            os.kill(os.getpid(), signal.SIGTERM)
+            over.wait(60)
+        else:
+            serve(self)
+
+    with monkeypatch.context() as hanging, StopFlag().listening():
+        hanging.setattr(Mirror, "do_GET", hang_at_the_third_file)
+        with pytest.raises(KeyboardInterrupt):
+            mnist.mnist_grey()
+        assert not over.is_set()
+        over.set()  # the download, which would go with its process, fails
+        for thread in set(threading.enumerate()) - before:
+            thread.join(60)
+    assert len(Mirror.fetched) == 4
+    assert mnist.mnist_grey().splits == {"train": 70, "test": 30}
+    assert len(Mirror.fetched) == 8
 
 
 def test_runs_side_by_side_download_once(mirror, tmp_path):

@@ -82,7 +82,7 @@ def test_files_that_are_no_images_are_said_at_the_start_and_in_the_manifest(fold
     said: list[str] = []
     config = config_of(folder, tmp_path, "train.steps=1", "train.eval_every=1")
     assert run(config, log=said.append).state == "completed"
-    assert said.count("data.root: passed over 3 files that are no images: 3 .svg") == 1
+    assert said.count("data.root: passed over 3 files that are no images of a class: 3 .svg") == 1
     assert manifest(directory_of(config))["passed_over"] == {".svg": 3}
 
 

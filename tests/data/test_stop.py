@@ -16,7 +16,7 @@ from support import ROOT
 
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of
-from bn_repro.data import chunks
+from bn_repro.data import chunks, listing
 from bn_repro.records.files import waiting_for
 from bn_repro.stop_signal import StopFlag
 from bn_repro.sweep.local import LocalExecutor
@@ -50,6 +50,28 @@ def test_a_signal_while_images_are_decoded_ends_the_run_as_preempted(
     assert not directory_of(config).exists()
     assert run(config, log=silent).state == "completed"
     assert len(decoded) == len(set(decoded)) == 24
+
+
+@pytest.mark.parametrize("while_", ["names", "sizes"])
+def test_a_signal_while_images_are_listed_ends_the_run_as_preempted(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, while_: str
+) -> None:
+    config = compose([*WORDS, f"data.root={tiny}", f"runs={tmp_path / 'runs'}"])
+    name = {"names": "_of_the_set", "sizes": "bytes_of"}[while_]
+    ask, asked = getattr(listing, name), []
+
+    def ask_and_be_stopped(about):
+        asked.append(about)
+        if len(asked) == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return ask(about)
+
+    monkeypatch.setattr(listing, name, ask_and_be_stopped)
+    monkeypatch.setattr(chunks, "read", None)  # nothing is decoded
+    outcome = run(config, log=silent)
+    assert (outcome.state, outcome.step, outcome.cause) == ("preempted", 0, "signal")
+    assert len(asked) == 6
+    assert not directory_of(config).exists()
 
 
 def test_a_sweeps_preflight_hears_it_too(tiny: Path, tmp_path: Path) -> None:

@@ -67,6 +67,9 @@ def test_seeds_are_whole_numbers(seeds):
         ({"experiment": ["mnist/bn"], "name": ["a"]}, "block 1 needs a name of its own"),
         ({"experiment": ["mnist/bn"], "model": [{"norm": "none"}]}, "model must be a list of val"),
         ({"experiment": ["mnist/bn"], "optimizer.lr": {"best_of": [1]}}, "best_of: no block [1]"),
+        ({"experiment": ["mnist/bn"], "study.seeds": [1]}, "study.seeds: is of the command"),
+        ({"experiment": ["mnist/bn"], "hydra.run.dir": ["x"]}, "hydra.run.dir: is of the command"),
+        ({"experiment": ["mnist/bn"], "seed": "range(0, 10000000000)"}, "is more than 100,000"),
     ],
 )
 def test_a_block_that_is_no_grid_is_told(block, said):

@@ -151,11 +151,13 @@ def test_a_damaged_run_and_a_busy_one_are_left_out(runs, tmp_path):
     damaged.write_text('{"step": 1\n' + damaged.read_text())
     busy = directory_of(compose([*ONE, f"runs={runs}", "optimizer.lr=0.5"]))
     with FileLock(paths.lock_file(busy)):
+        shutil.copytree(busy, copy := busy.with_name("seed3"))
         said = published(f"runs={runs}", "wandb=offline")
+    assert f"{copy}: its config.yaml is of seed 0, so it is a copy" in said
     assert "bn-cafe/seed0/metrics.jsonl: line 1 is not JSON" in said
     assert f"{busy}: another process works on this run; left out" in said
     assert "1 sent" in said
-    assert "2 left out" in said
+    assert "3 left out" in said
 
 
 @pytest.mark.parametrize(

@@ -89,15 +89,28 @@ def test_a_run_whose_manifest_is_lost_keeps_its_engine_and_threads(cut, lost):
         run(config_of(Path(config.runs), "threads=2"), log=silent)
 
 
-def test_a_run_whose_manifest_is_lost_is_not_gone_on_with_on_other_data(cut, monkeypatch):
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_run_whose_manifest_is_lost_refuses_other_data_and_is_not_spoilt(
+    cut, whole, lost, monkeypatch
+):
     config, directory = cut
-    (directory / paths.MANIFEST).write_text("")
-    built = build(config)
-    built[1].fingerprint = "0" * 64
-    monkeypatch.setattr("bn_repro.training.run.build", lambda config: built)
-    outcome = run(config, log=silent)
-    assert outcome.state == "failed"
-    assert "saved on other data; start over with force=true" in str(outcome.error)
+    (directory / paths.MANIFEST).unlink() if lost else (directory / paths.MANIFEST).write_text("")
+    before = sorted(directory.rglob("*"))
+    status = (directory / paths.STATUS).read_bytes()
+    other = build(config)
+    own, other[1].fingerprint = other[1].fingerprint, "0" * 64
+    monkeypatch.setattr("bn_repro.training.run.build", lambda config: other)
+    with pytest.raises(
+        ValueError, match=f"^{directory}: the run was begun on data {own[:16]}, but .* is now 00000"
+    ):
+        run(config, log=silent)
+    assert (sorted(directory.rglob("*")), (directory / paths.STATUS).read_bytes()) == (
+        before,
+        status,
+    )
+    monkeypatch.undo()
+    assert run(config, log=silent).state == "completed"
+    assert_same_run(directory, whole)
 
 
 def test_a_finished_run_whose_status_is_lost_ends_as_it_did(whole, tmp_path):
@@ -148,7 +161,7 @@ def altered(path: Path, change) -> None:
     torch.save(saved, buffer)
     content = buffer.getvalue()
     path.unlink()
-    name = f"{path.name.partition('-')[0]}-{hashlib.sha256(content).hexdigest()[:16]}.pt"
+    name = f"step{saved['step']:09d}-{hashlib.sha256(content).hexdigest()[:16]}.pt"
     path.with_name(name).write_bytes(content)
 
 
@@ -163,6 +176,7 @@ def of_another_shape(saved) -> None:
         (lambda saved: saved["optimizer"]["param_groups"].clear(), 1),
         (lambda saved: saved.update(written={paths.METRICS: "long"}), 2),
         (of_another_shape, 2),
+        (lambda saved: saved.update(step=10**6 + saved["step"]), 2),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_gives_way_to_the_one_before(cut, whole, change, count):

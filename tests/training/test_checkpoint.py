@@ -62,6 +62,11 @@ WITHOUT = {k: v for k, v in state_of(10, torch.zeros(3)).items() if k != "model"
     [
         *(pickle.dumps(Foreign()), b"no pickle", file_of(Foreign()), file_of(5), file_of(WITHOUT)),
         *(file_of(state_of(10, 5)), file_of(state_of("10", torch.zeros(3)))),
+        pickle.dumps({"a": 1}, protocol=4),  # of which torch warns
+        file_of(state_of(9, torch.zeros(3))),
+        file_of(state_of(10, torch.zeros(3)) | {"replicas": [1]}),
+        file_of(state_of(10, torch.zeros(3)) | {"seconds": float("nan")}),
+        file_of(state_of(10, torch.zeros(3)) | {"last": {"top1": "x"}}),
     ],
 )
 def test_a_file_of_the_right_digest_that_is_no_checkpoint_is_passed_over(tmp_path, content):
@@ -133,6 +138,27 @@ def test_weights_of_another_network_are_told_in_one_line(tmp_path):
     with pytest.raises(ValueError, match="of another network: weight is 2x4 there and 2x3 here"):
         checkpoint.load_weights(model, other.state_dict(), tmp_path)
     checkpoint.load_weights(model, torch.nn.Linear(3, 2).state_dict(), tmp_path)
+
+
+def test_a_save_makes_no_folder_but_its_own(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        saved(tmp_path / "seed0" / "checkpoints", 5)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_in_another_layout_are_of_another_network(tmp_path):
+    model = torch.nn.Linear(3, 2)
+    saved = {name: value.to_sparse() for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"weight is 2x3 torch\.sparse_coo there and 2x3 here"):
+        checkpoint.load_weights(model, saved, tmp_path)
+
+
+def test_moving_averages_of_another_network_are_told(tmp_path):
+    model = torch.nn.Linear(3, 2)
+    state = {**state_of(5, None), "model": model.state_dict(), "replicas": [torch.zeros(7)]}
+    checkpoint.save(tmp_path, 5, state)
+    with pytest.raises(ValueError, match="its moving averages are of another network"):
+        checkpoint.load_trained(model, tmp_path, 5)
 
 
 def test_an_interrupted_save_leaves_the_one_before(tmp_path, monkeypatch):

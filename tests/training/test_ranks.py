@@ -6,28 +6,33 @@ One run is under torchrun; those of the others are started here with what torchr
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.distributed as dist
 from filelock import FileLock
-from support import ROOT, Forked, train
+from support import ROOT, Forked, call, train
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
+from bn_repro import stop_signal
 from bn_repro.cli import main
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import run_id
 from bn_repro.records import paths
 from bn_repro.records.reader import last_top1, read_correct
 from bn_repro.records.recorder import write_status
-from bn_repro.training import build, checkpoint, multi_crop
+from bn_repro.training import build, checkpoint, lost_rank, multi_crop
 from bn_repro.training import ranks as ranks_module
 from bn_repro.training import run as run_module
 from bn_repro.training.run import run
-from bn_repro.training.world import World
+from bn_repro.training.world import World, launched_world
 
 WORDS = ["experiment=mnist/bn", "scale=smoke", "train.steps=40", "train.checkpoint_every=10"]
 
@@ -45,13 +50,13 @@ def torchrun(runs, *words, script="scripts/train.py"):
     return subprocess.Popen(call, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True)
 
 
-def begun(runs, *words):
+def begun(runs, *words, function=train):
     """Two ranks, at work."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     env = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     every = [*WORDS, f"runs={runs}", *words]
-    return [Forked(train, every, {"RANK": k, "LOCAL_RANK": k, **env}) for k in "01"]
+    return [Forked(function, every, {"RANK": k, "LOCAL_RANK": k, **env}) for k in "01"]
 
 
 def ended(processes, code=0):
@@ -201,6 +206,103 @@ def test_ranks_wait_together_for_another_process_and_any_of_them_can_end_it(tmp_
     assert not directory.exists()
 
 
+def train_and_soon_miss_others(words, env):
+    """As train.py, with a limit of seconds for what a silent rank is waited for."""
+    lost_rank.LIMIT_SECONDS, lost_rank.POLL_SECONDS = 3, 0.2
+    train(words, env)
+
+
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_a_rank_that_is_stopped_is_named_in_time_and_the_other_ends(tmp_path, frozen):
+    words = ["train.steps=100000", "train.checkpoint_every=50", "train.eval_every=100000"]
+    directory = directory_of(tmp_path, *words)
+    processes = begun(tmp_path, *words, function=train_and_soon_miss_others)
+    while not list(directory.glob("checkpoints/*.pt")):
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.01)
+    processes[frozen].stop()
+    try:
+        out, err = processes[1 - frozen].communicate()
+    finally:
+        for process in processes:
+            process.kill()  # as a launcher does in the end
+    assert processes[1 - frozen].returncode == 1, (out, err)
+    said = f"rank {frozen} on {socket.gethostname()} has not answered for 3 s: it was stopped, or"
+    assert err.splitlines()[-1].startswith(f"error: {said}")
+    assert "Traceback" not in err
+    assert "c10d" not in err
+    status = json.loads((directory / paths.STATUS).read_text())
+    assert (status["state"], status["cause"]) == ("failed", "lost")
+    assert said in status["error"]
+
+
+def test_a_rank_at_long_work_is_waited_for(monkeypatch):
+    """Both ranks are this process."""
+    monkeypatch.setattr(lost_rank, "LIMIT_SECONDS", 0.5)
+    monkeypatch.setattr(lost_rank, "POLL_SECONDS", 0.05)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    address = ("127.0.0.1", 0)
+    store = TCPStore(*address, is_master=True, wait_for_workers=False)
+    monkeypatch.setenv("MASTER_PORT", str(store.port))
+    lost = []
+    with lost_rank.watched_ranks(World(0, 2), lost.append):
+        with lost_rank.watched_ranks(World(1, 2), lost.append):
+            time.sleep(1)
+        time.sleep(1)  # the second has taken its leave
+    assert lost == []
+
+
+def train_and_stop_rank_1_early(words, env):
+    """As train.py, with a signal to the second rank alone, while it makes its data."""
+    built = run_module.build
+
+    def build_and_be_stopped(config):
+        if env["RANK"] == "1":
+            os.kill(os.getpid(), signal.SIGTERM)
+            stop_signal.check()  # as decoding does
+        return built(config)
+
+    run_module.build = build_and_be_stopped
+    train(words, env)
+
+
+def test_ranks_stop_together_where_one_is_asked_to_before_its_first_step(tmp_path):
+    said = ended(begun(tmp_path, function=train_and_stop_rank_1_early), main.PREEMPTED)
+    assert "run the same command again to go on" in said
+    assert "Traceback" not in said
+    assert not directory_of(tmp_path).exists()
+
+
+@pytest.mark.parametrize("env", [{"RANK": "0"}, {"RANK": "a", "WORLD_SIZE": "2"}, {"RANK": ""}])
+def test_half_a_world_is_told(monkeypatch, capsys, tmp_path, env):
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    code, _, err = call(monkeypatch, capsys, *WORDS, f"runs={tmp_path}")
+    assert code == 2
+    assert err.startswith(f"error: RANK={env['RANK']}, WORLD_SIZE=")
+    assert "without it leave RANK unset" in err
+
+
+def test_ranks_that_do_not_meet_are_one_line(monkeypatch):
+    def alone(backend):
+        raise dist.DistNetworkError("timed out after 60 s\nframe #0: c10d")
+
+    monkeypatch.setattr(dist, "init_process_group", alone)
+    monkeypatch.setenv("MASTER_ADDR", "node7")
+    said = "rank 1 of 2 did not meet the others at MASTER_ADDR=node7: timed out after 60 s$"
+    with (
+        pytest.raises(ConnectionError, match=said),
+        ranks_module.process_group(World(1, 2), torch.device("cpu")),
+    ):
+        pass
+
+
+def test_the_world_of_a_launcher_that_says_little(monkeypatch):
+    for name, value in {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert launched_world() == World(3, 4, 1, 1)
+
+
 def test_a_finished_run_is_found_by_its_ranks(synchronized):
     _, directory = synchronized
     before = (directory / paths.STATUS).read_bytes()
@@ -231,6 +333,7 @@ def test_each_rank_has_a_gpu_of_its_own_before_they_meet(monkeypatch):
     monkeypatch.setattr("torch.cuda.set_device", met.append)
     monkeypatch.setattr(dist, "init_process_group", lambda backend, **how: met.append(how))
     monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    monkeypatch.setattr(ranks_module, "watched_ranks", lambda *which: nullcontext())
     gpu = torch.device("cuda", 1)
     with ranks_module.process_group(World(1, 2, 1), gpu):
         assert met == [gpu, {"device_id": gpu}]
@@ -246,6 +349,7 @@ def test_a_rank_that_failed_does_not_wait_for_the_others(monkeypatch, device, fa
     monkeypatch.setattr("torch.cuda.set_device", lambda device: None)
     monkeypatch.setattr(dist, "init_process_group", lambda backend, **how: None)
     monkeypatch.setattr(dist, "destroy_process_group", lambda: times.append(1))
+    monkeypatch.setattr(ranks_module, "watched_ranks", lambda *which: nullcontext())
     with ranks_module.process_group(World(0, 2), torch.device(device)) as group:
         group.failed = failed
     assert len(times) == left
