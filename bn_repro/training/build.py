@@ -14,7 +14,7 @@ from torch import nn
 
 from bn_repro.config import schema
 from bn_repro.config.schema import Config
-from bn_repro.data import imagenet, mnist, synthetic
+from bn_repro.data import cifar, imagenet, mnist, synthetic
 from bn_repro.data.augment import Preprocessing
 from bn_repro.data.batches import Data, Examples, steps_per_epoch
 from bn_repro.data.subset import Subset
@@ -106,20 +106,24 @@ def _digits(d: schema.DigitsConfig, seed: int, coloured: bool) -> Data:
 
 def _images(d: schema.ImagesConfig, seed: int) -> Data:
     preprocessing = Preprocessing(d.shuffling, d.augmentation, d.photometric, channels_last=True)
-    size = d.image_size
     if isinstance(d, schema.SyntheticConfig):
-        n = d.train_images
+        size, n = d.image_size, d.train_images
         return synthetic.synthetic(
             preprocessing, classes=d.classes, size=size, train_images=n, val_images=n // 4
         )
-    assert isinstance(d, schema.ImageFilesConfig)
+    assert isinstance(d, schema.StoredImagesConfig)
     part = Subset(d.classes, d.held_out, d.limit, seed)
-    shared = {"part": part, "size": size, "on_error": d.on_error}
+    if isinstance(d, schema.Cifar10Config):
+        return cifar.cifar10(d.folder(), preprocessing, part=part, download=d.download)
+    assert isinstance(d, schema.ImageFilesConfig)
+    shared = {"part": part, "size": d.image_size, "on_error": d.on_error}
     workers = loader_workers(d.workers, launched_world().local_size)
     if isinstance(d, schema.ImageNetConfig):
         return imagenet.imagenet(d.folder(), preprocessing, workers=workers, **shared)
     if isinstance(d, schema.TinyImageNetConfig):
-        return imagenet.tiny_imagenet(d.folder(), preprocessing, cache_dir=d.cache, **shared)
+        return imagenet.tiny_imagenet(
+            d.folder(), preprocessing, cache_dir=d.cache, download=d.download, **shared
+        )
     return imagenet.image_folder(
         d.folder(), preprocessing, workers=workers, cache_dir=d.cache, **shared
     )
