@@ -31,8 +31,8 @@ SCRIPTS = [c for c in COMMANDS if c.startswith("python scripts/") and c not in C
 FIRST = {command.split()[1]: command for command in reversed(SCRIPTS)}
 RANKS = [c for c in COMMANDS if c.startswith("torchrun ")]
 JOBS = [c for c in COMMANDS if c.startswith("sbatch ")]
-SIZES = ("out=", "scale=", "train.steps=", "runs=", "study.seeds=")
-"""Keys that a small run replaces."""
+SIZES = ("out=", "scale=", "train.steps=", "runs=", "study.seeds=", "data=cifar10")
+"""What a small run replaces; nothing is fetched."""
 RESULTS = sorted(path.parent for path in (ROOT / "results").glob("*/runs.csv"))
 
 

@@ -405,7 +405,7 @@ class StoredImagesConfig(ImagesConfig, StoredConfig):
         fetch = ""
         if self.fetched is not None:
             cached, fetch = cache_folder() / self.fetched, ", or data.download=true to fetch it"
-            if self.download or cached.is_dir():
+            if self.download or any(cached.glob("[!.]*/")):
                 return str(cached)
         raise ValueError(f"data.root: data={self.name} needs it; give the set's folder{fetch}")
 

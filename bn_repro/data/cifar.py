@@ -52,8 +52,7 @@ def _fetch(root: Path) -> None:
 
     published = Published(CIFAR10.url, CIFAR10.tgz_md5, FOLDER, last=CIFAR10.meta["filename"])
     if not (root / published.last).is_file():
-        give = f"get it from there yourself, and give data.root, the folder of {FOLDER}/"
-        fetch_archive(published, root, root / FOLDER, f"{published.url}: {give}")
+        fetch_archive(published, root, root / FOLDER, f"the folder of {FOLDER}/")
 
 
 def _read(root: Path) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], tuple[str, ...]]:

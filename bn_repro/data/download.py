@@ -69,11 +69,13 @@ def fetch_once(
         socket.setdefaulttimeout(timeout)
 
 
-def fetch_archive(published: Published, root: Path, place: Path, give: str) -> None:
+def fetch_archive(published: Published, root: Path, place: Path, is_root: str) -> None:
     """Put the published folder's files into ``place``, in or at ``root``, unless they are there.
 
-    A whole archive that lies in ``root`` already is not downloaded again.
+    A whole archive that lies in ``root`` already is not downloaded again. ``is_root`` says to one
+    who has the files what their ``data.root`` is. Raises as :func:`fetch_once`.
     """
+    give = f"unpack {published.url} yourself, and give data.root, {is_root}"
 
     def fetch(scratch: Path) -> None:
         name = published.url.rpartition("/")[2]

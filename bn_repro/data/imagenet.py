@@ -65,8 +65,7 @@ def tiny_imagenet(
     """
     root = Path(root).expanduser()
     if download:
-        give = "get it from there yourself, and give data.root, the folder of its train/ and val/"
-        fetch_archive(TINY_IMAGENET, root, root, f"{TINY_IMAGENET.url}: {give}")
+        fetch_archive(TINY_IMAGENET, root, root, "the folder of its train/ and val/")
     listing = part.of(list_images(root, "tiny-imagenet-200"))
     return _resident("tiny_imagenet", listing, preprocessing, size, cache_dir, on_error, progress)
 
