@@ -10,14 +10,21 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from support import ROOT
 
+import bn_repro
+
 LINES = (ROOT / "constraints.txt").read_text().splitlines()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 INSTALLER = "uv"
 """Pinned for ``make install``, which brings it where there is none; no package needs it."""
-PINS = {canonicalize_name(name): version for name, version in (x.split("==") for x in LINES)}
+PINS: dict[str, str] = {
+    canonicalize_name(name): version for name, version in (line.split("==") for line in LINES)
+}
 
 
 def reached(wanted: list[str]) -> dict[str, str]:
@@ -57,8 +64,7 @@ def wrong(found: dict[str, str], whole: bool) -> list[str]:
     reason="make install did not make this environment",
 )
 def test_the_environment_is_that_of_the_constraints():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
+    wanted = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
     found = reached(wanted)
     cuda = "+" not in found["torch"]
     whole = cuda and (sys.platform, platform.machine()) == ("linux", "x86_64")
@@ -76,6 +82,19 @@ def test_what_differs_is_named():
     ]
     with pytest.raises(PackageNotFoundError):
         reached(["nobody"])
+
+
+def test_the_pythons_that_are_named_are_those_that_are_tested():
+    said = [x.split()[-1] for x in PROJECT["classifiers"] if re.search(r"Python :: 3\.", x)]
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    assert said == workflow["jobs"]["test"]["strategy"]["matrix"]["python"]
+    known = [f"3.{minor}" for minor in range(30)]
+    assert said == [v for v in known if f"{v}.1" in SpecifierSet(PROJECT["requires-python"])]
+
+
+def test_a_release_has_one_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == PROJECT["version"] == bn_repro.__version__
 
 
 def test_constraints_are_pins_in_order():
