@@ -15,8 +15,9 @@ from rich.console import Console
 from bn_repro import stop_signal
 from bn_repro.cli.main import LAUNCHERS, overrides
 from bn_repro.cli.results import Results
+from bn_repro.config.dataset import MnistBinaryConfig
 from bn_repro.config.identity import directory_of
-from bn_repro.config.schema import Config, MnistBinaryConfig, StudyConfig, check
+from bn_repro.config.schema import Config, StudyConfig, check
 from bn_repro.records.files import archive_run, lock_or_refuse
 from bn_repro.records.reader import Outcome
 from bn_repro.sweep.display import Display, console, log, updated

@@ -23,8 +23,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bn_repro.config.dataset import DATASETS
 from bn_repro.config.identity import usual_scale
-from bn_repro.config.schema import DATASETS, KINDS, SETTINGS
+from bn_repro.config.schema import KINDS, SETTINGS
 from bn_repro.records.paths import CONFIGS, RESULTS
 
 LABEL = re.compile(r"# (Paper|Question|Expected|Cost|Command): +(\S.*)")

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from bn_repro.config.schema import KINDS, SETTINGS, Config, settings
+from bn_repro.config.fields import settings
+from bn_repro.config.schema import KINDS, SETTINGS, Config
 from bn_repro.records import paths
 from bn_repro.records.paths import CONFIGS
 

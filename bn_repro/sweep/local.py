@@ -15,7 +15,8 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from bn_repro.config.schema import Config, ImageFilesConfig
+from bn_repro.config.dataset import ImageFilesConfig
+from bn_repro.config.schema import Config
 from bn_repro.records.reader import Outcome, last_status
 from bn_repro.records.recorder import mark_as_lost
 from bn_repro.stop_signal import StopFlag

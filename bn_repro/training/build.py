@@ -12,7 +12,18 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from bn_repro.config import schema
+from bn_repro.config.dataset import (
+    Cifar10Config,
+    DigitsConfig,
+    ImageFilesConfig,
+    ImageNetConfig,
+    ImagesConfig,
+    MnistConfig,
+    StoredImagesConfig,
+    SyntheticConfig,
+    TinyImageNetConfig,
+)
+from bn_repro.config.network import BATCH_NORMS, NORMS, InceptionConfig, MLPConfig
 from bn_repro.config.schema import Config
 from bn_repro.data import cifar, imagenet, mnist, synthetic
 from bn_repro.data.augment import Preprocessing
@@ -50,7 +61,7 @@ def network(config: Config, data: Data | Examples) -> nn.Module:
     nonlinearity = NONLINEARITIES[m.nonlinearity]
     generator = torch.Generator().manual_seed(config.seed)
     with in_memory("model"), failures_told(m):
-        if isinstance(m, schema.MLPConfig):
+        if isinstance(m, MLPConfig):
             hidden = m.hidden if m.depth is None else m.hidden[:1] * m.depth
             return MLP(
                 norm=normalization,
@@ -60,7 +71,7 @@ def network(config: Config, data: Data | Examples) -> nn.Module:
                 init_std=m.init_std,
                 dropout=m.dropout,
             )
-        assert isinstance(m, schema.InceptionConfig)
+        assert isinstance(m, InceptionConfig)
         model = Inception(
             _shape(m, data),
             norm=normalization,
@@ -72,7 +83,7 @@ def network(config: Config, data: Data | Examples) -> nn.Module:
         return model.to(memory_format=torch.channels_last)
 
 
-def _shape(m: schema.InceptionConfig, data: Data | Examples) -> Shape:
+def _shape(m: InceptionConfig, data: Data | Examples) -> Shape:
     return Shape(
         classes=data.classes,
         image_size=data.shape[-1],
@@ -91,36 +102,36 @@ def data_of(config: Config) -> Data:
     """The data set, on the CPU: digits are flat for an mlp, coloured for another network."""
     d = config.data
     with in_memory("data"):
-        if isinstance(d, schema.DigitsConfig):
+        if isinstance(d, DigitsConfig):
             return _digits(d, config.seed, coloured=config.model.name != "mlp")
-        assert isinstance(d, schema.ImagesConfig)
+        assert isinstance(d, ImagesConfig)
         return _images(d, config.seed)
 
 
-def _digits(d: schema.DigitsConfig, seed: int, coloured: bool) -> Data:
+def _digits(d: DigitsConfig, seed: int, coloured: bool) -> Data:
     part = {"held_out": d.held_out, "limit": d.limit, "limit_seed": seed, "shuffling": d.shuffling}
-    if isinstance(d, schema.MnistConfig):
+    if isinstance(d, MnistConfig):
         return mnist.mnist_grey(d.root, **part, coloured=coloured)
     return mnist.mnist_binary(**part, coloured=coloured)
 
 
-def _images(d: schema.ImagesConfig, seed: int) -> Data:
+def _images(d: ImagesConfig, seed: int) -> Data:
     preprocessing = Preprocessing(d.shuffling, d.augmentation, d.photometric, channels_last=True)
-    if isinstance(d, schema.SyntheticConfig):
+    if isinstance(d, SyntheticConfig):
         size, n = d.image_size, d.train_images
         return synthetic.synthetic(
             preprocessing, classes=d.classes, size=size, train_images=n, val_images=n // 4
         )
-    assert isinstance(d, schema.StoredImagesConfig)
+    assert isinstance(d, StoredImagesConfig)
     part = Subset(d.classes, d.held_out, d.limit, seed)
-    if isinstance(d, schema.Cifar10Config):
+    if isinstance(d, Cifar10Config):
         return cifar.cifar10(d.folder(), preprocessing, part=part, download=d.download)
-    assert isinstance(d, schema.ImageFilesConfig)
+    assert isinstance(d, ImageFilesConfig)
     shared = {"part": part, "size": d.image_size, "on_error": d.on_error}
     workers = loader_workers(d.workers, launched_world().local_size)
-    if isinstance(d, schema.ImageNetConfig):
+    if isinstance(d, ImageNetConfig):
         return imagenet.imagenet(d.folder(), preprocessing, workers=workers, **shared)
-    if isinstance(d, schema.TinyImageNetConfig):
+    if isinstance(d, TinyImageNetConfig):
         return imagenet.tiny_imagenet(
             d.folder(), preprocessing, cache_dir=d.cache, download=d.download, **shared
         )
@@ -219,13 +230,13 @@ def validate(config: Config, model: nn.Module, data: Data, world: World) -> None
 def _try_a_mini_batch(config: Config, model: nn.Module, data: Data) -> None:
     """ValueError where the network cannot normalize: BN one example, others a map of one pixel."""
     kind, size = config.model.norm, min(config.train.batch_size, 2)
-    if size > 1 and kind in ("none", *schema.BATCH_NORMS):
+    if size > 1 and kind in ("none", *BATCH_NORMS):
         return
     try:
         with failures_told(config.model):
             copy.deepcopy(model).train()(torch.zeros(size, *data.shape))
     except ValueError as error:
-        if kind not in schema.NORMS:
+        if kind not in NORMS:
             raise
-        key = "train.batch_size" if kind in schema.BATCH_NORMS else "model.norm"
+        key = "train.batch_size" if kind in BATCH_NORMS else "model.norm"
         raise ValueError(f"{key}: {error}") from error

@@ -21,9 +21,10 @@ import torch
 from filelock import FileLock
 from torch import nn
 
-from bn_repro.config import schema
+from bn_repro.config.dataset import ImageFilesConfig
 from bn_repro.config.identity import directory_of
-from bn_repro.config.schema import Config, ImageFilesConfig
+from bn_repro.config.network import BATCH_NORMS, NORMS
+from bn_repro.config.schema import Config
 from bn_repro.data.batches import Data
 from bn_repro.data.resident import ResidentImages
 from bn_repro.norm import population_statistics
@@ -111,7 +112,7 @@ def evaluate_run(
 
 def statistics_of(config: Config) -> str:
     """What the network normalizes by, as its evaluation's row says it: moving or population."""
-    without = config.model.norm in schema.NORMS and config.model.norm not in schema.BATCH_NORMS
+    without = config.model.norm in NORMS and config.model.norm not in BATCH_NORMS
     return "moving" if without else config.evaluation.statistics
 
 

@@ -9,18 +9,18 @@ from contextlib import contextmanager
 from importlib import import_module
 
 from bn_repro import norm
-from bn_repro.config import schema
+from bn_repro.config.network import NORMS, ModelConfig
 from bn_repro.norm import Norm
 
 
-def norm_of(m: schema.ModelConfig) -> Norm:
+def norm_of(m: ModelConfig) -> Norm:
     """The Norm of ``model.norm``, with its epsilon and momentum.
 
     ``package.module:factory`` is looked for where Python looks for every module, then in the folder
     that the command was started in. ValueError, in one line, where it cannot be imported, and
     where ``factory(eps=..., momentum=...)`` gives no Norm.
     """
-    if m.norm in schema.NORMS:
+    if m.norm in NORMS:
         return getattr(norm, m.norm)(eps=m.norm_eps, momentum=m.norm_momentum)
     module, _, name = m.norm.partition(":")
     if os.getcwd() not in sys.path:
@@ -42,12 +42,12 @@ def norm_of(m: schema.ModelConfig) -> Norm:
 
 
 @contextmanager
-def failures_told(m: schema.ModelConfig) -> Iterator[None]:
+def failures_told(m: ModelConfig) -> Iterator[None]:
     """Within, whatever a norm of the user's own raises is a ValueError of one line."""
     try:
         yield
     except Exception as error:
-        if m.norm in schema.NORMS:
+        if m.norm in NORMS:
             raise
         raise ValueError(f"model.norm: {m.norm} fails ({_said(error)})") from error
 

@@ -15,8 +15,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from bn_repro import __version__
-from bn_repro.config import schema
-from bn_repro.config.schema import Config, settings
+from bn_repro.config.fields import settings
+from bn_repro.config.network import NORMS
+from bn_repro.config.schema import Config
 from bn_repro.config.stored import OF_A_RUN, stored
 from bn_repro.data.batches import Examples
 from bn_repro.records import paths
@@ -124,7 +125,7 @@ def _of_file(file: Path) -> Trained:
     header, weights = read(file)
     try:
         config = stored(header["configuration"])
-        if config.model.norm not in schema.NORMS:
+        if config.model.norm not in NORMS:
             raise ValueError(
                 f"its norm, {config.model.norm}, is code that no file brings; build the network "
                 "yourself, and give it the weights with load_into"

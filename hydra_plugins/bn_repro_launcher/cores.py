@@ -98,7 +98,7 @@ class SubmititLauncher(CoresLauncher):
         """That of the cluster. ValueError where submitit is not installed."""
         if find_spec("submitit") is None:
             raise ValueError("hydra/launcher: submitit is not installed; pip install -e '.[slurm]'")
-        from bn_repro.config.schema import expanded
+        from bn_repro.config.fields import expanded
         from bn_repro.sweep.slurm import SlurmExecutor
 
         plain = {

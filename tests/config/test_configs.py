@@ -8,7 +8,7 @@ from support import ROOT
 
 from bn_repro.config.compose import compose, plain
 from bn_repro.config.identity import differences
-from bn_repro.config.schema import MLPConfig
+from bn_repro.config.network import MLPConfig
 from bn_repro.sweep.study import expand
 from bn_repro.training.run import run
 

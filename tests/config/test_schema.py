@@ -6,17 +6,10 @@ from dataclasses import asdict, dataclass, field
 import pytest
 
 from bn_repro.config.compose import compose
+from bn_repro.config.fields import settings
 from bn_repro.config.identity import differences, run_id, settings_of
-from bn_repro.config.schema import (
-    KINDS,
-    MODULES,
-    SETTINGS,
-    Composed,
-    Config,
-    MLPConfig,
-    OptimizerConfig,
-    settings,
-)
+from bn_repro.config.network import MODULES, MLPConfig
+from bn_repro.config.schema import KINDS, SETTINGS, Composed, Config, OptimizerConfig
 
 
 def test_a_default_spelled_out_or_left_out_is_the_same_run():

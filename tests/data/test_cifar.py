@@ -14,8 +14,8 @@ from support import call
 from torchvision.datasets import CIFAR10
 
 from bn_repro.config.compose import compose
+from bn_repro.config.dataset import Cifar10Config
 from bn_repro.config.identity import directory_of, run_id
-from bn_repro.config.schema import Cifar10Config
 from bn_repro.data.augment import Preprocessing, normalized
 from bn_repro.data.cifar import FOLDER, cifar10
 from bn_repro.data.subset import Subset

@@ -15,7 +15,7 @@ from support import call
 
 from bn_repro import stop_signal
 from bn_repro.config.compose import compose
-from bn_repro.config.schema import StoredImagesConfig
+from bn_repro.config.dataset import StoredImagesConfig
 from bn_repro.data import download
 from bn_repro.data import imagenet as module
 from bn_repro.data.augment import Preprocessing

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from bn_repro.config.compose import compose
+from bn_repro.config.dataset import ImageNetConfig
 from bn_repro.config.identity import directory_of
-from bn_repro.config.schema import ImageNetConfig, InceptionConfig
+from bn_repro.config.network import InceptionConfig
 from bn_repro.records import paths
 from bn_repro.training.run import run
 

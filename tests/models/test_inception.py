@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from bn_repro import norm
-from bn_repro.config.schema import MODULES
+from bn_repro.config.network import MODULES
 from bn_repro.models.inception import (
     FIGURE_5,
     Inception,

@@ -19,8 +19,9 @@ from support import ROOT, call
 
 import bn_repro
 from bn_repro.config.compose import compose
+from bn_repro.config.dataset import DATASETS
 from bn_repro.config.identity import directory_of, run_id
-from bn_repro.config.schema import DATASETS, Config
+from bn_repro.config.schema import Config
 from bn_repro.config.stored import stored
 from bn_repro.records import paths
 from bn_repro.records.reader import read_manifest, read_rows
