@@ -9,7 +9,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 BASE ?= HEAD
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce figures test gpu lint report coverage same bench soak clean
+.PHONY: help install reproduce figures test gpu lint report notebooks coverage same bench soak clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -51,6 +51,9 @@ lint: install ## ruff and pyright
 
 report: install ## every study under results/, drawn and judged anew
 	@$(BIN)/python scripts/report.py
+
+notebooks: install ## run the notebooks, and keep what they show
+	@$(BIN)/python scripts/notebooks.py
 
 coverage: install ## what each interval covers, simulated, into results/coverage
 	@$(BIN)/python scripts/coverage.py
