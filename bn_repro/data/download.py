@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sys
 import tarfile
 import threading
 import zipfile
@@ -90,7 +91,13 @@ def _downloaded(published: Published, file: Path) -> Path:
     """The archive, fetched unless it is there and whole."""
     from torchvision.datasets.utils import download_url  # takes seconds, and few runs need it
 
-    in_background(lambda: download_url(published.url, file.parent, file.name, published.md5))
+    if not file.is_file():
+        print(f"downloading {published.url} to {file.parent}", file=sys.stderr, flush=True)
+    try:
+        in_background(lambda: download_url(published.url, file.parent, file.name, published.md5))
+    except KeyboardInterrupt:
+        print(file=sys.stderr)  # torchvision's percentage has no end of line
+        raise
     return file
 
 

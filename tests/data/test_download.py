@@ -139,6 +139,7 @@ def test_one_command_trains_on_photographs(published, fetched, tmp_path, monkeyp
     assert "give the set's folder, or data.download=true to fetch it" in out + err
     code, out, err = call(monkeypatch, capsys, *words, "data.download=true")
     assert code == 0, out + err
+    assert f"downloading {module.TINY_IMAGENET.url} to {tmp_path}" in err
     code, out, err = call(monkeypatch, capsys, *words, "seed=1")
     assert code == 0, out + err
     assert fetched == ASKED
