@@ -189,6 +189,12 @@ STUDIES = {
         "The paper prints no learning rate for MNIST, and does not say whether each network has "
         "the rate that suits it best.",
     ),
+    "weight_scale": Said(
+        "3.3",
+        "With BN the scale of a layer's weights affects neither its output nor the gradient that "
+        "it passes on, and larger weights get smaller gradients. The paper conjectures that BN "
+        "leads the Jacobians of layers to have singular values close to 1.",
+    ),
     "ablation_photographs": _CHANGES,
     "ablation_421": _CHANGES,
     "rates_digits": _RATES,

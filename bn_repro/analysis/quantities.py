@@ -227,8 +227,13 @@ def differences(a: pd.DataFrame, b: pd.DataFrame, level: float) -> list[Interval
     return [intervals.difference(x, y, paired=True, level=level) for x, y in columns]
 
 
-def ahead_at_each_step(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str]) -> Quantity:
-    """How far ``a`` is above ``b`` where its lead is least sure; for :class:`rules.AtEachStep`."""
+def ahead_at_each(
+    a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str], what: str = "evaluated step"
+) -> Quantity:
+    """How far ``a`` is above ``b`` where its lead is least sure; for :class:`rules.AtEach`.
+
+    The tables have a row a seed and a column a step, or whatever ``what`` names.
+    """
     a, b = shared(a, b)
     found = differences(a, b, intervals.LEVEL)
     worst, corrected, own = Interval(math.nan, math.nan, math.nan, len(a)), [], []
@@ -238,8 +243,8 @@ def ahead_at_each_step(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str])
         worst, own = found[at], (a.iloc[:, at] - b.iloc[:, at]).tolist()
         corrected = differences(a, b, 1 - (1 - intervals.LEVEL) / len(found))
     words = (
-        f"At each evaluated step the mean of {names[0]} minus {names[1]}, paired by seed, with its "
-        f"{OVER_SEEDS}; the number is that of the worst step, whose interval reaches lowest. "
+        f"At each {what}, the mean of {names[0]} minus {names[1]}, paired by seed, with its "
+        f"{OVER_SEEDS}; the number is that of the worst, whose interval reaches lowest. "
         f"{AT_CHANCE}"
     )
     return Quantity(words, worst, "points", found, corrected, seeds=own)

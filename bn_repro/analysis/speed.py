@@ -104,8 +104,11 @@ class Race:
         )
         return above / below
 
-    def quantity(self, share: float = HEADLINE) -> Quantity:
-        """The number at one target, and that at the reference's best itself beside it."""
+    def quantity(self, share: float = HEADLINE, beside: Race | None = None) -> Quantity:
+        """The number at one target, and that at the reference's best itself beside it.
+
+        That is of the race ``beside`` where these runs are too short for it.
+        """
         slow, fast, reference = self.names
         words = (
             "Steps: the first evaluation at or above the target, infinite if none is. The target: "
@@ -118,7 +121,7 @@ class Race:
         found = Quantity(words, self.fewer(share), "x", never=(fast, slow))
         if share == ITSELF or not self.known:
             return found
-        itself = Quantity("", self.fewer(ITSELF), "x", never=(fast, slow))
+        itself = Quantity("", (beside or self).fewer(ITSELF), "x", never=(fast, slow))
         return replace(found, beside=f"to its best itself {itself}")
 
     def gate(self, share: float = HEADLINE) -> Gate:

@@ -68,8 +68,11 @@ class OptimizerConfig(Section):
 
 PROBES = {
     "activations": "percentiles of the nonlinearities' inputs in inference mode, on fixed images",
+    "scale": "what becomes of a layer and its gradients when its weights are scaled",
+    "weights": "norms of each layer's weights and of their gradient",
+    "jacobians": "singular values between fully connected layers with normalized inputs",
 }
-"""Each is the function of this name in ``bn_repro/training/probes.py``, with its help text."""
+"""With its help text each of ``bn_repro/training/probes.py``'s ``PROBES``."""
 _PROBES = ", ".join(f"{name} ({text})" for name, text in PROBES.items())
 
 

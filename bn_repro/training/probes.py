@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import nn
 
-from bn_repro.config import schema
+from bn_repro.training import weight_probes
 from bn_repro.training.activations import PERCENTILES, Row, record_activations, sites_of
 from bn_repro.training.evaluate import Pairs, scores
 
@@ -41,12 +41,17 @@ def activations(model: nn.Module, images: Pairs) -> Iterator[Row]:
 
 
 PROBES: dict[str, Callable[[nn.Module, Pairs], Iterator[Row]]] = {
-    name: globals()[name] for name in schema.PROBES
+    "activations": activations,
+    "scale": lambda model, images: weight_probes.scale(model, next(iter(images))),
+    "weights": lambda model, images: weight_probes.weights(model, next(iter(images))),
+    "jacobians": lambda model, images: weight_probes.jacobians(model, next(iter(images))),
 }
+"""Those that ``config.schema.PROBES`` names."""
 
 
 def measure(names: Sequence[str], step: int, model: nn.Module, images: Pairs) -> list[Row]:
     """The rows of the probes ``names`` at ``step``, each with the ``probe``'s name."""
+    images = list(images)  # an iterator serves one probe
     return [
         {"step": step, "probe": name, **row}
         for name in names

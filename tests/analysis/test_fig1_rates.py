@@ -22,7 +22,7 @@ HOW = {"steps": 8_000, "pace": 300, "traces": False}
 
 @pytest.fixture
 def members(make_run) -> list[Member]:
-    """4 rates x 6 seeds on held-out images, and 5 fresh seeds at rate 1."""
+    """4 rates x 6 seeds on held-out images; at rate 1, 5 fresh seeds, and 6 of the first steps."""
     found = []
     for arm, tops in TOPS.items():
         for number, (rate, top) in enumerate(zip(RATES, tops, strict=True)):
@@ -34,6 +34,9 @@ def members(make_run) -> list[Member]:
     for arm, top in (("mnist/baseline", 0.97), ("mnist/bn", 0.98)):
         how = {"id": f"f{arm[-1]}", "top": top, "blocks": "final"} | HOW
         found += [make_run(arm, s, varied={"optimizer.lr": 1.0}, **how) for s in range(10, 15)]
+        how |= {"id": f"e{arm[-1]}", "blocks": "early", "steps": 4_000, "eval_every": 100}
+        varied = {"optimizer.lr": 1.0, "train.steps": 4_000, "train.eval_every": 100}
+        found += [make_run(arm, s, varied=varied, **how) for s in range(100, 106)]
     return found
 
 
@@ -62,12 +65,15 @@ def test_the_grid_is_read_from_held_out_images(runs: Runs) -> None:
 
 
 def test_claims(runs: Runs) -> None:
-    end, ahead, fewer, wider = fig1_rates.claims(runs)
+    end, ahead, each_rate, fewer, wider = fig1_rates.claims(runs)
     assert (end.verdict, end.n) == ("holds", 5)
     assert end.quantity.interval.estimate == pytest.approx(0.01, abs=0.003)
-    assert ahead.id == "ahead_at_each_step_difference"
-    assert fewer.verdict == "not testable"  # evaluations are 1,000 steps apart
-    assert fewer.quantity.interval.estimate > 1
+    assert (ahead.id, ahead.n) == ("ahead_at_each_step_difference", 6)
+    assert len(ahead.quantity.parts) == 40
+    assert [part.estimate > 0 for part in each_rate.quantity.parts] == [True] * 4
+    assert (each_rate.verdict, each_rate.n) == ("holds", 6)
+    assert (fewer.verdict, fewer.n) == ("holds", 5)  # the seeds of the runs that set the target
+    assert fewer.quantity.beside.startswith("to its best itself")
     assert wider.quantity.interval.estimate == pytest.approx(100)  # 0.1 to 10, against 1 alone
     assert (wider.verdict, wider.n) == ("holds", 6)
 
@@ -77,9 +83,16 @@ def test_arms_turned_round_turn_the_verdicts(members: list[Member]) -> None:
     names = {"mnist/baseline": "mnist/bn", "mnist/bn": "mnist/baseline"}
     for frame in (runs.runs, runs.curves):
         frame["experiment"] = frame["experiment"].replace(names)
-    end, ahead, fewer, wider = fig1_rates.claims(runs)
-    assert [claim.verdict for claim in (end, ahead, wider)] == ["does not hold"] * 3
+    end, ahead, each_rate, fewer, wider = fig1_rates.claims(runs)
+    assert [c.verdict for c in (end, ahead, each_rate, wider)] == ["does not hold"] * 4
     assert str(fewer.quantity).endswith("to its best itself never reached by BN")
+
+
+def test_evaluations_too_far_apart_cannot_time_a_race(members: list[Member]) -> None:
+    runs = load(members)
+    coarse = replace(runs, curves=runs.curves[runs.curves["step"] % 1_000 == 0])
+    fewer = next(c for c in fig1_rates.claims(coarse) if c.id == "steps_to_baseline_best_ratio")
+    assert fewer.verdict == "not testable"
 
 
 def test_only_the_final_runs_meet_the_test_set(runs: Runs) -> None:
@@ -94,6 +107,7 @@ def test_findings_say_what_remains(runs: Runs) -> None:
     assert "BN still ends higher" in words
     assert "it may be wider" in words  # BN's range ends where the grid does
     assert "| 10 | 10.0 % | 97." in words
+    assert "of the 40 evaluated steps up to 4,000" in words
     assert "not the best rate" not in words
 
 
@@ -108,7 +122,8 @@ def test_a_final_rate_that_is_not_the_best_is_named(members: list[Member], make_
 def test_the_report_before_the_final_runs(members: list[Member], tmp_path: Path) -> None:
     grid = [m for m in members if m.seed < 10]
     found = report.write("fig1_rates", grid, tmp_path / "out")
-    assert [claim.verdict for claim in found.claims] == ["undecided"] * 3 + ["holds"]
+    expected = ["undecided"] * 2 + ["holds", "undecided", "holds"]
+    assert [claim.verdict for claim in found.claims] == expected
     assert all(math.isnan(fig1_rates.final_rate(found.runs, arm)) for arm in MNIST_ARMS)
     assert (tmp_path / "out/figure1_rates.svg").exists()
     assert not (tmp_path / "out/traces.csv.gz").exists()
@@ -116,7 +131,7 @@ def test_the_report_before_the_final_runs(members: list[Member], tmp_path: Path)
 
 @pytest.mark.usefixtures("drawn_once")
 def test_the_report_of_one_seed_and_one_arm(members: list[Member], tmp_path: Path) -> None:
-    one = [m for m in members if m.seed in (0, 10) and m.experiment == "mnist/bn"]
+    one = [m for m in members if m.seed in (0, 10, 100) and m.experiment == "mnist/bn"]
     found = report.write("fig1_rates", one, tmp_path / "out")
     assert {claim.verdict for claim in found.claims} == {"undecided"}
     assert "undefined" not in (tmp_path / "out/README.md").read_text()
@@ -130,4 +145,4 @@ def test_the_report_is_whole_and_repeats(members: list[Member], tmp_path: Path) 
     report.write("fig1_rates", [replace(m, directory=None) for m in members], out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     header = (out / "runs.csv").read_text().splitlines()[0]
-    assert header.endswith(",blocks,optimizer.lr,data.held_out")
+    assert header.endswith(",blocks,optimizer.lr,data.held_out,train.steps,train.eval_every")

@@ -41,15 +41,15 @@ def test_arms_are_paired_by_the_seeds_that_both_have() -> None:
     assert end.interval.n == 3
     assert "with BN minus without BN" in end.words
     assert end == q.higher_at_the_end(a.iloc[2:5], b.iloc[2:5], NAMES)
-    each = q.ahead_at_each_step(a.iloc[:5], b.iloc[2:], NAMES)
-    assert each == q.ahead_at_each_step(a.iloc[2:5], b.iloc[2:5], NAMES)
+    each = q.ahead_at_each(a.iloc[:5], b.iloc[2:], NAMES)
+    assert each == q.ahead_at_each(a.iloc[2:5], b.iloc[2:5], NAMES)
     nobody = q.higher_at_the_end(a.iloc[:5], b.iloc[:0], NAMES)
     assert Above().judge(nobody) == (OPEN, "not measured")
 
 
 def test_without_runs_nothing_is_decided() -> None:
     empty = pd.DataFrame()
-    each, rule = q.ahead_at_each_step(empty, empty, NAMES), AtEachStep()
+    each, rule = q.ahead_at_each(empty, empty, NAMES), AtEachStep()
     for found in (q.higher_at_the_end(empty, empty, NAMES), each):
         assert found.interval.n == 0
         assert str(found) == "not measured"

@@ -133,7 +133,7 @@ def _tables(gaps: list[float], seeds: int = 8) -> tuple[pd.DataFrame, pd.DataFra
 def test_ahead_at_each_step_is_as_good_as_its_worst_step(
     gaps: list[float], verdict: str, reason: str, worst: float
 ) -> None:
-    rule, found = rules.AtEachStep(), q.ahead_at_each_step(*_tables(gaps), NAMES)
+    rule, found = rules.AtEachStep(), q.ahead_at_each(*_tables(gaps), NAMES)
     assert rule.judge(found) == (verdict, reason)
     assert found.interval.estimate == pytest.approx(worst, abs=0.002)
     assert found.interval.n == 8
@@ -162,7 +162,7 @@ def test_at_each_rate_is_judged_by_a_bound_of_its_own(
 def test_the_worst_step_of_one_seed_is_the_one_with_the_smallest_lead() -> None:
     rule, found = (
         rules.AtEachStep(),
-        q.ahead_at_each_step(*_tables([0.05, 0.01, 0.03], seeds=1), NAMES),
+        q.ahead_at_each(*_tables([0.05, 0.01, 0.03], seeds=1), NAMES),
     )
     assert found.interval.estimate == pytest.approx(0.01, abs=0.003)
     assert rule.judge(found) == (OPEN, "fewer than 5 seeds")

@@ -36,7 +36,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         "ahead_at_each_step_difference",
         "BN is ahead at each evaluated step.",
         where,
-        q.ahead_at_each_step(with_bn, without, NAMES),
+        q.ahead_at_each(with_bn, without, NAMES),
         AtEachStep(),
         hangs_on="the rate",
     )

@@ -2,62 +2,42 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator
 
-from bn_repro.analysis import frames, grids, intervals, panels, steps_to, style
+from bn_repro.analysis import grids, steps_to
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.grids import Grid
 from bn_repro.analysis.quantities import Quantity
-from bn_repro.analysis.rules import Above, AtEachStep, SignTest
-from bn_repro.analysis.speed import Race
+from bn_repro.analysis.rules import Above, AtEach, AtEachStep, SignTest
+from bn_repro.analysis.speed import HEADLINE
 from bn_repro.analysis.studies import fig1
+from bn_repro.analysis.studies.fig1_rates_figures import figures
+from bn_repro.analysis.studies.fig1_rates_runs import (
+    by_rate,
+    early,
+    final_rate,
+    finals,
+    gaps,
+    good,
+    grid,
+    leads,
+    race_of,
+    target_of,
+)
 from bn_repro.analysis.study import Study
-from bn_repro.analysis.style import MNIST_ARMS, Arm
+from bn_repro.analysis.style import MNIST_ARMS
 from bn_repro.analysis.tables import Runs
-
-RATE = "optimizer.lr"
-
-
-def grid(runs: Runs, arm: Arm) -> Grid | None:
-    """The arm's accuracy on held-out images over (rates, seeds); None where there are no runs."""
-    tried = runs.where(block="grid").final("val", diverged=runs.chance)
-    return grids.grid(arm.of(tried), [RATE])
-
-
-def good(found: Grid) -> tuple[float, float]:
-    """The lowest and the highest of the rates around the best that are all good."""
-    low, high = grids.good_range(found.means)
-    return found.axes[0][int(low)], found.axes[0][int(high)]
-
-
-def final_rate(runs: Runs, arm: Arm) -> float:
-    """The rate of the arm's final runs; NaN where there are none."""
-    return next(iter(arm.of(runs.where(block="final")).final().levels(RATE)), math.nan)
-
-
-def finals(runs: Runs) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(without, with BN) test accuracy at their own best rates, over common seeds and steps."""
-    return frames.shared(*fig1.curves(runs.where(block="final")))
-
-
-def target_of(without: pd.DataFrame) -> float:
-    """The best accuracy reached without BN: the maximum of the median curve over seeds."""
-    median = np.median(without.to_numpy(float), axis=0) if without.size else np.array([np.nan])
-    return round(float(median.max()), 4)
 
 
 def claims(runs: Runs) -> Iterator[Claim]:
     """What remains of Figure 1(a) at each arm's own best rate."""
     (without, with_bn), where = finals(runs), "4.1, Figure 1(a)"
+    (first_without, first_with), (low, high) = early(runs), by_rate(runs)
     answers = fig1.answers(runs.where(block="final"))
     yield Claim(
         "final_accuracy_difference",
@@ -70,15 +50,23 @@ def claims(runs: Runs) -> Iterator[Claim]:
         "ahead_at_each_step_difference",
         "Each at its own best rate, BN is ahead at each evaluated step.",
         where,
-        q.ahead_at_each_step(with_bn, without, fig1.NAMES),
+        q.ahead_at_each(first_with, first_without, fig1.NAMES),
         AtEachStep(),
+    )
+    yield Claim(
+        "ahead_at_each_rate_difference",
+        "At every rate of the grid BN ends with the higher accuracy.",
+        f"{where}; 3.3",
+        q.ahead_at_each(high, low, fig1.NAMES, "rate, on held-out images at the last step"),
+        AtEach("rate"),
+        hangs_on="the grid of rates",
     )
     race = race_of(runs)
     yield Claim(
         "steps_to_baseline_best_ratio",
         "Each at its own best rate, BN needs fewer steps to the accuracy of the baseline.",
         f"{where}; 1",
-        race.quantity(),
+        race.quantity(beside=race_of(runs, block="final")),
         Above(1.0),
         gates=[race.gate()],
         hangs_on="the target",
@@ -91,13 +79,6 @@ def claims(runs: Runs) -> Iterator[Claim]:
         SignTest(1.0),
         hangs_on="the grid of rates, which limits both",
     )
-
-
-def race_of(runs: Runs) -> Race:
-    """Both arms to the accuracy of the baseline, on test images."""
-    without, with_bn = finals(runs)
-    names = ("the baseline", "BN", "the baseline")
-    return Race(without, with_bn, without, names, runs.chance)
 
 
 def _wider(without: Grid | None, with_bn: Grid | None) -> Quantity:
@@ -117,75 +98,27 @@ def width(found: Grid) -> np.ndarray:
     return rates[high] / rates[low]
 
 
-def figures(runs: Runs) -> dict[str, Figure]:
-    """``figure1_rates``: accuracy against the rate, and the test curves at the chosen rates."""
-    with style.context():
-        figure = Figure(figsize=(style.WIDTH, 3.5), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        style.letters([draw_rates(left, runs), draw_finals(right, runs)])
-        return {"figure1_rates": figure}
-
-
-def draw_rates(ax: Axes, runs: Runs) -> Axes:
-    """Held-out accuracy against the learning rate, a point per seed, the chosen rate ringed."""
-    highest, height = 0.9, ax.get_xaxis_transform()
-    for place, (arm, found) in enumerate((arm, grid(runs, arm)) for arm in MNIST_ARMS):
-        if found is None:
-            continue
-        (rates,), (best,) = found.axes, found.best
-        highest = max(highest, found.values.max())
-        panels.along(ax, rates, found.values, arm)
-        ax.plot([rates[best]], [found.means[best]], **panels.RING, mec=arm.color)
-        bar: dict[str, Any] = {"color": arm.color, "marker": "|", "ms": 7, "transform": height}
-        ax.plot(good(found), [0.13 + 0.045 * place] * 2, lw=3, solid_capstyle="butt", **bar)
-    ax.set(xscale="log", xlabel="learning rate")
-    ax.xaxis.set_major_formatter("{x:g}")
-    style.error_axis(ax, 0.0, 1 - 0.6 * (1 - highest), "accuracy on held-out images")
-    panels.reference(ax, runs.chance, "chance")
-    ax.text(0.01, 0.21, "rates within 1 point of best", transform=ax.transAxes, fontsize=6.5)
-    ax.set_title("held-out images, every rate")
-    ax.legend(loc="upper left")
-    return ax
-
-
-def draw_finals(ax: Axes, runs: Runs) -> Axes:
-    """Test accuracy of the fresh seeds at each arm's own best rate."""
-    without, with_bn = finals(runs)
-    for arm, wide in zip(MNIST_ARMS, (without, with_bn), strict=True):
-        panels.curves(ax, wide, arm.with_(label=f"{arm.label}, rate {final_rate(runs, arm):g}"))
-    if without.size:
-        target, both = target_of(without), np.stack([without, with_bn])
-        low, high = both.min(), both.max()
-        style.error_axis(ax, low, 1 - 0.9 * (1 - high))
-        ticks = [t for t in (*style.ERROR_TICKS, 0.96, 0.975, 0.985) if low < t < high]
-        ax.yaxis.set_major_locator(FixedLocator(sorted(ticks) or [low, high]))
-        panels.reference(ax, target).lines[-1].set_label(f"best without BN, {100 * target:.1f} %")
-        ax.set_xlim(0, float(without.columns[-1]))
-        ax.legend(loc="lower right")
-    style.steps_axis(ax).set_title("test images, own best rate")
-    return ax
-
-
 def values(runs: Runs) -> dict[str, Any]:
     """What the template shows besides the claims."""
-    without, with_bn = finals(runs)
-    target, lead = target_of(without), q.differences(with_bn, without, intervals.LEVEL)
-    unsure = [found.estimate if math.isnan(found.low) else found.low for found in lead]
+    lead, (first_without, first_with) = leads(runs), early(runs)
     tried = {arm.label: grid(runs, arm) for arm in MNIST_ARMS}
-    arms = []
-    for arm, wide in zip(MNIST_ARMS, (without, with_bn), strict=True):
+    target, arms = target_of(finals(runs)[0]), []
+    for arm, wide in zip(MNIST_ARMS, finals(runs), strict=True):
         if wide.size:
             steps = steps_to.median_steps(steps_to.by_row(wide, target))
             shown = {"label": arm.label, "rate": final_rate(runs, arm), "final": wide.iloc[:, -1]}
             arms.append(shown | {"steps": steps_to.shown(steps, wide.columns[-1])})
+    near = [point for point in race_of(runs).curve() if point.share <= HEADLINE]
+    far = [point for point in race_of(runs, block="final").curve() if point.share > HEADLINE]
     return {
         "arms": arms,
         "target": target,
-        "curve": race_of(runs).curve(),
-        "ahead": sum(found.low > 0 for found in lead),
-        "in_every_seed": int((with_bn > without).all().sum()),
-        "worst_step": without.columns[np.argmin(unsure)] if lead else 0,
-        "evaluations": len(lead),
+        "curve": near + far,
+        "many": len(runs.where(block="early").runs) > 0,
+        "lead": lead,
+        "not_ahead": [step for step, found in lead.items() if not found.low > 0],
+        "in_every_seed": int((first_with > first_without).all().sum()),
+        "gaps": gaps(runs),
         "grids": {label: (found, good(found)) for label, found in tried.items() if found},
     }
 
