@@ -195,6 +195,11 @@ STUDIES = {
         "it passes on, and larger weights get smaller gradients. The paper conjectures that BN "
         "leads the Jacobians of layers to have singular values close to 1.",
     ),
+    "outside_gradient": Said(
+        "2",
+        "Where the gradient step does not take the normalization into account, a bias before it "
+        "grows without bound while the loss stays; the authors saw a model blow up in this way.",
+    ),
     "ablation_photographs": _CHANGES,
     "ablation_421": _CHANGES,
     "rates_digits": _RATES,

@@ -39,7 +39,8 @@ from bn_repro.sweep.study import PlannedRun, accuracy_of, expand
 
 ROOT = Path(__file__).parents[1]
 RECORDS = (paths.CONFIG, paths.MANIFEST, paths.STATUS, paths.METRICS, paths.TRACES, paths.TIMING)
-PACKED = (*RECORDS, paths.PROBES, paths.CORRECT)
+PACKED = (*RECORDS, paths.PROBES, paths.HISTOGRAMS, paths.CORRECT)
+LARGE = (paths.TRACES, paths.HISTOGRAMS)
 ARCHIVES, ARCHIVE_BYTES = 7, 16 * 2**20
 STOPPING = 30
 """Seconds that a stopped command has to save its runs."""
@@ -170,7 +171,7 @@ def pack(runs: Path, out: Path) -> list[str]:
         path, missing = out / f"records-{k}.tar.xz", ""
         _archive(path, runs, part, PACKED)
         if path.stat().st_size > ARCHIVE_BYTES:
-            _archive(path, runs, part, [name for name in PACKED if name != paths.TRACES])
+            _archive(path, runs, part, [name for name in PACKED if name not in LARGE])
             missing = ", without traces"
         return f"{path.name}: {len(part)} runs, {path.stat().st_size:,} bytes{missing}"
 

@@ -1,10 +1,6 @@
-"""Write the trained network of a finished run to a file (safetensors), with a model card beside it.
+"""``bn-repro export``, from a checkout: python scripts/export.py ..."""
 
-python scripts/export.py experiment=mnist/bn seed=0
-python scripts/export.py experiment=mnist/bn seed=0 out=bn.safetensors
-"""
-
-from bn_repro.cli.main import main
+from bn_repro.cli.start import start
 
 if __name__ == "__main__":
-    main("export")
+    start("export")

@@ -1,7 +1,4 @@
-"""Write a study's figures, tables and verdicts; without study=, those of all studies in results/.
-
-python scripts/report.py study=fig1
-"""
+"""``bn-repro report``, from a checkout: python scripts/report.py ..."""
 
 from bn_repro.cli.start import start
 

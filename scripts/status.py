@@ -1,7 +1,4 @@
-"""Show the progress of the runs of a study, or of all in the runs folder, one line and bar a run.
-
-python scripts/status.py study=fig1
-"""
+"""``bn-repro status``, from a checkout: python scripts/status.py ..."""
 
 from bn_repro.cli.start import start
 

@@ -8,9 +8,16 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
+from filelock import FileLock
+from installed import Installed, install
 from support import ROOT, WandbServer
 
+from bn_repro.config.fields import variable_of
+from bn_repro.config.schema import FROM_ENVIRONMENT
+
 os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it; pytest-xdist's own process needs no torch
+for key in FROM_ENVIRONMENT:  # the user's own paths
+    os.environ.pop(variable_of(key), None)
 if "BN_REPRO_GPU" not in os.environ:  # device=auto is the CPU, whose numbers are the same each time
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
@@ -22,6 +29,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("no GPU; make gpu, where there is one")
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The wheel in an environment of its own, made once for all workers of a session."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "installed"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "ready").exists():
+            folder.mkdir()
+            install(folder)
+            (folder / "ready").touch()
+    return Installed(folder)
 
 
 @pytest.fixture

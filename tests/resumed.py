@@ -39,7 +39,7 @@ def weights(directory: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_same_run(one: Path, other: Path) -> None:
-    for name in (paths.METRICS, paths.TRACES, paths.CORRECT):
+    for name in (paths.METRICS, paths.TRACES, paths.HISTOGRAMS, paths.CORRECT):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
     mine, its = weights(one), weights(other)
     assert mine.keys() == its.keys()

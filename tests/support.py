@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+from bn_repro.records import histograms
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -37,6 +39,20 @@ def call(
     monkeypatch.setattr(sys, "argv", [path, *words])
     with pytest.raises(SystemExit) as end:
         runpy.run_path(path, run_name="__main__")
+    code, printed = end.value.code or 0, capsys.readouterr()
+    assert isinstance(code, int)
+    return code, printed.out, printed.err
+
+
+def bn_repro(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str
+) -> tuple[int, str, str]:
+    """The exit code of ``bn-repro <words>`` and what it prints; in this process."""
+    from bn_repro.cli import command
+
+    monkeypatch.setattr(sys, "argv", ["/bin/bn-repro", *words])
+    with pytest.raises(SystemExit) as end:
+        command.main()
     code, printed = end.value.code or 0, capsys.readouterr()
     assert isinstance(code, int)
     return code, printed.out, printed.err
@@ -153,8 +169,8 @@ class OfflineRun:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """The rows, without the clock's part; ``_step`` is W&B's own axis."""
-        rows = [_items(record.history.item) for record in self.of("history")]
+        """The rows, without the clock's part; ``_step`` is W&B's axis, histograms are counts."""
+        rows = [with_counts(_items(record.history.item)) for record in self.of("history")]
         return [{k: v for k, v in r.items() if k not in ("_timestamp", "_runtime")} for r in rows]
 
     @property
@@ -170,18 +186,36 @@ def _items(items: Any) -> dict[str, Any]:
     return {i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in items}
 
 
+def with_counts(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of W&B's with the counts in the place of each histogram, whose bins are ours."""
+    found: dict[str, Any] = {}
+    for key, value in row.items():
+        if not key.startswith("histogram/"):
+            found[key] = value
+        elif isinstance(value, dict):  # as the server gets it
+            found |= with_counts({f"{key}/{part}": v for part, v in value.items()})
+        elif key.endswith("/bins"):
+            assert value == histograms.edges()
+        elif key.endswith("/_type"):
+            assert value == "histogram"
+        else:
+            found[key.removesuffix("/values")] = value
+    return found
+
+
 # --- online: what a W&B server answers ------------------------------------------------------------
 
 
 class WandbServer:
     """As much of a W&B server, on loopback, as its client needs to send runs and go on with them.
 
-    ``runs[id]`` has the lines of each file stream by their offset; ``requests`` has the names of
-    artifacts, and reports.
+    ``runs[id]`` has the lines of each file stream by their offset, ``told[id]`` what a run said of
+    itself; ``requests`` has the names of artifacts, and reports.
     """
 
     def __init__(self) -> None:
         self.runs: dict[str, dict[str, dict[int, str]]] = {}
+        self.told: dict[str, dict[str, Any]] = {}
         self.requests: list[str] = []
         handler = type("Handler", (_Handler,), {"wandb": self})
         self._http = _Quiet(("127.0.0.1", 0), handler)
@@ -194,9 +228,9 @@ class WandbServer:
         self._http.server_close()
 
     def history(self, run: str) -> list[dict[str, Any]]:
-        """The rows that the server has of a run."""
+        """The rows that the server has of a run; histograms are counts."""
         lines = self.runs[run].get("wandb-history.jsonl", {})
-        return [json.loads(lines[offset]) for offset in sorted(lines)]
+        return [with_counts(json.loads(lines[offset])) for offset in sorted(lines)]
 
     def summary(self, run: str) -> dict[str, Any]:
         """The run's summary."""
@@ -222,6 +256,9 @@ class WandbServer:
             return {"model": {**project, "bucket": self._bucket(asked["name"])}}
         if "mutation UpsertBucket" in query:
             new = asked["name"] not in self.runs
+            self.told.setdefault(asked["name"], {}).update(
+                {key: asked[key] for key in asked if asked[key] is not None}
+            )
             self.runs.setdefault(asked["name"], {})
             bucket = {**(self._bucket(asked["name"]) or {}), "project": project}
             return {"upsertBucket": {"bucket": bucket, "inserted": new}}
@@ -241,6 +278,12 @@ class WandbServer:
             view = {"id": "V", "name": asked["name"], "displayName": asked["displayName"]}
             view |= {"description": "", "type": "runs", "spec": asked["spec"], "project": where}
             return {"upsertView": {"view": view, "inserted": True}}
+        if "query ArtifactMembershipByName" in query:
+            self.requests.append(f"asked for {asked['name']}")
+            return {"project": {"artifactCollectionMembership": _membership(asked)}}
+        if "useArtifact" in query:
+            self.requests.append(f"{asked['runName']} used {asked['artifactID']}")
+            return {"useArtifact": {"artifact": {"id": asked["artifactID"]}}}
         if "mutation CreateArtifact" in query:
             self.requests.append(f"artifact {asked['input']['artifactCollectionName']}")
             sequence = {"latestArtifact": {"id": "A"}}
@@ -262,6 +305,27 @@ class WandbServer:
             **{"historyTail": json.dumps(last), "eventsTail": "[]"},
             "summaryMetrics": summary[max(summary)],
         }
+
+
+def _membership(asked: dict[str, Any]) -> dict[str, Any]:
+    """What W&B tells of an artifact that is asked for as ``name:alias``."""
+    name, alias = asked["name"].split(":")
+    entity = {"name": asked["entity"]}
+    project = {"id": "P", "internalId": "P", "name": asked["project"], "entity": entity}
+    collection = {"__typename": "ArtifactSequence", "name": name, "project": project}
+    aliases = [{"__typename": "ArtifactAlias", "id": "L", "alias": alias}]
+    time = "2026-01-02T03:04:05"
+    artifact = {
+        **{"__typename": "Artifact", "id": f"id of {name}", "artifactSequence": collection},
+        **{"versionIndex": 0, "artifactType": {"name": "model"}, "description": "", "tags": []},
+        **{"metadata": "{}", "ttlDurationSeconds": -2, "ttlIsInherited": True, "size": 1},
+        **{"historyStep": None, "state": "COMMITTED", "digest": "", "commitHash": "0"},
+        **{"fileCount": 1, "createdAt": time, "updatedAt": time},
+        "aliases": [{**alias, "artifactCollection": collection} for alias in aliases],
+    }
+    of = {"__typename": "ArtifactCollectionMembership", "id": "M", "versionIndex": 0}
+    of |= {"createdAt": time, "aliases": aliases}
+    return {**of, "artifactCollection": collection, "artifact": artifact}
 
 
 class _Quiet(ThreadingHTTPServer):

@@ -60,7 +60,9 @@ def called(copy, command):
     if program == "make":
         (recipe,) = re.findall(rf"^{words[0]}: install .*\n\t@\$\(BIN\)/(.*)\n\n", MAKEFILE, re.M)
         return called(copy, recipe)
-    words = {"python": words, "wandb": ["-m", "wandb", *words]}[program]
+    words = {"python": words, "wandb": ["-m", "wandb", *words]}
+    words |= {"bn-repro": ["-m", "bn_repro", *words["python"]]}
+    words = words[program]
     done = subprocess.run(
         [sys.executable, *words],
         cwd=copy,

@@ -145,7 +145,7 @@ def test_a_notebook_runs_from_another_folder(name: str, tmp_path: Path):
         (error,) = outputs(notebook, "error")
         (line,) = error.traceback
         assert f"study {missing[0]}: no results in" in line
-        assert f"python scripts/train.py study={missing[0]}" in line
+        assert f"bn-repro train study={missing[0]}" in line
         assert "\n" not in line
         assert pictures(notebook) == 0
     else:

@@ -14,7 +14,9 @@ import tomllib
 
 import numpy as np
 import pytest
-from support import ROOT, call
+from support import ROOT, bn_repro
+
+from bn_repro.cli.study import as_train
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {page: page.read_text() for page in PAGES}
@@ -27,8 +29,8 @@ SET_UP = ["make reproduce", "make figures", "make test", "make install"]
 SET_UP += ["source .venv/bin/activate"]
 """They build an environment; a fresh clone runs them, not the suite."""
 CLUSTER = [c for c in COMMANDS if "submitit_slurm" in c]
-SCRIPTS = [c for c in COMMANDS if c.startswith("python scripts/") and c not in CLUSTER]
-FIRST = {command.split()[1]: command for command in reversed(SCRIPTS)}
+PROGRAM = [c for c in COMMANDS if c.startswith("bn-repro ") and c not in CLUSTER]
+FIRST = {command.split()[1]: command for command in reversed(PROGRAM)}
 RANKS = [c for c in COMMANDS if c.startswith("torchrun ")]
 JOBS = [c for c in COMMANDS if c.startswith("sbatch ")]
 SIZES = ("out=", "scale=", "train.steps=", "runs=", "study.seeds=", "data=cifar10")
@@ -37,8 +39,11 @@ RESULTS = sorted(path.parent for path in (ROOT / "results").glob("*/runs.csv"))
 
 
 def small(command):
-    overrides = [word for word in shlex.split(command)[1:] if not word.startswith(SIZES)]
-    return [*overrides, *["study.seeds=1"] * ("study=" in command)]
+    name, *words = shlex.split(command)[1:]
+    words = as_train(words) if name == "study" else words
+    name = "train" if name == "study" else name
+    overrides = [word for word in words if not word.startswith(SIZES)]
+    return [name, *overrides, *["study.seeds=1"] * any(w.startswith("study=") for w in words)]
 
 
 @pytest.fixture(scope="module")
@@ -56,32 +61,32 @@ def called(*words, **env):
 
 
 def test_every_line_of_code_is_run_below():
-    assert set(COMMANDS) == {*SET_UP, *SCRIPTS, *CLUSTER, *RANKS, *JOBS}
+    assert set(COMMANDS) == {*SET_UP, *PROGRAM, *CLUSTER, *RANKS, *JOBS}
 
 
-@pytest.mark.parametrize("command", SCRIPTS)
+@pytest.mark.parametrize("command", PROGRAM)
 def test_a_command_runs(command, runs, monkeypatch, capsys):
-    def here(path, *words):
-        code, out, err = call(monkeypatch, capsys, *words, script=os.path.basename(path))
+    def here(*words):
+        code, out, err = bn_repro(monkeypatch, capsys, *words)
         assert code == 0, out + err
         assert "Traceback" not in out + err
 
-    script, *words = [*small(command), "scale=smoke", f"runs={runs}"]
+    name, *words = [*small(command), "scale=smoke", f"runs={runs}"]
     if re.search("imagenet|fig[34]", command):
         words.append("data.train_images=64")
-    if "train.py" not in script:  # the others read runs that are there
-        here("train.py", *(word for word in words if not word.startswith("evaluation.")))
-    if "report.py" in script:
+    if name != "train":  # the others read runs that are there
+        here("train", *(word for word in words if not word.startswith("evaluation.")))
+    if name == "report":
         words.append(f"out={runs / 'report'}")
-    if command == FIRST[script]:
-        called(sys.executable, script, *words)
+    if command == FIRST[command.split()[1]]:
+        called(sys.executable, "-m", "bn_repro", name, *words)
     else:
-        here(script, *words)
+        here(name, *words)
 
 
 @pytest.mark.parametrize("command", CLUSTER)
 def test_a_command_for_a_cluster_composes(command, monkeypatch, capsys):
-    code, out, err = call(monkeypatch, capsys, *small(command)[1:], "--cfg", "hydra")
+    code, out, err = bn_repro(monkeypatch, capsys, *small(command), "--cfg", "hydra")
     assert code == 0, out + err
     assert "cluster: slurm" in out
 

@@ -10,7 +10,7 @@ For a notebook::
     with style.context():
         panels.curves(ax, wide, style.BN)         # what draws takes axes and returns them
 
-``style`` and ``panels`` are imported by themselves: the rest needs no matplotlib.
+``style``, ``panels`` and ``densities`` are imported by themselves: the rest needs no matplotlib.
 """
 
 from bn_repro.analysis import (

@@ -1,6 +1,6 @@
 """Ensembles by the arithmetic mean of class probabilities (sec. 4.2.3), from what runs keep.
 
-The probabilities are those of ``scripts/evaluate.py``, a file per run and way of evaluating it. A
+The probabilities are those of ``bn-repro evaluate``, a file per run and way of evaluating it. A
 study's report needs less: :func:`table`, which is small enough to be committed.
 """
 

@@ -11,22 +11,23 @@ from bn_repro.analysis.load import discover, load
 # Imported here and now, or that module would later hide the function ``study``.
 from bn_repro.analysis.study import Study, study_of
 from bn_repro.analysis.tables import BadInput, Runs
-from bn_repro.records.paths import RESULTS
+from bn_repro.records.paths import CHECKOUT, RESULTS
 
-ROOT = RESULTS.parent
+ROOT = CHECKOUT or Path()
 
 
-def runs(folder: str | Path = "runs", *, traces: bool = False) -> Runs:
+def runs(folder: str | Path = "runs", *, traces: bool = False, histograms: bool = False) -> Runs:
     """Every run under a runs directory, finished or not, as tidy frames.
 
-    ``runs`` has a column for each key of the configuration that differs among them. Traces, which
-    are most of what there is to read, come when asked for. A relative folder is looked for here,
-    then in the checkout. Raises ``ValueError`` where there is no run; what is wrong with a single
-    run is a line in ``warnings``, and the others load.
+    ``runs`` has a column for each key of the configuration that differs among them. Traces and
+    histograms, which are most of what there is to read, come when asked for. A relative folder is
+    looked for here, then in the checkout. Raises ``ValueError`` where there is no run; what is
+    wrong with a single run is a line in ``warnings``, and the others load.
     """
     warnings: list[str] = []
     members = discover(_found(folder), warnings)
-    data = load(members, name=str(folder), traces=traces)
+    seeds = [member.seed for member in members] if histograms else []
+    data = load(members, name=str(folder), traces=traces, histograms=seeds)
     data.warnings[:0] = warnings
     return data
 
@@ -34,10 +35,12 @@ def runs(folder: str | Path = "runs", *, traces: bool = False) -> Runs:
 def study(name: str, folder: str | Path | None = None) -> Runs:
     """The finished runs of a study: those committed under ``results/<name>``, or those in a folder.
 
-    ``folder`` is what ``scripts/report.py study=<name> out=...`` wrote, or a runs directory; of
+    ``folder`` is what ``bn-repro report study=<name> out=...`` wrote, or a runs directory; of
     that the runs count whose configurations are those of the committed rows. Raises ``ValueError``
     where there are none.
     """
+    if folder is None and CHECKOUT is None:
+        raise BadInput(_nothing_yet(name))
     place = RESULTS / name if folder is None else _found(folder)
     data = results.read(place, name)
     if data.runs.empty and folder is None:
@@ -59,13 +62,13 @@ def _of_runs(name: str, own: Study, folder: Path) -> Runs:
         for m in members
         if m.key[:2] in known
     ]
-    data = tables.finished(load(mine, name=name, traces=own.traces))
+    data = tables.finished(load(mine, name=name, traces=own.traces, histograms=own.histograms))
     data.warnings[:0] = warnings
     if data.runs.empty:
         raise BadInput(
             f"study {name}: none of the {len(members)} runs in {folder.absolute()} is finished and "
             f"configured as in {RESULTS.name}/{name}; for another scale, first run "
-            f"python scripts/report.py study={name} ... out=FOLDER, then give that folder"
+            f"bn-repro report study={name} ... out=FOLDER, then give that folder"
         )
     data.runs = results.with_steps_to(data, own.targets_of(data))
     if own.extra:
@@ -75,10 +78,10 @@ def _of_runs(name: str, own: Study, folder: Path) -> Runs:
 
 
 def _nothing_yet(name: str) -> str:
-    if not RESULTS.is_dir():
+    if CHECKOUT is None:
         return (
-            f"study {name}: no {RESULTS}, the package is not a checkout's; give the folder of one: "
-            f"study({name!r}, 'CHECKOUT/results/{name}')"
+            f"study {name}: its curves are in the repository, and the package is not a checkout's; "
+            f"give a folder: study({name!r}, 'CHECKOUT/results/{name}'), or one of your own runs"
         )
     from bn_repro.config import catalogue  # Hydra comes with it
 
@@ -86,8 +89,8 @@ def _nothing_yet(name: str) -> str:
     if name not in known:
         return f"study {name}: unknown; there are {', '.join(known)}"
     extra = study_of(name).extra
-    commands = [f"python scripts/train.py study={name}", *(extra.commands if extra else ())]
-    commands.append(f"python scripts/report.py study={name}")
+    commands = [f"bn-repro train study={name}", *(extra.commands if extra else ())]
+    commands.append(f"bn-repro report study={name}")
     return (
         f"study {name}: no results in {RESULTS / name} yet; they are made by: {'; '.join(commands)}"
     )

@@ -5,17 +5,19 @@ What cannot be read is a line in ``warnings``, and the rest still loads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
 from bn_repro.analysis.tables import (
+    BIN_COLUMNS,
     CORRECT_COLUMNS,
     CURVE_COLUMNS,
+    HISTOGRAM_COLUMNS,
     KEY,
     PROBE_COLUMNS,
     RUN_COLUMNS,
@@ -24,6 +26,7 @@ from bn_repro.analysis.tables import (
     Runs,
 )
 from bn_repro.config.identity import settings_of
+from bn_repro.records import histograms as records
 from bn_repro.records import paths, reader, search
 from bn_repro.records.reader import Row, Unreadable
 
@@ -78,47 +81,40 @@ def _begun(directory: Path) -> str | None:
     return f"{started} {command}" if started and command else None
 
 
-def load(members: Sequence[Member], *, name: str = "", traces: bool = True) -> Runs:
+def load(
+    members: Sequence[Member],
+    *,
+    name: str = "",
+    traces: bool = True,
+    histograms: Container[int] = (),
+) -> Runs:
     """The records of the members that have a directory, in the members' order.
 
     ``traces=False`` leaves traces and probes out, which are most of what there is to read.
+    Histograms, a number for each bin, are those of the seeds ``histograms``.
     """
     warnings: list[str] = []
     runs: list[Row] = []
     metric_rows: list[Block] = []
     trace_rows: list[Block] = []
     probe_rows: list[Block] = []
+    counted: list[Block] = []
     correct_rows: list[Row] = []
     for member in members:
         if member.directory is None or not member.directory.is_dir():
             continue
         try:
-            wanted = [paths.STATUS, paths.METRICS, *([paths.TRACES] if traces else [])]
-            for path in (member.directory / name for name in wanted):
-                if not path.exists():
-                    raise Unreadable(f"{path}: missing")
-            copy = reader.told_as_copy(member.directory)
-            if copy:
-                raise Unreadable(copy)
-            status = reader.read_status(member.directory)
-            metrics = reader.read_rows(member.directory / paths.METRICS, warnings)
-            kept = reader.read_rows(member.directory / paths.TRACES, warnings) if traces else []
-            probed = _probed(member.directory, warnings) if traces else []
-            _require_last_step(member.directory / paths.METRICS, status, metrics)
+            read = _read(member.directory, traces, member.seed in histograms, warnings)
         except Unreadable as error:
             warnings.append(f"{error}; this run is left out")
             continue
         manifest = _manifest(member.directory, warnings)
-        bare = sum("split" not in row or "statistics" not in row for row in metrics)
-        if bare:
-            warnings.append(
-                f"{member.directory / paths.METRICS}: {bare} of {len(metrics)} rows lack split or "
-                "statistics, as of another version; they count for no accuracy"
-            )
-        runs.append(_run(member, status, manifest, metrics))
-        metric_rows.append((member, metrics))
-        trace_rows.append((member, kept))
-        probe_rows.append((member, probed))
+        _warn_of_bare_rows(member.directory / paths.METRICS, read.metrics, warnings)
+        runs.append(_run(member, read.status, manifest, read.metrics))
+        metric_rows.append((member, read.metrics))
+        trace_rows.append((member, read.traces))
+        probe_rows.append((member, read.probes))
+        counted.append((member, read.histograms))
         correct_rows += _correct(member, warnings)
     varied = list(dict.fromkeys(key for member in members for key in member.varied))
     frame = pd.DataFrame(runs, columns=[*RUN_COLUMNS, *(k for k in varied if k not in RUN_COLUMNS)])
@@ -126,7 +122,47 @@ def load(members: Sequence[Member], *, name: str = "", traces: bool = True) -> R
     trace = _sites(trace_rows, paths.TRACES, TRACE_COLUMNS, warnings)
     probes = _sites(probe_rows, paths.PROBES, PROBE_COLUMNS, warnings)
     correct = pd.DataFrame(correct_rows, columns=CORRECT_COLUMNS)
-    return Runs(name, list(members), frame, curves, trace, warnings, correct=correct, probes=probes)
+    rest = {"correct": correct, "probes": probes, "histograms": _histograms(counted)}
+    return Runs(name, list(members), frame, curves, trace, warnings, **rest)
+
+
+class _Read(NamedTuple):
+    """What the files of a run hold."""
+
+    status: Row
+    metrics: list[Row]
+    traces: list[Row]
+    probes: list[Row]
+    histograms: list[Row]
+
+
+def _read(directory: Path, traces: bool, histograms: bool, warnings: list[str]) -> _Read:
+    """What is asked for of a run; Unreadable where it is not all there."""
+    wanted = [paths.STATUS, paths.METRICS, *([paths.TRACES] if traces else [])]
+    for path in (directory / name for name in wanted):
+        if not path.exists():
+            raise Unreadable(f"{path}: missing")
+    copy = reader.told_as_copy(directory)
+    if copy:
+        raise Unreadable(copy)
+    found = _Read(
+        reader.read_status(directory),
+        reader.read_rows(directory / paths.METRICS, warnings),
+        reader.read_rows(directory / paths.TRACES, warnings) if traces else [],
+        reader.read_rows(directory / paths.PROBES, warnings) if traces else [],
+        records.read_histograms(directory, warnings) if histograms else [],
+    )
+    _require_last_step(directory / paths.METRICS, found.status, found.metrics)
+    return found
+
+
+def _warn_of_bare_rows(path: Path, metrics: list[Row], warnings: list[str]) -> None:
+    bare = sum("split" not in row or "statistics" not in row for row in metrics)
+    if bare:
+        warnings.append(
+            f"{path}: {bare} of {len(metrics)} rows lack split or statistics, as of another "
+            "version; they count for no accuracy"
+        )
 
 
 def _require_last_step(path: Path, status: Row, metrics: list[Row]) -> None:
@@ -220,12 +256,6 @@ def _curves(blocks: Sequence[Block], warnings: list[str]) -> pd.DataFrame:
     return joined.take(np.argsort(np.concatenate(order))).reset_index(drop=True)
 
 
-def _probed(directory: Path, warnings: list[str]) -> list[Row]:
-    """The rows of ``probes.jsonl``; none where a run has no probes."""
-    path = directory / paths.PROBES
-    return reader.read_rows(path, warnings) if path.exists() else []
-
-
 def _sites(
     blocks: Sequence[Block], file: str, columns: Sequence[str], warnings: list[str]
 ) -> pd.DataFrame:
@@ -241,6 +271,16 @@ def _sites(
         if name not in frame:
             frame[name] = _numbers(name, blocks, file, warnings)
     return pd.DataFrame(frame)
+
+
+def _histograms(blocks: Sequence[Block]) -> pd.DataFrame:
+    """The counts of histograms, a column a bin."""
+    rows = [row for _, block in blocks for row in block]
+    if not rows:
+        return pd.DataFrame(columns=HISTOGRAM_COLUMNS)
+    where = _keys(blocks) | {name: [row[name] for row in rows] for name in ("step", "site")}
+    counts = np.array([row["counts"] for row in rows], dtype=np.int32)
+    return pd.concat([pd.DataFrame(where), pd.DataFrame(counts, columns=BIN_COLUMNS)], axis=1)
 
 
 def _correct(member: Member, warnings: list[str]) -> list[Row]:

@@ -22,6 +22,7 @@ from markupsafe import Markup
 
 from bn_repro import paper
 from bn_repro.analysis import results
+from bn_repro.analysis.assertions import ASSERTIONS, Assertion
 from bn_repro.analysis.claims import COLUMNS, Claim, row
 from bn_repro.analysis.intervals import ENOUGH_SEEDS
 from bn_repro.analysis.prose import TEMPLATES, count, environment
@@ -65,6 +66,15 @@ class Overview:
         """What was learned of BN alone, for a file in ``results``; empty without its studies."""
         text = environment().get_template("opening.md.j2").render(overview=self)
         return relinked(text, "results/bn_alone", "results").strip()
+
+    @property
+    def assertions(self) -> list[Assertion]:
+        """Those of the paper, each with the studies that have results."""
+        there = {report.name for report in self.reports}
+        return [
+            row._replace(studies=tuple(name for name in row.studies if name in there))
+            for row in ASSERTIONS
+        ]
 
     @property
     def claims(self) -> list[Claim]:

@@ -38,7 +38,7 @@ def write(
     for runs of two engines.
     """
     study, folder = study_of(name), Path(out)
-    found = load(members, name=name, traces=study.traces)
+    found = load(members, name=name, traces=study.traces, histograms=study.histograms)
     data = results.merge(results.read(folder, name), finished(found), members)
     if data.runs.empty:
         raise BadInput(
@@ -95,9 +95,10 @@ def _write_rows(study: Study, data: Runs, members: Sequence[Member], folder: Pat
     frames = {results.RUNS: data.runs, results.CURVES: data.curves}
     if study.traces:
         kept = study.keep(data) if study.keep else data
-        frames[results.TRACES] = kept.traces
-        if not kept.probes.empty:
-            frames[results.PROBES] = kept.probes
+        some = {results.TRACES: kept.traces, results.PROBES: kept.probes}
+        frames |= {file: frame for file, frame in some.items() if not frame.empty}
+    if not data.histograms.empty:
+        frames[results.HISTOGRAMS] = data.histograms
     if study.extra:
         file = study.extra.file
         frames[file] = study.extra.rows(members, results.read_extra(folder / file))
@@ -120,14 +121,14 @@ def _draw(study: Study, figures: Any, folder: Path, name: str) -> None:
 def _digest(folder: Path, study: Study, name: str) -> str:
     """What the figures are drawn from: the rows, and the code that draws (comments aside)."""
     digest = hashlib.sha256()
-    files = [results.RUNS, results.CURVES, results.TRACES, results.PROBES]
+    files = [results.RUNS, results.CURVES, results.TRACES, results.PROBES, results.HISTOGRAMS]
     for file in (*files, study.extra.file if study.extra else ""):
         path = folder / file
         if path.is_file():
             content = path.read_bytes()
             digest.update(gzip.decompress(content) if path.suffix == ".gz" else content)
     module = importlib.import_module(study.figures.__module__)
-    drawing = {"panels", "style", "movement", "grids", "ensembles"}
+    drawing = {"panels", "densities", "style", "movement", "grids", "ensembles"}
     used = {v.__name__ for v in vars(module).values() if hasattr(v, "__file__")}
     used |= {getattr(v, "__module__", "") for v in vars(module).values()}
     own, shared = f"{__package__}.studies.", {f"{__package__}.{n}" for n in drawing}

@@ -9,7 +9,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,12 @@ from bn_repro.records.paths import monitored_split
 from bn_repro.records.reader import BadInput
 
 RUNS, CURVES, TRACES = "runs.csv", "curves.csv.gz", "traces.csv.gz"
-PROBES, CORRECT = "probes.csv.gz", "correct.npz"
+PROBES, HISTOGRAMS, CORRECT = "probes.csv.gz", "histograms.csv.gz", "correct.npz"
 CLAIMS, README = "claims.json", "README.md"
 DIGITS = {TRACES: 4, PROBES: 4}
 """Significant digits of the numbers in a file; 6 where it is not named."""
-FIX_HINT = "restore it from git, or write it anew with scripts/report.py"
-_INTEGERS = {"seed", "step", "best_step", "unit", "classes"}
+FIX_HINT = "restore it from git, or write it anew with bn-repro report"
+_INTEGERS = {"seed", "step", "best_step", "unit", "classes", *tables.BIN_COLUMNS}
 _WORDS = ("experiment", "id", "state", "commit", "device", "engine", "data", "blocks")
 _WORDS += ("split", "statistics", "metric", "site", "probe")
 
@@ -45,6 +45,8 @@ def read(folder: str | Path, name: str = "") -> Runs:
     curves = _read(path / CURVES, tables.CURVE_COLUMNS, tables.CURVE_COLUMNS, warnings)
     traces = _read(path / TRACES, tables.TRACE_COLUMNS, tables.TRACE_COLUMNS[:6], warnings)
     probes = _read(path / PROBES, tables.PROBE_COLUMNS, tables.PROBE_COLUMNS[:7], warnings)
+    columns = tables.HISTOGRAM_COLUMNS
+    histograms = _read(path / HISTOGRAMS, columns, columns, warnings)
     members = [
         Member(*key, varied=varied, blocks=blocks)
         for key, varied, blocks in zip(
@@ -52,7 +54,8 @@ def read(folder: str | Path, name: str = "") -> Runs:
         )
     ]
     correct = correct_bits.read(path / CORRECT)
-    return Runs(name, members, runs, curves, traces, warnings, correct=correct, probes=probes)
+    rest = {"correct": correct, "probes": probes, "histograms": histograms}
+    return Runs(name, members, runs, curves, traces, warnings, **rest)
 
 
 def _varied(path: Path, runs: pd.DataFrame) -> list[dict[str, Any]]:
@@ -130,13 +133,18 @@ def _without_missing_words(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def merge(old: Runs, new: Runs, members: Sequence[Member]) -> Runs:
-    """The members' rows of both, in the members' order; ``new`` replaces ``old``, run by run."""
+    """The members' rows of both, in the members' order; ``new`` replaces ``old``, run by run.
+
+    Histograms stay where the same run is found without any, as of an older version.
+    """
     order = {member.key: position for position, member in enumerate(members)}
     new, warnings = _same_data(old, new)
     replaced = set(_index(new.runs))
 
-    def join(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
-        kept = [k in order and k not in replaced for k in _index(before)]
+    def join(
+        before: pd.DataFrame, after: pd.DataFrame, gone: Container[Any] = replaced
+    ) -> pd.DataFrame:
+        kept = [k in order and k not in gone for k in _index(before)]
         parts = [part for part in (before.take(np.flatnonzero(kept)), after) if not part.empty]
         joined = pd.concat(parts, ignore_index=True) if parts else after
         positions = np.array([order[k] for k in _index(joined)], dtype=int)
@@ -152,6 +160,7 @@ def merge(old: Runs, new: Runs, members: Sequence[Member]) -> Runs:
             [*old.warnings, *new.warnings, *warnings],
             correct=join(old.correct, new.correct),
             probes=join(old.probes, new.probes),
+            histograms=join(old.histograms, new.histograms, set(_index(new.histograms))),
         ),
         members,
     )

@@ -39,8 +39,9 @@ class Study:
     ``values`` are what the template shows besides the claims, by name; ``targets`` the accuracies
     to which ``runs.csv`` counts the steps, or a function of the runs; ``traces`` whether traces
     and, where there are, probes are kept, ``keep`` the runs with those of their rows that are,
-    where that is not all. All functions see only what the files hold, rounded as it is there. So a
-    report written from the files alone equals, byte for byte, the one written beside the runs.
+    where that is not all; ``histograms`` the seeds of which histograms are, where there are any.
+    All functions see only what the files hold, rounded as it is there. So a report written from
+    the files alone equals, byte for byte, the one written beside the runs.
     """
 
     prose: str
@@ -50,6 +51,7 @@ class Study:
     values: Callable[[Runs], Mapping[str, Any]] = lambda runs: {}
     targets: Sequence[float] | Callable[[Runs], Sequence[float]] = ()
     traces: bool = False
+    histograms: Sequence[int] = ()
     keep: Callable[[Runs], Runs] | None = None
     extra: Extra | None = None
     paper: str = ""
@@ -64,5 +66,6 @@ def study_of(name: str) -> Study:
     """The study ``name``; one without a module of its own is ``default``'s."""
     package = f"{__package__}.studies"
     own = f"{package}.{name}"
-    found = name and importlib.util.find_spec(own)
-    return importlib.import_module(own if found else f"{package}.default").STUDY
+    found = importlib.import_module(own) if name and importlib.util.find_spec(own) else None
+    # What studies share lies there too: one's own study may bear the name of such a module.
+    return getattr(found, "STUDY", None) or importlib.import_module(f"{package}.default").STUDY

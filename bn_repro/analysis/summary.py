@@ -21,7 +21,7 @@ from bn_repro.records.paths import CONFIGS
 FOLDER = "data.root=FOLDER"
 """As the heads of the studies' files have it."""
 SAME_RUNS = {"study", "runs", "out", "data.root", "data.cache", "study.jobs", "device", "threads"}
-SAME_RUNS |= {"study.skip_reported", "train.engine"}
+SAME_RUNS |= {"study.skip_reported", "train.engine", "--config-dir"}
 SAME_RUNS |= {"wandb", "wandb.dir", "wandb.project", "wandb.entity", "wandb.tags"}
 """The keys whose overrides leave a study's runs the same ones."""
 MOST_ARMS = 24
@@ -73,7 +73,7 @@ class Report:
     @property
     def commands(self) -> list[str]:
         """The command lines that make this report, with the overrides as they were typed."""
-        report = "python scripts/report.py"
+        report = "bn-repro report"
         if not self.name:
             return [f"{report} {shlex.join(self.overrides)}"]
         between = self.study.extra.commands if self.study.extra else ()
@@ -144,7 +144,7 @@ class Report:
 def training_command(name: str, overrides: Sequence[str]) -> str:
     """What trains the runs of a study as they were asked for."""
     words = _of_the_runs(name, overrides)
-    return shlex.join(["python", "scripts/train.py", f"study={name}", *words])
+    return shlex.join(["bn-repro", "train", f"study={name}", *words])
 
 
 def _of_the_runs(name: str, overrides: Sequence[str]) -> list[str]:

@@ -1,8 +1,8 @@
 """A study's runs as tidy frames, and how to ask them for arms and numbers.
 
 ``runs`` has a row per run, ``curves`` one per recorded number of ``metrics.jsonl``, ``traces`` one
-per row of ``traces.jsonl``, ``probes`` of ``probes.jsonl``, ``correct`` the bits of a run's
-``correct.npz``.
+per row of ``traces.jsonl``, ``probes`` of ``probes.jsonl``, ``histograms`` of ``histograms.jsonl``
+(a column a bin), ``correct`` the bits of a run's ``correct.npz``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from bn_repro.analysis.frames import column_of, plain, select, where
-from bn_repro.records import reader
+from bn_repro.records import histograms, reader
 from bn_repro.records.paths import monitored_split
 from bn_repro.records.reader import BadInput
 
@@ -33,6 +33,9 @@ TRACE_COLUMNS = [
     *("step", "site", "unit", "p15", "p50", "p85", "mean", "std", "saturated", "grad_norm"),
 ]
 PROBE_COLUMNS = [*KEY, *("step", "probe", "site", "unit", "p15", "p50", "p85")]
+BIN_COLUMNS = ["below", *(f"{left:g}" for left in histograms.edges()[1:-2]), "above"]
+"""The bins by their left ends: ``below``, ``-8``, ``-7.75``, ..., ``7.75``, ``above``."""
+HISTOGRAM_COLUMNS = [*KEY, "step", "site", *BIN_COLUMNS]
 CORRECT_COLUMNS = [
     *KEY,
     *("images", "last_step", "best_step", "last", "last_seen", "best", "best_seen"),
@@ -75,6 +78,9 @@ class Runs:
     """The table that the study keeps besides (``Study.extra``)."""
     correct: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=CORRECT_COLUMNS))
     probes: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=PROBE_COLUMNS))
+    histograms: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=HISTOGRAM_COLUMNS)
+    )
 
     def __repr__(self) -> str:
         """What there is, in one line, and then the warnings."""
@@ -250,5 +256,6 @@ def subset(data: Runs, runs: pd.DataFrame) -> Runs:
         return frame.take(near[np.array([row in keys for row in rows], dtype=bool)])
 
     members = [member for member in data.members if member.key in keys]
-    rows = {name: cut(getattr(data, name)) for name in ("curves", "traces", "correct", "probes")}
+    frames = ("curves", "traces", "correct", "probes", "histograms")
+    rows = {name: cut(getattr(data, name)) for name in frames}
     return replace(data, members=members, runs=runs, **rows)

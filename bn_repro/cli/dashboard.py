@@ -1,4 +1,9 @@
-"""``scripts/wandb_dashboard.py``: a report on the project's runs, saved in W&B."""
+"""Save a report in the runs' W&B project, and print its address.
+
+bn-repro dashboard                          Figures 1 to 4
+bn-repro dashboard study=dropout            a study's runs, a line for each setting
+bn-repro dashboard 'wandb.tags=[mine]'      the runs with that tag
+"""
 
 from __future__ import annotations
 

@@ -6,14 +6,15 @@ import select
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 
 from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from bn_repro.cli.words import not_understood, several_values
+from bn_repro.cli.words import not_understood, own_folder, several_values
 from bn_repro.config import catalogue
 from bn_repro.config.compose import near, no_such_key
-from bn_repro.records.paths import printable
+from bn_repro.records.paths import extra_command, printable
 
 COMPLETED, FAILED, BAD_INPUT, PREEMPTED = 0, 1, 2, 75
 """Exit codes."""
@@ -75,8 +76,11 @@ def _no_such_option(path: str, options: Iterable[str]) -> str:
         kind, _, name = name.rpartition("/")
         group = f"hydra/{kind}"
         if f"{group}/{name}" == "hydra/sweeper/optuna":
-            return f"{group}: no {name!r}; Optuna's sweeper needs pip install -e '.[optuna]'"
-    known = catalogue.names(group) if group in ("experiment", "study") else list(options)
+            return f"{group}: no {name!r}; Optuna's sweeper needs {extra_command('optuna')}"
+    known = list(options)
+    if group in ("experiment", "study"):
+        own = own_folder(sys.argv[1:])
+        known = [*catalogue.names(group), *(catalogue.names(group, Path(own)) if own else ())]
     closest = near(name, known)
     meant = f" did you mean {closest}?" if closest else ""
     return f"{group}: no {name!r};{meant} there are {', '.join(known)}"

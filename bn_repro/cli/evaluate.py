@@ -1,4 +1,9 @@
-"""``scripts/evaluate.py``: finished runs evaluated one by one, and as an ensemble."""
+"""Evaluate finished runs (one, several seeds, a study, an ensemble) by a single crop or by 144.
+
+bn-repro evaluate experiment=imagenet/bn_x30 seed=0 evaluation.crops=144
+bn-repro evaluate experiment=imagenet/bn_x30 evaluation.seeds=[0,1,2]
+bn-repro evaluate study=fig4
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""``scripts/export.py``: a finished run's network as a file that goes anywhere."""
+"""Write the trained network of a finished run to a file (safetensors), with a model card beside it.
+
+bn-repro export experiment=mnist/bn seed=0
+bn-repro export experiment=mnist/bn seed=0 out=bn.safetensors
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from pathlib import Path
 from bn_repro.cli.errors import COMPLETED
 from bn_repro.config.identity import directory_of
 from bn_repro.config.schema import Config
+from bn_repro.records import paths
 
 
 def main(config: Config) -> int:
@@ -16,6 +21,6 @@ def main(config: Config) -> int:
     from bn_repro.training import weights  # torch
 
     directory = directory_of(config, config.evaluation.world)
-    file = Path(config.out or directory / "weights.safetensors")
+    file = Path(config.out or directory / paths.WEIGHTS)
     print(f"wrote {file} and {weights.export(directory, file)}")
     return COMPLETED

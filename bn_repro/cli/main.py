@@ -1,4 +1,4 @@
-"""What all scripts share: the command line composed, the command run, the process's exit code.
+"""What all commands share: the command line composed, the command run, the process's exit code.
 
 Hydra composes; what it refuses is one line. Torch, which takes seconds to import, waits until a
 command needs it: ``--help``, a Tab and a misspelled key do without.
@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NoReturn
 
@@ -25,7 +24,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bn_repro.cli.door import through
 from bn_repro.cli.errors import BAD_INPUT, COMPLETED, FAILED, PREEMPTED, first_of, refuse
-from bn_repro.cli.words import MULTIRUN, prepared
+from bn_repro.cli.help import help_text
+from bn_repro.cli.refusals import refuse_hidden_files
+from bn_repro.cli.words import MULTIRUN, own_folder, prepared
 from bn_repro.config import catalogue
 from bn_repro.config.compose import plain
 from bn_repro.records.paths import CONFIGS
@@ -56,9 +57,10 @@ class Command:
         if HydraConfig.get().mode == RunMode.MULTIRUN:  # ours does not call it
             sys.exit(refuse(ValueError(LAUNCHERS)))  # an error, Hydra would keep to itself
         with self.errors_refused():
-            self.exit_code = import_module(f"bn_repro.cli.{self.module}").main(
-                plain(composed, overrides())
-            )
+            config = plain(composed, overrides())
+            if config.dry and not self.sweeps:
+                raise ValueError("dry: is for what trains; leave it out")
+            self.exit_code = import_module(f"bn_repro.cli.{self.module}").main(config)
 
     @contextmanager
     def errors_refused(self, full: bool = False) -> Iterator[None]:
@@ -89,22 +91,24 @@ def main(module: str, *, sweeps: bool = False) -> NoReturn:
     """Compose the command line's configuration, call ``bn_repro.cli.<module>.main`` with it, and
     exit with what it returns.
 
-    ``-m`` is for a script that ``sweeps``: Hydra gives the jobs to a launcher, which trains.
+    ``-m`` is for a command that ``sweeps``: Hydra gives the jobs to a launcher, which trains.
     """
     through(partial(_main, module, sweeps))
 
 
 def _main(module: str, sweeps: bool) -> int:
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print(catalogue.help_text(Path(sys.argv[0]).stem))
+        print(help_text(module))
         return COMPLETED
     if not sweeps and MULTIRUN & set(sys.argv[1:]):
-        raise ValueError("-m: sweeps are for train.py; give study=... to this script")
+        raise ValueError("-m: sweeps are for bn-repro train; give study=... to this command")
     if complete(sys.argv[1:]):
         return COMPLETED
     command = Command(module, sweeps)
     with command.errors_refused(full=FULL_ERROR in os.environ), _hydra_raises(), _sweep_folder():
         sys.argv[1:] = prepared(sys.argv[1:])
+        if folder := own_folder(sys.argv[1:]):
+            refuse_hidden_files(folder)
         _compose_and_call(command)
     if command.results is None:
         return command.exit_code

@@ -1,24 +1,48 @@
-"""``scripts/publish_wandb.py``: finished runs sent to Weights & Biases."""
+"""Send finished runs to Weights & Biases, or to TensorBoard, at any later time; none twice.
+
+bn-repro publish wandb=online
+bn-repro publish wandb=online study=fig1
+bn-repro publish wandb=offline experiment=mnist/bn seed=0
+bn-repro publish logger=tensorboard experiment=mnist/bn seed=0
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
+
 from bn_repro.cli.errors import COMPLETED, FAILED
 from bn_repro.cli.evaluate import runs_to_evaluate
 from bn_repro.cli.main import overrides
 from bn_repro.config.identity import directory_of
 from bn_repro.config.schema import Config
+from bn_repro.records import paths
+from bn_repro.records.reader import last_status
 from bn_repro.records.search import find_runs
 from bn_repro.sweep import display
 from bn_repro.tracking.publish import publish_all
 
 
 def main(config: Config) -> int:
-    """Send finished records to W&B: of an experiment, a study, or all under the runs directory."""
+    """Show finished runs: of an experiment, of a study, or all under the runs directory."""
     directories = directories_to_send(config, overrides())
+    if config.wandb.mode != "disabled" and config.wandb.log_model == "final":
+        export_all(directories, display.console())
     return COMPLETED if publish_all(config, directories, display.console()) else FAILED
+
+
+def export_all(directories: Sequence[Path], console: Console) -> None:
+    """The networks of the completed runs that have not been exported into their directories."""
+    from bn_repro.training.weights import export  # torch
+
+    for directory in directories:
+        if last_status(directory).state == "completed" and not (directory / paths.WEIGHTS).exists():
+            try:
+                export(directory, directory / paths.WEIGHTS)
+            except ValueError as error:
+                console.print(f"{error}; without its network", soft_wrap=True, highlight=False)
 
 
 def directories_to_send(config: Config, own: Sequence[str]) -> list[Path]:

@@ -1,9 +1,18 @@
-"""``scripts/report.py``: the figures and verdicts of a study, of one's own runs, or of results/."""
+"""Write a study's figures, tables and verdicts, or those of your own runs.
+
+bn-repro report study=fig1
+bn-repro report study=fig1 out=runs/fig1
+bn-repro report runs=runs out=runs/report     all runs of a folder
+
+In a checkout, a study's report lies in results/ unless out= names a folder, and without study= and
+out= all of results/ is made anew. Elsewhere reports lie beside the runs.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -18,9 +27,10 @@ from bn_repro.analysis.summary import Report
 from bn_repro.analysis.tables import Member
 from bn_repro.cli.errors import COMPLETED
 from bn_repro.cli.main import overrides
+from bn_repro.cli.words import own_folder
 from bn_repro.config.compose import compose
 from bn_repro.config.schema import Config
-from bn_repro.records.paths import CONFIGS, RESULTS
+from bn_repro.records.paths import CHECKOUT, CONFIGS, RESULTS
 from bn_repro.sweep.study import accuracy_beside, expand, rows_of
 from bn_repro.tracking import publish
 
@@ -28,13 +38,16 @@ COLORS = {"holds": "green", "does not hold": "red", "undecided": "yellow", "not 
 
 
 def main(config: Config) -> int:
-    """Report one study; with ``out=`` alone all runs of a directory; else all of results/."""
+    """Report one study; with ``out=`` alone all runs of a directory; else all of results/, where
+    there is a checkout to have one."""
     own = overrides()
     if config.study.blocks:
         report_study(config, own)
-        if config.out is None:
+        if _committed_as(config) is not None:
             print("make report adds it to README.md and results/REPORT.md")
         return COMPLETED
+    if config.out is None and CHECKOUT is None:
+        config = replace(config, out=str(Path(config.runs) / "report"))
     if config.out is not None:
         report_runs(config, own)
         return COMPLETED
@@ -62,7 +75,7 @@ def studies_with_results() -> list[str]:
     if not names:
         raise ValueError(
             f"nothing to report: no study has a {results.RUNS} under {RESULTS}; train one, and "
-            "report it: python scripts/train.py study=fig1; python scripts/report.py study=fig1"
+            "report it: bn-repro train study=fig1; bn-repro report study=fig1"
         )
     return names
 
@@ -71,12 +84,13 @@ def report_study(config: Config, own: Sequence[str]) -> Report:
     """Write the results of a study, from its runs and what is there already, and print where."""
     name = config.study.name
     changing = [word for word in own if word.split("=", 1)[0] not in summary.SAME_RUNS]
-    if config.out is None and changing:
+    committed = _committed_as(config)
+    if committed is not None and changing:
         raise ValueError(
             f"out: {changing[0]} makes another study than that of {RESULTS.name}/{name}; "
             f"give out=..., for example out={config.runs}/{name}"
         )
-    out = Path(config.out or RESULTS / name)
+    out = committed or Path(config.out or Path(config.runs) / name)
     members, complete = _members(config, own, out)
     kept = {member.key for member in results.read(out, name).members}
     others = kept - {member.key for member in members}
@@ -86,14 +100,28 @@ def report_study(config: Config, own: Sequence[str]) -> Report:
             f"{out / results.RUNS}: {len(others)} of its rows are of no run that study {name} has "
             f"now ({first}); they are left out"
         )
-    typed = [x for x in own if not x.startswith("study=")] if config.out is not None else []
+    typed = _as_typed(x for x in own if not x.startswith("study=")) if committed is None else []
     written = _write(name, members, out, complete, typed)
     if not complete:
-        command = summary.training_command(name, own)
+        command = summary.training_command(name, _as_typed(own))
         print(f"study {name}: a later block waits for runs; run {command}")
     _print_where(written, out, config)
     publish.publish_report(config, name, out)
     return written
+
+
+def _as_typed(own: Iterable[str]) -> list[str]:
+    """The overrides, behind the folder of the user's own configurations, where one was named."""
+    folder = own_folder(sys.argv[1:])
+    return [*([f"--config-dir={folder}"] if folder else []), *own]
+
+
+def _committed_as(config: Config) -> Path | None:
+    """The study's folder under results/, where its report goes; None where that lies elsewhere:
+    out= names it, there is no checkout, or the study is not one of the checkout's own."""
+    name = config.study.name
+    ours = (CONFIGS / "study" / f"{name}.yaml").exists() and CHECKOUT is not None
+    return RESULTS / name if ours and config.out is None else None
 
 
 def report_runs(config: Config, own: Sequence[str]) -> Report:
@@ -114,7 +142,7 @@ def _members(config: Config, own: Sequence[str], out: Path) -> tuple[list[Member
     runs, complete = expand(config.study, own, accuracy)
     if not runs:
         name = config.study.name
-        command = summary.training_command(name, own)
+        command = summary.training_command(name, _as_typed(own))
         raise ValueError(f"study {name}: has no runs yet; {command}")
     return [Member(*r.key, r.varied, r.directory, "+".join(r.blocks)) for r in runs], complete
 
@@ -136,7 +164,8 @@ def _print_where(written: Report, out: Path, config: Config) -> None:
     most = max((claim.n for claim in written.claims), default=ENOUGH_SEEDS)
     if most < ENOUGH_SEEDS:
         seeds = min(5, max(len(block.get("seed", [])) for block in config.study.blocks))
-        more = f": give more (study.seeds={seeds}; SEEDS={seeds} with make)"
+        by_make = f"; SEEDS={seeds} with make" if CHECKOUT is not None else ""
+        more = f": give more (study.seeds={seeds}{by_make})"
         print(f"With {count(most, 'seed')} nothing is decided{more * (seeds >= ENOUGH_SEEDS)}")
     pictures = ", ".join(f"{out}/{figure}.svg" for figure in written.figures[:1])
     places = [f"Figure: {pictures or 'none'}", f"tables and verdicts: {out}/README.md"]

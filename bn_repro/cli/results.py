@@ -18,7 +18,7 @@ from bn_repro.records.reader import (
     quarantined,
 )
 from bn_repro.sweep.display import count_of, log, print_table, table_of_outcomes
-from bn_repro.tracking.logger import destination_of, is_sent
+from bn_repro.tracking.sent import destination_of, is_sent
 
 
 class Results:
@@ -61,6 +61,7 @@ class Results:
             without = " without force" * self.config.force
             log(self.console, f"stopped; run the same command again{without} to go on")
         self._log_wandb()
+        self._log_tensorboard()
 
     def _log_failures(self) -> None:
         directories: dict[str, list[Path]] = {}
@@ -98,7 +99,22 @@ class Results:
             log(
                 self.console,
                 f"trained before, and not in W&B: {count_of(len(unsent), 'run')} ({unsent[0]}"
-                f"{', ...' * (len(unsent) > 1)}); scripts/publish_wandb.py sends finished runs",
+                f"{', ...' * (len(unsent) > 1)}); bn-repro publish sends finished runs",
             )
         if destination.mode == "offline" and len(unsent) < len(finished):
             log(self.console, f"To W&B: {destination.sync_command}")
+
+    def _log_tensorboard(self) -> None:
+        if self.config.logger != "tensorboard":
+            return
+        finished = [d for d, o in self.outcomes.items() if o.state in FINISHED and d.exists()]
+        without = [directory for directory in finished if not (directory / paths.EVENTS).is_dir()]
+        if without:
+            log(
+                self.console,
+                f"trained before, and without event files: {count_of(len(without), 'run')} "
+                f"({without[0]}{', ...' * (len(without) > 1)}); bn-repro publish "
+                "logger=tensorboard writes them",
+            )
+        if len(without) < len(finished):
+            log(self.console, f"To look: tensorboard --logdir {self.config.runs}")

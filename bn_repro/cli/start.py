@@ -1,25 +1,32 @@
-"""How a script begins: signal handlers stand before Hydra and torch are imported."""
+"""How a command begins: signal handlers stand before Hydra and torch are imported."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
+from importlib import import_module
 from typing import NoReturn
 
+from bn_repro.cli import PLAIN
 from bn_repro.stop_signal import StopFlag
 
 PREEMPTED = 75
 """The exit code of what was asked to stop, here before ``cli/errors.py`` can be imported."""
 
 
-def start(module: str, *, trains: bool = False) -> NoReturn:
-    """Hand the command line to ``bn_repro.cli.main``, for ``bn_repro.cli.<module>``.
+def start(module: str) -> NoReturn:
+    """Hand the command line to ``bn_repro.cli.<module>``, its configuration composed.
 
-    With ``trains`` a signal sets the stop flag, which the run looks at after each step, and before
-    its first; anything else is interrupted by Ctrl-C at once.
+    In ``train`` a signal sets the stop flag, which the run looks at after each step, and before its
+    first; anything else is interrupted by Ctrl-C at once.
     """
+    trains = module == "train"
     try:
         with StopFlag().listening() if trains else nullcontext():
+            if module in PLAIN:
+                from bn_repro.cli.door import through
+
+                through(import_module(f"bn_repro.cli.{module}").main)
             from bn_repro.cli.main import main
 
             main(module, sweeps=trains)

@@ -1,4 +1,9 @@
-"""``scripts/status.py``: how far the runs of a study are, or all those under the runs directory."""
+"""Show the progress of the runs of a study, or of all in the runs folder, one line and bar a run.
+
+bn-repro status
+bn-repro status study=fig1
+bn-repro status live=false
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,13 @@
-"""``scripts/train.py``: a run, a ``-m`` sweep or a study trained, and how its runs ended."""
+"""Train a run, a sweep (-m), or a study.
+
+bn-repro train experiment=mnist/bn seed=0
+bn-repro train experiment=mnist/bn optimizer.lr=0.5 model.init_std=0.05
+bn-repro train -m 'experiment=glob(mnist/*)' 'optimizer.lr=choice(0.1,1.0)' seed=0,1,2
+bn-repro train study=fig1
+bn-repro train study=fig1 dry=true                       what it would train, and how long it takes
+bn-repro train study=fig3 study.run=0 data.root=FOLDER   only its first run
+bn-repro train --config-dir FOLDER experiment=mnist/mine a configuration of your own
+"""
 
 from __future__ import annotations
 
@@ -13,11 +22,18 @@ from hydra.utils import instantiate
 from rich.console import Console
 
 from bn_repro import stop_signal
+from bn_repro.cli import dry
 from bn_repro.cli.main import LAUNCHERS, overrides
+from bn_repro.cli.refusals import (
+    OF_THE_COMMAND,
+    refuse_keys_of_a_study,
+    refuse_launcher,
+    refuse_studies,
+    refuse_unread_folder,
+)
 from bn_repro.cli.results import Results
-from bn_repro.config.dataset import MnistBinaryConfig
 from bn_repro.config.identity import directory_of
-from bn_repro.config.schema import Config, StudyConfig, check
+from bn_repro.config.schema import Config, check
 from bn_repro.records.files import archive_run, lock_or_refuse
 from bn_repro.records.reader import Outcome
 from bn_repro.sweep.display import Display, console, log, updated
@@ -34,8 +50,6 @@ from bn_repro.sweep.study import (
 from bn_repro.training.finished import find_finished, finished_line
 from bn_repro.training.world import launched_world
 
-OF_THE_COMMAND = ("force=", "retry=", "on_failure=")
-"""Overrides that concern a study or a sweep as a whole, not its runs."""
 NextRuns = Callable[[bool], tuple[list[PlannedRun], bool]]
 """Gives the runs known by now, and whether these are all; True: as if no run had finished."""
 
@@ -53,41 +67,19 @@ def main(config: Config) -> int:
     if not config.study.blocks:
         refuse_launcher()
         refuse_unread_folder([config])
+        if config.dry:
+            return dry.one_run(config, done)
         results = train_one(config, done)
     else:
         launcher = HydraConfig.get().launcher
         if not launcher._target_.startswith("hydra_plugins.bn_repro_launcher."):
             raise ValueError(LAUNCHERS)
+        if config.dry:
+            return dry.study(config, overrides(), instantiate(launcher).beside(config.study.jobs))
         executor = instantiate(launcher).executor(config.study.jobs)
         results = train_study(config, overrides(), executor)
     results.log()
     return results.exit_code
-
-
-def refuse_keys_of_a_study(study: StudyConfig) -> None:
-    """ValueError for what only a study heeds, where there is none."""
-    for key in ("seeds", "run", "jobs", "scale", "skip_reported"):
-        if getattr(study, key) not in (None, False):
-            other = "; of a -m sweep it is hydra.launcher.jobs" * (key == "jobs")
-            raise ValueError(f"study.{key}: is for study=..., which was not given{other}")
-
-
-def refuse_launcher() -> None:
-    """ValueError where a launcher was given for one run, which trains in this process."""
-    for word in HydraConfig.get().overrides.hydra:
-        if word.startswith(("hydra/launcher", "hydra.launcher")):
-            raise ValueError(f"{word}: one run takes no launcher; add -m, or leave it out")
-
-
-def refuse_unread_folder(configs: Sequence[Config]) -> None:
-    """ValueError for a ``data.root`` that no run reads. One command may train on several sets, and
-    a scale that replaces photographs may be tried with their folder given."""
-    unread = (isinstance(c.data, MnistBinaryConfig) and c.model.name == "mlp" for c in configs)
-    if any(config.data.root is not None for config in configs) and all(unread):
-        raise ValueError(
-            "data.root: no run reads it, since mnist_binary lies in the package; leave it out, or "
-            "add data=mnist"
-        )
 
 
 def train_one(config: Config, finished: Outcome | None = None) -> Results:
@@ -139,10 +131,7 @@ def train_study(config: Config, own: Sequence[str], executor: Executor) -> Resul
 
 def train_sweep(runs: Sequence[PlannedRun], executor: Executor, results: Results) -> list[Outcome]:
     """The runs of a ``-m`` sweep, or of a batch of it; their outcomes are added to ``results``."""
-    if any(planned.config.study.blocks for planned in runs):
-        raise ValueError("-m: a study is a sweep already; give study=... without -m")
-    for planned in runs:
-        refuse_keys_of_a_study(planned.config.study)
+    refuse_studies(runs)
     plain = {"force": False, "retry": False, "on_failure": "continue"}
     runs = [replace(planned, config=replace(planned.config, **plain)) for planned in runs]
     train_all("sweep", lambda anew: (runs, True), executor, results)

@@ -3,8 +3,10 @@ that it does not take, with the form to paste."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+from collections.abc import Sequence
 
 from hydra.core.override_parser.types import Glob
 
@@ -13,6 +15,7 @@ from bn_repro.config.compose import GROUPS, no_such_key, parsed, quoted
 from bn_repro.config.schema import SETTINGS
 
 MULTIRUN = {"-m", "--multirun"}
+OWN_FOLDER = ("--config-dir", "-cd")
 PLAIN = re.compile(r"[\w/\\+.$%*@?|: \t-]", re.ASCII)
 """A character that Hydra takes without quotes."""
 NUMBER = re.compile(r"(?i:true|false|[+-]?(?:inf|nan|[\d.][\w.+-]*))", re.ASCII)
@@ -23,11 +26,42 @@ KEY = re.compile(r"\+{0,2}[\w$][\w.@/:$-]*", re.ASCII)
 def prepared(words: list[str]) -> list[str]:
     """The words as Hydra takes them, ``-m`` first, wherever it stands. ValueError for one that it
     would take for something else than was meant."""
+    words = resumed(words) if os.environ.get("WANDB_SWEEP_ID") else words
     return [_prepared(word) for word in sorted(words, key=lambda word: word not in MULTIRUN)]
+
+
+def resumed(words: list[str]) -> list[str]:
+    """The words of a W&B agent without those that are only told to W&B.
+
+    It starts a preempted run again with all that the run told of itself (``tracking.logger.flat``),
+    in Python's notation: texts have no quotes, and ``arm`` and ``manifest`` are no keys.
+    """
+    keys = [word.partition("=")[0] for word in words]
+    if "arm" not in keys:  # a first start: with the sweep's own words alone
+        return words
+    told = [key == "arm" or key.startswith(("manifest.", "_wandb")) for key in keys]
+    return [_as_typed(word) for word, only in zip(words, told, strict=True) if not only]
+
+
+def _as_typed(word: str) -> str:
+    key, _, value = word.partition("=")
+    plain = key in GROUPS or value == "None" or key not in SETTINGS or _kind(key) != "text"
+    return word if plain else f"{key}={quoted(value)}"
+
+
+def own_folder(words: Sequence[str]) -> str | None:
+    """The folder of the user's own configurations, which ``--config-dir`` names."""
+    for number, word in enumerate(words, start=1):
+        flag, equals, value = word.partition("=")
+        if flag in OWN_FOLDER:
+            return value if equals else next(iter(words[number:]), None)
+    return None
 
 
 def _prepared(word: str) -> str:
     key, equals, value = word.partition("=")
+    if key in OWN_FOLDER:  # a shell expands no ~ behind a =
+        return f"{key}={os.path.expanduser(value)}" if equals else word
     if word.startswith("~"):
         parsed([word])
     if key.startswith("-") and (name := key.lstrip("-")) in SETTINGS:

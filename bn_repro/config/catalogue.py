@@ -1,4 +1,4 @@
-"""The experiments and studies there are, by the labelled heads of their YAML files; and ``--help``.
+"""The experiments and studies there are, by the labelled heads of their YAML files.
 
 A head is the comment that a file begins with. Its lines are ``# Label: text``, and lines indented
 below go on: ``Paper`` (the place in the paper, and what is trained), ``Question`` (a study's),
@@ -7,14 +7,12 @@ below go on: ``Paper`` (the place in the paper, and what is trained), ``Question
 
 from __future__ import annotations
 
-import ast
 import csv
-import itertools
 import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -23,9 +21,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bn_repro.config.dataset import DATASETS
-from bn_repro.config.identity import usual_scale
-from bn_repro.config.schema import KINDS, SETTINGS
 from bn_repro.records.paths import CONFIGS, RESULTS
 
 LABEL = re.compile(r"# (Paper|Question|Expected|Cost|Command): +(\S.*)")
@@ -51,9 +46,10 @@ class Entry:
     commands: tuple[str, ...]
 
 
-def names(group: str) -> list[str]:
-    """The options of ``experiment`` or ``study``, as the command line takes them."""
-    folder = CONFIGS / group
+def names(group: str, configs: Path | None = None) -> list[str]:
+    """The options of ``experiment`` or ``study`` in a folder of configurations, by default ours, as
+    the command line takes them."""
+    folder = (configs or CONFIGS) / group
     paths = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml"))
     return sorted(path.as_posix() for path in paths if path.name != "base")
 
@@ -101,7 +97,7 @@ def entries(group: str) -> list[Entry]:
         try:
             found.append(entry(group, name))
         except ValueError as error:
-            command = f"python scripts/train.py {group}={name}"
+            command = f"bn-repro train {group}={name}"
             found.append(Entry(name, str(error), "", "", "unknown", (command,)))
     return found
 
@@ -153,117 +149,16 @@ def tables() -> Iterator[Table]:
         yield table
 
 
-OF_A_RUN = ("seed", "runs", "force", "device", "threads")
-CONCERNS: dict[str, tuple[str, ...]] = {
-    "train": (
-        *(*OF_A_RUN, "retry", "on_failure"),
-        *("model.", "data.", "optimizer.", "train.", "study.", "wandb."),
-    ),
-    "evaluate": (*OF_A_RUN, "data.root", "data.cache", "study.seeds", "evaluation."),
-    "report": ("runs", "out", "study.seeds", "wandb."),
-    "export": ("seed", "runs", "out"),
-    "status": ("runs", "live", "study.seeds"),
-    "publish_wandb": ("runs", "study.seeds", "wandb."),
-    "wandb_dashboard": ("wandb.",),
-}
-"""The keys that a script reads, besides those that name its runs; ``model.`` is a whole section."""
-
-CODES = """\
-Run again, a finished run returns at once, and an unfinished one goes on from its last checkpoint.
-A failed run of a study or sweep is trained again only with retry=true. Ctrl-C is safe.
-
-Exit codes: 0 completed or diverged, 1 failed, 2 bad input, 75 stopped before its end. A study or
-sweep returns the first of 2, 1, 75 and 0 that one of its runs has.
-
-Tab completion: eval "$(python scripts/train.py -sc install=bash)"
-"""
-
-
-def help_text(command: str) -> str:
-    """What ``scripts/<command>.py --help`` prints: its use, and the choices and keys it reads."""
-    parts = {_use(command): ""}
-    if command in ("train", "evaluate", "publish_wandb"):
-        parts["Experiments (experiment=...)"] = listing("experiment")
-    parts["Studies (study=...)"] = listing("study")
-    parts["Scales (scale=...)"] = _columns(_scales())
-    if command == "train":
-        kinds = ((name, _summary(kind.__doc__)) for name, kind in DATASETS.items())
-        parts["Data sets (data=...)"] = _columns(kinds)
-        for group, note in (("launcher", "with study= or -m"), ("sweeper", "with -m")):
-            files = sorted((CONFIGS / "hydra" / group).glob("*.yaml"))
-            title = f"{group.title()}s, {note} (hydra/{group}=...)"
-            parts[title] = _columns((path.stem, _summary(_comment(path))) for path in files)
-    concerns = CONCERNS[command]
-    for section in ("", *(key for key in concerns if key.endswith("."))):
-        keys = [k for k in SETTINGS if (k.startswith(section) if section else k in concerns)]
-        title = f"Keys of {section[:-1]}" if section else "Keys"
-        if keys:
-            parts[title] = _columns((key, describe(key)) for key in keys)
-    others = ((f"{name}.py", _summary(_use(name))) for name in CONCERNS if name != command)
-    parts["Other scripts"] = _columns(others)
-    if command == "train":
-        parts[CODES] = ""
-    return "\n\n".join(f"{title}\n{text}".rstrip() for title, text in parts.items())
-
-
-def _use(command: str) -> str:
-    script = CONFIGS.parent / "scripts" / f"{command}.py"
-    return ast.get_docstring(ast.parse(script.read_text())) or ""
-
-
-def _summary(text: str | None) -> str:
-    """The first sentence."""
-    first = re.split(r"(?<=\.)\s|\n\s*\n|:?\n\s+python ", (text or "").strip())[0]
-    return " ".join(first.replace("``", "").split())
-
-
-def _comment(path: Path) -> str:
-    """The comment that a YAML file begins with."""
-    lines = path.read_text().splitlines()
-    head = itertools.takewhile(lambda line: line.startswith("# "), lines)
-    return "\n".join(line[2:] for line in head if not line.startswith("# @package"))
-
-
-def _scales() -> Iterator[tuple[str, str]]:
-    folder = CONFIGS / "scale"
-    for path in sorted(folder.glob("*.yaml")):
-        families = (file.parent for file in sorted(folder.glob(f"*/{path.name}")))
-        texts = []
-        for family in families:
-            usual = " (the default)" if usual_scale(family.name) == path.stem else ""
-            texts.append(f"{family.name}{usual}: {_summary(_comment(family / path.name))}")
-        if path.stem != "default":
-            yield path.stem, "\n".join(texts)
-
-
-def describe(key: str) -> str:
-    """A key's help, which models or data sets alone have it, and its default."""
-    setting = SETTINGS[key]
-    section, _, name = key.rpartition(".")
-    text, rule = setting.field.metadata["help"], setting.field.metadata["rule"]
-    kinds = KINDS.get(section, {})
-    have = [kind for kind in kinds if name in {f.name for f in fields(kinds[kind])}]
-    if kinds and name == "name":
-        text += f": {', '.join(kinds)}"
-    elif rule is not None and rule.expected.startswith("one of "):
-        known = rule.expected.removeprefix("one of ").split(", ")
-        text += "" if all(value in text for value in known) else f"; {rule.expected}"
-    if len(have) < len(kinds):
-        text = f"{', '.join(have)}: {text}"
-    value = setting.value
-    shown = json.dumps(value) if value is None or isinstance(value, bool) else str(value)
-    return f"{text} ({shown})" if shown else text
-
-
 @cache
 def listing(group: str) -> str:
     """The options of a group and what each shows, for ``--help``."""
-    return _columns(
+    return columns(
         (e.name, f"{e.question} ({e.paper})" if e.question else e.paper) for e in entries(group)
     )
 
 
-def _columns(rows: Iterable[tuple[str, str]], width: int = 100) -> str:
+def columns(rows: Iterable[tuple[str, str]], width: int = 100) -> str:
+    """Names and what is said of each, side by side in a terminal."""
     table = Table.grid(padding=(0, 2))
     for name, text in rows:
         table.add_row(f"  {name}", escape(text))

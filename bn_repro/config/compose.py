@@ -16,12 +16,32 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
-from bn_repro.config.schema import KINDS, SECTIONS, SETTINGS, Composed, Config
+from bn_repro.config.fields import from_environment
+from bn_repro.config.schema import (
+    FROM_ENVIRONMENT,
+    KINDS,
+    SECTIONS,
+    SETTINGS,
+    Composed,
+    Config,
+)
 from bn_repro.records.paths import CONFIGS
 
 GROUPS = ("experiment", "scale", "data", "wandb", "study")
 
-ConfigStore.instance().store(name="schema", node=Composed)
+
+def _schema() -> DictConfig:
+    """All keys with their defaults; some look into the environment when they are resolved."""
+    schema = OmegaConf.structured(Composed)
+    for key in FROM_ENVIRONMENT:
+        OmegaConf.update(schema, key, f"${{environment:{key}}}")
+    return schema
+
+
+ConfigStore.instance().store(name="schema", node=_schema())
+OmegaConf.register_new_resolver(
+    "environment", lambda key: from_environment(key) or SETTINGS[key].default
+)
 OmegaConf.register_new_resolver(
     # ``${times:30,${optimizer.r0}}``, as one writes it: of 0.03 it is 0.9, not 0.8999999999999999.
     "times",
@@ -130,7 +150,7 @@ def _chosen(section: str, values: Mapping[str, Any], typed: set[str]) -> Any:
 
 
 def compose(overrides: Sequence[str]) -> Config:
-    """The configuration that ``scripts/train.py <overrides>`` would run.
+    """The configuration that ``bn-repro train <overrides>`` would run.
 
     Hydra composes once for each choice of groups, which takes a tenth of a second; plain keys are
     then set as it sets them itself, in a thousandth.

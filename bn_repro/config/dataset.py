@@ -33,9 +33,15 @@ class DataConfig(Section):
         number(1),
         identity=False,
     )
-    root: str | None = setting(None, "folder of the files", identity=False, path=True)
+    root: str | None = setting(
+        None, "folder of the files", identity=False, path=True, variable=True
+    )
     cache: str | None = setting(
-        None, "folder for decoded images; null: ~/.cache/bn_repro", identity=False, path=True
+        None,
+        "folder for decoded images; null: ~/.cache/bn_repro",
+        identity=False,
+        path=True,
+        variable=True,
     )
     workers: int = setting(2, "processes that read files", number(0, 1024), identity=False)
     download: bool = setting(

@@ -41,18 +41,31 @@ def setting(
     *,
     identity: bool = True,
     path: bool = False,
+    variable: bool = False,
 ) -> Any:
     """A field with its help text and its rule, which null passes where it is the default.
 
     A tuple stands for a list.
 
     ``identity=False``: it does not change what is computed, and is no part of the run's identity.
-    ``path=True``: a folder; ``~`` stands for the home folder.
+    ``path=True``: a folder; ``~`` stands for the home folder. ``variable=True``: where it is not
+    typed, an environment variable gives it (:func:`variable_of`).
     """
     metadata = {"help": text, "rule": rule, "identity": identity, "path": path}
+    metadata["variable"] = variable
     if isinstance(default, tuple):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def variable_of(key: str) -> str:
+    """The environment variable that gives a key: BN_REPRO_DATA_ROOT for ``data.root``."""
+    return f"BN_REPRO_{key.upper().replace('.', '_')}"
+
+
+def from_environment(key: str) -> str | None:
+    """What the environment says of a key; None for nothing, which an empty variable is too."""
+    return os.environ.get(variable_of(key)) or None
 
 
 class Setting(NamedTuple):

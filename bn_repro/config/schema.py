@@ -10,6 +10,7 @@ import copy
 import re
 from collections.abc import Iterable
 from dataclasses import Field, dataclass, field, fields, is_dataclass, make_dataclass
+from importlib.util import find_spec
 from typing import Any, ClassVar, get_type_hints
 
 from bn_repro.config.dataset import DATASETS, DataConfig, MnistBinaryConfig, StoredImagesConfig
@@ -131,6 +132,11 @@ class TrainConfig(Section):
         "first unit",
         identity=False,
     )
+    trace_histograms: bool = setting(
+        True,
+        "also traced: how many of a layer's inputs lie in each of 64 bins from -8 to 8",
+        identity=False,
+    )
     probes: list[str] = setting(
         (),
         f"also measured where a step is traced: {_PROBES}",
@@ -156,14 +162,19 @@ class WandbConfig(Section):
     project: str = setting("bn-repro", "its project")
     entity: str | None = setting(None, "its user or team; null: the account's own")
     dir: str | None = setting(
-        None, "where W&B keeps its files; null: the runs directory", path=True
+        None, "where W&B keeps its files; null: the runs directory", path=True, variable=True
     )
     tags: list[str] = setting((), "tags, besides those made from the configuration")
+    log_model: str = setting(
+        "none",
+        "final: a completed run also leaves its network, as weights.safetensors and its card",
+        one_of("none", "final"),
+    )
 
 
 @dataclass
 class EvaluationConfig(Section):
-    """How evaluate.py evaluates finished runs."""
+    """How bn-repro evaluate evaluates finished runs."""
 
     prefix: ClassVar[str] = "evaluation."
 
@@ -242,14 +253,20 @@ class Config(Section):
         identity=False,
     )
     scale: str = setting("default", "size of the runs", identity=False)
-    runs: str = setting("runs", "the runs directory", identity=False, path=True)
+    runs: str = setting("runs", "the runs directory", identity=False, path=True, variable=True)
     out: str | None = setting(
         None,
-        "where report.py and export.py write; null: results/<study>, the run's directory",
+        "where report and export write; null: results/<study> in a checkout, else <runs>/<study>; "
+        "the run's directory",
         identity=False,
         path=True,
     )
     force: bool = setting(False, "start over; the old run is moved aside", identity=False)
+    dry: bool = setting(
+        False,
+        "say how many runs there are to train, how long they take and how much disk; train none",
+        identity=False,
+    )
     retry: bool = setting(False, "in a study or a sweep, try failed runs again", identity=False)
     on_failure: str = setting(
         "continue",
@@ -257,11 +274,17 @@ class Config(Section):
         one_of("continue", "stop"),
         identity=False,
     )
-    live: bool = setting(True, "status.py follows the runs; false: it prints once", identity=False)
+    live: bool = setting(True, "status follows the runs; false: it prints once", identity=False)
     device: str = setting(
         "auto",
         "auto takes a GPU where there is one, but for mlp, whose step is faster on a core",
         one_of("auto", "cpu", "cuda", "mps"),
+        identity=False,
+    )
+    logger: str = setting(
+        "none",
+        "tensorboard: also writes event files into each run's directory, live",
+        one_of("none", "tensorboard"),
         identity=False,
     )
     threads: int = setting(1, "CPU threads of one run", number(1, 1024), identity=False)
@@ -308,10 +331,13 @@ SECTIONS: dict[str, Any] = {
 }
 SETTINGS = {setting.key: setting for setting in settings(Composed())}
 """Every key that can be given, with its default."""
+FROM_ENVIRONMENT = tuple(k for k, s in SETTINGS.items() if s.field.metadata["variable"])
+"""The keys that an environment variable gives where they are not typed."""
 
 
 def check(config: Config) -> None:
-    """ValueError where no run is chosen, or it needs a folder of images that is not given."""
+    """ValueError where no run is chosen, or it needs a folder of images that is not given, or a
+    package that is not installed."""
     if not config.experiment:
         raise ValueError(
             "nothing to train: give experiment=... or study=..., for example "
@@ -319,3 +345,13 @@ def check(config: Config) -> None:
         )
     if isinstance(config.data, StoredImagesConfig):
         config.data.folder()
+    check_logger(config)
+
+
+def check_logger(config: Config) -> None:
+    """ValueError where TensorBoard is asked for, and its package is not installed."""
+    if config.logger == "tensorboard" and find_spec("tensorboard") is None:
+        raise ValueError(
+            "logger: the package tensorboard, which writes event files, is not installed; "
+            "pip install tensorboard, or leave logger out"
+        )

@@ -15,6 +15,9 @@ from filelock import FileLock, Timeout
 from bn_repro import stop_signal
 from bn_repro.records import paths
 
+FOLDERS_OPEN = os.name != "nt"
+"""Windows opens no folder, and its file system has the new name on disk without."""
+
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write ``path`` so that a reader, or a crash at any moment, meets the old file or the new."""
@@ -24,11 +27,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    if FOLDERS_OPEN:
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def write_json(path: Path, value: object) -> None:

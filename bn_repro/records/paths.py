@@ -10,8 +10,12 @@ import os
 from collections.abc import Container
 from pathlib import Path
 
-CONFIGS, RESULTS = (Path(__file__).parents[2] / name for name in ("configs", "results"))
-"""Of the checkout that the package is imported from."""
+PACKAGE = Path(__file__).parents[1]
+CHECKOUT = None if (PACKAGE / "configs").is_dir() else PACKAGE.parent
+"""The checkout that the package is imported from; None where it was installed as a wheel."""
+CONFIGS, RESULTS = ((CHECKOUT or PACKAGE) / name for name in ("configs", "results"))
+"""Those of the checkout. The wheel has all of ``configs/``, and of ``results/`` what a list of runs
+and verdicts needs: ``runs.csv`` and ``claims.json``."""
 
 CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
@@ -20,13 +24,22 @@ METRICS = "metrics.jsonl"
 TRACES = "traces.jsonl"
 TIMING = "timing.jsonl"
 PROBES = "probes.jsonl"
+HISTOGRAMS = "histograms.jsonl"
 CORRECT = "correct.npz"
 CHECKPOINTS = "checkpoints"
 TRACEBACK = "traceback.txt"
 EVALUATION = "evaluation.jsonl"
 PREDICTIONS = "predictions"
-PUBLISHED = "published.json"
-"""What W&B has been sent of a run; not one of its records."""
+WEIGHTS = "weights.safetensors"
+PUBLISHED, EVENTS = "published.json", "tensorboard"
+"""What W&B has been sent of a run, and the folder of its event files; not among its records."""
+
+
+def extra_command(name: str) -> str:
+    """What installs an optional part of the package."""
+    if CHECKOUT is None:
+        return f"pip install 'bn-repro[{name}]'"
+    return f"pip install -e '.[{name}]'"
 
 
 def printable(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Writes what a run leaves behind: metrics, traces, timing, status and manifest.
+"""Writes what a run leaves behind: metrics, traces, histograms, timing, status and manifest.
 
 Local records are the truth. Rows are appended whole, and only those of ``timing.jsonl`` depend on a
 clock. A resumed run first cuts its files back to its checkpoint, so it writes the rows that an
@@ -15,7 +15,6 @@ import math
 import os
 import platform
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from bn_repro.records import paths
+from bn_repro.records.commit import commit_of_code
 from bn_repro.records.files import write_atomically, write_json
 from bn_repro.records.reader import (
     UNREADABLE,
@@ -40,12 +40,12 @@ from bn_repro.records.reader import (
 
 Written = tuple[int, str | None]
 """The length in bytes of a file of rows, and its SHA-256; None: an older version kept none."""
-ROW_FILES = (paths.METRICS, paths.TRACES, paths.TIMING, paths.PROBES)
+ASKED_FOR = (paths.PROBES, paths.HISTOGRAMS)
+"""Where a run records none of them, there is no such file."""
+ROW_FILES = (paths.METRICS, paths.TRACES, paths.TIMING, *ASKED_FOR)
 CAUSES = ("signal", "lost", "data", "disk", "divergence", "other")
 """Why a run ended: it was asked to stop; its process died; a data file could not be read; a file
 could not be written; its loss was not finite; another error. null: it completed, or is running."""
-COMMIT = "BN_REPRO_COMMIT"
-"""Names the commit where git cannot, as in a copy of the files; ``<commit>-dirty``: changed."""
 
 
 class Logger(Protocol):
@@ -74,6 +74,9 @@ class Record(Protocol):
 
     def probes(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Rows of ``probes.jsonl``, all of one step."""
+
+    def histograms(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Rows of ``histograms.jsonl``, all of one step."""
 
     def timing(self, row: Mapping[str, Any]) -> None:
         """A row of ``timing.jsonl``: whatever depends on a clock."""
@@ -128,7 +131,7 @@ class Recorder(Record):
         self._sums = {name: _checked_sum(directory / name, *wanted[name]) for name in ROW_FILES}
         self._files: dict[str, Any] = {}
         for name, (length, _) in wanted.items():
-            if name != paths.PROBES or (directory / name).exists():  # without probes, no such file
+            if name not in ASKED_FOR or (directory / name).exists():
                 self._open(name, length)
         self.logger.begin(directory)
 
@@ -146,14 +149,17 @@ class Recorder(Record):
         self._append(paths.TRACES, rows)
 
     def probes(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        if paths.PROBES not in self._files:
-            self._open(paths.PROBES, 0)
         self._append(paths.PROBES, rows)
+
+    def histograms(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._append(paths.HISTOGRAMS, rows)
 
     def timing(self, row: Mapping[str, Any]) -> None:
         self._append(paths.TIMING, [row])
 
     def _append(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        if name not in self._files:
+            self._open(name, 0)
         plain = [{key: _plain(value) for key, value in row.items()} for row in rows]
         content = "".join(json.dumps(row) + "\n" for row in plain).encode()
         self._files[name].write(content)
@@ -253,10 +259,11 @@ def manifest(
 
     ``examples`` is what it says of the data: ``data`` (the fingerprint), ``classes``, ``shape``.
     """
-    commit, dirty = _commit()
+    commit, dirty = commit_of_code()
     return {
         "commit": commit,
         "dirty": dirty,
+        "source": "wheel" if paths.CHECKOUT is None else "checkout",
         "versions": {
             "python": platform.python_version(),
             **{name: _version(name) for name in ("bn-repro", "torch", "torchvision", "numpy")},
@@ -266,7 +273,7 @@ def manifest(
         "engine": engine,
         "threads": threads,
         "world": world,
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([*Path(sys.argv[0]).name.split(), *sys.argv[1:]]),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **examples,
     }
@@ -277,23 +284,6 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:  # imported from PYTHONPATH, not installed
         return None
-
-
-def _commit() -> tuple[str | None, bool]:
-    """The commit and whether it was changed: what ``BN_REPRO_COMMIT`` says, else git."""
-    if said := os.environ.get(COMMIT):
-        return said.removesuffix("-dirty"), said.endswith("-dirty")
-
-    def git(*arguments: str) -> str:
-        here = Path(__file__).parent
-        return subprocess.run(
-            ["git", *arguments], cwd=here, capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.CalledProcessError):
-        return None, False
 
 
 def mark_as_lost(directory: Path, error: str, cause: str = "lost") -> Outcome:

@@ -41,6 +41,6 @@ def find_runs(root: str | Path, warnings: list[str] | None = None) -> list[Found
     if not runs:
         raise BadInput(
             f"runs: no run directory under {root.absolute()}; expected <experiment>-<id>/seed<k>/ "
-            "as scripts/train.py writes them: train one first, or give another folder with runs=..."
+            "as bn-repro train writes them: train one first, or give another folder with runs=..."
         )
     return runs

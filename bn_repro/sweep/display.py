@@ -1,5 +1,5 @@
-"""One live view of runs, of what trains and of what ``status.py`` looks at: a table that is redrawn
-in a terminal or a notebook, sparse lines in a log."""
+"""One live view of runs, of what trains and of what ``bn-repro status`` looks at: a table that is
+redrawn in a terminal or a notebook, sparse lines in a log."""
 
 from __future__ import annotations
 

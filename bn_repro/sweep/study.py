@@ -298,7 +298,7 @@ def rows_of(table: Path) -> dict[Key, Outcome]:
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{table}: not rows of runs ({error}); restore it from git, or write it anew with "
-            "scripts/report.py"
+            "bn-repro report"
         ) from None
     return found
 

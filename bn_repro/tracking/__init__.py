@@ -1,1 +1,1 @@
-"""Weights & Biases: what it is sent of a run's records, live or later. No torch."""
+"""Weights & Biases and TensorBoard: what they show of a run's records, live or later. No torch."""

@@ -16,6 +16,7 @@ from bn_repro import paper
 from bn_repro.analysis.prose import figure_names
 from bn_repro.config.identity import at_scale, usual_scale
 from bn_repro.config.schema import Config
+from bn_repro.records.paths import extra_command
 from bn_repro.tracking.keys import evaluation_key, steps_key
 
 LAST_SIGMOID = [f"trace/hidden3/unit/{p}" for p in ("p15", "p50", "p85")]
@@ -84,16 +85,18 @@ def _library() -> Any:
     except ImportError as error:
         raise ValueError(
             "wandb-workspaces, which builds the dashboard, is not installed; "
-            "pip install -e '.[dashboard]'"
+            f"{extra_command('dashboard')}"
         ) from error
     return reports
 
 
 def runset(name: str, job: str, *tags: Sequence[str], **among: Sequence[str]) -> Any:
     """The runs of a job type (``train``, ``report``) that bear one tag of each of ``tags``, and
-    whose ``Group`` (an experiment, or a report's study) or ``Name`` is ``among`` those given."""
+    whose ``Group`` (an arm, or a report's study), ``Name`` or ``experiment`` is ``among`` those
+    given."""
     words = [f"Metric('JobType') == '{job}'", *(f"Tags() in {[*some]}" for some in tags)]
-    words += [f"Metric('{key}') in {[*values]}" for key, values in among.items()]
+    kinds = {key: "Config" if key == "experiment" else "Metric" for key in among}
+    words += [f"{kinds[key]}('{key}') in {[*values]}" for key, values in among.items()]
     return _library().Runset(name=name, filters=" and ".join(words))
 
 
@@ -196,7 +199,7 @@ def _figures2_and_3(scale: str) -> list[Any]:
         ),
         wr.P("Without BN, at 5 times the rate or with sigmoids."),
         grid(
-            networks("the networks that fail", Group=FAILING),
+            networks("the networks that fail", experiment=FAILING),
             curve("Section 4.2.2: validation accuracy", ["val/top1"]),
             curve("Section 4.2.2: training loss", ["train/loss"]),
         ),
@@ -208,7 +211,7 @@ def _figure4(scale: str) -> list[Any]:
     return [
         wr.H2("Figure 4: several crops (section 4.2.3)"),
         wr.P(
-            "BN-x30 and the six networks made from it, as scripts/evaluate.py study=fig4 measured; "
+            "BN-x30 and the six networks made from it, as bn-repro evaluate study=fig4 measured; "
             "the ensemble is in the study's report."
         ),
         grid(
@@ -231,7 +234,7 @@ def _reports(
     wr = _library()
     return [
         wr.H2("What came out"),
-        wr.P("Figures and verdicts, as scripts/report.py wandb=online sent them."),
+        wr.P("Figures and verdicts, as bn-repro report wandb=online sent them."),
         grid(
             runset("reports", "report", *tags, **among),
             wr.WeavePanelSummaryTable(table_name="tables/claims"),

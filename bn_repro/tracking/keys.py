@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bn_repro import paper
-from bn_repro.records import paths, reader
+from bn_repro.config.rate import learning_rate_at
+from bn_repro.config.stored import stored
+from bn_repro.records import histograms, paths, reader
 
 Row = Mapping[str, Any]
+Value = float | list[int]
+"""A number, or the counts of a histogram in the bins of ``records.histograms``."""
 USUAL = {"train": "batch"}
 """The statistics that a split's plain name stands for; of the other splits, the moving averages."""
 TARGETS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, paper.FIGURE3_TARGET, 0.8, 0.9, 0.95, 0.97)
 """The accuracies to which a summary counts the steps, of those reached."""
 
 
-def values_of(row: Row) -> dict[str, float]:
-    """The W&B keys of a row of metrics, traces or timing; a number that is not finite has none.
+def values_of(row: Row) -> dict[str, Value]:
+    """The series of a row of metrics, traces, histograms or timing; a number that is not finite has
+    none.
 
     ``train/loss``, ``test/top1``, ``test_population/top1``; ``trace/hidden3/unit/p50`` and
-    ``trace/hidden3/layer/p50``; ``timing/examples_per_second``. A dot, which W&B takes for a part
-    of a path, becomes an underscore: ``trace/4a_3x3/unit/p50``.
+    ``trace/hidden3/layer/p50``; ``histogram/hidden3``; ``timing/examples_per_second``. A dot, which
+    W&B takes for a part of a path, becomes an underscore: ``trace/4a_3x3/unit/p50``.
     """
+    if "counts" in row:
+        return {f"histogram/{str(row['site']).replace('.', '_')}": row["counts"]}
     if "site" in row:
         site = str(row["site"]).replace(".", "_")
         if row.get("unit"):
@@ -38,15 +45,29 @@ def values_of(row: Row) -> dict[str, float]:
     return {f"{prefix}/{k}": v for k, v in row.items() if k not in aside and v is not None}
 
 
+def rate_of(directory: Path) -> Callable[[int], float] | None:
+    """A run's learning rate as a function of the step, from its ``config.yaml``; None where that is
+    of a version with other keys."""
+    try:
+        made = stored(reader.read_config(directory))
+    except (ValueError, TypeError, AttributeError):
+        return None
+    return lambda step: learning_rate_at(step, made)
+
+
 class History:
-    """What W&B is to show of a run as it goes on: each step once, with all of its values."""
+    """What a dashboard is to show of a run as it goes on: each step once, with all of its values.
+
+    Where the loss of a mini-batch is, ``train/learning_rate`` is too: the configuration has it.
+    """
 
     def __init__(self, directory: Path) -> None:
-        names = (paths.TRACES, paths.METRICS, paths.TIMING)
+        names = (paths.TRACES, paths.HISTOGRAMS, paths.METRICS, paths.TIMING)
         self._tails = [reader.Tail(directory / name) for name in names]
-        self._values: dict[int, dict[str, float]] = {}
+        self._rate = rate_of(directory)
+        self._values: dict[int, dict[str, Value]] = {}
 
-    def steps(self, *, all_of_them: bool = False) -> list[tuple[int, dict[str, float]]]:
+    def steps(self, *, all_of_them: bool = False) -> list[tuple[int, dict[str, Value]]]:
         """The steps that are recorded whole and were not given before, in their order.
 
         A step is whole once a later one is in some file; and at the end ``all_of_them`` are.
@@ -58,11 +79,17 @@ class History:
         return [(step, self._values.pop(step)) for step in whole]
 
     def _read(self) -> None:
-        for row in (row for tail in self._tails for row in tail.new_rows()):
-            self._values.setdefault(row["step"], {}).update(values_of(row))
+        for tail in self._tails:
+            for row in tail.new_rows():
+                if tail.path.name == paths.HISTOGRAMS:
+                    histograms.check(row, tail.path)
+                values = self._values.setdefault(row["step"], {})
+                values |= values_of(row)
+                if self._rate is not None and values.keys() & {"train/loss", "train/top1"}:
+                    values["train/learning_rate"] = self._rate(row["step"])
 
 
-def history(directory: Path) -> list[tuple[int, dict[str, float]]]:
+def history(directory: Path) -> list[tuple[int, dict[str, Value]]]:
     """The steps that a run's records have by now."""
     return History(directory).steps(all_of_them=True)
 

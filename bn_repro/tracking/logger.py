@@ -10,178 +10,57 @@ says what has been sent.
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bn_repro.config.schema import Config
-from bn_repro.records import paths
+import numpy as np
+
+from bn_repro.config.stored import OF_A_RUN
+from bn_repro.records import histograms, paths
 from bn_repro.records.files import write_json
-from bn_repro.records.reader import FINISHED, read_config, read_manifest, read_object, read_rows
-from bn_repro.tracking.keys import History, summary_of
-
-TAG_LENGTH = 64
-INIT_SECONDS, FINISH_SECONDS = 30.0, 60.0
-"""How long to wait for W&B; what is not sent by then can be published later."""
-FILES = (
-    *(paths.CONFIG, paths.MANIFEST, paths.STATUS),
-    *(paths.METRICS, paths.TRACES, paths.TIMING, paths.EVALUATION),
+from bn_repro.records.reader import FINISHED, Row, read_config, read_manifest, read_rows
+from bn_repro.tracking.keys import History, Value, summary_of
+from bn_repro.tracking.sent import (
+    CannotSend,
+    Destination,
+    digest,
+    files,
+    first_line,
+    is_synced,
+    sent,
+    wandb_id,
 )
-"""The records that W&B is given of a finished run, where they are there."""
+from bn_repro.tracking.wandb_run import (
+    artifacts_of,
+    begin,
+    check_service,
+    folder_of,
+    remove_copies,
+)
+
+TAG_LENGTH, NAME_LENGTH = 64, 128
+TOLD = ("experiment", "seed", "scale", "device", "threads")
+"""What W&B is told of a configuration besides what makes a run what it is. A sweep gives all of it
+to a run that it starts again: what concerns one command or one machine is not among it."""
 
 
-@dataclass(frozen=True)
-class Destination:
-    """Where runs are sent: ``mode`` is disabled, offline or online; W&B's own files lie in
-    ``folder``."""
+def flat(config: Row, **more: Any) -> dict[str, Any]:
+    """A run's configuration as W&B is told it: dotted keys, as on the command line.
 
-    mode: str
-    project: str
-    entity: str | None
-    folder: Path
-
-    @property
-    def sync_command(self) -> str:
-        """What sends offline runs to W&B."""
-        return f"wandb sync {self.folder / 'wandb'}"
-
-
-def destination_of(config: Config) -> Destination:
-    """Where a configuration has its runs sent."""
-    w = config.wandb
-    return Destination(w.mode, w.project, w.entity, Path(w.dir or config.runs))
-
-
-class CannotSend(ValueError):
-    """A run that cannot be sent: one line with the reason."""
-
-
-# --- what W&B has ---------------------------------------------------------------------------------
-
-
-def sent(directory: Path, mode: str) -> dict[str, Any]:
-    """What W&B was sent of a run in a mode: ``project, entity, tags``, ``where`` it is (null until
-    that is known), and a digest of the ``records`` (null until all are sent)."""
-    try:
-        found = (read_object(directory / paths.PUBLISHED) or {}).get(mode)
-    except ValueError:
-        return {}
-    if not isinstance(found, dict) or not isinstance(found.get("tags"), list):
-        return {}
-    return found if isinstance(found.get("where"), str | None) else {}
-
-
-def is_sent(directory: Path, destination: Destination, tags: Sequence[str] = ()) -> bool:
-    """Whether W&B has all that the records hold now, with these tags."""
-    found = sent(directory, destination.mode)
-    records = [found.get(key) for key in ("project", "entity", "records")]
-    all_sent = records == [destination.project, destination.entity, _digest(directory)]
-    return all_sent and set(tags) <= set(found["tags"])
-
-
-def is_synced(directory: Path) -> bool:
-    """Whether an offline file has been synced, or is gone, as after ``wandb clean``."""
-    where = sent(directory, "offline").get("where")
-    return where is not None and (not Path(where).is_dir() or any(Path(where).glob("*.sync*")))
-
-
-def _files(directory: Path) -> list[Path]:
-    return [path for path in (directory / name for name in FILES) if path.exists()]
-
-
-def _digest(directory: Path) -> str:
-    digest = hashlib.sha256()
-    for path in _files(directory):
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()
-
-
-def wandb_id(directory: Path) -> str:
-    """A run's id in W&B, ``mnist-bn-1a2b3c4d-seed0-20261120090508``: its directory, and when it was
-    begun, since a run that is started over is another one, and W&B keeps what it has.
-
-    :class:`CannotSend` where a file is missing or damaged.
+    ``more``, of which nothing is on a command line, comes flat too: ``manifest.versions.torch``.
     """
-    try:
-        family = read_config(directory)["experiment"].split("/")[:-1]
-        begun = re.sub(r"\D", "", read_manifest(directory)["started"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise CannotSend(f"{directory}: not a run's records ({first_line(error)})") from error
-    return "-".join([*family, directory.parent.name, directory.name, begun])
+    told = {key: config[key] for key in TOLD if key in config}
+    sections = {name: config[name] for name in OF_A_RUN if isinstance(config.get(name), Mapping)}
+    return dict(_dotted({**told, **sections, **more}))
 
 
-# --- a run of W&B's -------------------------------------------------------------------------------
-
-
-def begin(destination: Destination, run_id: str, *, live: bool = False, **what: Any) -> Any:
-    """The W&B run of this id, begun or gone on with; ``what`` goes to ``wandb.init``.
-
-    Offline, a file of the same run is removed: the new one will hold all of it. ``live`` runs log
-    how their machine is doing. Raises ValueError without an API key, and whatever W&B raises.
-    """
-    import wandb  # takes a second, and most runs do without
-
-    # What artifacts copy before they are sent lies with the rest, not in the user's home.
-    folder = destination.folder
-    os.environ.setdefault("WANDB_DATA_DIR", str((folder / "wandb").absolute()))
-    wandb.setup(wandb.Settings(silent=True))
-    # Left to itself, wandb.init() would ask for a key in the terminal, and wait.
-    if destination.mode == "online" and not wandb.login(prompt=False, verify=False):
-        raise ValueError("no API key; log in with: wandb login")
-    folder.mkdir(parents=True, exist_ok=True)
-    if destination.mode == "offline":
-        for before in offline_folders(destination, run_id):
-            shutil.rmtree(before, ignore_errors=True)
-    return wandb.init(
-        **what,
-        project=destination.project,
-        entity=destination.entity,
-        dir=str(folder),
-        mode=destination.mode,  # pyright: ignore[reportArgumentType]
-        id=run_id,
-        resume="allow" if destination.mode == "online" else None,
-        reinit="create_new",
-        settings=wandb.Settings(
-            silent=True,
-            console="off",  # it would write over the progress bars
-            disable_git=True,  # the manifest says which commit a run was made with
-            save_code=False,
-            init_timeout=INIT_SECONDS,
-            finish_timeout=FINISH_SECONDS,
-            finish_timeout_raises=True,
-            x_disable_stats=not live,
-            x_disable_meta=not live,
-        ),
-    )
-
-
-def service_of_wandb() -> subprocess.Popen[bytes] | None:
-    """The process that W&B has begun here to do its work; None where there is none."""
-    setup = sys.modules.get("wandb.sdk.wandb_setup")
-    try:  # there is no public way to it, and no way that takes none of W&B's locks
-        return setup._singleton._connection._proc._process  # pyright: ignore
-    except AttributeError:
-        return None
-
-
-def _check_service() -> None:
-    service = service_of_wandb()
-    if service is not None and service.poll() is not None:
-        raise ConnectionError("W&B's own process has ended")
-
-
-def offline_folders(destination: Destination, run_id: str) -> list[Path]:
-    """The folders of offline runs of this id."""
-    name = re.compile(rf"offline-run-\d+_\d+-{re.escape(run_id)}")
-    folders = (destination.folder / "wandb").glob("offline-run-*")
-    return [folder for folder in folders if name.fullmatch(folder.name)]
+def _dotted(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 class Mirror:
@@ -207,6 +86,7 @@ class Mirror:
         self.tags, self.arm = list(tags), arm
         self.live, self.force = live, force
         self.run: Any = None
+        self._sent: str | None = None
         self._history = History(directory)
 
     def begin(self) -> None:
@@ -231,52 +111,77 @@ class Mirror:
             self.destination,
             run_id,
             live=self.live,
-            name=f"{arm} seed {config['seed']}",
-            group=config["experiment"],
+            commit=manifest.get("commit"),
+            name=shortened(f"{arm} seed {config['seed']}", run_id),
+            group=shortened(arm, directory.parent.name),
             job_type="train",
             tags=[tag[:TAG_LENGTH] for tag in self.tags],
-            config={**config, "arm": arm, "manifest": made},
+            config=flat(config, arm=arm, manifest=made),
         )
         self._mark(where=self._where())
         self.run.define_metric("step", hidden=True)
         for name in ("train*", "val*", "test*", "timing/*"):
             self.run.define_metric(name, step_metric="step")
-        self.run.define_metric("trace/*", step_metric="step", summary="none")
+        for name in ("trace/*", "histogram/*"):
+            self.run.define_metric(name, step_metric="step", summary="none")
         self._send(steps)
 
     def follow(self) -> None:
         """Send the steps that have been recorded whole since the last time."""
-        _check_service()
+        check_service()
         self._send(self._history.steps())
 
     def finish(self, state: str) -> None:
         """Send the rest, and close with the run's summary; a finished run leaves its records as an
         artifact."""
-        where = self._where()
+        self.close(state)
+        self.mark_sent()
+
+    def close(self, state: str) -> None:
+        """:meth:`finish`, but for what is remembered of it."""
+        where, folder = self._where(), folder_of(self.run)
         try:
             self._send(self._history.steps(all_of_them=True))
             self.run.summary.update({**summary_of(self.directory), "state": state})
+            if self.live and state == "diverged":
+                self._alert()
             if state in FINISHED:
-                self.run.log_artifact(self._records())
+                with artifacts_of(self.run):
+                    self.run.log_artifact(self._records())
+                    if self._has_model():
+                        self.run.log_artifact(self._model(), aliases=["final"])
             elif state == "preempted":
                 self.run.mark_preempting()
         finally:
             self.run.finish(exit_code=int(state not in FINISHED))
-        _check_service()  # without it W&B takes everything, and says nothing
-        if state in FINISHED:
-            self._mark(where=where, records=_digest(self.directory))
+        check_service()
+        if self.destination.mode == "online":
+            remove_copies(folder)
+        self._sent = where if state in FINISHED else None
 
-    def _send(self, steps: Iterable[tuple[int, dict[str, float]]]) -> None:
+    def mark_sent(self) -> None:
+        """Remember that all of a finished run is sent."""
+        if self._sent is not None:
+            self._mark(where=self._sent, records=digest(self.directory))
+
+    def _send(self, steps: Iterable[tuple[int, dict[str, Value]]]) -> None:
         for step, values in steps:
             # W&B may have rows that a resume cut back here, too; they are the same ones again.
             if step >= self.run.starting_step:
-                self.run.log({"step": step, **values}, step=step, commit=True)
+                shown = {name: _shown(value) for name, value in values.items()}
+                self.run.log({"step": step, **shown}, step=step, commit=True)
+
+    def _alert(self) -> None:
+        """Have W&B tell whoever asked to be told (by mail, or in a chat) that the run diverged."""
+        step, name = summary_of(self.directory).get("step"), self.run.name
+        text = f"{name}: the loss was not finite at step {step:,}"
+        self.run.alert(title="diverged", text=text, level="ERROR")
 
     def _records(self) -> Any:
         import wandb
 
         records = wandb.Artifact(self.run.id, type="records")
-        for path in _files(self.directory):
+        for path in files(self.directory):
             records.add_file(str(path))
         rows = read_rows(self.directory / paths.METRICS)
         columns: list[Any] = list(dict.fromkeys(key for row in rows for key in row))
@@ -284,8 +189,23 @@ class Mirror:
         records.add(wandb.Table(columns=columns, data=data, allow_mixed_types=True), "metrics")
         return records
 
+    def _has_model(self) -> bool:
+        weights = self.directory / paths.WEIGHTS
+        return self.destination.log_model == "final" and weights.exists()
+
+    def _model(self) -> Any:
+        """The network that the run left, as ``bn_repro.load`` reads it, with its card."""
+        import wandb
+
+        end, weights = summary_of(self.directory), self.directory / paths.WEIGHTS
+        model = wandb.Artifact(model_name(self.run.id), type="model", metadata=end)
+        for path in (weights, weights.with_suffix(".md")):
+            if path.exists():
+                model.add_file(str(path))
+        return model
+
     def _where(self) -> str:
-        return self.run.url or str(Path(self.run.dir).parent.absolute())
+        return self.run.url or str(folder_of(self.run))
 
     def _mark(self, *, where: str | None, records: str | None = None) -> None:
         """Remember that sending was begun, or that all ``records`` are sent."""
@@ -295,6 +215,7 @@ class Mirror:
             "tags": self.tags,
             "where": where,
             "records": records,
+            "model": records is not None and self._has_model(),
         }
         others = {mode: sent(self.directory, mode) for mode in ("offline", "online")}
         marks = others | {self.destination.mode: mark}
@@ -302,6 +223,23 @@ class Mirror:
         write_json(self.directory / paths.PUBLISHED, marks)
 
 
-def first_line(error: Exception) -> str:
-    """An error's first line."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def model_name(run_id: str) -> str:
+    """Of the artifact with the network of a W&B run."""
+    return f"{run_id}-weights"
+
+
+def shortened(name: str, apart: str) -> str:
+    """A name that W&B takes; where it is cut, what keeps it ``apart`` from others is at its end."""
+    if len(name) <= NAME_LENGTH:
+        return name
+    return f"{name[: NAME_LENGTH - len(apart) - 4]}... {apart}"
+
+
+def _shown(value: Value) -> Any:
+    """A value as ``wandb.Run.log`` takes it; what lies beyond a histogram's bins is in two more, of
+    their width."""
+    if not isinstance(value, list):
+        return value
+    import wandb
+
+    return wandb.Histogram(np_histogram=(np.array(value), np.array(histograms.edges())))

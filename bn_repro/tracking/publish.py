@@ -1,4 +1,4 @@
-"""Finished local records sent to Weights & Biases at any later time, and a study's report."""
+"""Finished local records shown at any later time, in W&B or TensorBoard; and a study's report."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +17,64 @@ from rich.console import Console
 
 from bn_repro.analysis import results
 from bn_repro.config.identity import arm_of, at_scale, tags_of
-from bn_repro.config.schema import Config
+from bn_repro.config.schema import Config, check_logger
 from bn_repro.records import paths
-from bn_repro.records.reader import finished, read_config
-from bn_repro.tracking.logger import (
+from bn_repro.records.reader import Outcome, Unreadable, finished, read_config
+from bn_repro.tracking.keys import summary_of
+from bn_repro.tracking.logger import TAG_LENGTH, Mirror, model_name, shortened
+from bn_repro.tracking.sent import (
     CannotSend,
     Destination,
-    Mirror,
-    begin,
     destination_of,
     first_line,
     is_sent,
-    offline_folders,
     sent,
+    wandb_id,
+)
+from bn_repro.tracking.tensorboard import EventFile
+from bn_repro.tracking.wandb_run import (
+    artifacts_of,
+    begin,
+    folder_of,
+    offline_folders,
+    remove_copies,
 )
 
 
 def publish_all(config: Config, directories: Sequence[Path], console: Console) -> bool:
-    """Send the finished runs among the ``directories``.
+    """Send the finished runs among the ``directories`` to W&B, write their event files, or both.
 
     A run that has been sent whole is not sent again, except with ``force``; one whose sending was
     cut short is made whole. False where a finished run had to be left out. Raises ValueError where
     nothing is finished, OSError where W&B cannot be reached.
     """
-    destination = destination_of(config)
-    if destination.mode == "disabled":
-        raise ValueError("wandb: give wandb=online, or wandb=offline and send with `wandb sync`")
+    destination, whole = destination_of(config), True
+    if destination.mode == "disabled" and config.logger == "none":
+        raise ValueError(
+            "wandb: give wandb=online, or wandb=offline and send with `wandb sync`; or give "
+            "logger=tensorboard, which needs no account"
+        )
+    if config.logger == "tensorboard":
+        check_logger(config)
+        whole = not _each(directories, write_events, "tensorboard", console)["left out"]
+        console.print(f"To look: tensorboard --logdir {config.runs}", soft_wrap=True)
+    if destination.mode != "disabled":
+        send = partial(publish, config=config, destination=destination)
+        count = _each(directories, send, "wandb", console)
+        whole = whole and not count["left out"]
+        if destination.mode == "offline" and count["sent"]:
+            console.print(f"To W&B: {destination.sync_command}", soft_wrap=True)
+    return whole
+
+
+def _each(
+    directories: Sequence[Path], send: Callable[[Path], str], where: str, console: Console
+) -> Counter[str]:
+    """Have each run sent; how many came to what."""
     count: Counter[str] = Counter()
     for directory in directories:
         try:
-            came = publish(directory, config, destination)
+            came = send(directory)
         except (CannotSend, Timeout) as error:
             came = "left out"
             busy = f"{directory}: another process works on this run"
@@ -54,8 +83,8 @@ def publish_all(config: Config, directories: Sequence[Path], console: Console) -
         except Exception as error:
             kind = ValueError if isinstance(error, ValueError) else OSError
             raise kind(
-                f"wandb: {first_line(error)}; {count['sent']} of {len(directories)} runs are sent, "
-                f"and the same command goes on from there"
+                f"{where}: {first_line(error)}; {count['sent']} of {len(directories)} runs are "
+                f"sent, and the same command goes on from there"
             ) from error
         if came == "sent":
             console.print(f"{directory}: sent", soft_wrap=True, highlight=False)
@@ -65,13 +94,26 @@ def publish_all(config: Config, directories: Sequence[Path], console: Console) -
         what = f"{directories[0]}" if one else f"each of {len(directories)} runs"
         raise ValueError(
             f"nothing to publish: {what} is not finished; "
-            f"finish it with scripts/train.py and the same overrides"
+            f"finish it with bn-repro train and the same overrides"
         )
     counts = ", ".join(f"{number} {came}" for came, number in count.items())
     console.print(f"{len(directories)} runs: {counts}")
-    if destination.mode == "offline" and count["sent"]:
-        console.print(f"To W&B: {destination.sync_command}", soft_wrap=True)
-    return not count["left out"]
+    return count
+
+
+def write_events(directory: Path) -> str:
+    """Write one run's event files anew; what came of it, as of :func:`publish`."""
+    done = _finished(directory)
+    if done is None:
+        return "not finished"
+    with FileLock(paths.lock_file(directory), timeout=0):
+        try:
+            shown = EventFile(directory)
+            shown.begin()
+            shown.finish(done.state)
+        except Unreadable as error:
+            raise CannotSend(str(error)) from error
+    return "written"
 
 
 def publish(directory: Path, config: Config, destination: Destination) -> str:
@@ -79,10 +121,7 @@ def publish(directory: Path, config: Config, destination: Destination) -> str:
 
     Raises CannotSend for a run that cannot be sent, Timeout while it trains, and what W&B raises.
     """
-    try:
-        done = finished(directory)
-    except ValueError as error:
-        raise CannotSend(str(error)) from error
+    done = _finished(directory)
     if done is None:
         return "not finished"
     with FileLock(paths.lock_file(directory), timeout=0):
@@ -97,8 +136,44 @@ def publish(directory: Path, config: Config, destination: Destination) -> str:
             return "there already"
         mirror = Mirror(directory, destination, tags, arm_of(made), force=config.force)
         mirror.begin()
-        mirror.finish(done.state)
+        mirror.close(done.state)
+        if destination.mode == "online" and destination.log_model == "final":
+            _show_evaluation(directory, destination, arm_of(made), tags)
+        mirror.mark_sent()
     return "sent"
+
+
+def _show_evaluation(directory: Path, destination: Destination, arm: str, tags: list[str]) -> None:
+    """What ``bn-repro evaluate`` measured, where it did, as a W&B run that used the network.
+
+    So W&B's lineage leads from the network's training to its evaluation. Offline W&B has no way to
+    say what a run used; the run's own summary has these numbers too.
+    """
+    values = {k: v for k, v in summary_of(directory).items() if k.startswith("evaluation/")}
+    if not values or not (directory / paths.WEIGHTS).exists():
+        return
+    trained = wandb_id(directory)
+    run = begin(
+        destination,
+        f"{trained}-evaluation",
+        name=shortened(f"{arm} {directory.name}, evaluation", directory.parent.name),
+        group=shortened(arm, directory.parent.name),
+        job_type="evaluate",
+        tags=[tag[:TAG_LENGTH] for tag in tags],
+        config={"arm": arm, "trained": trained},
+    )
+    try:
+        run.use_artifact(f"{model_name(trained)}:final")
+        run.summary.update(values)
+    finally:
+        run.finish()
+
+
+def _finished(directory: Path) -> Outcome | None:
+    try:
+        return finished(directory)
+    except ValueError as error:
+        raise CannotSend(str(error)) from error
 
 
 def publish_report(config: Config, study: str, folder: Path) -> None:
@@ -139,7 +214,10 @@ def _report(
             _log_report(run, study, folder, files)
             run.summary.update({"whole": True})
     finally:
+        copies = folder_of(run)
         run.finish()
+    if destination.mode == "online":
+        remove_copies(copies)
 
 
 def _log_report(run: Any, study: str, folder: Path, files: Sequence[Path]) -> None:
@@ -157,6 +235,7 @@ def _log_report(run: Any, study: str, folder: Path, files: Sequence[Path]) -> No
     run.log(logged)
     run.summary.update({f"claim/{claim['id']}": claim["verdict"] for claim in claims})
     artifact = wandb.Artifact(f"report-{study}", type="report")
-    for path in files:
-        artifact.add_file(str(path))
-    run.log_artifact(artifact)
+    with artifacts_of(run):
+        for path in files:
+            artifact.add_file(str(path))
+        run.log_artifact(artifact)

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
+
+from bn_repro.records.histograms import COUNTS, HIGH, WIDTH
 
 PERCENTILES = (0.15, 0.50, 0.85)
 UNIT = 0
@@ -19,7 +22,7 @@ SATURATED = 4.0
 SATURATED_TANH = SATURATED / 2
 """The same for tanh(x) = 2 sigmoid(2x) - 1."""
 POOLED = 1 << 16
-"""A layer's percentiles are those of at most this many of its values, evenly spaced."""
+"""A layer's percentiles and counts are those of at most this many of its values, evenly spaced."""
 
 Row = dict[str, float | int | str | None]
 
@@ -80,13 +83,19 @@ class ActivationRecorder:
                 rows.append({"step": step, "site": site, "unit": unit, **description})
         return rows
 
+    @torch.no_grad()
+    def histograms(self, step: int) -> list[dict[str, Any]]:
+        """A row a site: the layer's ``counts`` in the bins of :mod:`~bn_repro.records.histograms`.
+
+        They are of the values that the percentiles of :meth:`rows` are of.
+        """
+        found = {site: histogram(x) for site, x in self.inputs.items()}
+        return [{"step": step, "site": site, "counts": c} for site, c in found.items()]
+
 
 def describe(x: torch.Tensor, gradient: torch.Tensor, saturated: float) -> dict[str, float]:
     x = x.detach().float().flatten()
-    stride = -(-x.numel() // POOLED)
-    while any(stride % p == 0 for p in (2, 3, 5, 7)) and stride > 1:
-        stride += 1  # else the sample would be a few columns of each feature map
-    low, middle, high = torch.quantile(x[::stride], x.new_tensor(PERCENTILES)).tolist()
+    low, middle, high = torch.quantile(sample(x), x.new_tensor(PERCENTILES)).tolist()
     return {
         "p15": low,
         "p50": middle,
@@ -96,6 +105,22 @@ def describe(x: torch.Tensor, gradient: torch.Tensor, saturated: float) -> dict[
         "saturated": (x.abs() > saturated).float().mean().item(),
         "grad_norm": gradient.float().norm().item(),
     }
+
+
+def sample(x: torch.Tensor) -> torch.Tensor:
+    """At most :data:`POOLED` of the values of a flat ``x``, evenly spaced."""
+    stride = -(-x.numel() // POOLED)
+    while any(stride % p == 0 for p in (2, 3, 5, 7)) and stride > 1:
+        stride += 1  # else the sample would be a few columns of each feature map
+    return x[::stride]
+
+
+def histogram(x: torch.Tensor) -> list[int]:
+    """How many values of a sample of ``x`` lie in each bin; what is no number is not counted."""
+    x = sample(x.detach().float().flatten())
+    beyond = HIGH / WIDTH
+    bins = (x / WIDTH).floor_().clamp_(-beyond - 1, beyond).nan_to_num_(nan=beyond + 1)
+    return torch.bincount((bins + beyond + 1).long(), minlength=COUNTS + 1)[:COUNTS].tolist()
 
 
 def sites_of(model: nn.Module, names: list[str] | None) -> dict[str, nn.Module]:

@@ -21,7 +21,7 @@ network, config = bn_repro.load("{file}")
 - **Weights.** {parameters:,} parameters; from (N, {shape}) to the logits of {classes} classes.
 - **Data.** {data_name}, fingerprint `{data}`.
 - **The data's licence.** {licence}
-- **Commit.** `{commit}`{dirty}.
+- **Commit.** {commit}{dirty}.
 
 ## Accuracy at the last step
 
@@ -51,6 +51,7 @@ def card(header: dict[str, Any], file: str, parameters: int) -> str:
         "seed": configuration["seed"],
         "data_name": data,
         "shape": ", ".join(map(str, header["shape"])),
+        "commit": f"`{header['commit']}`" if header["commit"] else "not known",
         "dirty": ", with changes that were not committed" if header["dirty"] else "",
         "accuracy": "\n".join(rows),
         "configuration": yaml.safe_dump(configuration, sort_keys=False),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bn_repro.config.dataset import MnistBinaryConfig, SyntheticConfig
 from bn_repro.config.identity import directory_of
 from bn_repro.config.schema import Config
 from bn_repro.records.reader import (
@@ -28,7 +29,8 @@ def find_finished(config: Config) -> Outcome | None:
     directory = directory_of(config)
     check_no_copy(directory)
     done = finished(directory)
-    if done is not None and _data_root(directory) != config.data.root:
+    has_files = not isinstance(config.data, MnistBinaryConfig | SyntheticConfig)
+    if done is not None and has_files and _data_root(directory) != config.data.root:
         from bn_repro.training.build import build  # torch: only other data need it
 
         check_same_data(directory, build(config)[1])

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from bn_repro.config.rate import learning_rate_at
 from bn_repro.config.schema import Config, TrainConfig
 from bn_repro.data.batches import Data
 from bn_repro.norm import BatchNorm, population_statistics
@@ -23,7 +24,7 @@ from bn_repro.training.activations import ActivationRecorder, sites_of
 from bn_repro.training.checkpoint import TrainingState
 from bn_repro.training.correct import of_all_ranks
 from bn_repro.training.evaluate import evaluate
-from bn_repro.training.optimizer import learning_rate_at, set_learning_rate
+from bn_repro.training.optimizer import set_learning_rate
 from bn_repro.training.ranks import mean_of_replicas, replicated, total, union
 from bn_repro.training.schedule import is_due
 from bn_repro.training.session import Session
@@ -187,6 +188,8 @@ class Run:
         """
         at, step = self.config.train, self.state.step
         self.record.traces(activations.rows(step, at.trace_units if by_unit else ()))
+        if at.trace_histograms:
+            self.record.histograms(activations.histograms(step))
         if at.probes and self.session.world.main:
             images = self.data.eval_batches(
                 self.split,

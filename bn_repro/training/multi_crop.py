@@ -67,7 +67,7 @@ def require_finished(config: Config) -> Outcome:
         state = f"is {last.state} at step {last.step}" if begun else "has not begun"
         raise ValueError(
             f"{directory}: the run {state}, and only finished runs are evaluated; "
-            f"finish it with scripts/train.py and the same overrides"
+            f"finish it with bn-repro train and the same overrides"
         )
     return done
 

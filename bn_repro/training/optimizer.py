@@ -1,4 +1,4 @@
-"""SGD, at once or delayed, its learning rate at a step, and Polyak averaging of the weights."""
+"""SGD, at once or delayed, and Polyak averaging of the weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from bn_repro.config.schema import Config
-from bn_repro.training.schedule import learning_rate
 from bn_repro.training.sgd import SGD, Optimizer
 
 
@@ -94,15 +93,3 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
     """Use ``rate`` from the next update on."""
     for group in optimizer.param_groups:
         group["lr"] = rate
-
-
-def learning_rate_at(step: int, config: Config) -> float:
-    """The learning rate of ``step``.
-
-    A run shorter than the paper's (``train.paper_steps``) decays in proportionally shorter stairs.
-    """
-    o, t = config.optimizer, config.train
-    every = o.decay_every
-    if every is not None:
-        every *= t.steps / (t.paper_steps or t.steps) / o.decay_speed
-    return learning_rate(step, lr=o.lr, decay_rate=o.decay_rate, decay_every=every)

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from bn_repro import stop_signal
-from bn_repro.config.identity import arm_of, directory_of, tags_of
+from bn_repro.config.identity import directory_of
 from bn_repro.config.schema import Config, check
 from bn_repro.data.batches import Data
 from bn_repro.data.decode import CorruptImage
@@ -40,8 +40,7 @@ from bn_repro.records.recorder import (
     write_status,
 )
 from bn_repro.stop_signal import StopFlag
-from bn_repro.tracking.live import WandbLogger
-from bn_repro.tracking.logger import destination_of
+from bn_repro.tracking.live import logger_of
 from bn_repro.training.build import build, configure_torch, device_of, network, validate
 from bn_repro.training.engine import with_engine
 from bn_repro.training.finished import (
@@ -53,6 +52,7 @@ from bn_repro.training.finished import (
 from bn_repro.training.loop import train
 from bn_repro.training.ranks import barrier, process_group
 from bn_repro.training.session import Log, Progress, Session, no_progress
+from bn_repro.training.weights import WithWeights
 from bn_repro.training.world import World, launched_world
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
@@ -163,7 +163,9 @@ def _start_or_resume(
     if session.world.main:
         write_first_files(config, data, directory, session)
     barrier(session.world)
-    logger = logger_of(config, session.world)
+    logger: Logger = logger_of(config) if session.world.main else NoLogger()
+    if config.wandb.mode != "disabled" and config.wandb.log_model == "final":
+        logger = WithWeights(logger) if session.world.main else logger
     return train(config, model.to(session.device), data, directory, session, logger)
 
 
@@ -201,14 +203,6 @@ def write_first_files(config: Config, data: Data, directory: Path, session: Sess
     write_json(directory / paths.MANIFEST, facts)
 
 
-def logger_of(config: Config, world: World) -> Logger:
-    """The W&B logger of the run, on the first rank, where W&B is asked for."""
-    if config.wandb.mode == "disabled" or not world.main:
-        return NoLogger()
-    resolved = asdict(config)
-    return WandbLogger(destination_of(config), tags_of(resolved), arm_of(resolved))
-
-
 def report_finished(config: Config, done: Outcome, session: Session) -> Outcome:
     """Log that the run was finished before.
 
@@ -217,8 +211,8 @@ def report_finished(config: Config, done: Outcome, session: Session) -> Outcome:
     directory = directory_of(config, session.world.size)
     if session.world.main:
         session.log(finished_line(directory, done))
-    if os.environ.get("WANDB_SWEEP_ID"):
-        logger = logger_of(config, session.world)
+    if os.environ.get("WANDB_SWEEP_ID") and session.world.main:
+        logger = logger_of(config)
         logger.begin(directory)
         logger.finish(done.state)
     return done

@@ -64,11 +64,18 @@ def scale(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Iterator[Row]:
 
 
 def weights(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Iterator[Row]:
-    """Of every layer's weights: their ``norm``, and the ``gradient``'s, in training mode."""
+    """Of every layer's weights: their ``norm``, and the ``gradient``'s, in training mode.
+
+    And the norm of the ``bias`` where the layer has one, as before BN it has not.
+    """
     for site, layer in _passed(model, batch).items():
-        _, _, dw = _scaled(layer, 1.0, None)
-        norm = layer.linear.weight.norm().item()
-        yield {"site": site, "norm": norm, "gradient": dw.norm().item()}
+        (_, _, dw), bias = _scaled(layer, 1.0, None), layer.linear.bias
+        row = {
+            "site": site,
+            "norm": layer.linear.weight.norm().item(),
+            "gradient": dw.norm().item(),
+        }
+        yield row if bias is None else row | {"bias": bias.norm().item()}
 
 
 def jacobians(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Iterator[Row]:

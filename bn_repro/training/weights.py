@@ -7,6 +7,7 @@ the network is and where it comes from: enough to build it again without the run
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from bn_repro.data.batches import Examples
 from bn_repro.records import paths
 from bn_repro.records.files import write_atomically
 from bn_repro.records.reader import Outcome, Row, finished, read_config, read_manifest, read_rows
+from bn_repro.records.recorder import Logger
 from bn_repro.training import checkpoint
 from bn_repro.training.build import data_of, network
 from bn_repro.training.card import card
@@ -76,6 +78,27 @@ def export(directory: str | Path, file: str | Path) -> Path:
     return file.with_suffix(".md")
 
 
+class WithWeights(Logger):
+    """Exports the network of a completed run into its directory, for ``logger`` to send it too."""
+
+    def __init__(self, logger: Logger) -> None:
+        self.logger = logger
+
+    def begin(self, directory: Path) -> None:
+        """Begin with the logger."""
+        self.directory = directory
+        self.logger.begin(directory)
+
+    def finish(self, state: str) -> None:
+        """Export, where there is a network; then finish."""
+        if state == "completed":
+            try:
+                export(self.directory, self.directory / paths.WEIGHTS)
+            except ValueError as error:
+                print(f"wandb: {error}; the network is not sent", file=sys.stderr)
+        self.logger.finish(state)
+
+
 def read(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What the header of a ``file`` says, and its tensors; ValueError where it is none of ours."""
     if not file.is_file():
@@ -106,7 +129,7 @@ def _of_run(directory: Path) -> Trained:
 def _completed(directory: Path) -> Outcome:
     done = finished(directory)
     if done is None:
-        raise ValueError(f"{directory}: the run is not finished; finish it with scripts/train.py")
+        raise ValueError(f"{directory}: the run is not finished; finish it with bn-repro train")
     if done.state == "diverged":
         raise ValueError(f"{directory}: the run diverged at step {done.step}: it left no network")
     return done

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 if TYPE_CHECKING:
     from bn_repro.sweep.scheduler import Executor
+    from bn_repro.sweep.study import PlannedRun
 
 COMMON = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", "name")
 """What submitit calls by one name for every cluster."""
@@ -36,6 +37,12 @@ class CoresLauncher(Launcher):
         from bn_repro.sweep.local import LocalExecutor
 
         return LocalExecutor(self.side_by_side(jobs))
+
+    def beside(self, jobs: int | None) -> int | None:
+        """How many runs are at work at once, as far as that is known before they are."""
+        from bn_repro.training.world import cores
+
+        return self.side_by_side(jobs) or cores()
 
     def side_by_side(self, jobs: int | None) -> int | None:
         """Its own number of jobs, else ``jobs``. ValueError for one with which none would begin."""
@@ -66,6 +73,8 @@ class CoresLauncher(Launcher):
             with open_dict(composed):
                 del composed["hydra"]
             runs.append(PlannedRun(plain(composed, overrides), _varied(overrides, same)))
+        if runs[0].config.dry:
+            return self._said(runs)
         results = self.command.results or Results(runs[0].config, console())
         outcomes = train.train_sweep(runs, self.executor(), results)
         self.command.results = results
@@ -77,6 +86,18 @@ class CoresLauncher(Launcher):
             done.return_value = 0.0 if outcome.state == "diverged" else outcome.top1
             returns.append(done)
         return returns
+
+    def _said(self, runs: Sequence[PlannedRun]) -> Sequence[JobReturn]:
+        """What the jobs would take, of a sweep whose jobs are all known."""
+        from bn_repro.cli import dry
+
+        if not self.config.hydra.sweeper._target_.endswith("BasicSweeper"):
+            raise ValueError("dry: a search chooses its runs as it goes; leave out hydra/sweeper")
+        dry.sweep(runs, self.beside(None))
+        done = [JobReturn(status=JobStatus.COMPLETED) for _ in runs]
+        for job in done:
+            job.return_value = None
+        return done
 
 
 class SubmititLauncher(CoresLauncher):
@@ -94,10 +115,16 @@ class SubmititLauncher(CoresLauncher):
         self.cluster, self.folder = cluster, submitit_folder
         self.max_num_timeout, self.parameters = max_num_timeout, parameters
 
+    def beside(self, jobs: int | None) -> int | None:
+        """The number of its jobs at once; how many the cluster gives is not known."""
+        return self.side_by_side(jobs)
+
     def executor(self, jobs: int | None = None) -> Executor:
         """That of the cluster. ValueError where submitit is not installed."""
         if find_spec("submitit") is None:
-            raise ValueError("hydra/launcher: submitit is not installed; pip install -e '.[slurm]'")
+            from bn_repro.records.paths import extra_command
+
+            raise ValueError(f"hydra/launcher: submitit is not installed; {extra_command('slurm')}")
         from bn_repro.config.fields import expanded
         from bn_repro.sweep.slurm import SlurmExecutor
 

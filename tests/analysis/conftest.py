@@ -49,11 +49,13 @@ def write_run(
     engine: str = "eager",
     data: str = "0123456789abcdef",
     probes: bool = False,
+    histograms: bool = False,
 ) -> Member:
     """A run whose accuracy rises to ``top`` at a ``pace``, and whose distributions drift.
 
     ``dies_at``: the step whose loss is not finite, where training stops. ``probes``: with the rows
     of inference mode, and every unit of the last site where a step is evaluated.
+    ``histograms``: with 1,000 counts a row, about 0, wider at each step.
     """
     bn = "bn" in experiment
     noise = np.random.default_rng([seed, bn, int(1e6 * (top or 0))])
@@ -115,6 +117,14 @@ def write_run(
         files[paths.TRACES] = _lines(sorted([*rows, *evaluated], key=lambda row: row["step"]))
         probed = sorted([*pooled, *units], key=lambda row: row["step"])
         files[paths.PROBES] = _lines([PROBE | {k: row[k] for k in PROBED} for row in probed])
+    if histograms:
+        files[paths.HISTOGRAMS] = _lines(
+            [
+                {"step": step, "site": site, "counts": _counts(1 + 6 * step / steps)}
+                for step in trace_steps(steps)
+                for site in sites
+            ]
+        )
     for name, text in files.items():
         (directory / name).write_text(text, encoding="utf-8")
     return Member(experiment, id, seed, varied or {}, directory, blocks)
@@ -122,6 +132,12 @@ def write_run(
 
 def _lines(rows: list[dict[str, Any]]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def _counts(half: float) -> list[int]:
+    """1,000 values evenly from -half to half, in the bins of ``records.histograms``."""
+    ends = [-np.inf, *np.linspace(-8, 8, 65), np.inf]
+    return np.histogram(np.linspace(-half, half, 1_000), ends)[0].tolist()
 
 
 def _traces(

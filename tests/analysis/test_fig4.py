@@ -100,7 +100,7 @@ def test_the_claims_hold_where_crops_and_networks_help(members, tmp_path):
     alike = f"the 3 plain BN-x30 by 144 crops have {100 * (1 - equals):.1f} % top-1 error together"
     assert alike in readme
     assert "| BN-Inception ensemble | 144 | 6 | 20.10 % |" in readme
-    assert "python scripts/evaluate.py study=fig4" in readme
+    assert "bn-repro evaluate study=fig4" in readme
     assert "(evaluations.csv)" in readme
 
 
@@ -184,7 +184,7 @@ def test_without_evaluations_nothing_is_decided_and_the_way_is_told(members, tmp
     claims, rows, readme = written(members, tmp_path / "out")
     assert {c.verdict for c in claims} == {"undecided"}
     assert rows.empty
-    assert "No evaluations yet: `python scripts/evaluate.py study=fig4`" in readme
+    assert "No evaluations yet: `bn-repro evaluate study=fig4`" in readme
     assert not list((tmp_path / "out").glob("figure4*"))
 
 

@@ -188,7 +188,7 @@ def test_a_study_brings_its_own_table(make_run, tmp_path: Path, home: Path) -> N
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("fig4", ["no results in", "scripts/train.py study=fig4", "evaluate.py study=fig4"]),
+        ("fig4", ["no results in", "bn-repro train study=fig4", "evaluate study=fig4"]),
         ("figure9", ["unknown; there are ablation_421, ", "fig1"]),
         ("no.such/name", ["unknown"]),
     ],
@@ -204,11 +204,9 @@ def test_a_study_without_results_says_what_to_do(name: str, words: list[str]) ->
     assert refused.value._render_traceback_() == [f"error: {line}"]  # pyright: ignore
 
 
-def test_a_package_that_is_no_checkouts_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(library, "RESULTS", tmp_path / "site-packages/results")
-    with pytest.raises(ValueError, match="the package is not a checkout's; give the folder"):
+def test_a_package_that_is_no_checkouts_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "CHECKOUT", None)
+    with pytest.raises(ValueError, match="the package is not a checkout's; give a folder"):
         analysis.study("fig1")
 
 
@@ -221,7 +219,7 @@ def test_runs_that_are_not_the_studys_say_so(make_run, tmp_path: Path, home: Pat
     commit([make_run("mnist/baseline", 0, **SHORT)], home / "fig1")
     make_run("mnist/baseline", 1, state="running", **SHORT)
     shutil.rmtree(tmp_path / "runs/mnist/baseline-00012345/seed0")
-    with pytest.raises(ValueError, match="the 2 runs in .* first run python scripts/report"):
+    with pytest.raises(ValueError, match="the 2 runs in .* first run bn-repro report"):
         analysis.study("fig1", tmp_path / "runs")
 
 

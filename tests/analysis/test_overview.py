@@ -20,6 +20,7 @@ from support import ROOT
 
 from bn_repro import paper
 from bn_repro.analysis import claims, overview, report, results
+from bn_repro.analysis.assertions import ASSERTIONS
 from bn_repro.analysis.intervals import Interval
 from bn_repro.analysis.overview import Overview
 from bn_repro.analysis.prose import Prose, claims_table
@@ -444,3 +445,19 @@ def test_what_cannot_be_reported_is_said_in_a_line(checkout: Path) -> None:
     assert f"{checkout}/results/nosuch: no study of this name" in _refused()
     shutil.rmtree(checkout / "results")
     assert "nothing to report" in _refused()
+
+
+def test_the_paper_is_covered_assertion_by_assertion(committed: list[Report]) -> None:
+    known = {path.stem for path in (ROOT / "configs" / "study").glob("*.yaml")}
+    named = {name for row in ASSERTIONS for name in row.studies}
+    assert named <= known
+    assert {report.name for report in committed} <= named
+    assert all(row.studies or row.why for row in ASSERTIONS)
+    sections = [float(row.section.split(",")[0].replace("abstract", "0")[:3]) for row in ASSERTIONS]
+    assert sections == sorted(sections)
+
+
+def test_an_assertion_shows_the_studies_that_have_results(make_run, tmp_path: Path) -> None:
+    runs = [make_run(arm, 0, id="m") for arm in ("mnist/baseline", "mnist/bn")]
+    shown = Overview([report.write("fig1", runs, tmp_path / "fig1")]).assertions
+    assert {name for row in shown for name in row.studies} == {"fig1"}

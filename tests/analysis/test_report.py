@@ -86,8 +86,8 @@ def test_what_is_written(whole: Whole) -> None:
     for word in ("Made-up CPU", "engine: eager", "0123456789ab", "](figure1.svg)", "**holds**: "):
         assert word in readme
     assert found.commands == [
-        "python scripts/train.py study=fig1",
-        "python scripts/report.py study=fig1",
+        "bn-repro train study=fig1",
+        "bn-repro report study=fig1",
     ]
     assert "Not the committed study" not in readme
 
@@ -155,7 +155,7 @@ def test_an_unfinished_run_replaces_nothing(make_run, tmp_path: Path) -> None:
 
 def test_nothing_to_report_is_said(tmp_path: Path) -> None:
     typed = ["scale=smoke", "out=there"]
-    hint = r"none of its 1 runs is finished.*: python scripts/train.py study=fig1 scale=smoke$"
+    hint = r"none of its 1 runs is finished.*: bn-repro train study=fig1 scale=smoke$"
     with pytest.raises(ValueError, match=hint):
         report.write("fig1", [Member("mnist/bn", "00", 0)], tmp_path / "out", overrides=typed)
     assert not (tmp_path / "out").exists()
@@ -251,8 +251,8 @@ def test_a_report_on_runs_of_ones_own_says_how_they_were_made(make_run, tmp_path
     members = _short(make_run, seeds=range(1))
     found = report.write("fig1", members, tmp_path / "out", overrides=typed)
     commands = [
-        "python scripts/train.py study=fig1 scale=smoke wandb=offline",
-        "python scripts/report.py study=fig1 scale=smoke wandb=offline 'out=my results'",
+        "bn-repro train study=fig1 scale=smoke wandb=offline",
+        "bn-repro report study=fig1 scale=smoke wandb=offline 'out=my results'",
     ]
     assert found.commands == commands
     readme = (tmp_path / "out/README.md").read_text()
@@ -291,11 +291,11 @@ def test_verdicts_are_printed(whole: Whole, capsys) -> None:
 
 
 def test_commands_name_the_folder_that_a_study_needs() -> None:
-    command = "python scripts/train.py study=fig3"
+    command = "bn-repro train study=fig3"
     assert summary.training_command("fig3", []) == f"{command} data.root=FOLDER"
     for typed in ("data.root=/x", "scale=smoke", "data=synthetic"):
         assert summary.training_command("fig3", [typed]) == f"{command} {typed}"
-    assert summary.training_command("fig1", []) == "python scripts/train.py study=fig1"
+    assert summary.training_command("fig1", []) == "bn-repro train study=fig1"
     assert summary.training_command("of tomorrow", []).endswith("'study=of tomorrow'")
 
 

@@ -9,8 +9,10 @@ from dataclasses import fields
 import pytest
 import yaml
 from filelock import FileLock
-from support import ROOT, call
+from support import ROOT, bn_repro, call
 
+from bn_repro.cli.help import CONCERNS
+from bn_repro.cli.study import as_train
 from bn_repro.config import catalogue
 from bn_repro.config.compose import compose
 from bn_repro.config.schema import SETTINGS, Config
@@ -127,20 +129,20 @@ def test_help_lists_the_choices_and_every_key(monkeypatch, capsys):
     assert "75 stopped before its end" in out
 
 
-SCRIPTS = ("train", "evaluate", "report", "export", "status", "publish_wandb", "wandb_dashboard")
-
-
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_each_script_has_its_own_help_whose_commands_compose(monkeypatch, capsys, name):
-    code, out, _ = call(monkeypatch, capsys, "--help", script=f"{name}.py")
+@pytest.mark.parametrize("name", CONCERNS)
+def test_each_command_has_its_own_help_whose_commands_compose(monkeypatch, capsys, name):
+    code, out, _ = bn_repro(monkeypatch, capsys, name, "--help")
     assert code == 0
-    commands = re.findall(r"^python scripts/(\w+).py ?(.*?)(?:   .*)?$", out, flags=re.M)
-    assert {script for script, _ in commands} == {name}
+    commands = re.findall(r"^bn-repro (\w+) ?(.*?)(?:   .*| a config.*)?$", out, flags=re.M)
+    assert {command for command, _ in commands} == {name}
     assert ("train.batch_size" in out) == (name == "train")
     assert ("evaluation.crops  " in out) == (name == "evaluate")
-    assert ("imagenet/bn_x30 " in out) == (name in ("train", "evaluate", "publish_wandb"))
-    for _, words in commands:
-        compose([w for w in shlex.split(words) if w != "-m" and "(" not in w and "," not in w])
+    assert ("imagenet/bn_x30 " in out) == (name in ("train", "evaluate", "publish"))
+    for _, line in commands:
+        words = shlex.split(line)
+        words = as_train(words) if name == "study" else words
+        if "--config-dir" not in words:
+            compose([w for w in words if w != "-m" and "(" not in w and "," not in w])
 
 
 def test_the_whole_configuration_can_be_seen(monkeypatch, capsys):

@@ -43,7 +43,7 @@ def test_what_is_not_in_wandb_is_named_and_how_to_send_it(monkeypatch, capsys, t
     code, out, _ = call(monkeypatch, capsys, *words, "seed=0,1", "wandb=offline")
     assert code == 0
     assert "trained before, and not in W&B: 1 run (" in out
-    assert "scripts/publish_wandb.py sends" in out
+    assert "bn-repro publish sends" in out
     assert f"To W&B: wandb sync {tmp_path}/wandb" in out
     again = call(monkeypatch, capsys, *words, "seed=1", "wandb=offline")[1]
     assert "trained before" not in again

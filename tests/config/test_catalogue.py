@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 from support import ROOT
 
+from bn_repro.cli import COMMANDS
 from bn_repro.config import catalogue
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import run_id
@@ -33,12 +34,12 @@ def test_a_head_has_what_the_list_needs(group, name):
 @pytest.mark.parametrize(("group", "name"), ALL)
 def test_every_command_of_a_head_works_as_it_stands(group, name):
     for command in catalogue.entry(group, name).commands:
-        program, script, *overrides = shlex.split(command)
-        assert program == "python"
-        assert (ROOT / script).exists()
+        program, name, *overrides = shlex.split(command)
+        assert program == "bn-repro"
+        assert name in COMMANDS
         config = compose(overrides)
         runs = [config] if group == "experiment" else [r.config for r in planned(config, overrides)]
-        if script == "scripts/train.py":  # the others find the data where the runs found them
+        if name == "train":  # the others find the data where the runs found them
             for run in runs:
                 check(run)
 
@@ -73,7 +74,7 @@ def test_every_experiment_and_study_is_listed():
     shown = text.getvalue()
     for group, name in ALL:
         assert f"\n{name} " in shown
-        assert f"python scripts/train.py {group}={name}" in shown
+        assert f"bn-repro train {group}={name}" in shown
     assert max(map(len, shown.splitlines())) <= 100
     for _, name in ALL:
         assert not name.endswith("base")
@@ -96,8 +97,8 @@ def test_a_head_is_read_in_its_parts(tmp_path, monkeypatch):
 # Expected: 99.1 % after
 #           50,000 steps.
 # Cost:     3 s on one core
-# Command:  python scripts/train.py experiment=mine/new seed=1
-#           python scripts/report.py
+# Command:  bn-repro train experiment=mine/new seed=1
+#           bn-repro report
 #
 # It is new.
 #     And this is for readers too.
@@ -113,8 +114,8 @@ defaults: []
             expected="99.1 % after 50,000 steps.",
             cost="3 s on one core",
             commands=(
-                "python scripts/train.py experiment=mine/new seed=1",
-                "python scripts/report.py",
+                "bn-repro train experiment=mine/new seed=1",
+                "bn-repro report",
             ),
         )
     ]
@@ -136,7 +137,7 @@ def test_an_experiment_that_tells_too_little_is_listed_all_the_same(
         catalogue.entry("experiment", "mine/new")
     (told,) = catalogue.entries("experiment")
     assert said in told.paper
-    assert told.commands == ("python scripts/train.py experiment=mine/new",)
+    assert told.commands == ("bn-repro train experiment=mine/new",)
 
 
 def test_verdicts_are_those_of_the_results(tmp_path):

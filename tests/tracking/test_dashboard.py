@@ -32,11 +32,12 @@ class Panel:
     def draws(self, run):
         """Whether W&B's filters let a run through, which is told by the attributes they name."""
         for part in self.runset["filters"]["filters"]:
-            assert part["key"]["section"] == "run"
+            name = part["key"]["name"]
+            assert part["key"]["section"] == ("config" if name == "experiment" else "run")
             assert part.get("connector", "AND") == "AND"
             assert part["op"] in ("=", "IN")
             wanted = part["value"] if part["op"] == "IN" else [part["value"]]
-            value = run[part["key"]["name"]]
+            value = run[name]
             if not {*wanted} & {*(value if isinstance(value, list) else [value])}:
                 return False
         return True
@@ -75,7 +76,8 @@ def in_wandb(*words):
     told = {key: (arm_of(words), tags_of(words)) for key, words in arms.items()}
     return [
         {
-            **{"jobType": "train", "group": c.experiment, "arm": arm, "tags": tags},
+            **{"jobType": "train", "group": arm, "arm": arm, "tags": tags},
+            "experiment": c.experiment,
             "displayName": f"{arm} seed {c.seed}",
         }
         for c in found

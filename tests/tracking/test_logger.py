@@ -23,19 +23,18 @@ from bn_repro.records.recorder import Recorder, write_status
 from bn_repro.stop_signal import StopFlag
 from bn_repro.tracking import keys, live
 from bn_repro.tracking.live import WandbLogger
-from bn_repro.tracking.logger import (
-    Destination,
-    Mirror,
-    is_synced,
-    sent,
-    service_of_wandb,
-    wandb_id,
-)
+from bn_repro.tracking.logger import Mirror, shortened
+from bn_repro.tracking.sent import Destination, is_synced, sent, wandb_id
+from bn_repro.tracking.wandb_run import repository, service_of_wandb
 from bn_repro.training.run import run
 
 pytestmark = pytest.mark.usefixtures("apart")
 WORDS = ["experiment=mnist/bn", "scale=smoke", "train.steps=60", "train.eval_every=20"]
 WORDS += ["train.checkpoint_every=20", "train.population_batches=2", "data.limit=2000"]
+
+
+def offline_in(folder):
+    return Destination("offline", "bn", None, folder)
 
 
 def silent(line):
@@ -61,6 +60,7 @@ def preempted(config, step):
         ({"split": "val", "statistics": "population", "top5": 1.0}, "val_population/top5"),
         ({"site": "hidden3", "unit": 0, "p50": 1.0}, "trace/hidden3/unit/p50"),
         ({"site": "4a.3x3", "unit": None, "std": 1.0}, "trace/4a_3x3/layer/std"),
+        ({"site": "4a.3x3", "counts": 1.0}, "histogram/4a_3x3"),
         ({"examples_per_second": 1.0}, "timing/examples_per_second"),
         ({"split": "test", "statistics": "moving", "loss": None}, None),
     ],
@@ -77,21 +77,27 @@ def test_an_offline_run_holds_what_the_local_records_hold(tmp_path):
     history = list(keys.history(directory))
     assert shown.history == [{"_step": s, "step": s, **values} for s, values in history]
     assert {"test/top1", "trace/hidden3/unit/p50", "timing/waiting"} <= set(history[-1][1])
+    counts = history[-1][1]["histogram/hidden3"]
+    assert isinstance(counts, list)
+    assert sum(counts) == 60 * 100
+    assert {row["train/learning_rate"] for row in shown.history if "train/loss" in row} == {0.5}
     step_of = {r.metric.glob_name: r.metric.step_metric for r in shown.of("metric")}
-    assert {step_of[name] for name in ("test*", "train*", "trace/*")} == {"step"}
+    assert {step_of[k] for k in ("test*", "train*", "trace/*", "histogram/*")} == {"step"}
 
     begun = json.loads((directory / paths.MANIFEST).read_text())["started"]
     digits = "".join(c for c in begun if c.isdigit())
     assert shown.about.run_id == f"mnist-{directory.parent.name}-seed0-{digits}"
-    assert (shown.about.run_group, shown.about.job_type) == ("mnist/bn", "train")
+    assert (shown.about.run_group, shown.about.job_type) == (shown.config["arm"], "train")
+    assert shown.about.git.commit == shown.config["manifest.commit"]
     assert {"batch", "mlp", "smoke", "optimizer.lr=0.5", "data.limit=2000"} <= {*shown.about.tags}
-    assert shown.config["optimizer"]["lr"] == 0.5
+    assert shown.config["optimizer.lr"] == 0.5
     arm = shown.config["arm"]
     assert arm.startswith("mnist/bn smoke ")  # its scale, where it is not the usual one
     assert "optimizer.lr=0.5" in arm.split()
     assert "seed" not in arm
     assert shown.about.display_name == f"{arm} seed 0"
-    assert shown.config["manifest"]["data"]
+    assert shown.config["manifest.data"]
+    assert not any(isinstance(v, dict) for k, v in shown.config.items() if k[0] != "_")
 
     told = load([Member("mnist/bn", "", 0, directory=directory)])
     (row,) = told.runs.to_dict("records")
@@ -103,7 +109,7 @@ def test_an_offline_run_holds_what_the_local_records_hold(tmp_path):
         steps = reader.steps_to(zip(curve["step"], curve["value"], strict=True), target)
         assert summary.get(keys.steps_key(target), steps) == steps or steps != steps
     assert "steps_to_20_percent" in summary
-    assert not any(key.startswith("trace/") for key in summary)
+    assert not any(key.startswith(("trace/", "histogram/")) for key in summary)
 
     (artifact,) = (record.artifact for record in shown.of("artifact"))
     names = {content.path for content in artifact.manifest.contents}
@@ -147,7 +153,7 @@ def test_what_has_been_synced_is_left_alone(tmp_path, capsys):
 def test_a_run_killed_between_its_offline_files_is_shown_all_the_same(
     directory, tmp_path, monkeypatch
 ):
-    destination = Destination("offline", "bn", None, tmp_path)
+    destination = offline_in(tmp_path)
     record = Recorder(directory, None, WandbLogger(destination))
     write_steps(record, 1, 4)
     written = record.written()
@@ -183,7 +189,7 @@ def write_steps(record, first, last):
 
 
 def test_a_run_resumed_offline_is_synced_without_a_row_twice(directory, tmp_path, server):
-    destination = Destination("offline", "bn", None, tmp_path)
+    destination = offline_in(tmp_path)
     record = Recorder(directory, None, WandbLogger(destination))
     write_steps(record, 1, 4)
     written = record.written()
@@ -233,8 +239,62 @@ def test_a_run_killed_online_goes_on_without_a_row_twice(directory, tmp_path, se
     assert server.requests == [f"artifact {name}"]
 
 
+@pytest.mark.parametrize(("live", "alerts"), [(True, 1), (False, 0)])
+def test_a_run_that_diverges_while_it_is_watched_is_told_at_once(directory, tmp_path, live, alerts):
+    record, mirror = Recorder(directory), Mirror(directory, offline_in(tmp_path), live=live)
+    write_steps(record, 1, 3)
+    write_status(directory, "diverged", 3, 1.0)
+    record.close()
+    mirror.begin()
+    mirror.finish("diverged")
+    told = [r.alert for r in OfflineRun(tmp_path).of("alert")]
+    assert [(a.title, a.level) for a in told] == alerts * [("diverged", "ERROR")]
+    assert all(a.text == "mnist/bn seed 0: the loss was not finite at step 3" for a in told)
+
+
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_what_artifacts_copy_is_gone_or_goes_with_the_run(
+    directory, tmp_path, server, monkeypatch, mode
+):
+    monkeypatch.delenv("WANDB_DATA_DIR")
+    record = Recorder(directory, None, WandbLogger(Destination(mode, "bn", None, tmp_path)))
+    write_steps(record, 1, 3)
+    write_status(directory, "completed", 3, 1.0)
+    record.close()
+    assert "WANDB_DATA_DIR" not in os.environ
+    copies = {path.parent for path in tmp_path.rglob("staging")}
+    offline = [path / "artifacts" for path in (tmp_path / "wandb").glob("offline-run-*")]
+    assert copies == set(offline if mode == "offline" else [])
+    if mode == "online":
+        assert len(server.requests) == 1  # the artifact
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://me:secret@example.org/a/b.git\n", "https://example.org/a/b.git"),
+        ("ssh://git:secret@example.org:22/a/b", "ssh://example.org:22/a/b"),
+        ("git@example.org:a/b.git", "git@example.org:a/b.git"),
+        ("/home/me/b", None),
+        ("file:///home/me/b", None),
+        ("", None),
+    ],
+)
+def test_a_repository_is_told_without_password_or_folder(monkeypatch, url, told):
+    done = subprocess.CompletedProcess([], 0, stdout=url)
+    monkeypatch.setattr(subprocess, "run", lambda *args, **how: done)
+    assert repository() == told
+
+
+def test_a_long_name_is_cut_and_kept_apart():
+    assert shortened("mnist/bn seed 0", "bn-1a2b") == "mnist/bn seed 0"
+    cut = shortened("mnist/bn " + "model.norm_eps=0.001 " * 9, "bn-1a2b3c4d")
+    assert len(cut) == 128
+    assert cut.endswith("... bn-1a2b3c4d")
+
+
 def test_a_failed_run_is_shown_as_failed(directory, tmp_path):
-    record = Recorder(directory, None, WandbLogger(Destination("offline", "bn", None, tmp_path)))
+    record = Recorder(directory, None, WandbLogger(offline_in(tmp_path)))
     write_status(directory, "running", 0, 0.0)
     write_steps(record, 1, 3)
     record.close()
@@ -250,7 +310,7 @@ def test_a_sweep_names_its_runs_itself(directory, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
     monkeypatch.setenv("WANDB_RUN_ID", "abc123")
     wandb.teardown()
-    Recorder(directory, None, WandbLogger(Destination("offline", "bn", None, tmp_path))).close()
+    Recorder(directory, None, WandbLogger(offline_in(tmp_path))).close()
     monkeypatch.undo()
     wandb.teardown()
     assert OfflineRun(tmp_path).about.run_id == "abc123"

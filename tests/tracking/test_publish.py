@@ -1,23 +1,28 @@
 """Local records sent to W&B later: all of them, once; and sweeps and reports."""
 
 import json
+import os
 import re
 import runpy
 import shutil
+import signal
 import sys
+from unittest.mock import Mock
 
 import pytest
 import yaml
 from filelock import FileLock
 from rich.console import Console
-from support import ROOT, OfflineRun
+from support import ROOT, OfflineRun, call
 
+import bn_repro
 from bn_repro.cli.publish import directories_to_send
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of, tags_of, usual_scale, variation
-from bn_repro.records import paths
+from bn_repro.records import paths, reader
 from bn_repro.sweep.study import expand
 from bn_repro.tracking import keys, publish
+from bn_repro.training.checkpoint import TrainingState
 from bn_repro.training.run import run
 
 pytestmark = pytest.mark.usefixtures("apart")
@@ -65,12 +70,11 @@ def test_a_run_published_later_is_as_if_it_had_been_logged_live(runs, tmp_path):
     assert later.about.run_id.split("-")[:4] == logged.about.run_id.split("-")[:4]
     for name in ("run_group", "job_type", "tags", "display_name"):
         assert getattr(later.about, name) == getattr(logged.about, name), name
-    assert {**later.config, "runs": 0, "wandb": 0, "manifest": 0} == {
-        **logged.config,
-        "runs": 0,
-        "wandb": 0,
-        "manifest": 0,
-    }
+    configs = [
+        {k: v for k, v in told.config.items() if not k.startswith("manifest.")}
+        for told in (later, logged)
+    ]
+    assert configs[0] == configs[1]
     assert later.summary.keys() == logged.summary.keys()
     assert "there already" in published(*ONE, f"runs={tmp_path / 'live'}", "wandb=offline")
 
@@ -221,28 +225,137 @@ def test_the_usual_scale_is_what_it_is_called(name, scale):
     assert (usual.model, usual.data, usual.train) == (named.model, named.data, named.train)
 
 
-def test_the_sweep_runs_as_the_agent_calls_it(server, tmp_path, monkeypatch):
-    import wandb
+EVALUATED = {"crops": 144, "statistics": "moving", "split": "test", "step": 20, "top1": 0.5}
+
+
+def test_a_network_goes_along_and_its_evaluation_says_that_it_used_it(
+    runs, server, monkeypatch, capsys
+):
+    words = [*ONE, f"runs={runs}", "wandb=online"]
+    directory = directory_of(compose(words))
+    (directory / paths.EVALUATION).write_text(json.dumps(EVALUATED) + "\n")
+    assert call(monkeypatch, capsys, *words, script="publish_wandb.py")[0] == 0
+    (name,) = server.runs
+    assert server.requests == [f"artifact {name}"]  # its records; no network was asked for
+
+    with monkeypatch.context() as at:  # what goes wrong in between is made good
+        at.setattr("wandb.Run.use_artifact", Mock(side_effect=ConnectionError("gone")))
+        code, _, err = call(at, capsys, *words, "wandb.log_model=final", script="publish_wandb.py")
+    assert (code, err) == (
+        1,
+        "error: wandb: gone; 0 of 1 runs are sent, and the same command goes on from there\n",
+    )
+    server.requests.clear()
+    asked = [*words, "wandb.log_model=final"]
+    code, out, _ = call(monkeypatch, capsys, *asked, script="publish_wandb.py")
+    assert code == 0
+    assert "1 sent" in out
+    model = f"{name}-weights"
+    sent = [f"artifact {name}", f"artifact {model}", f"asked for {model}:final"]
+    assert server.requests == [*sent, f"{name}-evaluation used id of {model}"]
+    assert server.summary(f"{name}-evaluation")["evaluation/144_moving/top1"] == 0.5
+    assert server.told[f"{name}-evaluation"]["jobType"] == "evaluate"
+    assert server.told[f"{name}-evaluation"]["groupName"] == server.told[name]["groupName"]
+    assert "1 there already" in call(monkeypatch, capsys, *asked, script="publish_wandb.py")[1]
+    assert bn_repro.load(directory / paths.WEIGHTS).config.experiment == "mnist/bn"
+
+
+def test_a_run_without_a_network_is_sent_without(runs, monkeypatch, capsys):
+    words = [*ONE, f"runs={runs}", "wandb=offline", "wandb.log_model=final"]
+    shutil.rmtree(directory_of(compose(words)) / paths.CHECKPOINTS)
+    code, out, _ = call(monkeypatch, capsys, *words, script="publish_wandb.py")
+    assert code == 0
+    assert "no intact checkpoint of step 20" in out
+    assert "; without its network" in out
+    assert "1 runs: 1 sent" in out
+    assert "1 there already" in call(monkeypatch, capsys, *words, script="publish_wandb.py")[1]
+
+
+def test_a_run_that_is_watched_leaves_its_network_at_its_end(tmp_path):
+    config = compose([*ONE, f"runs={tmp_path}", "wandb=offline", "wandb.log_model=final"])
+    assert run(config, log=lambda line: None).state == "completed"
+    artifacts = {r.artifact.type: r.artifact for r in OfflineRun(tmp_path).of("artifact")}
+    assert artifacts.keys() == {"records", "model"}
+    names = {content.path for content in artifacts["model"].manifest.contents}
+    assert names == {"weights.safetensors", "weights.md"}
+    assert "final" in artifacts["model"].aliases
+    network = bn_repro.load(directory_of(config) / paths.WEIGHTS).network
+    assert not network.training
+
+
+def words_of_the_agent(sweep, arguments):
+    """What ``wandb agent`` calls ``train.py`` with, by wandb's own functions."""
     from wandb.sdk.launch.sweeps import utils
 
-    sweep = yaml.safe_load((ROOT / "configs" / "wandb_sweep.yaml").read_text())
-    first = {key: p.get("values", [p.get("value")])[0] for key, p in sweep["parameters"].items()}
-    chosen = {**first, "experiment": "mnist/bn", "train.steps": 40, "data.limit": 500}
-    macros = utils.create_sweep_command_args({"args": {k: {"value": v} for k, v in chosen.items()}})
+    macros = utils.create_sweep_command_args({"args": arguments})
     macros |= {"env": ["/usr/bin/env"], "program": [sweep["program"]]}
     command = []
     for word in utils.create_sweep_command(list(sweep["command"])):
         name = re.fullmatch(r"\$\{(\w+)\}", word)
         command += macros[name[1]] if name else [word]
     assert command[:4] == ["/usr/bin/env", "python", "scripts/train.py", "wandb=online"]
-    words = [*command[3:], "scale=smoke", "train.eval_every=20", f"runs={tmp_path}"]
+    return command[3:]
+
+
+def as_the_agent(words, monkeypatch):
+    """The exit code of ``train.py``, in a sweep's run of a given id."""
+    import wandb
+
     monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
     monkeypatch.setenv("WANDB_RUN_ID", "abc123")
     wandb.teardown()
-    monkeypatch.setattr(sys, "argv", [str(ROOT / command[2]), *words])
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "scripts" / "train.py"), *words])
     with pytest.raises(SystemExit) as end:
         runpy.run_path(sys.argv[0], run_name="__main__")
-    assert end.value.code == 0
-    assert sweep["metric"]["name"] in server.history("abc123")[-1]
-    assert sweep["metric"]["name"] in server.summary("abc123")
+    return end.value.code
+
+
+@pytest.fixture
+def sweep():
+    """The sweep that comes with the project, and the arguments of a short run of it."""
+    sweep = yaml.safe_load((ROOT / "configs" / "wandb_sweep.yaml").read_text())
+    first = {key: p.get("values", [p.get("value")])[0] for key, p in sweep["parameters"].items()}
+    chosen = {**first, "experiment": "mnist/bn", "train.steps": 40, "data.limit": 500}
+    return sweep, {key: {"value": value} for key, value in chosen.items()}
+
+
+def test_the_sweep_runs_as_the_agent_calls_it(sweep, server, tmp_path, monkeypatch):
+    words = [*words_of_the_agent(*sweep), "scale=smoke", "train.eval_every=20", f"runs={tmp_path}"]
+    assert as_the_agent(words, monkeypatch) == 0
+    metric = sweep[0]["metric"]["name"]
+    assert metric in server.history("abc123")[-1]
+    assert metric in server.summary("abc123")
     assert {"test/top1", "val/top1"} <= set(server.history("abc123")[-1])
+
+
+def test_a_run_that_the_agent_starts_again_goes_on_where_it_was(
+    sweep, server, tmp_path, monkeypatch
+):
+    """A preempted run of a sweep gets all that it told W&B of itself as words (wandb#9143)."""
+    own = ["train.eval_every=20", "train.checkpoint_every=10", f"runs={tmp_path}"]
+    save = TrainingState.save
+
+    def save_and_stop(self, *how):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return save(self, *how)
+
+    with monkeypatch.context() as at:
+        at.setattr(TrainingState, "save", save_and_stop)
+        words = [*words_of_the_agent(*sweep), "scale=smoke", "force=true", *own]
+        assert as_the_agent(words, at) == 75
+    told = json.loads(server.told["abc123"]["config"])
+    assert told["optimizer.lr"]["value"] == 0.03
+    assert told["data.held_out"]["value"] == 10_000
+    assert {"model.hidden", "manifest.versions.torch", "arm"} <= set(told)
+    assert not [key for key in told if key.startswith(("wandb.", "study.", "force", "runs"))]
+    assert not [key for key, v in told.items() if isinstance(v["value"], dict) and key[0] != "_"]
+
+    again = [*words_of_the_agent(sweep[0], told), f"runs={tmp_path}"]
+    assert any(word.startswith("manifest.") for word in again)
+    assert as_the_agent(again, monkeypatch) == 0
+    (directory,) = (tmp_path / "mnist").glob("*/seed0")
+    assert reader.read_status(directory)["state"] == "completed"
+    assert len(reader.read_manifest(directory)["resumed"]) == 1
+    assert [*server.runs] == ["abc123"]
+    local = [step for step, _ in keys.history(directory)]
+    assert [row["step"] for row in server.history("abc123")] == local

@@ -1,5 +1,7 @@
 """A trace is what the definition says, and leaves the network as it was."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch.nn import functional as F
 
 from bn_repro import norm
 from bn_repro.models.mlp import MLP
-from bn_repro.training.activations import record_activations
+from bn_repro.training.activations import POOLED, histogram, record_activations, sample
 
 
 def network(**options):
@@ -95,6 +97,31 @@ def test_a_large_layer_is_described_by_an_even_sample():
         layer = taps.rows(1)[1]
     wanted = np.percentile(x.detach().numpy(), [15, 50, 85])
     assert [layer["p15"], layer["p50"], layer["p85"]] == pytest.approx(wanted, abs=0.02)
+
+
+def test_counts_are_of_the_values_that_the_percentiles_are_of():
+    ends = np.array([-np.inf, *np.linspace(-8, 8, 65), np.inf])
+    generator = torch.Generator().manual_seed(0)
+    x = 5 * torch.randn(60, 100, generator=generator)
+    x[0, :6] = torch.tensor([-8.0, 8.0, 7.9999, -1e-9, 0.25, -1e30])
+    with record_activations({"h": nn.Sigmoid()}) as recorder:
+        recorder.add("h", nn.Sigmoid(), x, x.clone())
+    (row,) = recorder.histograms(3)
+    assert (row["step"], row["site"]) == (3, "h")
+    assert row["counts"] == np.histogram(x.numpy(), ends)[0].tolist()
+
+    large = torch.randn(64, 32, 16, 16, generator=generator)
+    counts = np.array(histogram(large))
+    assert counts.sum() == len(sample(large.flatten())) <= POOLED
+    assert counts / counts.sum() == pytest.approx(
+        np.histogram(large.numpy(), ends)[0] / large.numel(), abs=0.005
+    )
+    assert histogram(large.bfloat16())[33] > 0
+
+
+def test_what_is_no_number_is_not_counted_and_what_is_infinite_is():
+    counts = histogram(torch.tensor([math.nan, math.inf, -math.inf, -math.inf, 1.0]))
+    assert (counts[0], counts[-1], sum(counts)) == (2, 1, 4)
 
 
 def test_no_hook_is_left_and_no_number_changed():

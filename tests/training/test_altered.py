@@ -108,7 +108,7 @@ def test_a_finished_run_whose_status_is_lost_ends_as_it_did(whole, tmp_path):
     assert_same_run(directory_of(config), whole)
 
 
-@pytest.mark.parametrize("name", [paths.METRICS, paths.TRACES, paths.TIMING])
+@pytest.mark.parametrize("name", [paths.METRICS, paths.TRACES, paths.HISTOGRAMS, paths.TIMING])
 def test_a_record_altered_at_the_same_length_is_told(cut, name):
     config, directory = cut
     path = directory / name

@@ -4,6 +4,7 @@ import copy
 import json
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from bn_repro.config.identity import directory_of
 from bn_repro.models.mlp import MLP
 from bn_repro.norm import batch_norm_backward, batch_norm_forward
 from bn_repro.records import paths
+from bn_repro.records.histograms import read_histograms
 from bn_repro.stop_signal import StopFlag
 from bn_repro.training.by_hand import BN, ByHand, G, Linear
 from bn_repro.training.checkpoint import load_latest
@@ -184,7 +186,8 @@ def finished(tmp_path, *overrides, stops=()):
 
 
 def records(directory):
-    return [(directory / name).read_bytes() for name in (paths.METRICS, paths.TRACES)]
+    names = (paths.METRICS, paths.TRACES, paths.HISTOGRAMS)
+    return [(directory / name).read_bytes() for name in names]
 
 
 def numbers(directory, name):
@@ -212,6 +215,9 @@ def test_a_run_has_the_records_of_an_eager_one_to_the_last_digits(tmp_path):
     for name in (paths.METRICS, paths.TRACES):
         for mine, its in zip(numbers(found, name), numbers(expected, name), strict=True):
             assert mine == pytest.approx(its, rel=1e-3, abs=1e-5)
+    mine, its = (np.array([r["counts"] for r in read_histograms(d)]) for d in (found, expected))
+    assert mine.shape == its.shape
+    assert np.abs(mine - its).sum(axis=1).max() <= 4  # of 6,000: values at the very ends of bins
     assert records(found) != records(expected)  # it was another engine
     assert state(found)["layers.hidden1.norm.num_batches_tracked"] == 40
 

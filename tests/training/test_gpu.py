@@ -75,7 +75,7 @@ def test_a_run_of_replayed_steps_has_the_records_of_an_eager_one(tmp_path, monke
     expected = trained(tmp_path / "eager")
     monkeypatch.setitem(ENGINES, "eager", by_other_means)
     for found in (trained(tmp_path / "whole"), trained(tmp_path / "cut", stop_at=(6,))):
-        for name in (paths.METRICS, paths.TRACES, paths.CORRECT):
+        for name in (paths.METRICS, paths.TRACES, paths.HISTOGRAMS, paths.CORRECT):
             assert (found / name).read_bytes() == (expected / name).read_bytes(), name
 
 
@@ -88,7 +88,7 @@ def test_a_run_on_a_gpu_resumes_and_agrees_with_the_eager_one(tmp_path, engine, 
     found = trained(tmp_path / "cut", *words, f"train.engine={engine}", stop_at=(4, 6))
     manifest = json.loads((found / paths.MANIFEST).read_text())
     assert (manifest["device"], manifest["engine"]) == ("cuda", engine)
-    for name in (paths.METRICS, paths.TRACES):
+    for name in (paths.METRICS, paths.TRACES, paths.HISTOGRAMS):
         mine, its = rows(found, name), rows(expected, name)
         keys = ("step", "split", "statistics", "site", "unit")
         assert [[r.get(k) for k in keys] for r in mine] == [[r.get(k) for k in keys] for r in its]

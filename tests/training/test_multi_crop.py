@@ -353,7 +353,7 @@ def test_sweeps_are_for_training(script, tmp_path):
     words = ["-m", "experiment=mnist/bn", "seed=0,1", f"runs={tmp_path / 'runs'}"]
     done = script("evaluate.py", *words)
     assert done.returncode == 2
-    assert "-m: sweeps are for train.py" in done.stderr
+    assert "-m: sweeps are for bn-repro train" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert not (tmp_path / "runs").exists()
 

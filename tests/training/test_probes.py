@@ -11,6 +11,7 @@ from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of, run_id
 from bn_repro.models.mlp import MLP
 from bn_repro.records import paths
+from bn_repro.records.histograms import read_histograms
 from bn_repro.stop_signal import StopFlag
 from bn_repro.training import probes
 from bn_repro.training.run import run
@@ -50,6 +51,21 @@ def train(folder, *words, stop_at=None):
 
     run(config, log=lambda line: None, stop=stop, progress=progress)
     return directory_of(config)
+
+
+def test_a_run_without_histograms_is_the_same_run_and_has_no_such_file(tmp_path):
+    off = "train.trace_histograms=false"
+    assert run_id(compose([*SMOKE, off])) == run_id(compose(SMOKE))
+    usual, without = train(tmp_path / "usual"), train(tmp_path / "without", off)
+    for name in (paths.METRICS, paths.TRACES):
+        assert (usual / name).read_bytes() == (without / name).read_bytes()
+    assert not (without / paths.HISTOGRAMS).exists()
+    assert read_histograms(without) == []
+    traces = [json.loads(line) for line in (usual / paths.TRACES).read_text().splitlines()]
+    traced = [(row["step"], row["site"]) for row in traces if row["unit"] is None]
+    found = read_histograms(usual)
+    assert [(r["step"], r["site"]) for r in found] == traced
+    assert {sum(r["counts"]) for r in found} == {60 * 100}
 
 
 def test_a_run_with_probes_is_the_same_run_and_resumes_exactly(tmp_path):

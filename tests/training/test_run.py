@@ -113,7 +113,7 @@ def test_a_cut_between_two_rows_loses_nothing(tmp_path):
     assert timing == [50, 100, 120]
 
 
-@pytest.mark.parametrize("name", [paths.METRICS, paths.TRACES, paths.TIMING])
+@pytest.mark.parametrize("name", [paths.METRICS, paths.TRACES, paths.HISTOGRAMS, paths.TIMING])
 def test_a_record_that_was_deleted_is_told(tmp_path, name):
     config = config_of(tmp_path)
     stopper = StopAt(60)

@@ -12,6 +12,7 @@ from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.intervals import Images
 from bn_repro.analysis.rules import Above, AtEachStep
 from bn_repro.analysis.studies import fig1_movement as inputs
+from bn_repro.analysis.studies.fig1_densities import SEEDS
 from bn_repro.analysis.studies.fig1_figures import MEASURES, curves, figures
 from bn_repro.analysis.study import Study
 from bn_repro.analysis.style import BASELINE, BN, MNIST_ARMS
@@ -68,6 +69,7 @@ def values(runs: Runs) -> dict[str, Any]:
             for arm, wide in zip(MNIST_ARMS, (without, with_bn), strict=True)
             if wide.size
         ],
+        "densities": sorted(set(runs.histograms["seed"])),
         "algorithm2": 100 * (q.at_the_end(exact) - q.at_the_end(with_bn)).dropna(),
         "ahead": sum(f.low > 0 for f in lead),
         "evaluations": len(lead),
@@ -116,4 +118,5 @@ STUDY = Study(
     targets=(0.9, 0.95, 0.97),
     traces=True,
     keep=inputs.keep,
+    histograms=SEEDS,
 )

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from bn_repro import paper
 from bn_repro.analysis import frames, intervals, movement, panels, style
+from bn_repro.analysis.studies.fig1_densities import densities_of_layers
 from bn_repro.analysis.studies.fig1_inference import all_units, modes
 from bn_repro.analysis.studies.fig1_movement import LAST, SITES, UNITS
 from bn_repro.analysis.style import BN, MNIST_ARMS
@@ -29,7 +30,8 @@ def curves(runs: Runs) -> list[pd.DataFrame]:
 
 def figures(runs: Runs) -> dict[str, Figure]:
     """``figure1`` as in the paper; of the first seeds ``figure1_units`` and ``figure1_layers``; of
-    those with probes ``figure1_inference`` and ``figure1_all_units``."""
+    those with probes ``figure1_inference`` and ``figure1_all_units``; of one with histograms
+    ``figure1_densities``."""
     first = runs.where(seed=sorted(set(runs.runs["seed"]))[:SHOWN])
     with style.context():
         drawn: dict[str, Figure | None] = {"figure1": _figure1(runs)}
@@ -37,6 +39,8 @@ def figures(runs: Runs) -> dict[str, Figure]:
             drawn |= {"figure1_units": _units(first), "figure1_layers": _layers(first)}
         if not runs.probes.empty:
             drawn |= {"figure1_inference": modes(first), "figure1_all_units": all_units(first)}
+        if not runs.histograms.empty:
+            drawn["figure1_densities"] = densities_of_layers(runs)
         return {name: figure for name, figure in drawn.items() if figure}
 
 

@@ -200,5 +200,5 @@ STUDY = Study(
     claims=claims,
     figures=figures,
     values=values,
-    extra=Extra("evaluations.csv", extra, ("python scripts/evaluate.py study=fig4",)),
+    extra=Extra("evaluations.csv", extra, ("bn-repro evaluate study=fig4",)),
 )

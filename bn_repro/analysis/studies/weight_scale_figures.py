@@ -38,7 +38,7 @@ def draw_departures(ax: Axes, runs: Runs) -> Axes:
                 ax.plot(found.index, np.maximum(found["output"], FLOOR), **look)
     ax.set(xscale="log", yscale="log", xlabel="a", ylabel="departure of the output")
     ax.set_title("BN((aW)u) against BN(Wu)")
-    ax.legend(loc="center right", fontsize=6.5)
+    ax.legend(loc="lower left", bbox_to_anchor=(0.0, 0.18), fontsize=6)
     return ax
 
 

@@ -1,0 +1,156 @@
+"""What the paper asserts, section by section, and which study asks it; for the report's table.
+
+In our own words. Where no study asks, ``why`` says why not, or what else answers.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Assertion(NamedTuple):
+    """One assertion of the paper."""
+
+    section: str
+    words: str
+    studies: tuple[str, ...] = ()
+    why: str = ""
+
+
+NOT_YET = "no study yet"
+
+ASSERTIONS = (
+    Assertion("abstract, 1", "Saturating nonlinearities can be used, also deep down.", ("depth",)),
+    Assertion(
+        "abstract, 3.3",
+        "BN allows much higher learning rates.",
+        ("learning_rate_and_init", "fig1_rates", "rates_digits", "fig3_digits"),
+    ),
+    Assertion(
+        "abstract, 3.3", "BN depends less on the initial weights.", ("learning_rate_and_init",)
+    ),
+    Assertion(
+        "abstract, 3.4",
+        "BN regularizes, and in some cases makes dropout unnecessary.",
+        ("dropout", "ablation_421"),
+    ),
+    Assertion(
+        "1",
+        "A larger mini-batch gives a better estimate of the gradient, for less time an example.",
+        why="not about BN, and not disputed",
+    ),
+    Assertion(
+        "1, 2",
+        "Distributions that move while a layer trains slow the training down; BN helps because it "
+        "holds them in place.",
+        ("fig1",),
+        "`fig1` measures how they move; whether that is why BN helps is asked by no study yet",
+    ),
+    Assertion(
+        "2",
+        "A normalization that the gradient step does not know lets a bias grow without bound, and "
+        "can blow a network up.",
+        ("outside_gradient",),
+    ),
+    Assertion(
+        "2",
+        "Whitened inputs train faster; whitening all layers is too expensive.",
+        why="cited by the paper, not shown",
+    ),
+    Assertion(
+        "3",
+        "Normalizing each activation on its own, without decorrelating, speeds training up.",
+        ("fig1", "fig1_rates", "fig3_digits"),
+    ),
+    Assertion(
+        "3",
+        "gamma and beta let a layer represent what it did before, the identity too.",
+        why=NOT_YET,
+    ),
+    Assertion(
+        "3",
+        "BN is differentiable; its six gradients.",
+        why="the suite holds them to autograd in float64 (`tests/norm/test_batch_norm.py`), and "
+        "the engine `by_hand` trains MNIST with them",
+    ),
+    Assertion(
+        "3.1",
+        "In inference the output depends on the input alone.",
+        why="the suite: an image's output does not change with its mini-batch, nor by folding "
+        "(`tests/norm`)",
+    ),
+    Assertion(
+        "3.1",
+        "Population statistics over several mini-batches serve in inference; moving averages "
+        "track a model as it trains.",
+        ("fig1",),
+        "`fig1` shows both at the end; how many mini-batches are enough is asked by no study yet",
+    ),
+    Assertion(
+        "3.2", "BN belongs before the nonlinearity, on Wu + b rather than on u.", why=NOT_YET
+    ),
+    Assertion("3.2", "The bias before BN can go; beta takes its place.", ("outside_gradient",)),
+    Assertion("3.2", "Of a convolution, one gamma and one beta a feature map.", why=NOT_YET),
+    Assertion(
+        "3.3",
+        "The scale of a layer's weights leaves its output and the gradient through it alone; "
+        "larger weights get smaller gradients.",
+        ("weight_scale",),
+    ),
+    Assertion(
+        "3.3",
+        "The singular values of a layer's Jacobian are close to 1 (a conjecture).",
+        ("weight_scale",),
+    ),
+    Assertion(
+        "3.4",
+        "An example is seen with others of its mini-batch, which regularizes.",
+        ("dropout",),
+        "`dropout` has the gap between training and test; companions that are always the same are "
+        "asked by no study yet",
+    ),
+    Assertion(
+        "4.1", "On MNIST BN trains faster, and to a higher test accuracy.", ("fig1", "fig1_rates")
+    ),
+    Assertion("4.1", "The inputs of the last sigmoids are more stable with BN.", ("fig1",)),
+    Assertion(
+        "4.2.1",
+        "Seven changes make full use of BN: the rate, no dropout, a smaller L2 weight, a faster "
+        "decay, no LRN, more thorough shuffling, weaker distortions.",
+        ("ablation_421",),
+    ),
+    Assertion(
+        "4.2.2",
+        "BN alone needs less than half of Inception's steps, and ends higher.",
+        ("fig3_digits", "bn_alone", "fig3", "fig3_longer"),
+    ),
+    Assertion(
+        "4.2.2",
+        "BN-x5 needs 14 times fewer steps; BN-x30 starts slower and ends highest.",
+        ("fig3_digits", "fig3"),
+    ),
+    Assertion(
+        "4.2.2", "Without BN, Inception fails at five times its rate.", ("fig3_digits", "fig3")
+    ),
+    Assertion(
+        "4.2.2",
+        "With BN Inception trains with sigmoids; without it never leaves chance.",
+        ("fig3_digits", "fig3"),
+    ),
+    Assertion(
+        "4.2.3",
+        "144 crops, and an ensemble of six such networks, are more accurate; the best published.",
+        ("fig4",),
+        "the records of 2015 are ImageNet's at full size",
+    ),
+    Assertion(
+        "5",
+        "BN has two properties that a standardization layer (Gulcehre & Bengio 2013) has not.",
+        why="a comparison of methods on paper",
+    ),
+    Assertion(
+        "5",
+        "Future work: recurrent networks; domain adaptation by new population statistics alone.",
+        why=NOT_YET,
+    ),
+)

@@ -1,0 +1,134 @@
+"""A run of W&B's: begun without a question, waited for within a limit, and without litter."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from bn_repro.tracking.sent import Destination
+
+INIT_SECONDS, FINISH_SECONDS = 30.0, 60.0
+"""How long to wait for W&B; what is not sent by then can be published later."""
+DATA_DIR = "WANDB_DATA_DIR"
+
+
+def begin(
+    destination: Destination,
+    run_id: str,
+    *,
+    live: bool = False,
+    commit: str | None = None,
+    **what: Any,
+) -> Any:
+    """The W&B run of this id, begun or gone on with; ``what`` goes to ``wandb.init``.
+
+    Offline, a file of the same run is removed: the new one will hold all of it. ``live`` runs log
+    how their machine is doing. ``commit`` is the one that the run was made with. Raises ValueError
+    without an API key, and whatever W&B raises.
+    """
+    import wandb  # takes a second, and most runs do without
+
+    folder = destination.folder
+    wandb.setup(wandb.Settings(silent=True))
+    # Left to itself, wandb.init() would ask for a key in the terminal, and wait.
+    if destination.mode == "online" and not wandb.login(prompt=False, verify=False):
+        raise ValueError("no API key; log in with: wandb login")
+    folder.mkdir(parents=True, exist_ok=True)
+    if destination.mode == "offline":
+        for before in offline_folders(destination, run_id):
+            shutil.rmtree(before, ignore_errors=True)
+    return wandb.init(
+        **what,
+        project=destination.project,
+        entity=destination.entity,
+        dir=str(folder),
+        mode=destination.mode,  # pyright: ignore[reportArgumentType]
+        id=run_id,
+        resume="allow" if destination.mode == "online" else None,
+        reinit="create_new",
+        settings=wandb.Settings(
+            silent=True,
+            console="off",  # it would write over the progress bars
+            disable_git=True,  # which commit a run was made with its manifest says
+            git_commit=commit,
+            git_remote_url=repository() if commit else None,
+            save_code=False,
+            init_timeout=INIT_SECONDS,
+            finish_timeout=FINISH_SECONDS,
+            finish_timeout_raises=True,
+            x_disable_stats=not live,
+            x_disable_meta=not live,
+        ),
+    )
+
+
+def service_of_wandb() -> subprocess.Popen[bytes] | None:
+    """The process that W&B has begun here to do its work; None where there is none."""
+    setup = sys.modules.get("wandb.sdk.wandb_setup")
+    try:  # there is no public way to it, and no way that takes none of W&B's locks
+        return setup._singleton._connection._proc._process  # pyright: ignore
+    except AttributeError:
+        return None
+
+
+def offline_folders(destination: Destination, run_id: str) -> list[Path]:
+    """The folders of offline runs of this id."""
+    name = re.compile(rf"offline-run-\d+_\d+-{re.escape(run_id)}")
+    folders = (destination.folder / "wandb").glob("offline-run-*")
+    return [folder for folder in folders if name.fullmatch(folder.name)]
+
+
+def repository() -> str | None:
+    """Where the checkout was cloned from, without a name or a password; None where that is no
+    address on a network."""
+    git = ["git", "config", "--get", "remote.origin.url"]
+    try:
+        done = subprocess.run(git, cwd=Path(__file__).parent, capture_output=True, text=True)
+    except OSError:
+        return None
+    url = done.stdout.strip()
+    if re.fullmatch(r"[\w.-]+@[\w.-]+:[^:]+", url):  # git@host:owner/name
+        return url
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=host)) if host else None
+
+
+@contextmanager
+def artifacts_of(run: Any) -> Iterator[None]:
+    """What artifacts copy before they are sent lies in the run's own folder, and goes with it; not
+    in the user's home. A ``WANDB_DATA_DIR`` of the user's is kept to."""
+    if DATA_DIR in os.environ:
+        yield
+        return
+    os.environ[DATA_DIR] = str(folder_of(run))
+    try:
+        yield
+    finally:
+        del os.environ[DATA_DIR]
+
+
+def folder_of(run: Any) -> Path:
+    """Where W&B keeps the files of a run."""
+    return Path(run.dir).parent.absolute()
+
+
+def remove_copies(folder: Path) -> None:
+    """Remove what the artifacts of an online run copied into its folder, once they are sent."""
+    shutil.rmtree(folder / "artifacts", ignore_errors=True)
+
+
+def check_service() -> None:
+    """ConnectionError where W&B's own process has ended: it takes everything then, and sends
+    nothing."""
+    service = service_of_wandb()
+    if service is not None and service.poll() is not None:
+        raise ConnectionError("W&B's own process has ended")

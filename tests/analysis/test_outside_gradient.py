@@ -1,0 +1,80 @@
+"""Section 2's warning, judged from made-up runs."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bn_repro.analysis import report
+from bn_repro.analysis.load import load
+from bn_repro.analysis.studies import outside_gradient as study
+from bn_repro.records import paths
+
+STEPS = (1, 500, 1_000)
+
+
+@pytest.fixture
+def members(make_run):
+    """Six seeds of each normalization; outside of the gradient the bias doubles, or not."""
+
+    def made(growth=2.0, lost=True):
+        found = []
+        for k, arm in enumerate(study.ARMS):
+            norm, inside = arm.keys["model.norm"], arm.keys["model.norm"].endswith("inside")
+            how = {"steps": 1_000, "eval_every": 250, "pace": 100, "traces": False}
+            how |= {"top": 0.97 if inside else 0.93, "varied": {"model.norm": norm}}
+            if lost and norm.endswith(":scaled"):
+                how["state"] = "diverged"
+            for seed in range(6):
+                one = make_run("mnist/bn", seed, id=f"n{k}", **how)
+                sizes = [0.0, 0.0, 1e-8] if inside else [0.1, 1.0 + seed / 10, growth]
+                sizes = sizes if inside else [*sizes[:2], sizes[1] * growth]
+                rows = [
+                    {"step": s, "probe": "weights", "site": f"hidden{k}", "unit": None}
+                    | {"norm": 10.0, "gradient": 0.1, "bias": b}
+                    for s, b in zip(STEPS, sizes, strict=True)
+                    for k in (1, 2, 3)
+                ]
+                text = "".join(json.dumps(row) + "\n" for row in rows)
+                (one.directory / paths.PROBES).write_text(text)
+                found.append(one)
+        return found
+
+    return made
+
+
+def test_the_biases_of_all_layers_are_one_number(members):
+    found = study.biases(load(members()), study.CENTRED)
+    assert list(found.columns) == list(STEPS)
+    assert found.iloc[0].tolist() == pytest.approx([0.1 * 3**0.5, 3**0.5, 2 * 3**0.5], rel=1e-3)
+
+
+def test_verdicts(members):
+    claims = {claim.id: claim for claim in study.claims(load(members()))}
+    assert {claim.verdict for claim in claims.values()} == {"holds"}
+    grown = claims["centred_bias_grows_ratio"].quantity.interval
+    assert grown.estimate == pytest.approx(2, rel=1e-3)
+
+
+def test_a_bias_that_stops_and_a_network_that_trains_do_not_hold(members):
+    found = {c.id: c.verdict for c in study.claims(load(members(growth=1.01, lost=False)))}
+    assert found["centred_bias_grows_ratio"] == found["scaled_outside_fails"] == "does not hold"
+    assert found["scaled_inside_difference"] == "holds"
+
+
+@pytest.mark.usefixtures("drawn_once")
+def test_the_report_from_its_files_alone_is_the_same(members, tmp_path: Path):
+    out, made = tmp_path / "out", members()
+    report.write("outside_gradient", made, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert "| centred, outside | 2.1" in (out / "README.md").read_text()
+    report.write("outside_gradient", [replace(m, directory=None) for m in made], out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_half_a_study_is_undecided(members):
+    half = [m for m in members() if "inside" in m.varied["model.norm"]]
+    found = {c.id: c.verdict for c in study.claims(load(half))}
+    assert found["centred_bias_grows_ratio"] == found["scaled_outside_fails"] == "undecided"
+    assert found["centred_bias_stays"] == "holds"
