@@ -5,10 +5,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 BASE ?= HEAD
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce figures test gpu lint report coverage same bench soak clean
+.PHONY: help install reproduce figures test gpu lint report notebooks coverage same bench soak clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -17,9 +18,13 @@ install: $(BIN)/.installed ## build the environment in .venv
 
 $(BIN)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python 3.11 to 3.13 is needed, this is %d.%d; give one with make PYTHON=..." % v)'
-	@echo "Building the environment in $(VENV) (about 5 GB, a minute or two) ..."
+	@echo "Building the environment in $(VENV) (about 6 GB; with uv a minute, with pip three) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@command -v uv >/dev/null || $(PIP) uv 2>/dev/null || true
+	@index=$$($(BIN)/pip config list | sed -n "s/.*[.]index-url='\(.*\)'/\1/p" | tail -n 1); \
+	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi; PATH="$$PATH:$(BIN)"; \
+	uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]' \
+	|| { echo "uv could not; pip goes on ..."; $(PIP) -e '.[dev]'; }
 	@touch $@
 
 reproduce: SEEDS ?= 5
@@ -46,6 +51,9 @@ lint: install ## ruff and pyright
 
 report: install ## every study under results/, drawn and judged anew
 	@$(BIN)/python scripts/report.py
+
+notebooks: install ## run the notebooks, and keep what they show
+	@$(BIN)/python scripts/notebooks.py
 
 coverage: install ## what each interval covers, simulated, into results/coverage
 	@$(BIN)/python scripts/coverage.py

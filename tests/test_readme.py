@@ -33,8 +33,8 @@ PROGRAM = [c for c in COMMANDS if c.startswith("bn-repro ") and c not in CLUSTER
 FIRST = {command.split()[1]: command for command in reversed(PROGRAM)}
 RANKS = [c for c in COMMANDS if c.startswith("torchrun ")]
 JOBS = [c for c in COMMANDS if c.startswith("sbatch ")]
-SIZES = ("out=", "scale=", "train.steps=", "runs=", "study.seeds=")
-"""Keys that a small run replaces."""
+SIZES = ("out=", "scale=", "train.steps=", "runs=", "study.seeds=", "data=cifar10")
+"""What a small run replaces; nothing is fetched."""
 RESULTS = sorted(path.parent for path in (ROOT / "results").glob("*/runs.csv"))
 
 

@@ -127,6 +127,10 @@ class Claim:
 # --- claims.json ----------------------------------------------------------------------------------
 
 
+COLUMNS = ["id", "sentence", "section", "rule", "estimate", "low", "high", "n", "verdict", "reason"]
+"""Of a claim's row."""
+
+
 def _rounded(value: float) -> float | str | None:
     if math.isinf(value):
         return str(value)  # JSON has no number for it

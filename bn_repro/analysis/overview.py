@@ -1,4 +1,4 @@
-"""All studies at once: ``results/REPORT.md``, ``results/report.html`` and the README's rows.
+"""All studies at once: ``results/REPORT.md``, ``report.html``, ``claims.csv``, the README's rows.
 
 What is said of one study comes from its template and its files; a study that is new under
 ``results/`` takes part without being named here. ``paper.STUDIES`` has the order.
@@ -7,6 +7,8 @@ What is said of one study comes from its template and its files; a study that is
 from __future__ import annotations
 
 import base64
+import csv
+import io
 import posixpath
 import re
 from collections.abc import Sequence
@@ -21,13 +23,14 @@ from markupsafe import Markup
 from bn_repro import paper
 from bn_repro.analysis import results
 from bn_repro.analysis.assertions import ASSERTIONS, Assertion
-from bn_repro.analysis.claims import Claim
+from bn_repro.analysis.claims import COLUMNS, Claim, row
 from bn_repro.analysis.intervals import ENOUGH_SEEDS
 from bn_repro.analysis.prose import TEMPLATES, count, environment
 from bn_repro.analysis.rules import VERDICTS
 from bn_repro.analysis.summary import Report, distinct_runs
 
 README, REPORT, PAGE = "README.md", "results/REPORT.md", "results/report.html"
+CLAIMS = "results/claims.csv"
 BEGIN, END = "<!-- results: written by make report -->", "<!-- /results -->"
 """This module writes what stands between these lines of the repository's README."""
 
@@ -156,7 +159,7 @@ def relinked(text: str, folder: str, to: str) -> str:
 
 
 def write(root: Path, reports: Sequence[Report]) -> list[Path]:
-    """Write ``results/REPORT.md``, ``results/report.html`` and the README's rows under ``root``."""
+    """Write what is said of all studies, and the README's rows, under ``root``; where."""
     overview, templates = Overview(reports), environment()
     templates.filters["flat"] = lambda text: " ".join(text.split())
     templates.filters["moved"] = _moved
@@ -167,7 +170,19 @@ def write(root: Path, reports: Sequence[Report]) -> list[Path]:
         results.write(root / README, f"{before}{BEGIN}\n\n{rows}\n\n{END}{after}"),
         results.write(root / REPORT, re.sub(r"\n{3,}", "\n\n", report).strip() + "\n"),
         results.write(root / PAGE, page(overview, root / "results")),
+        results.write(root / CLAIMS, every_claim(overview.reports)),
     ]
+
+
+def every_claim(reports: Sequence[Report]) -> str:
+    """``claims.csv``: the rows of each study's ``claims.json``, with the study's name before them;
+    empty where these have null."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, ["study", *COLUMNS], lineterminator="\n")
+    table.writeheader()
+    for found in reports:
+        table.writerows({"study": found.name, **row(claim)} for claim in found.claims)
+    return text.getvalue()
 
 
 def _moved(text: str, report: Report, to: str) -> str:

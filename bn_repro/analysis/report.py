@@ -84,7 +84,8 @@ def read(
     order = list(prose.captions)
     drawn = sorted(path.stem for path in folder.glob("figure*.svg"))
     drawn = sorted(drawn, key=lambda f: order.index(f) if f in order else len(order))
-    return Report(name, study, data, claims, prose, drawn, complete, overrides)
+    weights = sorted(f"weights/{path.name}" for path in folder.glob("weights/*.safetensors"))
+    return Report(name, study, data, claims, prose, drawn, weights, complete, overrides)
 
 
 def _write_rows(study: Study, data: Runs, members: Sequence[Member], folder: Path) -> None:

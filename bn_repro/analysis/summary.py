@@ -39,6 +39,8 @@ class Report:
     prose: Prose
     figures: Sequence[str]
     """Their names, in the order of the template's captions."""
+    weights: Sequence[str] = ()
+    """The files of trained networks in its folder."""
     complete: bool = True
     """Whether all of its runs are known; a later block may wait for the runs of an earlier one."""
     overrides: Sequence[str] = ()

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from bn_repro.config.fields import Rule, Section, number, one_of, setting
+from bn_repro.records.paths import cache_folder
 
 
 @dataclass
 class DataConfig(Section):
     """The data set.
 
-    Every data set has ``root``, ``cache`` and ``workers``, for one command may train on several; a
-    set without files ignores them.
+    Every data set has ``root``, ``cache``, ``workers`` and ``download``, for one command may train
+    on several; a set without files ignores them.
     """
 
     prefix: ClassVar[str] = "data."
@@ -43,6 +44,12 @@ class DataConfig(Section):
         variable=True,
     )
     workers: int = setting(2, "processes that read files", number(0, 1024), identity=False)
+    download: bool = setting(
+        False,
+        "fetch tiny_imagenet or cifar10 once, into data.root (null: ~/.cache/bn_repro); mnist is "
+        "fetched where data.root is null",
+        identity=False,
+    )
 
 
 @dataclass
@@ -85,11 +92,17 @@ class MnistConfig(DigitsConfig):
 class ImagesConfig(DataConfig):
     """Coloured images, as they come to the network."""
 
-    image_size: int = setting(64, "side of the images in pixels", number(1, 10_000))
     augmentation: bool = setting(True, "train on random patches and mirror images")
     photometric: str = setting(
         "none", "strength of the photometric distortions", one_of("full", "reduced", "none")
     )
+
+
+@dataclass
+class ScaledImagesConfig(ImagesConfig):
+    """Coloured images of any size, brought to one."""
+
+    image_size: int = setting(64, "side of the images in pixels", number(1, 10_000))
 
 
 def _some_classes(value: Any) -> bool:
@@ -99,21 +112,17 @@ def _some_classes(value: Any) -> bool:
 
 
 @dataclass
-class ImageFilesConfig(ImagesConfig, StoredConfig):
-    """Images in files under ``root``."""
+class StoredImagesConfig(ImagesConfig, StoredConfig):
+    """Images in a folder, ``root``, of which some classes can be used."""
+
+    fetched: ClassVar[str | None] = None
+    """The folder in the cache to which a set is fetched that can be."""
 
     classes: Any = setting(
         None,
         "a number of classes, the first by name, or a list of their names; null: all (of the "
         "synthetic set a number; null: 10)",
         Rule(_some_classes, "2 or more, or a list of 2 or more different names"),
-    )
-    on_error: str = setting(
-        "raise",
-        "an unreadable file ends the run (raise), or is left out and listed in the manifest "
-        "(quarantine)",
-        one_of("raise", "quarantine"),
-        identity=False,
     )
 
     def __post_init__(self) -> None:
@@ -122,10 +131,47 @@ class ImageFilesConfig(ImagesConfig, StoredConfig):
         super().__post_init__()
 
     def folder(self) -> str:
-        """``root``; ValueError where it is not given."""
-        if self.root is None:
-            raise ValueError(f"data.root: data={self.name} needs it; give the set's folder")
-        return self.root
+        """``root``, or the cache's folder of a set that is, or is to be, fetched.
+
+        ValueError where there is none.
+        """
+        if self.download and self.fetched is None:
+            raise ValueError(
+                f"data.download: {self.name} cannot be fetched; leave it out, and give data.root"
+            )
+        if self.root is not None:
+            return self.root
+        fetch = ""
+        if self.fetched is not None:
+            cached, fetch = cache_folder() / self.fetched, ", or data.download=true to fetch it"
+            if self.download or any(cached.glob("[!.]*/")):
+                return str(cached)
+        raise ValueError(f"data.root: data={self.name} needs it; give the set's folder{fetch}")
+
+
+@dataclass
+class ImageFilesConfig(ScaledImagesConfig, StoredImagesConfig):
+    """Images in files under ``root``."""
+
+    on_error: str = setting(
+        "raise",
+        "an unreadable file ends the run (raise), or is left out and listed in the manifest "
+        "(quarantine)",
+        one_of("raise", "quarantine"),
+        identity=False,
+    )
+
+
+@dataclass
+class Cifar10Config(StoredImagesConfig):
+    """CIFAR-10, 32x32, ten classes; held in memory."""
+
+    licence: ClassVar[str] = (
+        "CIFAR-10 (A. Krizhevsky 2009) states none; its images were collected from the web, for "
+        "research."
+    )
+    fetched: ClassVar[str | None] = "cifar10"
+    name: str = setting("cifar10", "the data set")
 
 
 IMAGENET_TERMS = (
@@ -147,6 +193,7 @@ class TinyImageNetConfig(ImageFilesConfig):
     """Tiny ImageNet in its official layout, any number of classes; held in memory."""
 
     licence: ClassVar[str] = IMAGENET_TERMS
+    fetched: ClassVar[str | None] = "tiny-imagenet-200"
     name: str = setting("tiny_imagenet", "the data set")
 
 
@@ -158,7 +205,7 @@ class ImageFolderConfig(ImageFilesConfig):
 
 
 @dataclass
-class SyntheticConfig(ImagesConfig):
+class SyntheticConfig(ScaledImagesConfig):
     """Synthetic images, one grating for each class; for tests."""
 
     licence: ClassVar[str] = "None: the images are computed."
@@ -180,5 +227,6 @@ DATASETS: dict[str, type[DataConfig]] = {
     "imagenet": ImageNetConfig,
     "tiny_imagenet": TinyImageNetConfig,
     "image_folder": ImageFolderConfig,
+    "cifar10": Cifar10Config,
     "synthetic": SyntheticConfig,
 }

@@ -13,7 +13,7 @@ from dataclasses import Field, dataclass, field, fields, is_dataclass, make_data
 from importlib.util import find_spec
 from typing import Any, ClassVar, get_type_hints
 
-from bn_repro.config.dataset import DATASETS, DataConfig, ImageFilesConfig, MnistBinaryConfig
+from bn_repro.config.dataset import DATASETS, DataConfig, MnistBinaryConfig, StoredImagesConfig
 from bn_repro.config.fields import (
     FLOAT32,
     POSITIVE,
@@ -349,7 +349,7 @@ def check(config: Config) -> None:
             "nothing to train: give experiment=... or study=..., for example "
             "experiment=mnist/bn (configs/experiment and configs/study hold all)"
         )
-    if isinstance(config.data, ImageFilesConfig):
+    if isinstance(config.data, StoredImagesConfig):
         config.data.folder()
     check_logger(config)
 

@@ -33,7 +33,7 @@ def extract_archives(root: Path) -> None:
     if not present or all((root / split).is_dir() for split in SPLITS):
         return
     try:
-        with waiting_for(root / ".extracting.lock"), _only_plain_members():
+        with waiting_for(root / ".extracting.lock"), only_plain_members():
             for split in SPLITS:
                 if (root / split).is_dir():
                     continue
@@ -74,7 +74,7 @@ def _extract_train(archive: Path, md5: str, folder: Path) -> None:
 
 
 @contextmanager
-def _only_plain_members() -> Iterator[None]:
+def only_plain_members() -> Iterator[None]:
     """Within this block, extraction refuses files, links and devices outside its folder, and
     looks at the stop flag before each member."""
 

@@ -8,20 +8,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-import shutil
-import socket
-import threading
 import zlib
-from collections.abc import Callable
-from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
 
-from bn_repro import stop_signal
-from bn_repro.records.files import waiting_for
+from bn_repro.data.download import fetch_once, in_background
 from bn_repro.records.paths import cache_folder
 
 FILES = {
@@ -35,8 +28,6 @@ MNIST_MD5 = {
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
 """The MD5 sums of MNIST's files, gunzipped."""
-
-DOWNLOAD_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -180,45 +171,19 @@ def downloaded() -> Path:
     to stop, with the files that are whole kept for the next.
     """
     cache = cache_folder() / "mnist"
-    if all((cache / name).is_file() for name in MNIST_MD5):
-        return cache
-    timeout, scratch = socket.getdefaulttimeout(), cache / ".download"
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        # Of several runs one downloads; a file appears under its name only when it is whole.
-        with waiting_for(cache / "download.lock"):
-            if not all((cache / name).is_file() for name in MNIST_MD5):
-                from torchvision.datasets import MNIST  # takes seconds, and few runs need it
 
-                socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)
-                _in_background(lambda: MNIST(scratch, train=False, download=True))
-                for name in MNIST_MD5:
-                    os.replace(scratch / "MNIST" / "raw" / name, cache / name)
-                shutil.rmtree(scratch)
-    except (OSError, RuntimeError, ImportError, HTTPException) as error:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise ValueError(
-            f"data.root: not given, and MNIST cannot be downloaded to {cache}: "
-            f"{' '.join(str(error).split())}; give data.root, a directory with its four IDX files"
-        ) from error
-    finally:
-        socket.setdefaulttimeout(timeout)
+    def fetch(scratch: Path) -> None:
+        from torchvision.datasets import MNIST  # takes seconds, and few runs need it
+
+        in_background(lambda: MNIST(scratch, train=False, download=True))
+        for name in MNIST_MD5:
+            os.replace(scratch / "MNIST" / "raw" / name, cache / name)
+
+    fetch_once(
+        cache,
+        lambda: all((cache / name).is_file() for name in MNIST_MD5),
+        fetch,
+        "not given, and MNIST",
+        "give data.root, a directory with its four IDX files",
+    )
     return cache
-
-
-def _in_background(function: Callable[[], object]) -> None:
-    """Call ``function`` in a thread, and look at the stop flag while it works."""
-    done: Future[None] = Future()
-
-    def call() -> None:
-        try:
-            function()
-            done.set_result(None)
-        except BaseException as error:
-            done.set_exception(error)
-
-    threading.Thread(target=call, daemon=True).start()
-    while not done.done():
-        stop_signal.check()
-        wait([done], timeout=0.1)
-    done.result()

@@ -59,7 +59,7 @@ class ImageCache:
 
     def verify(self) -> None:
         """Read the whole content; ValueError if it has changed since it was built."""
-        if _fingerprint(self.classes, self.images, self.labels) != self.fingerprint:
+        if fingerprint_of(self.classes, self.images, self.labels) != self.fingerprint:
             raise ValueError(
                 f"{self.path}: the content has changed since it was built; remove this folder, and "
                 f"the next run builds it again"
@@ -165,7 +165,7 @@ def _build(
                 )
         left_out = sum(write_rest(scratch, split, decoded[split]) for split in decoded)
         meta = {
-            "sha256": _fingerprint(listing.classes, *_arrays(scratch, listing.labels)),
+            "sha256": fingerprint_of(listing.classes, *_arrays(scratch, listing.labels)),
             "classes": listing.classes,
             "root": str(listing.root),
             "quarantined": quarantine.reasons,
@@ -194,7 +194,7 @@ def _to_disk(path: Path) -> None:
         os.close(opened)
 
 
-def _fingerprint(
+def fingerprint_of(
     classes: tuple[str, ...], images: dict[str, np.ndarray], labels: dict[str, np.ndarray]
 ) -> str:
     """SHA-256 of the classes, and of the labels and pixels of each split, in order."""

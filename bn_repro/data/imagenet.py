@@ -7,6 +7,7 @@ from pathlib import Path
 from bn_repro.data.archives import extract_archives
 from bn_repro.data.augment import Preprocessing
 from bn_repro.data.decode import Quarantine
+from bn_repro.data.download import Published, fetch_archive
 from bn_repro.data.image_cache import open_cache
 from bn_repro.data.listing import Listing, list_images
 from bn_repro.data.resident import ResidentImages
@@ -17,6 +18,13 @@ WHOLE = Subset()
 
 RESIDENT_BYTES = 4 * 2**30
 """A folder of images up to this decoded size is held in memory; a larger one is streamed."""
+
+TINY_IMAGENET = Published(
+    "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+    "90528d7ca1a48142e341f4ef8d21d0de",
+    "tiny-imagenet-200",
+    last="train",
+)
 
 
 def imagenet(
@@ -49,8 +57,15 @@ def tiny_imagenet(
     cache_dir: str | Path | None = None,
     on_error: str = "raise",
     progress: bool = True,
+    download: bool = False,
 ) -> ResidentImages:
-    """Tiny ImageNet in its official layout, any number of classes: decoded once, in memory."""
+    """Tiny ImageNet in its official layout, any number of classes: decoded once, in memory.
+
+    With ``download`` its archive (248 MB) is fetched into ``root`` first, where there is no set.
+    """
+    root = Path(root).expanduser()
+    if download:
+        fetch_archive(TINY_IMAGENET, root, root, "the folder of its train/ and val/")
     listing = part.of(list_images(root, "tiny-imagenet-200"))
     return _resident("tiny_imagenet", listing, preprocessing, size, cache_dir, on_error, progress)
 

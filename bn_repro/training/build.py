@@ -13,17 +13,19 @@ import torch
 from torch import nn
 
 from bn_repro.config.dataset import (
+    Cifar10Config,
     DigitsConfig,
     ImageFilesConfig,
     ImageNetConfig,
     ImagesConfig,
     MnistConfig,
+    StoredImagesConfig,
     SyntheticConfig,
     TinyImageNetConfig,
 )
 from bn_repro.config.network import BATCH_NORMS, NORMS, InceptionConfig, MLPConfig
 from bn_repro.config.schema import Config
-from bn_repro.data import imagenet, mnist, synthetic
+from bn_repro.data import cifar, imagenet, mnist, synthetic
 from bn_repro.data.augment import Preprocessing
 from bn_repro.data.batches import Data, Examples, steps_per_epoch
 from bn_repro.data.subset import Subset
@@ -116,20 +118,24 @@ def _digits(d: DigitsConfig, seed: int, coloured: bool) -> Data:
 
 def _images(d: ImagesConfig, seed: int) -> Data:
     preprocessing = Preprocessing(d.shuffling, d.augmentation, d.photometric, channels_last=True)
-    size = d.image_size
     if isinstance(d, SyntheticConfig):
-        n = d.train_images
+        size, n = d.image_size, d.train_images
         return synthetic.synthetic(
             preprocessing, classes=d.classes, size=size, train_images=n, val_images=n // 4
         )
-    assert isinstance(d, ImageFilesConfig)
+    assert isinstance(d, StoredImagesConfig)
     part = Subset(d.classes, d.held_out, d.limit, seed)
-    shared = {"part": part, "size": size, "on_error": d.on_error}
+    if isinstance(d, Cifar10Config):
+        return cifar.cifar10(d.folder(), preprocessing, part=part, download=d.download)
+    assert isinstance(d, ImageFilesConfig)
+    shared = {"part": part, "size": d.image_size, "on_error": d.on_error}
     workers = loader_workers(d.workers, launched_world().local_size)
     if isinstance(d, ImageNetConfig):
         return imagenet.imagenet(d.folder(), preprocessing, workers=workers, **shared)
     if isinstance(d, TinyImageNetConfig):
-        return imagenet.tiny_imagenet(d.folder(), preprocessing, cache_dir=d.cache, **shared)
+        return imagenet.tiny_imagenet(
+            d.folder(), preprocessing, cache_dir=d.cache, download=d.download, **shared
+        )
     return imagenet.image_folder(
         d.folder(), preprocessing, workers=workers, cache_dir=d.cache, **shared
     )

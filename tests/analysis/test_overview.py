@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import csv
+import json
 import re
 import shutil
 from collections import Counter
@@ -30,7 +32,7 @@ from bn_repro.analysis.tables import Member, Runs
 from bn_repro.cli import report as command
 from bn_repro.config.compose import compose
 
-PAGES = ("README.md", "results/REPORT.md", "results/report.html")
+PAGES = ("README.md", "results/REPORT.md", "results/report.html", "results/claims.csv")
 MARKS = f"# A\n\n{overview.BEGIN}\n{overview.END}\n\nZ\n"
 
 
@@ -60,7 +62,7 @@ def told(committed: list[Report], tmp_path_factory: pytest.TempPathFactory) -> d
     return _written(root, committed)
 
 
-@pytest.mark.parametrize("page", PAGES[:2])
+@pytest.mark.parametrize("page", [*PAGES[:2], PAGES[3]])
 def test_the_committed_pages_are_what_the_rows_say(told: dict[str, str], page: str) -> None:
     assert told[page] == (ROOT / page).read_text(), "make report"
 
@@ -71,6 +73,19 @@ def test_the_committed_verdicts_are_what_the_rows_say(committed: list[Report]) -
         assert claims.to_json(found.claims) == (folder / results.CLAIMS).read_text(), found.name
         page = (folder / results.README).read_text()
         assert not found.claims or claims_table(found.claims) in page, found.name
+
+
+def test_one_table_has_the_claims_of_all_files() -> None:
+    with open(ROOT / PAGES[3], newline="") as file:
+        rows = list(csv.DictReader(file))
+    found = Counter(row.pop("study") for row in rows)
+    of_files = {p.parent.name: p for p in (ROOT / "results").glob(f"*/{results.CLAIMS}")}
+    values = {name: json.loads(path.read_text()) for name, path in of_files.items()}
+    assert found == {name: len(claims) for name, claims in values.items() if claims}
+    written = [row for name in found for row in values[name]]
+    assert rows == [
+        {key: "" if value is None else str(value) for key, value in row.items()} for row in written
+    ], "make report"
 
 
 def test_every_figure_has_a_caption(committed: list[Report]) -> None:
@@ -376,7 +391,7 @@ def test_make_report_changes_no_byte_of_a_clean_checkout(checkout: Path, capsys)
     assert _report() == command.COMPLETED
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before, "make report"
     said = capsys.readouterr()
-    assert "README.md, results/REPORT.md, results/report.html" in said.out
+    assert ", ".join(PAGES) in said.out
     assert said.err == ""
     (found,) = command.committed()
     assert f"## {found.title}\n" in (checkout / "results/REPORT.md").read_text()

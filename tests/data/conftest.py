@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -16,6 +20,52 @@ Draw = Callable[..., Image.Image]
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A forgotten ``cache_dir`` must not reach the user's own cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+
+
+class Mirror(SimpleHTTPRequestHandler):
+    """Serves a folder, and notes what was asked for."""
+
+    fetched: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.fetched.append(self.path)
+        super().do_GET()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing on stderr."""
+
+
+@pytest.fixture
+def fetched() -> list[str]:
+    """What has been asked of the server, in order."""
+    Mirror.fetched.clear()
+    return Mirror.fetched
+
+
+@pytest.fixture
+def handler() -> type[Mirror]:
+    """The server's class, whose ``do_GET`` a test may change."""
+    return Mirror
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], str]]:
+    """serve(folder): the address, on this machine, at which the folder's files are."""
+    servers: list[tuple[ThreadingHTTPServer, threading.Thread]] = []
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+    def served(folder: Path) -> str:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Mirror, directory=str(folder)))
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        servers.append((server, thread))
+        return f"http://127.0.0.1:{server.server_port}/"
+
+    yield served
+    for server, thread in servers:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 @pytest.fixture

@@ -12,10 +12,8 @@ import shutil
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -552,41 +550,20 @@ def test_batches_on_a_gpu_are_those_of_the_cpu(numbered):
 # The download
 
 
-class Mirror(SimpleHTTPRequestHandler):
-    """Serves a folder, and notes what was asked for."""
-
-    fetched: ClassVar[list[str]] = []
-
-    def do_GET(self) -> None:
-        self.fetched.append(self.path)
-        super().do_GET()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing on stderr."""
-
-
 @pytest.fixture
-def mirror(tmp_path, monkeypatch):
+def mirror(tmp_path, monkeypatch, serve):
     """torchvision's MNIST pointed at a server on this machine that serves drawn files."""
     from torchvision.datasets import MNIST
 
     served = write_set(tmp_path / "served", zipped=True)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Mirror, directory=str(served)))
-    Mirror.fetched.clear()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
+    monkeypatch.setattr(MNIST, "mirrors", [serve(served)])
     zipped = {n: (served / f"{n}.gz").read_bytes() for n in idx.MNIST_MD5}
     sums = [(f"{n}.gz", hashlib.md5(content).hexdigest()) for n, content in zipped.items()]
     monkeypatch.setattr(MNIST, "resources", sums)
     plain = {n: hashlib.md5(gzip.decompress(content)).hexdigest() for n, content in zipped.items()}
     monkeypatch.setattr(idx, "MNIST_MD5", plain)
-    yield served
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    return served
 
 
 def test_download_is_done_once(mirror, tmp_path):
@@ -603,41 +580,41 @@ def test_download_is_done_once(mirror, tmp_path):
 
 
 def test_a_signal_ends_a_download_that_hangs_and_whole_files_are_kept(
-    mirror, tmp_path, monkeypatch
+    mirror, handler, fetched, monkeypatch
 ):
-    serve, over, before = Mirror.do_GET, threading.Event(), set(threading.enumerate())
+    serve, over, before = handler.do_GET, threading.Event(), set(threading.enumerate())
 
     def hang_at_the_third_file(self):
-        if len(Mirror.fetched) == 4:  # torchvision asks twice for each
+        if len(fetched) == 4:  # torchvision asks twice for each
             os.kill(os.getpid(), signal.SIGTERM)
             over.wait(60)
         else:
             serve(self)
 
     with monkeypatch.context() as hanging, StopFlag().listening():
-        hanging.setattr(Mirror, "do_GET", hang_at_the_third_file)
+        hanging.setattr(handler, "do_GET", hang_at_the_third_file)
         with pytest.raises(KeyboardInterrupt):
             mnist.mnist_grey()
         assert not over.is_set()
         over.set()  # the download, which would go with its process, fails
         for thread in set(threading.enumerate()) - before:
             thread.join(60)
-    assert len(Mirror.fetched) == 4
+    assert len(fetched) == 4
     assert mnist.mnist_grey().splits == {"train": 70, "test": 30}
-    assert len(Mirror.fetched) == 8
+    assert len(fetched) == 8
 
 
-def test_runs_side_by_side_download_once(mirror, tmp_path):
+def test_runs_side_by_side_download_once(mirror, fetched, tmp_path):
     """The later ones wait for the first, and find its files: no more is asked for than by one."""
     mnist.mnist_grey()
-    by_one = Mirror.fetched.copy()
-    Mirror.fetched.clear()
+    by_one = fetched.copy()
+    fetched.clear()
     shutil.rmtree(tmp_path / "cache")
     with ThreadPoolExecutor(4) as pool:
         found = [f.result() for f in [pool.submit(mnist.mnist_grey) for _ in range(4)]]
     assert len({data.fingerprint for data in found}) == 1
     assert {f"/{name}.gz" for name in idx.MNIST_MD5} == set(by_one)
-    assert Mirror.fetched == by_one
+    assert fetched == by_one
 
 
 def test_failed_download_is_one_line_and_leaves_nothing(mirror, tmp_path):

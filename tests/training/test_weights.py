@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import subprocess
@@ -183,6 +184,39 @@ def test_a_norm_that_a_file_cannot_bring_is_not_imported(file, runs):
     weights.load_into(model, file)
     with pytest.raises(ValueError, match="is of another network"):
         weights.load_into(torch.nn.Linear(2, 2), file)
+
+
+COMMITTED = sorted((ROOT / "results").glob("*/weights/*.safetensors"))
+
+
+def test_the_committed_networks_are_small_and_of_both_kinds():
+    assert sum(path.stat().st_size for path in COMMITTED) <= 1.5e6
+    names = {path.relative_to(ROOT / "results").as_posix() for path in COMMITTED}
+    both = {f"fig1/weights/{arm}_seed0.safetensors" for arm in ("baseline", "bn")}
+    assert names > both
+    assert any(name.startswith("fig3_digits/") for name in names)
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
+def test_a_committed_network_has_its_recorded_accuracy(path):
+    """On the digits that ship; it is a run of its study, trained from a commit, with its card."""
+    network, config = bn_repro.load(path)
+    header, _ = weights.read(path)
+    (recorded,) = [row for row in header["accuracy"] if row["statistics"] == "moving"]
+    data = data_of(config)
+    found = evaluate(network, data.eval_batches(recorded["split"], batch_size=1000))
+    assert abs(found["top1"] - recorded["top1"]) < 1.5e-4  # another machine may see one image else
+    assert abs(found["loss"] - recorded["loss"]) < 1e-4
+    assert (data.name, data.fingerprint) == ("mnist_binary", header["data"])
+    assert not header["dirty"]
+    with open(path.parents[1] / "runs.csv", newline="") as file:
+        rows = {(row["experiment"], row["id"], row["seed"]) for row in csv.DictReader(file)}
+    assert (config.experiment, run_id(config), str(config.seed)) in rows
+    card = path.with_suffix(".md").read_text()
+    for said in ("CC BY-SA 3.0", f'bn_repro.load("{path.name}")', header["commit"]):
+        assert said in card
+    page = (path.parents[1] / "README.md").read_text()
+    assert f"[`weights/{path.name}`](weights/{path.stem}.md)" in page
 
 
 def test_the_script(runs, tmp_path, monkeypatch, capsys):
