@@ -64,6 +64,7 @@ same: install ## compare smoke runs with those of another commit (BASE=<commit>)
 bench: install ## what costs what, as ratios
 	@$(BIN)/python scripts/benchmark.py
 	@$(BIN)/python scripts/benchmark_runs.py
+	@$(BIN)/python scripts/benchmark_scaling.py
 
 soak: install ## kill runs at random and at every write, and compare (20 minutes)
 	@$(BIN)/python scripts/soak.py

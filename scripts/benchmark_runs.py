@@ -184,7 +184,15 @@ def page(rows: list[Row], rounds: int, steps: int) -> str:
             "records and checkpoints. The products are those of a step's forward and backward",
             "pass. The plain loop has its images in memory, and neither evaluates nor records.",
             "",
-            "`python scripts/benchmark_runs.py` writes this page.",
+            "How a step's cost grows with width, depth and mini-batch, and Inception's with the size",
+            "of its images: [scaling.csv](scaling.csv), and",
+            "",
+            "![scaling](scaling.png)",
+            "",
+            "Left out: the loader, GPUs (`python scripts/benchmark.py streaming gpu`), several cores.",
+            "",
+            "`python scripts/benchmark_runs.py` writes this page, `scripts/benchmark_scaling.py` the",
+            "figure; `make bench` runs both on a machine that does nothing else.",
             "",
         ]
     )
