@@ -43,3 +43,19 @@ def test_the_costs_of_a_run_are_ratios_to_its_products_in_a_table():
     table = runs["page"](rows, 1, 101)
     assert table.count(" |\n") == len(rows) + 1  # its head
     assert "| a run / products | " in table
+
+
+def test_how_costs_grow_is_measured_and_drawn(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import benchmark_scaling as scaling  # pyright: ignore[reportMissingImports]
+
+    monkeypatch.setattr(scaling, "SECONDS", 0.0)
+    monkeypatch.setattr(scaling, "VARIED", {"width": (25,), "depth": (1,), "mini-batch": (15,)})
+    monkeypatch.setattr(scaling, "SIZES", (32,))
+    monkeypatch.setattr(scaling, "WIDTHS", (0.125,))
+    rows = [*scaling.of_mnist(1), *scaling.of_inception(1)]
+    assert {row.what for row in rows} == {"products", "by_hand", "eager"}
+    assert all(row.microseconds > 0 for row in rows)
+    assert all(row.relative == 1 for row in rows if row.what == "products")
+    assert all(0 < row.relative < 1 for row in rows if row.network.startswith("imagenet"))
+    scaling.draw(rows).savefig(tmp_path / "scaling.png")
