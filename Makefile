@@ -66,7 +66,7 @@ bench: install ## what costs what, as ratios
 	@$(BIN)/python scripts/benchmark_runs.py
 	@$(BIN)/python scripts/benchmark_scaling.py
 
-soak: install ## kill runs at random and at every write, and compare (20 minutes)
+soak: install ## kill runs at random and at every write, and compare (10 minutes)
 	@$(BIN)/python scripts/soak.py
 
 clean: ## remove the environment and caches, never runs or results
