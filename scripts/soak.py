@@ -1,6 +1,6 @@
 """Kill, stop and signal runs at random and at every write, and compare what they end with.
 
-python scripts/soak.py                             about 20 minutes on two cores
+python scripts/soak.py                             about 10 minutes on two cores
 python scripts/soak.py --kills 20 --stride 10      a taste
 """
 

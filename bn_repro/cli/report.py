@@ -41,6 +41,7 @@ def main(config: Config) -> int:
     """Report one study; with ``out=`` alone all runs of a directory; else all of results/, where
     there is a checkout to have one."""
     own = overrides()
+    _check_folders(config, own)
     if config.study.blocks:
         report_study(config, own)
         if _committed_as(config) is not None:
@@ -57,6 +58,14 @@ def main(config: Config) -> int:
     written = overview.write(root, reports)
     print("All studies:", ", ".join(str(path.relative_to(root)) for path in written))
     return COMPLETED
+
+
+def _check_folders(config: Config, own: Sequence[str]) -> None:
+    """ValueError for a typed ``runs`` that is not there, and an ``out`` that is no folder."""
+    if any(word.startswith("runs=") for word in own) and not Path(config.runs).is_dir():
+        raise ValueError(f"runs: no folder {config.runs}; give the one that the runs are in")
+    if config.out is not None and Path(config.out).exists() and not Path(config.out).is_dir():
+        raise ValueError(f"out: {config.out} is a file; give a folder")
 
 
 def studies_with_results() -> list[str]:

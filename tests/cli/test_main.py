@@ -243,3 +243,17 @@ def test_a_study_goes_from_runs_to_verdicts(monkeypatch, capsys, tmp_path):
     names = {path.name for path in folder.iterdir()}
     assert {"README.md", "claims.json", "runs.csv", "curves.csv.gz", "traces.csv.gz"} <= names
     assert {"figure1.svg", "figure1.png"} <= names
+
+
+def test_a_report_on_no_folder_or_into_a_file_is_refused_in_a_line(monkeypatch, capsys, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for word, said in (
+        (f"runs={tmp_path}/nowhere", "error: runs: no folder"),
+        (f"out={file}", "error: out: "),
+    ):
+        code, out, err = call(monkeypatch, capsys, word, script="report.py")
+        assert (code, out) == (2, "")
+        assert err.startswith(said)
+        assert err.count("\n") == 1
+    assert file.read_text() == "mine"
