@@ -9,7 +9,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 BASE ?= HEAD
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce figures test gpu lint report notebooks coverage same bench soak clean
+.PHONY: help install reproduce figures test gpu lint report notebooks release coverage same bench soak clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -54,6 +54,12 @@ report: install ## every study under results/, drawn and judged anew
 
 notebooks: install ## run the notebooks, and keep what they show
 	@$(BIN)/python scripts/notebooks.py
+
+release: install ## what a release has, into dist: the wheel, the report, every claim
+	@$(BIN)/python scripts/report.py
+	@rm -rf dist && mkdir dist
+	@$(BIN)/python -c 'from setuptools import build_meta; build_meta.build_wheel("dist")'
+	@cp results/claims.csv results/report.html dist
 
 coverage: install ## what each interval covers, simulated, into results/coverage
 	@$(BIN)/python scripts/coverage.py
