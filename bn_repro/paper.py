@@ -198,7 +198,8 @@ STUDIES = {
     "outside_gradient": Said(
         "2",
         "Where the gradient step does not take the normalization into account, a bias before it "
-        "grows without bound while the loss stays; the authors saw a model blow up in this way.",
+        "grows without bound while the loss stays. It can get worse where activations are scaled "
+        "too; the authors saw such a model blow up.",
     ),
     "ablation_photographs": _CHANGES,
     "ablation_421": _CHANGES,

@@ -23,7 +23,11 @@ def members(make_run):
         for k, arm in enumerate(study.ARMS):
             norm, inside = arm.keys["model.norm"], arm.keys["model.norm"].endswith("inside")
             how = {"steps": 1_000, "eval_every": 250, "pace": 100, "traces": False}
-            how |= {"top": 0.97 if inside else 0.93, "varied": {"model.norm": norm}}
+            how |= {
+                "top": 0.97 if inside else 0.93,
+                "varied": {"model.norm": norm},
+                "blocks": "norms",
+            }
             if lost and norm.endswith(":scaled"):
                 how["state"] = "diverged"
             for seed in range(6):
@@ -78,3 +82,15 @@ def test_half_a_study_is_undecided(members):
     found = {c.id: c.verdict for c in study.claims(load(half))}
     assert found["centred_bias_grows_ratio"] == found["scaled_outside_fails"] == "undecided"
     assert found["centred_bias_stays"] == "holds"
+
+
+@pytest.mark.parametrize(("bn", "verdict"), [(0.97, "holds"), (0.1, "not testable")])
+def test_at_a_higher_rate_a_network_blows_up_only_where_bn_trains(members, make_run, bn, verdict):
+    found = members()
+    for arm, top in ((study.SCALED, 0.12), (study.SCALED_INSIDE, bn)):
+        varied = {**arm.keys, "optimizer.lr": 1.0}
+        how = {"steps": 1_000, "traces": False, "varied": varied, "blocks": "rates", "top": top}
+        found += [make_run("mnist/bn", s, id=f"r{len(arm.label)}", **how) for s in range(6)]
+    claims = {claim.id: claim for claim in study.claims(load(found))}
+    assert claims["scaled_outside_fails_1"].verdict == verdict
+    assert claims["centred_bias_grows_ratio"].n == 6

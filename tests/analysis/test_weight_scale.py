@@ -69,7 +69,9 @@ def test_verdicts(members):
     assert {c.verdict for c in claims.values()} == {"holds"}
     assert claims["scale_leaves_output_exact"].n == 12  # MNIST and Inception
     assert claims["jacobian_last_distance_ratio"].quantity.interval.estimate < 0.5
+    assert claims["normalized_jacobian_last_distance_ratio"].n == 6
     assert claims["jacobian_first_within_difference"].n == 6
+    assert claims["jacobian_first_within_difference"].quantity.beside == "without BN +11.50"
 
 
 def test_a_layer_that_departs_does_not_hold(members):

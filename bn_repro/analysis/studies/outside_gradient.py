@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bn_repro.analysis import gates, panels, style
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis.claims import Claim
+from bn_repro.analysis.prose import percent
 from bn_repro.analysis.rules import Above
 from bn_repro.analysis.study import Study
 from bn_repro.analysis.style import Arm
@@ -32,6 +31,8 @@ CENTRED_INSIDE = _arm("centred, inside", "centred_inside", "#56a3dc", (0, (6, 1.
 SCALED_INSIDE = _arm("centred and scaled, inside (BN)", "scaled_inside", "#0b4a8f", "-", "o")
 ARMS = (CENTRED, SCALED, CENTRED_INSIDE, SCALED_INSIDE)
 PAIRS = {"centred": (CENTRED, CENTRED_INSIDE), "scaled": (SCALED, SCALED_INSIDE)}
+WHAT = {"centred": "centred", "scaled": "centred and scaled"}
+RATE, USUAL = "optimizer.lr", 0.1
 GROWS = 1.25
 """A bias that grows steadily doubles from half of the steps to all; fixed before any run."""
 STAYS = 1e-3
@@ -59,12 +60,13 @@ def at_ends(wide: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
 
 def claims(runs: Runs) -> Iterator[Claim]:
     """What section 2 says of the bias, of the network, and of scales besides centres."""
+    usual = runs.where(block="norms")
     for name, (outside, inside) in PAIRS.items():
-        what = "centred" if name == "centred" else "centred and scaled"
-        ends, half_way = at_ends(biases(runs, outside))
+        ends, half_way = at_ends(biases(usual, outside))
         yield Claim(
             f"{name}_bias_grows_ratio",
-            f"Where inputs are {what} outside of the gradient step, the bias grows without bound.",
+            f"Where inputs are {WHAT[name]} outside of the gradient step, the bias before it keeps "
+            "growing.",
             "2",
             q.factor(
                 ends,
@@ -73,24 +75,27 @@ def claims(runs: Runs) -> Iterator[Claim]:
                 "steps; a steady growth doubles it",
             ),
             Above(GROWS),
+            hangs_on="the rate",
         )
-        still = q.at_the_end(biases(runs, inside))
+        still = q.at_the_end(biases(usual, inside))
         yield Claim(
             f"{name}_bias_stays",
-            f"Where they are {what} inside of it, the bias does not move.",
+            f"Where inputs are {WHAT[name]} inside of the gradient step, the bias before it does "
+            "not move.",
             "2",
             q.failures(
                 (still <= STAYS).tolist(),
-                f"Share of the runs in which its norm at the last step is at most {STAYS:g}",
+                f"Share of the runs in which its norm at the last step is at most {STAYS:g}; what "
+                "is below is rounding",
             ),
             Above(0.5),
         )
     for name, (outside, inside) in PAIRS.items():
-        what = "Centring" if name == "centred" else "Centring and scaling"
-        good, bad = (_final(runs, arm) for arm in (inside, outside))
+        good, bad = (_final(usual, arm) for arm in (inside, outside))
         yield Claim(
             f"{name}_inside_difference",
-            f"{what} inside of the gradient step ends with the higher test accuracy.",
+            f"A network whose inputs are {WHAT[name]} inside of the gradient step ends with the "
+            "higher test accuracy.",
             "2, 3",
             q.difference(
                 good,
@@ -98,72 +103,92 @@ def claims(runs: Runs) -> Iterator[Claim]:
                 f"Test accuracy at the last step, inside minus outside. {q.AT_CHANCE}",
             ),
             Above(),
+            hangs_on="the rate",
         )
-    yield Claim(
-        "scaled_outside_fails",
-        "Where they are centred and scaled outside of it, the network blows up.",
-        "2",
-        q.failures(
-            gates.failed(*_best(runs, SCALED)),
-            "Share of the runs that end with a loss that is not finite, or whose accuracy never "
-            "exceeds twice chance",
-        ),
-        Above(0.5),
-        hangs_on="the rate, the network",
-    )
+    for rate, at_rate in by_rate(runs).items():
+        yield Claim(
+            "scaled_outside_fails" if rate == USUAL else f"scaled_outside_fails_{rate:g}",
+            "Where inputs are centred and scaled outside of the gradient step, the network blows "
+            f"up, at rate {rate:g}.",
+            "2",
+            q.failures(
+                _failed(at_rate, SCALED),
+                "Share of the runs that end with a loss that is not finite, or whose accuracy at "
+                "the last step is at most twice chance",
+            ),
+            Above(0.5),
+            gates=[gates.trains(_failed(at_rate, SCALED_INSIDE), "BN at the same rate")],
+            hangs_on="the rate",
+        )
+
+
+def by_rate(runs: Runs) -> dict[float, Runs]:
+    """The runs at every rate."""
+    rates = sorted({float(m.varied.get(RATE, USUAL)) for m in runs.members})
+    return {
+        rate: runs.where(block="norms")
+        if rate == USUAL
+        else runs.where(block="rates", **{RATE: rate})
+        for rate in rates
+    }
+
+
+def _failed(runs: Runs, arm: Arm) -> list[bool]:
+    return (_final(runs, arm) <= gates.ALIVE * runs.chance).tolist()
 
 
 def _final(runs: Runs, arm: Arm) -> pd.Series:
     return arm.of(runs.final("test", diverged=runs.chance)).by_seed()
 
 
-def _best(runs: Runs, arm: Arm) -> tuple[np.ndarray, float, np.ndarray]:
-    own = arm.of(runs)
-    best = own.best(missing=runs.chance).by_seed().to_numpy(float)
-    return best, runs.chance, (own.runs["state"] == "diverged").to_numpy(bool)
-
-
 def figures(runs: Runs) -> dict[str, Figure]:
-    """``figure_outside``: the bias, the weights, the loss and the accuracy over training."""
+    """``figure_outside``: bias, loss and accuracy over training, and the accuracy by rate."""
+    usual = runs.where(block="norms")
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 5.6), layout="constrained")
-        axes = figure.subplots(2, 2, sharex=True).ravel()
-        for ax, (name, words) in zip(
-            axes[:2],
-            {"bias": "norm of the biases", "norm": "norm of the weights"}.items(),
-            strict=True,
-        ):
-            _draw(ax, runs, lambda arm, name=name: biases(runs, arm, name)).set_ylabel(words)
-        axes[0].set_yscale("log")
-        loss = lambda arm: arm.of(runs).curve(split="test", metric="loss")  # noqa: E731
-        _draw(axes[2], runs, loss).set(ylabel="test loss", yscale="log")
-        _draw(axes[3], runs, lambda arm: arm.of(runs).curve(split="test"))
-        style.error_axis(axes[3], 0.0, 0.97)
-        for ax in axes[2:]:
-            style.steps_axis(ax)
-        style.letters(axes)
-        figure.legend(*axes[3].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+        bias, by_rates, loss, accuracy = figure.subplots(2, 2).ravel()
+        for arm in ARMS:
+            of_arm = arm.of(usual)
+            panels.curves(bias, biases(usual, arm), arm)
+            panels.curves(loss, of_arm.curve(split="test", metric="loss"), arm)
+            panels.curves(accuracy, of_arm.curve(split="test"), arm)
+            ends = {rate: _final(part, arm) for rate, part in by_rate(runs).items()}
+            shown = pd.DataFrame({rate: end for rate, end in ends.items() if len(end)})
+            panels.along(by_rates, list(shown.columns), shown.to_numpy(float).T, arm)
+        bias.set_ylabel("norm of the biases")
+        loss.set(ylabel="test loss", yscale="log")
+        by_rates.set(xscale="log", xlabel="learning rate")
+        by_rates.xaxis.set_major_formatter("{x:g}")
+        style.error_axis(accuracy, 0.0, 0.97)
+        style.error_axis(by_rates, -0.5, 0.98, "test accuracy at the end")
+        panels.reference(by_rates, runs.chance, "chance")
+        for ax, title in ((bias, "rate 0.1"), (by_rates, "every rate"), (loss, ""), (accuracy, "")):
+            ax.set_title(title)
+            if ax is not by_rates:
+                style.steps_axis(ax)
+        style.letters([bias, by_rates, loss, accuracy])
+        figure.legend(*accuracy.get_legend_handles_labels(), loc="outside upper center", ncols=2)
         return {"figure_outside": figure}
-
-
-def _draw(ax: Axes, runs: Runs, table: Any) -> Axes:
-    """Every arm's seeds and their median."""
-    for arm in ARMS:
-        panels.curves(ax, table(arm), arm)
-    return ax
 
 
 def values(runs: Runs) -> dict[str, Any]:
     """What the template shows besides the claims."""
-    rows = []
+    rows, usual = [], runs.where(block="norms")
     for arm in ARMS:
-        found, final = biases(runs, arm), _final(runs, arm)
+        found, final = biases(usual, arm), _final(usual, arm)
         if found.size and len(final):
-            loss = q.at_the_end(arm.of(runs).curve(split="test", metric="loss"))
+            loss = q.at_the_end(arm.of(usual).curve(split="test", metric="loss"))
             ends, half_way = at_ends(found)
             bias = [f"{half_way.median():.3g}", f"{ends.median():.3g}"]
             rows.append([arm.label, *bias, f"{loss.median():.3g}", final])
-    return {"rows": rows}
+    rates = by_rate(runs)
+    table = [["normalization", *(f"rate {rate:g}" for rate in rates)]]
+    table += [[arm.label, *(_ends(_final(part, arm)) for part in rates.values())] for arm in ARMS]
+    return {"rows": rows, "rates": table if len(rates) > 1 else []}
+
+
+def _ends(final: pd.Series) -> str:
+    return percent(final) if len(final) else "-"
 
 
 def keep(runs: Runs) -> Runs:

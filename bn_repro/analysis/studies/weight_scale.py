@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -28,6 +29,12 @@ from bn_repro.analysis.tables import Runs
 EXACT = 1e-9
 """A departure up to this counts as none in float64; fixed before any run."""
 ENDS = {"first": "At the first step", "last": "At the last step"}
+KINDS = {
+    0: ("jacobian", "of a layer's own Jacobian", "dy'/dy", "the initial scale"),
+    1: ("normalized_jacobian", "between normalized inputs", "J, the paper's Jacobian", ""),
+}
+"""Two Jacobians, by whether their inputs are normalized: names, words, and what a verdict hangs
+on."""
 
 
 def claims(runs: Runs) -> Iterator[Claim]:
@@ -55,37 +62,44 @@ def claims(runs: Runs) -> Iterator[Claim]:
         ),
         Above(0.5),
     )
-    for end, when in ENDS.items():
-        with_bn, without = (_mean(at_end(runs, a, "distance", end, 0)) for a in (BN, BASELINE))
+    for (end, when), (normalized, (name, of, what, hangs_on)) in product(
+        ENDS.items(), KINDS.items()
+    ):
+        with_bn, without = (
+            _mean(at_end(runs, arm, "distance", end, normalized)) for arm in (BN, BASELINE)
+        )
         yield Claim(
-            f"jacobian_{end}_distance_ratio",
-            f"{when}, the singular values of a layer's Jacobian are closer to 1 with BN.",
+            f"{name}_{end}_distance_ratio",
+            f"{when}, the singular values {of} are closer to 1 with BN.",
             "3.3",
             q.factor(
                 with_bn,
                 without,
-                "The mean of |ln s| over the singular values s of dy'/dy, at 10 images, averaged "
+                f"The mean of |ln s| over the singular values s of {what}, at 10 images, averaged "
                 "over the layers. With BN over without",
             ),
             Below(1.0),
-            hangs_on="the initial scale",
+            hangs_on=hangs_on,
         )
     for end, when in ENDS.items():
+        share, other = (_mean(at_end(runs, arm, "within", end, 1)) for arm in (BN, BASELINE))
+        found = q.mean(
+            share - 0.5,
+            "The share of the singular values of J, with BN, that lie from 1/2 to 2, averaged over "
+            "the layers, minus a half",
+        )
+        without = f"without BN {100 * (other.mean() - 0.5):+.2f}" if len(other) else ""
         yield Claim(
             f"jacobian_{end}_within_difference",
             f"{when}, most singular values between normalized inputs lie from 1/2 to 2 with BN.",
             "3.3",
-            q.mean(
-                _mean(at_end(runs, BN, "within", end, 1)) - 0.5,
-                "The share of the singular values of J, with BN, that lie from 1/2 to 2, averaged "
-                "over the layers, minus a half",
-            ),
+            replace(found, beside=without),
             Above(),
         )
     grown, other = (_mean(growth(runs, arm)) for arm in (BN, BASELINE))
     yield Claim(
         "weight_growth_ratio",
-        "With BN the weights grow less.",
+        "With BN the weights grow less during training.",
         "3.3",
         q.factor(
             grown,

@@ -66,7 +66,7 @@ def draw_singular_values(ax: Axes, runs: Runs) -> Axes:
     panels.reference(ax, 1.0, "1")
     ax.set(xscale="log", yscale="log", ylabel="singular values of a layer's Jacobian")
     style.steps_axis(ax).set_title("MNIST, training")
-    ax.legend(loc="lower right")
+    ax.legend(loc="lower left")
     return ax
 
 
