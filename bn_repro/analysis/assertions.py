@@ -89,7 +89,12 @@ ASSERTIONS = (
     Assertion(
         "3.2", "BN belongs before the nonlinearity, on Wu + b rather than on u.", why=NOT_YET
     ),
-    Assertion("3.2", "The bias before BN can go; beta takes its place.", ("outside_gradient",)),
+    Assertion(
+        "3.2",
+        "The bias before BN can go; beta takes its place.",
+        ("outside_gradient",),
+        "a bias inside of the gradient does not move; the suite: its gradient is 0",
+    ),
     Assertion("3.2", "Of a convolution, one gamma and one beta a feature map.", why=NOT_YET),
     Assertion(
         "3.3",

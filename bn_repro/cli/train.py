@@ -93,7 +93,7 @@ def train_one(config: Config, finished: Outcome | None = None) -> Results:
     if finished is None and not config.force and world.size == 1 and not in_agent:
         finished = find_finished(config)
     if finished is not None:
-        write(finished_line(directory, finished))
+        write(finished_line(config, directory, finished))
         results.add(title, directory, finished)
         return results
     write(f"{title}: {config.train.steps:,} steps, in {directory}")  # before torch takes seconds

@@ -126,7 +126,8 @@ def verdicts(study: str, results: Path = RESULTS) -> str:
         return "no results yet"
     except (OSError, ValueError, TypeError, KeyError) as error:
         return f"claims.json cannot be read: {type(error).__name__}"
-    return ", ".join(f"{n} {VERDICTS[key][n > 1]}" for key in VERDICTS if (n := count[key]))
+    found = [f"{n} {VERDICTS[key][n > 1]}" for key in VERDICTS if (n := count[key])]
+    return ", ".join(found) or "no claims"
 
 
 def tables() -> Iterator[Table]:

@@ -23,7 +23,7 @@ from bn_repro.sweep.display import Display, count_of, log
 from bn_repro.sweep.run_status import Row
 from bn_repro.sweep.study import PlannedRun
 from bn_repro.training.engine import misfits
-from bn_repro.training.finished import find_finished
+from bn_repro.training.finished import find_finished, lacks_probes
 from bn_repro.training.world import World
 
 LOST = "its process ended"
@@ -89,6 +89,13 @@ def run_all(
             outcomes[i] = before
     waiting = [i for i in range(len(runs)) if i not in outcomes]
     log(console, f"{title}: {_counts(list(outcomes.values()), len(runs))}")
+    unprobed = sum(lacks_probes(runs[i].config, runs[i].directory) for i in outcomes)
+    if unprobed and not skipped:
+        log(
+            console,
+            f"{title}: {count_of(unprobed, 'finished run')} without the probes that it asks for "
+            "(force=true trains all of its runs again)",
+        )
     for last in (last_status(runs[i].directory) for i in waiting):
         if last.state == UNREADABLE:
             log(console, str(last.error))

@@ -77,6 +77,13 @@ def _begun_on(directory: Path) -> str | None:
     return said
 
 
-def finished_line(directory: Path, done: Outcome) -> str:
+def finished_line(config: Config, directory: Path, done: Outcome) -> str:
     """What a command says of a run that was finished before."""
-    return f"{directory}: already {done.state} at step {done.step} (force=true starts over)"
+    without = ", without the probes asked for" if lacks_probes(config, directory) else ""
+    line = f"{directory}: already {done.state} at step {done.step}{without}"
+    return f"{line} (force=true starts over)"
+
+
+def lacks_probes(config: Config, directory: Path) -> bool:
+    """Whether a run has none of ``train.probes``, which are no part of its identity."""
+    return bool(config.train.probes) and not (directory / paths.PROBES).exists()

@@ -213,7 +213,7 @@ def report_finished(config: Config, done: Outcome, session: Session) -> Outcome:
     """
     directory = directory_of(config, session.world.size)
     if session.world.main:
-        session.log(finished_line(directory, done))
+        session.log(finished_line(config, directory, done))
     if os.environ.get("WANDB_SWEEP_ID") and session.world.main:
         logger = logger_of(config)
         logger.begin(directory)

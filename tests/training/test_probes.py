@@ -14,6 +14,7 @@ from bn_repro.records import paths
 from bn_repro.records.histograms import read_histograms
 from bn_repro.stop_signal import StopFlag
 from bn_repro.training import probes
+from bn_repro.training.finished import find_finished, finished_line
 from bn_repro.training.run import run
 
 SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=60", "train.checkpoint_every=20"]
@@ -89,3 +90,14 @@ def test_a_run_with_probes_is_the_same_run_and_resumes_exactly(tmp_path):
         units[row["step"]] += row["site"] == "hidden3" and row["unit"] is not None
     assert units[60] == 100  # evaluated too
     assert set(units.values()) == {1, 100}
+
+
+def test_a_finished_run_without_the_probes_asked_for_says_so(tmp_path):
+    directory = train(tmp_path)
+    config = compose([*SMOKE, f"runs={tmp_path}", *PROBED])
+    done = find_finished(config)
+    assert done is not None
+    line = finished_line(config, directory, done)
+    assert "completed at step 60, without the probes asked for" in line
+    (directory / paths.PROBES).write_text("")
+    assert "without" not in finished_line(config, directory, done)
