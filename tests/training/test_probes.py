@@ -100,4 +100,4 @@ def test_a_finished_run_without_the_probes_asked_for_says_so(tmp_path):
     line = finished_line(config, directory, done)
     assert "completed at step 60, without the probes asked for" in line
     (directory / paths.PROBES).write_text("")
-    assert "without" not in finished_line(config, directory, done)
+    assert "without the probes" not in finished_line(config, directory, done)
