@@ -21,6 +21,8 @@ from nbformat import NotebookNode
 from PIL import Image
 from traitlets.config import Config
 
+from bn_repro.cli.door import through
+
 FOLDER = Path(__file__).parents[1] / "notebooks"
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -70,8 +72,9 @@ def _small(png: str) -> str:
     return base64.b64encode(packed.getvalue()).decode()
 
 
-def main(names: list[str]) -> int:
-    """Run the notebooks of these names, or all, and write what has changed."""
+def main() -> int:
+    """Run the notebooks that are named, or all, and write what has changed."""
+    names = sys.argv[1:]
     paths = [FOLDER / f"{name}.ipynb" for name in names] or sorted(FOLDER.glob("*.ipynb"))
     for path in paths:
         if not path.is_file():
@@ -93,4 +96,4 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    through(main)

@@ -135,7 +135,7 @@ def see_it_in_the_notebook(copy, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(copy))
     notebook = run("your_own", copy, "runs", then="print(left.get_legend_handles_labels()[1])")
     assert ran_through(notebook)
-    assert pictures(notebook) == 2
+    assert pictures(notebook) == 3
     (labels,) = (output.text for output in outputs(notebook, "stream"))
     assert {*re.findall("'(.*?)'", labels)} == ARMS
     told = [o.data.get("text/html", "") for o in outputs(notebook, "execute_result")]

@@ -29,7 +29,7 @@ from bn_repro.cli.errors import COMPLETED
 from bn_repro.cli.main import overrides
 from bn_repro.cli.words import own_folder
 from bn_repro.config.compose import compose
-from bn_repro.config.schema import Config
+from bn_repro.config.schema import SETTINGS, Config
 from bn_repro.records.paths import CHECKOUT, CONFIGS, RESULTS
 from bn_repro.sweep.study import accuracy_beside, expand, rows_of
 from bn_repro.tracking import publish
@@ -41,7 +41,7 @@ def main(config: Config) -> int:
     """Report one study; with ``out=`` alone all runs of a directory; else all of results/, where
     there is a checkout to have one."""
     own = overrides()
-    _check_folders(config, own)
+    _check_folders(config)
     if config.study.blocks:
         report_study(config, own)
         if _committed_as(config) is not None:
@@ -60,9 +60,9 @@ def main(config: Config) -> int:
     return COMPLETED
 
 
-def _check_folders(config: Config, own: Sequence[str]) -> None:
-    """ValueError for a typed ``runs`` that is not there, and an ``out`` that is no folder."""
-    if any(word.startswith("runs=") for word in own) and not Path(config.runs).is_dir():
+def _check_folders(config: Config) -> None:
+    """ValueError for ``runs`` of one's own that are not there, and an ``out`` that is a file."""
+    if config.runs != SETTINGS["runs"].default and not Path(config.runs).is_dir():
         raise ValueError(f"runs: no folder {config.runs}; give the one that the runs are in")
     if config.out is not None and Path(config.out).exists() and not Path(config.out).is_dir():
         raise ValueError(f"out: {config.out} is a file; give a folder")

@@ -176,7 +176,7 @@ def prose(data: Runs) -> str:
 def test_findings_show_what_was_chosen(data: Runs) -> None:
     words = prose(data)
     assert words.count("dropout adds 0 by definition") == 3
-    assert "| **0.1** | without BN | 1 | 94.0 % | 100.0 % [99.9, 100.1] | 94.0 %" in words
+    assert "| **0.1** | without BN | 1 | 94.0 % | 100.0 % [99.9, 100.0] | 94.0 %" in words
     assert "Of 18 settings, 0 chose the lowest rate of the grid and 0 the highest" in words
     assert "ended below" not in words
 

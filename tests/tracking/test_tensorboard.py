@@ -149,7 +149,7 @@ def test_a_finished_run_is_shown_later_as_it_would_have_been_live(trained, tmp_p
         [(s, v.SerializeToString()) for s, v in events(d) if v.tag not in {*clock, "run", "end"}]
         for d in (live, later)
     )
-    assert one == two
+    assert sorted(one) == sorted(two)  # live, a step's numbers may be read before its counts
     (later / paths.EVALUATION).write_text(json.dumps(row) + "\n")
     publish.write_events(later)
     assert series(later)[60]["evaluation/144_moving/top1"] == 0.5
@@ -166,7 +166,7 @@ def test_the_command_says_where_to_look_and_what_is_missing(trained, monkeypatch
     out = call(monkeypatch, capsys, *words)[1]
     other.rename(live / paths.EVENTS)
     assert "without event files: 1 run (" in out
-    assert out.rstrip().endswith("scripts/publish_wandb.py logger=tensorboard writes them")
+    assert out.rstrip().endswith("bn-repro publish logger=tensorboard writes them")
 
 
 @pytest.mark.parametrize("script", ["train.py", "publish_wandb.py"])
@@ -185,5 +185,5 @@ def test_trouble_with_event_files_never_ends_a_run(tmp_path, monkeypatch, capsys
     assert run(config, log=silent).state == "completed"
     said = capsys.readouterr().err
     assert said.startswith("tensorboard: ")
-    assert "scripts/publish_wandb.py logger=tensorboard sends them later" in said
+    assert "bn-repro publish logger=tensorboard sends them later" in said
     assert said.count("\n") == 1
