@@ -160,9 +160,14 @@ def figures(runs: Runs) -> dict[str, Figure]:
         by_rates.set(xscale="log", xlabel="learning rate")
         by_rates.xaxis.set_major_formatter("{x:g}")
         style.error_axis(accuracy, 0.0, 0.97)
-        style.error_axis(by_rates, -0.5, 0.98, "test accuracy at the end")
+        style.error_axis(by_rates, -0.5, 0.98)
         panels.reference(by_rates, runs.chance, "chance")
-        for ax, title in ((bias, "rate 0.1"), (by_rates, "every rate"), (loss, ""), (accuracy, "")):
+        for ax, title in (
+            (bias, "rate 0.1"),
+            (by_rates, "every rate, at the end"),
+            (loss, ""),
+            (accuracy, ""),
+        ):
             ax.set_title(title)
             if ax is not by_rates:
                 style.steps_axis(ax)
