@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,19 +53,29 @@ def whole(steps: int, *words: str) -> float:
 
 
 def products(steps: int) -> float:
-    """Seconds of the matrix products alone: forward, and of each weight matrix the gradient, of all
-    inputs but the images theirs."""
-    weights = [torch.randn(n, m) for m, n in itertools.pairwise(LAYERS)]
-    inputs = [torch.randn(BATCH, n) for n in LAYERS]
+    """Seconds of the matrix products of these steps alone."""
+    work = matrix_products(LAYERS, BATCH)
     begun = time.perf_counter()
     for _ in range(steps):
+        work()
+    return time.perf_counter() - begun
+
+
+def matrix_products(widths: Sequence[int], batch: int) -> Callable[[], None]:
+    """Those of a step: forward, and of each weight matrix the gradient, of all inputs but the
+    images theirs."""
+    weights = [torch.randn(n, m) for m, n in itertools.pairwise(widths)]
+    inputs = [torch.randn(batch, n) for n in widths]
+
+    def work() -> None:
         for u, w in zip(inputs, weights, strict=False):
             torch.mm(u, w.T)
         for k in reversed(range(len(weights))):
             torch.mm(inputs[k + 1].T, inputs[k])
             if k:
                 torch.mm(inputs[k + 1], weights[k])
-    return time.perf_counter() - begun
+
+    return work
 
 
 def tutorial(steps: int) -> float:

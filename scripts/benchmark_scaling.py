@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from benchmark_runs import one_core
+from benchmark_runs import matrix_products, one_core
 from matplotlib.figure import Figure
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -76,22 +76,6 @@ def stepper(words: list[str], engine: str) -> Callable[[], Any]:
     return lambda: step(x, y)
 
 
-def products(widths: list[int], batch: int) -> Callable[[], None]:
-    """The matrix products of a step: forward, of each weight, and of all inputs but the images."""
-    weights = [torch.randn(n, m) for m, n in itertools.pairwise(widths)]
-    inputs = [torch.randn(batch, n) for n in widths]
-
-    def work() -> None:
-        for u, w in zip(inputs, weights, strict=False):
-            torch.mm(u, w.T)
-        for k in reversed(range(len(weights))):
-            torch.mm(inputs[k + 1].T, inputs[k])
-            if k:
-                torch.mm(inputs[k + 1], weights[k])
-
-    return work
-
-
 def of_mnist(rounds: int) -> Iterator[Timed]:
     """The network of section 4.1 with BN."""
     for varied, settings in VARIED.items():
@@ -100,7 +84,7 @@ def of_mnist(rounds: int) -> Iterator[Timed]:
             words = ["experiment=mnist/bn", f"train.batch_size={at['mini-batch']}"]
             words += [f"model.hidden=[{at['width']}]", f"model.depth={at['depth']}"]
             widths = [784, *[at["width"]] * at["depth"], 10]
-            parts = {"products": products(widths, at["mini-batch"])}
+            parts = {"products": matrix_products(widths, at["mini-batch"])}
             parts |= {engine: stepper(words, engine) for engine in ("by_hand", "eager")}
             columns = [{name: timed(work) for name, work in parts.items()} for _ in range(rounds)]
             for name in parts:

@@ -51,16 +51,17 @@ def _swept(word: str) -> int:
 
 
 def resumed(words: list[str]) -> list[str]:
-    """The words of a W&B agent without those that are only told to W&B.
+    """The words of a W&B agent without those that only describe the run.
 
-    It starts a preempted run again with all that the run told of itself (``tracking.logger.flat``),
+    It starts a preempted run again with all that the run logged as its configuration
+    (``tracking.logger.flat``),
     in Python's notation: texts have no quotes, and ``arm`` and ``manifest`` are no keys.
     """
     keys = [word.partition("=")[0] for word in words]
     if "arm" not in keys:  # a first start: with the sweep's own words alone
         return words
-    told = [key == "arm" or key.startswith(("manifest.", "_wandb")) for key in keys]
-    return [_as_typed(word) for word, only in zip(words, told, strict=True) if not only]
+    described = [key == "arm" or key.startswith(("manifest.", "_wandb")) for key in keys]
+    return [_as_typed(word) for word, only in zip(words, described, strict=True) if not only]
 
 
 def _as_typed(word: str) -> str:

@@ -19,7 +19,6 @@ from bn_repro.tracking import keys, publish
 from bn_repro.tracking.live import TensorboardLogger
 from bn_repro.training.run import run
 
-pytest.importorskip("tensorboard")
 WORDS = ["experiment=mnist/bn", "scale=smoke", "train.steps=60", "train.eval_every=20"]
 WORDS += ["train.checkpoint_every=20", "train.population_batches=2", "data.limit=500"]
 
