@@ -241,6 +241,12 @@ STUDIES = {
         "cases dropout can be removed or reduced: Inception had 40 %, BN-x5 none, some networks of "
         "the ensemble 5 or 10 %.",
     ),
+    "regularization": Said(
+        "3.4",
+        "With BN an example is seen together with others of its mini-batch, so that the network no "
+        "longer gives the same values for it; the authors found this to help generalization, and "
+        "dropout could go or be reduced.",
+    ),
     "depth": Said(
         "1, 3.3",
         "Saturating nonlinearities are hard to train in deep networks: where their inputs drift "
