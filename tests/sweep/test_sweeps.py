@@ -174,6 +174,9 @@ def test_runs_to_be_compared_have_one_engine(tmp_path):
     runs, other = f"runs={tmp_path}", "model.norm=sync_batch"
     assert engines_of(runs, "model.norm=none") == ["auto", "auto"]
     assert engines_of(runs, other, "train.engine=by_hand") == ["eager", "eager", "by_hand"]
+    inception = PlannedRun(compose(["experiment=imagenet/bn_x5", "scale=smoke", runs]), {})
+    mixed = [PlannedRun(compose([*SMOKE, runs]), {}), inception]  # these are never compared
+    assert [run.config.train.engine for run in with_one_engine(mixed)] == ["auto", "eager"]
     begun = PlannedRun(compose([*SMOKE, runs]), {}).directory
     begun.mkdir(parents=True)
     (begun / paths.MANIFEST).write_text('{"engine": "by_hand"}')
