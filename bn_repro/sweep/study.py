@@ -74,7 +74,8 @@ def expand(
 
     ``overrides`` are the user's own, which hold for every run. A run that two blocks name is one
     run. ``study.only`` leaves the runs of its blocks; others are looked at where they choose a
-    value. Raises ValueError for a block that is not a grid, and for an override that a block sweeps.
+    value. Raises ValueError for a block that is not a grid, for an override that a block sweeps,
+    and for a block or seeds that the study has not.
     """
     scale_is_typed = any(override.startswith("scale=") for override in overrides)
     usual_scale = [] if study.scale is None or scale_is_typed else [f"scale={study.scale}"]
