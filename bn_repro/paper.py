@@ -254,5 +254,11 @@ STUDIES = {
         "paper shows one such Inception, BN-x5-Sigmoid of section 4.2.2, "
         f"{percent(FIGURE3['imagenet/bn_x5_sigmoid'].max_top1)}.",
     ),
+    "norms": Said(
+        "5",
+        "The paper compares BN with no other norm; section 5 sets it apart, in words, from the "
+        "standardization layer of Gulcehre and Bengio. Layer, instance, group and weight "
+        "normalization came after it. To set them beside it is our readers' question.",
+    ),
 }
 """What the paper has on the subject of each study, in the order of the reports."""

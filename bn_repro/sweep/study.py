@@ -4,7 +4,8 @@ A block is a grid, ``{experiment: [...], seed: [...], <key>: [...]}``; a study i
 blocks. A value ``{best_of: <block>}`` stands for the value of its key in the setting of an earlier
 block with the highest mean accuracy, per experiment: a rate chosen on held-out images, say. Keys of
 one block that are so given are chosen together. A block's ``scale: [...]`` takes the place of the
-study's; one that the user typed takes the place of both.
+study's; one that the user typed takes the place of both. A block's ``train.engine: [...]`` stands:
+one that the user typed is for the blocks without.
 """
 
 from __future__ import annotations
@@ -100,6 +101,8 @@ def expand(
         if scale_is_typed:
             swept.pop("scale", None)
         own = [*overrides, *([] if "scale" in swept else usual_scale)]
+        if ENGINE in swept:
+            own = [override for override in own if not override.startswith(f"{ENGINE}=")]
         if "seed" in swept:
             swept["seed"] = swept["seed"][: _seeds(study, overrides)]
         if "scale=smoke" in overrides:
@@ -134,6 +137,9 @@ def _require_known(study: StudyConfig) -> None:
             )
 
 
+ENGINE = "train.engine"
+"""It changes no run's id, so a block with it and one without can go on any machine together."""
+
 OF_EVERY_RUN = {"experiment": (str, "names"), "seed": (int, "whole numbers")}
 """The keys that no block chooses by ``best_of``, and what they list."""
 
@@ -150,6 +156,8 @@ def _checked(
         raise ValueError(f"study {study.name}: block {number} needs a name of its own, not {name}")
     swept = {key: values for key, values in block.items() if key != "name"}
     typed = {override.lstrip("+~").split("=", 1)[0] for override in overrides} - {"scale"}
+    if any(isinstance(other, dict) and ENGINE not in other for other in study.blocks):
+        typed -= {ENGINE}
     for key, values in swept.items():
         if key.startswith(("study", "hydra")):
             raise ValueError(f"study {study.name}, {name}: {key}: is of the command, not of a run")
@@ -223,7 +231,7 @@ def _grid(
                 chosen.setdefault(block, []).append(key)
         for block, keys in chosen.items():
             point |= _best(keys, point, blocks[block], accuracy)
-        varied = {key: v for key, v in point.items() if key not in ("experiment", "seed")}
+        varied = {key: v for key, v in point.items() if key not in ("experiment", "seed", ENGINE)}
         made = [f"{key}={_as_override(v)}" for key, v in point.items() if key != "seed"]
         others = [override for override in overrides if not override.startswith("study")]
         config = _composed((*made, *others))

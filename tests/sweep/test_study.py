@@ -222,6 +222,15 @@ def test_what_a_study_sweeps_cannot_be_set_beside_it():
         expand(study(GRID), ["seed=3"], half)
 
 
+def test_the_engine_of_a_block_stands_beside_the_one_that_is_typed():
+    own = {"experiment": ["mnist/bn"], "train.engine": ["eager"], "seed": [5]}
+    runs, _ = expand(study(own, own | {"seed": [6]}, GRID), ["train.engine=graphed"], half)
+    assert [run.config.train.engine for run in runs[:3]] == ["eager", "eager", "graphed"]
+    assert runs[0].varied == {}  # as the engine is no part of the run's id
+    with pytest.raises(ValueError, match=r"train\.engine: study test sweeps this key itself"):
+        expand(study(own), ["train.engine=graphed"], half)
+
+
 def test_committed_rows_stand_in_for_missing_runs(tmp_path):
     runs, _ = expand(study(GRID), [f"runs={tmp_path}"], half)
     experiment, run_id, seed = runs[0].key
