@@ -201,6 +201,11 @@ STUDIES = {
         "grows without bound while the loss stays. It can get worse where activations are scaled "
         "too; the authors saw such a model blow up.",
     ),
+    "batch_size": Said(
+        "3, 4.1, 4.2",
+        "Each mini-batch gives its own estimates of the means and variances. The paper has 60 "
+        "examples in one on MNIST and 32 on ImageNet, and tries no other size.",
+    ),
     "ablation_photographs": _CHANGES,
     "ablation_421": _CHANGES,
     "rates_digits": _RATES,
