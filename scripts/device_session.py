@@ -4,8 +4,8 @@
         'study=fig1 study.jobs=4 ; study=depth study.jobs=4' \\
         'study=fig3 data.root=/tmp/tiny20 study.jobs=8 train.engine=graphed'
 
-Each argument is a lane: what one `scripts/train.py` after another is given, with `;` between. Lanes
-work side by side. Before the time is up all are asked to stop; then `FOLDER` gets the records of
+Each argument is a lane: what one `scripts/train.py` after another is given, with `;` between and
+quotes as in a shell. Lanes work side by side. Before the time is up all are asked to stop; then `FOLDER` gets the records of
 the finished runs, without checkpoints, as `records-<k>.tar.xz`, and `summary.txt`. `--unpack
 ARCHIVE=FOLDER` extracts data first. With `--runs FOLDER` a second call on the same machine goes on
 with what the first one stopped. Where CUDA's multi-process service can start, runs share a GPU
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -124,7 +125,7 @@ def lanes_of(texts: Sequence[str], runs: Path, logs: Path) -> list[Lane]:
     """The lanes of the command line; ValueError for a command that could not be composed."""
     lanes = []
     for k, text in enumerate(texts):
-        commands = [part.split() for part in text.split(";") if part.split()]
+        commands = [words for part in text.split(";") if (words := shlex.split(part))]
         commands = [[*words, f"runs={runs}"] for words in commands]
         lanes.append(Lane([Command(w, logs / f"{k}-{n}.log") for n, w in enumerate(commands)]))
         for command in lanes[-1].waiting:
