@@ -5,11 +5,11 @@
         'study=fig3 data.root=/tmp/tiny20 study.jobs=8 train.engine=graphed'
 
 Each argument is a lane: what one `scripts/train.py` after another is given, with `;` between and
-quotes as in a shell. Lanes work side by side. Before the time is up all are asked to stop; then `FOLDER` gets the records of
-the finished runs, without checkpoints, as `records-<k>.tar.xz`, and `summary.txt`. `--unpack
-ARCHIVE=FOLDER` extracts data first. With `--runs FOLDER` a second call on the same machine goes on
-with what the first one stopped. Where CUDA's multi-process service can start, runs share a GPU
-by it. The machine needs no git: `BN_REPRO_COMMIT` names the commit.
+quotes as in a shell. Lanes work side by side. Before the time is up all are asked to stop; then
+`FOLDER` gets the records of the finished runs, without checkpoints, as `records-<k>.tar.xz`, and
+`summary.txt`. `--unpack ARCHIVE=FOLDER` extracts data first. With `--runs FOLDER` a second call on
+the same machine goes on with what the first one stopped. Where CUDA's multi-process service can
+start, runs share a GPU by it. The machine needs no git: `BN_REPRO_COMMIT` names the commit.
 """
 
 from __future__ import annotations
