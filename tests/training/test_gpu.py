@@ -132,6 +132,7 @@ for found, exact in (
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 def test_neither_a_step_nor_its_average_waits_for_the_gpu():
     """Not to fill the queue of launches costs more than the launches."""
     config = compose([*INCEPTION, "device=cuda"])
