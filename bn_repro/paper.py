@@ -201,6 +201,11 @@ STUDIES = {
         "grows without bound while the loss stays. It can get worse where activations are scaled "
         "too; the authors saw such a model blow up.",
     ),
+    "batch_size": Said(
+        "3, 4.1, 4.2",
+        "Each mini-batch gives its own estimates of the means and variances. The paper has 60 "
+        "examples in one on MNIST and 32 on ImageNet, and tries no other size.",
+    ),
     "ablation_photographs": _CHANGES,
     "ablation_421": _CHANGES,
     "rates_digits": _RATES,
@@ -240,6 +245,12 @@ STUDIES = {
         "BN regularizes, since an example is seen together with others of its mini-batch. In some "
         "cases dropout can be removed or reduced: Inception had 40 %, BN-x5 none, some networks of "
         "the ensemble 5 or 10 %.",
+    ),
+    "regularization": Said(
+        "3.4",
+        "With BN an example is seen together with others of its mini-batch, so that the network no "
+        "longer gives the same values for it; the authors found this to help generalization, and "
+        "dropout could go or be reduced.",
     ),
     "depth": Said(
         "1, 3.3",

@@ -32,7 +32,7 @@ ASSERTIONS = (
     Assertion(
         "abstract, 3.4",
         "BN regularizes, and in some cases makes dropout unnecessary.",
-        ("dropout", "ablation_421"),
+        ("dropout", "regularization", "ablation_421"),
     ),
     Assertion(
         "1",
@@ -64,6 +64,12 @@ ASSERTIONS = (
     ),
     Assertion(
         "3",
+        "Each mini-batch gives its own estimates of the means and variances.",
+        ("batch_size",),
+        "at which sizes they serve is what `batch_size` asks",
+    ),
+    Assertion(
+        "3",
         "gamma and beta let a layer represent what it did before, the identity too.",
         why=NOT_YET,
     ),
@@ -83,7 +89,7 @@ ASSERTIONS = (
         "3.1",
         "Population statistics over several mini-batches serve in inference; moving averages "
         "track a model as it trains.",
-        ("fig1",),
+        ("fig1", "batch_size"),
         "`fig1` shows both at the end; how many mini-batches are enough is asked by no study yet",
     ),
     Assertion(
@@ -110,9 +116,7 @@ ASSERTIONS = (
     Assertion(
         "3.4",
         "An example is seen with others of its mini-batch, which regularizes.",
-        ("dropout",),
-        "`dropout` has the gap between training and test; companions that are always the same are "
-        "asked by no study yet",
+        ("regularization", "dropout"),
     ),
     Assertion(
         "4.1", "On MNIST BN trains faster, and to a higher test accuracy.", ("fig1", "fig1_rates")

@@ -74,7 +74,9 @@ def expand(
     """The runs of ``study`` that are known by now, and whether these are all of them.
 
     ``overrides`` are the user's own, which hold for every run. A run that two blocks name is one
-    run. Raises ValueError for a block that is not a grid, and for an override that a block sweeps.
+    run. ``study.only`` leaves the runs of its blocks; others are looked at where they choose a
+    value. Raises ValueError for a block that is not a grid, for an override that a block sweeps,
+    and for a block or seeds that the study has not.
     """
     scale_is_typed = any(override.startswith("scale=") for override in overrides)
     usual_scale = [] if study.scale is None or scale_is_typed else [f"scale={study.scale}"]
@@ -84,6 +86,7 @@ def expand(
         raise ValueError(
             f"study.seeds: {study.seeds} of the {listed} that study {study.name} lists"
         )
+    _require_known(study)
     blocks: dict[str, list[PlannedRun]] = {}
     known: dict[Key, float | None] = {}
 
@@ -107,9 +110,31 @@ def expand(
         try:
             blocks[name] = list(_grid(study.name, swept, blocks, own, once))
         except WaitingForBlock:
-            return _union(blocks), False
+            if _asked(study, name):
+                return _asked_runs(study, blocks), False
+            blocks[name] = []  # what it chooses for, no later block can have either
         _require_different_arms(f"study {study.name}, {name}", blocks[name])
-    return _union(blocks), True
+    return _asked_runs(study, blocks), True
+
+
+def _asked(study: StudyConfig, name: str) -> bool:
+    return study.only is None or name in study.only
+
+
+def _asked_runs(study: StudyConfig, blocks: dict[str, list[PlannedRun]]) -> list[PlannedRun]:
+    runs = _union(blocks)
+    return [run for run in runs if any(_asked(study, name) for name in run.blocks)]
+
+
+def _require_known(study: StudyConfig) -> None:
+    """ValueError where ``study.only`` names a block that the study has not."""
+    names = [block.get("name") for block in study.blocks if isinstance(block, dict)]
+    for name in study.only or ():
+        if name not in names:
+            listed = ", ".join(str(n) for n in names if n)
+            raise ValueError(
+                f"study.only: study {study.name} has no block {name!r}; it has {listed}"
+            )
 
 
 ENGINE = "train.engine"
@@ -228,6 +253,8 @@ def _best(
     keys: list[str], point: dict[str, Any], tried: list[PlannedRun], accuracy: Accuracy
 ) -> dict[str, Any]:
     """The values of ``keys`` with the best mean accuracy among runs that else match ``point``."""
+    if not tried:
+        raise WaitingForBlock
     found: dict[tuple[Any, ...], list[float]] = {}
     for run in tried:
         setting = {"experiment": run.config.experiment, **run.varied}
