@@ -246,12 +246,24 @@ STUDIES = {
         "cases dropout can be removed or reduced: Inception had 40 %, BN-x5 none, some networks of "
         "the ensemble 5 or 10 %.",
     ),
+    "regularization": Said(
+        "3.4",
+        "With BN an example is seen together with others of its mini-batch, so that the network no "
+        "longer gives the same values for it; the authors found this to help generalization, and "
+        "dropout could go or be reduced.",
+    ),
     "depth": Said(
         "1, 3.3",
         "Saturating nonlinearities are hard to train in deep networks: where their inputs drift "
         "into saturation, gradients vanish. BN keeps the inputs where that is less likely. The "
         "paper shows one such Inception, BN-x5-Sigmoid of section 4.2.2, "
         f"{percent(FIGURE3['imagenet/bn_x5_sigmoid'].max_top1)}.",
+    ),
+    "norms": Said(
+        "5",
+        "The paper compares BN with no other norm; section 5 sets it apart, in words, from the "
+        "standardization layer of Gulcehre and Bengio. Layer, instance, group and weight "
+        "normalization came after it. To set them beside it is our readers' question.",
     ),
 }
 """What the paper has on the subject of each study, in the order of the reports."""

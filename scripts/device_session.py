@@ -4,17 +4,19 @@
         'study=fig1 study.jobs=4 ; study=depth study.jobs=4' \\
         'study=fig3 data.root=/tmp/tiny20 study.jobs=8 train.engine=graphed'
 
-Each argument is a lane: what one `scripts/train.py` after another is given, with `;` between. Lanes
-work side by side. Before the time is up all are asked to stop; then `FOLDER` gets the records of
-the finished runs, without checkpoints, as `records-<k>.tar.xz`, and `summary.txt`. `--unpack
-ARCHIVE=FOLDER` extracts data first. Where CUDA's multi-process service can start, runs share a GPU
-by it. The machine needs no git: `BN_REPRO_COMMIT` names the commit.
+Each argument is a lane: what one `scripts/train.py` after another is given, with `;` between and
+quotes as in a shell. Lanes work side by side. Before the time is up all are asked to stop; then
+`FOLDER` gets the records of the finished runs, without checkpoints, as `records-<k>.tar.xz`, and
+`summary.txt`. `--unpack ARCHIVE=FOLDER` extracts data first. With `--runs FOLDER` a second call on
+the same machine goes on with what the first one stopped. Where CUDA's multi-process service can
+start, runs share a GPU by it. The machine needs no git: `BN_REPRO_COMMIT` names the commit.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -123,7 +125,7 @@ def lanes_of(texts: Sequence[str], runs: Path, logs: Path) -> list[Lane]:
     """The lanes of the command line; ValueError for a command that could not be composed."""
     lanes = []
     for k, text in enumerate(texts):
-        commands = [part.split() for part in text.split(";") if part.split()]
+        commands = [words for part in text.split(";") if (words := shlex.split(part))]
         commands = [[*words, f"runs={runs}"] for words in commands]
         lanes.append(Lane([Command(w, logs / f"{k}-{n}.log") for n, w in enumerate(commands)]))
         for command in lanes[-1].waiting:
@@ -253,6 +255,9 @@ def main() -> None:
     parser.add_argument(
         "--reserve", type=float, default=60, help="of these, for stopping and packing"
     )
+    parser.add_argument(
+        "--runs", type=Path, help="folder of the runs, with which a second call goes on"
+    )
     parser.add_argument("--unpack", action="append", default=[], metavar="ARCHIVE=FOLDER")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
@@ -261,7 +266,7 @@ def main() -> None:
         with tarfile.open(archive) as opened:
             opened.extractall(folder, filter="data")
     scratch = Path(tempfile.mkdtemp(prefix="device-"))
-    runs = scratch / "runs"
+    runs = given.runs or scratch / "runs"
     lanes = lanes_of(given.lanes, runs, scratch)
     with shared_gpu(scratch) as how:
         work(lanes, begun + given.seconds - given.reserve)

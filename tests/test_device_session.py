@@ -57,6 +57,8 @@ def test_an_archive_that_is_too_large_goes_without_traces(runs, tmp_path, monkey
 
 def test_a_summary_has_a_line_for_each_command(runs, tmp_path):
     (lane,) = SCRIPT["lanes_of"](["study=fig1 scale=smoke ; " + " ".join(SMOKE)], runs, tmp_path)
+    (quoted,) = SCRIPT["lanes_of"](["study=norms 'study.only=[MNIST rates]'"], runs, tmp_path)
+    assert quoted.waiting[0].words[1] == "study.only=[MNIST rates]"
     study, one = SCRIPT["summary"]([lane], ["MPS: on"]).splitlines()[1:3]
     assert study.split()[0] == "0/2"
     assert one.split()[0] == "1/1"

@@ -32,7 +32,7 @@ ASSERTIONS = (
     Assertion(
         "abstract, 3.4",
         "BN regularizes, and in some cases makes dropout unnecessary.",
-        ("dropout", "ablation_421"),
+        ("dropout", "regularization", "ablation_421"),
     ),
     Assertion(
         "1",
@@ -116,9 +116,7 @@ ASSERTIONS = (
     Assertion(
         "3.4",
         "An example is seen with others of its mini-batch, which regularizes.",
-        ("dropout",),
-        "`dropout` has the gap between training and test; companions that are always the same are "
-        "asked by no study yet",
+        ("regularization", "dropout"),
     ),
     Assertion(
         "4.1", "On MNIST BN trains faster, and to a higher test accuracy.", ("fig1", "fig1_rates")

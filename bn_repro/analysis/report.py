@@ -35,7 +35,7 @@ def write(
 
     A finished run that is found replaces the row of the same (experiment, id, seed); rows that are
     no members of the study are dropped. Raises ``BadInput`` where there is nothing to report, and
-    for runs of two engines.
+    where the runs of one family of networks, which are compared, used two engines.
     """
     study, folder = study_of(name), Path(out)
     found = load(members, name=name, traces=study.traces, histograms=study.histograms)
@@ -45,13 +45,7 @@ def write(
             f"study {name}: none of its {len(members)} runs is finished, and {folder} has "
             f"no rows of them; train them with: {training_command(name, overrides)}"
         )
-    engines = sorted({engine or "eager" for engine in data.runs["engine"]})
-    if len(engines) > 1:
-        raise BadInput(
-            f"study {name}: its runs used several engines ({', '.join(engines)}), whose numbers "
-            "differ in their last digits; train all with one (train.engine=... force=true), or "
-            "report them elsewhere (out=...)"
-        )
+    _require_one_engine(name, data)
     _write_rows(study, data, members, folder)
     report = read(name, folder, members, complete=complete, overrides=overrides)
     figures = study.figures(report.runs)
@@ -63,6 +57,24 @@ def write(
     text = environment().get_template("study.md.j2").render(report=report)
     results.write(folder / results.README, text)
     return report
+
+
+def _require_one_engine(name: str, data: Runs) -> None:
+    """``BadInput`` where networks that are compared were trained by two engines.
+
+    ``mnist/`` and ``imagenet/`` are two families, and no study compares one with the other.
+    """
+    engines: dict[str, set[str]] = {}
+    columns = (data.runs[column].tolist() for column in ("experiment", "engine"))
+    for experiment, engine in zip(*columns, strict=True):
+        engines.setdefault(experiment.partition("/")[0], set()).add(engine or "eager")
+    for family, used in engines.items():
+        if len(used) > 1:
+            raise BadInput(
+                f"study {name}: its runs of {family}/ used several engines "
+                f"({', '.join(sorted(used))}), whose numbers differ in their last digits; train "
+                "all with one (train.engine=... force=true), or report them elsewhere (out=...)"
+            )
 
 
 def read(

@@ -22,7 +22,7 @@ OF_THE_COMMAND = ("force=", "retry=", "on_failure=")
 
 def refuse_keys_of_a_study(study: StudyConfig) -> None:
     """ValueError for what only a study heeds, where there is none."""
-    for key in ("seeds", "run", "jobs", "scale", "skip_reported"):
+    for key in ("seeds", "only", "run", "jobs", "scale", "skip_reported"):
         if getattr(study, key) not in (None, False):
             other = "; of a -m sweep it is hydra.launcher.jobs" * (key == "jobs")
             raise ValueError(f"study.{key}: is for study=..., which was not given{other}")

@@ -4,7 +4,7 @@ bn-repro study fig1
 bn-repro study fig1 seeds=2 jobs=1
 bn-repro study fig3_digits seeds=2 scale=smoke
 
-It is bn-repro train study=NAME, in which seeds=, jobs=, run= and skip_reported= stand for
+It is bn-repro train study=NAME, in which seeds=, jobs=, only=, run= and skip_reported= stand for
 study.seeds= and so on. All other words are as in bn-repro train.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-OF_A_STUDY = ("seeds", "jobs", "run", "skip_reported")
+OF_A_STUDY = ("seeds", "jobs", "only", "run", "skip_reported")
 """Keys of the section ``study`` that need no ``study.`` here."""
 TAKES_A_WORD = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
 TAKES_A_WORD += ("--cfg", "-c", "--package", "-p")

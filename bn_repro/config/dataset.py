@@ -23,8 +23,9 @@ class DataConfig(Section):
     name: str = setting("", "the data set")
     shuffling: str = setting(
         "full",
-        "order of an epoch: full; within_shard (shards in a new order, shuffled within); fixed",
-        one_of("full", "within_shard", "fixed"),
+        "order of an epoch: full; within_shard (shards in a new order, shuffled within); fixed "
+        "(the shards alone); fixed_batches (the mini-batches alone)",
+        one_of("full", "within_shard", "fixed", "fixed_batches"),
     )
     eval_limit: int | None = setting(
         None,

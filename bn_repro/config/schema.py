@@ -228,6 +228,11 @@ class StudyConfig(Section):
     seeds: int | None = setting(
         None, "number of seeds of each block to use, from the first", number(1)
     )
+    only: list[str] | None = setting(
+        None,
+        "names of the blocks to train; null: all",
+        Rule(lambda v: v is None or bool(v), "null, or a list of names"),
+    )
     run: int | None = setting(
         None, "train only the run of this number, from 0, in this process", number(0)
     )

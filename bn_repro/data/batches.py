@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-SHUFFLINGS = ("full", "within_shard", "fixed")
+SHUFFLINGS = ("full", "within_shard", "fixed", "fixed_batches")
 SHARD = 1024  # examples to a shard; ImageNet's usual TFRecord shards hold about 1,250
 
 Batches = Iterator[tuple[torch.Tensor, torch.Tensor]]
@@ -180,6 +180,8 @@ def epoch_order(
       shards changes each epoch, so an example often has the same companions in its mini-batch.
     - ``within_shard``: as ``fixed``, and each shard is shuffled each epoch (sec. 4.2.1, "more
       thorough shuffling").
+    - ``fixed_batches``: as ``fixed``, with mini-batches for shards, so that an example has the same
+      companions throughout (sec. 3.4). A short last one stays last.
 
     The first permutation mixes the classes, so that no mini-batch has a single class.
 
@@ -199,6 +201,8 @@ def epoch_order(
     shards = [cut[i : i + shard] for i in range(0, n, shard)]
     of_epoch = _generator(seed, 2, epoch)
     order = of_epoch.permutation(len(shards))
+    if shuffling == "fixed_batches" and n % shard:
+        order = np.append(order[order < n // shard], n // shard)
     if shuffling == "within_shard":
         shards = [of_epoch.permutation(s) for s in shards]
     return torch.from_numpy(np.concatenate([shards[i] for i in order]))
@@ -216,6 +220,7 @@ def batch_indices(
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """(epoch, indices of the global mini-batch) of each step from ``first_step`` to ``steps``."""
     current, order = -1, torch.empty(0, dtype=torch.int64)
+    shard = global_batch if shuffling == "fixed_batches" else shard
     for step in range(first_step, steps + 1):
         epoch, place = epoch_of(n, step, global_batch)
         if epoch != current:

@@ -4,7 +4,8 @@ A block is a grid, ``{experiment: [...], seed: [...], <key>: [...]}``; a study i
 blocks. A value ``{best_of: <block>}`` stands for the value of its key in the setting of an earlier
 block with the highest mean accuracy, per experiment: a rate chosen on held-out images, say. Keys of
 one block that are so given are chosen together. A block's ``scale: [...]`` takes the place of the
-study's; one that the user typed takes the place of both.
+study's; one that the user typed takes the place of both. A block's ``train.engine: [...]`` stands:
+one that the user typed is for the blocks without.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ def expand(
     """The runs of ``study`` that are known by now, and whether these are all of them.
 
     ``overrides`` are the user's own, which hold for every run. A run that two blocks name is one
-    run. Raises ValueError for a block that is not a grid, and for an override that a block sweeps.
+    run. ``study.only`` leaves the runs of its blocks; others are looked at where they choose a
+    value. Raises ValueError for a block that is not a grid, for an override that a block sweeps,
+    and for a block or seeds that the study has not.
     """
     scale_is_typed = any(override.startswith("scale=") for override in overrides)
     usual_scale = [] if study.scale is None or scale_is_typed else [f"scale={study.scale}"]
@@ -83,6 +86,7 @@ def expand(
         raise ValueError(
             f"study.seeds: {study.seeds} of the {listed} that study {study.name} lists"
         )
+    _require_known(study)
     blocks: dict[str, list[PlannedRun]] = {}
     known: dict[Key, float | None] = {}
 
@@ -97,6 +101,8 @@ def expand(
         if scale_is_typed:
             swept.pop("scale", None)
         own = [*overrides, *([] if "scale" in swept else usual_scale)]
+        if ENGINE in swept:
+            own = [override for override in own if not override.startswith(f"{ENGINE}=")]
         if "seed" in swept:
             swept["seed"] = swept["seed"][: _seeds(study, overrides)]
         if "scale=smoke" in overrides:
@@ -104,10 +110,35 @@ def expand(
         try:
             blocks[name] = list(_grid(study.name, swept, blocks, own, once))
         except WaitingForBlock:
-            return _union(blocks), False
+            if _asked(study, name):
+                return _asked_runs(study, blocks), False
+            blocks[name] = []  # what it chooses for, no later block can have either
         _require_different_arms(f"study {study.name}, {name}", blocks[name])
-    return _union(blocks), True
+    return _asked_runs(study, blocks), True
 
+
+def _asked(study: StudyConfig, name: str) -> bool:
+    return study.only is None or name in study.only
+
+
+def _asked_runs(study: StudyConfig, blocks: dict[str, list[PlannedRun]]) -> list[PlannedRun]:
+    runs = _union(blocks)
+    return [run for run in runs if any(_asked(study, name) for name in run.blocks)]
+
+
+def _require_known(study: StudyConfig) -> None:
+    """ValueError where ``study.only`` names a block that the study has not."""
+    names = [block.get("name") for block in study.blocks if isinstance(block, dict)]
+    for name in study.only or ():
+        if name not in names:
+            listed = ", ".join(str(n) for n in names if n)
+            raise ValueError(
+                f"study.only: study {study.name} has no block {name!r}; it has {listed}"
+            )
+
+
+ENGINE = "train.engine"
+"""It changes no run's id, so a block with it and one without can go on any machine together."""
 
 OF_EVERY_RUN = {"experiment": (str, "names"), "seed": (int, "whole numbers")}
 """The keys that no block chooses by ``best_of``, and what they list."""
@@ -125,6 +156,8 @@ def _checked(
         raise ValueError(f"study {study.name}: block {number} needs a name of its own, not {name}")
     swept = {key: values for key, values in block.items() if key != "name"}
     typed = {override.lstrip("+~").split("=", 1)[0] for override in overrides} - {"scale"}
+    if any(isinstance(other, dict) and ENGINE not in other for other in study.blocks):
+        typed -= {ENGINE}
     for key, values in swept.items():
         if key.startswith(("study", "hydra")):
             raise ValueError(f"study {study.name}, {name}: {key}: is of the command, not of a run")
@@ -198,7 +231,7 @@ def _grid(
                 chosen.setdefault(block, []).append(key)
         for block, keys in chosen.items():
             point |= _best(keys, point, blocks[block], accuracy)
-        varied = {key: v for key, v in point.items() if key not in ("experiment", "seed")}
+        varied = {key: v for key, v in point.items() if key not in ("experiment", "seed", ENGINE)}
         made = [f"{key}={_as_override(v)}" for key, v in point.items() if key != "seed"]
         others = [override for override in overrides if not override.startswith("study")]
         config = _composed((*made, *others))
@@ -220,6 +253,8 @@ def _best(
     keys: list[str], point: dict[str, Any], tried: list[PlannedRun], accuracy: Accuracy
 ) -> dict[str, Any]:
     """The values of ``keys`` with the best mean accuracy among runs that else match ``point``."""
+    if not tried:
+        raise WaitingForBlock
     found: dict[tuple[Any, ...], list[float]] = {}
     for run in tried:
         setting = {"experiment": run.config.experiment, **run.varied}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -12,9 +13,14 @@ import pytest
 
 from bn_repro.analysis import intervals, report
 from bn_repro.analysis.claims import Claim
-from bn_repro.analysis.studies import bn_alone, bn_alone_figures, bn_alone_report
+from bn_repro.analysis.studies import (
+    bn_alone,
+    bn_alone_figures,
+    bn_alone_report,
+    bn_alone_weights,
+)
 from bn_repro.analysis.studies.bn_alone_runs import SETTINGS, WEIGHTS, Setting, at, cell
-from bn_repro.analysis.tables import CURVE_COLUMNS, RUN_COLUMNS, Member, Runs
+from bn_repro.analysis.tables import CURVE_COLUMNS, KEY, RUN_COLUMNS, Member, Runs
 from bn_repro.config.compose import compose
 from bn_repro.sweep.study import expand
 
@@ -81,7 +87,7 @@ def made_up(made: Made, seeds: Iterable[int] = range(5), blocks: Iterable[str] =
     wanted, known, rows, curves = set(seeds), set[tuple[str, str, int]](), [], []
     for (setting, network), (top, arrives) in made.items():
         for member in members_at(setting, network):
-            kept = not blocks or member.blocks in blocks
+            kept = not blocks or set(member.blocks.split("+")) & set(blocks)
             if member.key in known or member.seed not in wanted or not kept:
                 continue
             known.add(member.key)
@@ -182,6 +188,24 @@ def test_an_outcome_for_each_setting() -> None:
     ]
     assert texts.count("BN trains") == 1
     assert texts.count("") == len(SETTINGS) - 2 * 6  # not run
+
+
+def test_steps_are_the_gradient_over_the_weights_times_the_rate() -> None:
+    """The gradient of BN is a tenth of the other's, and the weights of both double."""
+    rows = [
+        {**dict(zip(KEY, key, strict=True)), "probe": "weights", "site": site, "step": step}
+        | {"norm": 2.0 * step, "gradient": 0.4 * (0.1 if key[0] == BN else 1.0)}
+        for member in members_at(HE, INCEPTION) + members_at(HE, BN)
+        for key in [member.key]
+        for site in ("conv1", "4a.3x3")
+        for step in (1, 2)
+    ]
+    runs = replace(made_up(PREDICTED), probes=pd.DataFrame(rows))
+    (found,) = bn_alone_weights.steps_taken(runs)
+    assert found["setting"] == "He, four modules, rate 0.02"
+    assert found["ends"] == [pytest.approx([0.004, 0.002]), pytest.approx([0.0004, 0.0002])]
+    grown = bn_alone_weights.over_layers(bn_alone_weights.rows_of(runs, HE.bn), "grown")
+    assert grown.to_numpy().tolist() == [[1.0] * 3, [2.0] * 3]
 
 
 @pytest.mark.usefixtures("drawn_once")

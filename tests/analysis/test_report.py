@@ -210,9 +210,23 @@ def test_runs_of_two_engines_are_refused_and_nothing_is_written(make_run, tmp_pa
     report.write("fig1", members, out)
     before = _bytes(out)
     other = make_run("mnist/bn", 3, steps=3_000, engine="compiled")
-    with pytest.raises(BadInput, match=r"its runs used several engines \(compiled, eager\)"):
+    with pytest.raises(
+        BadInput, match=r"its runs of mnist/ used several engines \(compiled, eager\)"
+    ):
         report.write("fig1", [*members, other], out)
     assert _bytes(out) == before
+
+
+@pytest.mark.usefixtures("light")
+def test_two_families_of_networks_may_have_an_engine_each(make_run, tmp_path: Path) -> None:
+    made = [
+        make_run("mnist/bn", 0, steps=1_000, engine="eager"),
+        make_run("imagenet/bn_baseline", 0, steps=1_000, engine="graphed"),
+    ]
+    report.write("fig1", made, tmp_path / "out")
+    other = make_run("imagenet/bn_baseline", 1, steps=1_000, engine="eager")
+    with pytest.raises(BadInput, match=r"runs of imagenet/ used several .*\(eager, graphed\)"):
+        report.write("fig1", [*made, other], tmp_path / "other")
 
 
 @pytest.mark.usefixtures("light")

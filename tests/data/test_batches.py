@@ -1,4 +1,4 @@
-"""Order as a function of seed and step: no state, no class alone, the paper's three shufflings."""
+"""Order as a function of seed and step: no state, no class alone, the shufflings."""
 
 from typing import Any
 
@@ -71,6 +71,16 @@ def test_a_short_shard_moves_the_cuts_of_fixed_after_it():
     kept = [max(len(batch & other) for other in batches(1)) for batch in batches(0)]
     assert all(k == 8 or k == 4 for k in kept)
     assert len(set().union(*batches(0))) == 96  # 100 % 8 are left out
+
+
+def test_fixed_batches_keep_all_companions():
+    """100 examples are twelve mini-batches of 8 and four examples that are never used."""
+    first, second = (
+        [frozenset(i.tolist()) for i in steps(at, at + 11, shuffling="fixed_batches")]
+        for at in (1, 13)
+    )
+    assert set(first) == set(second)
+    assert first != second
 
 
 def test_within_shard_stays_within_its_shard():

@@ -83,6 +83,25 @@ def test_a_study_has_a_name_for_a_folder(name):
         StudyConfig(name=name)
 
 
+def test_only_some_blocks_are_asked_for():
+    """A block that is left out chooses all the same, and one that waits holds up no other."""
+    tried = {"name": "tried", "experiment": ["mnist/bn"], "optimizer.lr": [0.1, 1.0], "seed": [0]}
+    best = {**tried, "name": "best", "optimizer.lr": {"best_of": "tried"}, "seed": [1]}
+    other = {"name": "other", "experiment": ["mnist/baseline"], "seed": [2]}
+    again = {**best, "name": "again", "optimizer.lr": {"best_of": "best"}, "seed": [3]}
+
+    def asked(accuracy, *names, blocks=(tried, best, other)):
+        runs, complete = expand(study(*blocks, only=list(names)), [], accuracy)
+        return [run.config.seed for run in runs], complete
+
+    assert asked(half, "best", "other") == ([1, 2], True)
+    assert asked(lambda run: None, "other") == ([2], True)
+    assert asked(lambda run: None, "other", "best") == ([], False)
+    assert asked(lambda run: None, "again", blocks=(tried, best, again)) == ([], False)
+    with pytest.raises(ValueError, match="study test has no block 'x'; it has tried, best, other"):
+        asked(half, "x")
+
+
 def test_a_block_does_not_replace_another_of_its_name():
     block = {"name": "a", "experiment": ["mnist/bn"]}
     with pytest.raises(ValueError, match="block 2 needs a name of its own, not a"):
@@ -201,6 +220,15 @@ def test_what_a_study_sweeps_cannot_be_set_beside_it():
         expand(study(GRID), ["optimizer.lr=3"], half)
     with pytest.raises(ValueError, match="study.seeds=N"):
         expand(study(GRID), ["seed=3"], half)
+
+
+def test_the_engine_of_a_block_stands_beside_the_one_that_is_typed():
+    own = {"experiment": ["mnist/bn"], "train.engine": ["eager"], "seed": [5]}
+    runs, _ = expand(study(own, own | {"seed": [6]}, GRID), ["train.engine=graphed"], half)
+    assert [run.config.train.engine for run in runs[:3]] == ["eager", "eager", "graphed"]
+    assert runs[0].varied == {}  # as the engine is no part of the run's id
+    with pytest.raises(ValueError, match=r"train\.engine: study test sweeps this key itself"):
+        expand(study(own), ["train.engine=graphed"], half)
 
 
 def test_committed_rows_stand_in_for_missing_runs(tmp_path):

@@ -174,6 +174,9 @@ def test_runs_to_be_compared_have_one_engine(tmp_path):
     runs, other = f"runs={tmp_path}", "model.norm=sync_batch"
     assert engines_of(runs, "model.norm=none") == ["auto", "auto"]
     assert engines_of(runs, other, "train.engine=by_hand") == ["eager", "eager", "by_hand"]
+    inception = PlannedRun(compose(["experiment=imagenet/bn_x5", "scale=smoke", runs]), {})
+    mixed = [PlannedRun(compose([*SMOKE, runs]), {}), inception]  # these are never compared
+    assert [run.config.train.engine for run in with_one_engine(mixed)] == ["auto", "eager"]
     begun = PlannedRun(compose([*SMOKE, runs]), {}).directory
     begun.mkdir(parents=True)
     (begun / paths.MANIFEST).write_text('{"engine": "by_hand"}')
@@ -367,6 +370,14 @@ def test_optuna_seeks_the_best_accuracy_and_the_same_command_trains_nothing(
     assert capsys.readouterr().out.count("2 of 2 runs are already finished") == 2
 
 
+def holds(process, file):
+    """Whether a process has a file open."""
+    try:
+        return any(os.readlink(fd) == str(file) for fd in Path(f"/proc/{process}/fd").iterdir())
+    except OSError:  # it, or one of its files, is gone
+        return False
+
+
 def test_submitit_runs_jobs_and_one_that_is_preempted_goes_on(monkeypatch, tmp_path, capsys):
     words = ["-m", *SMOKE, "train.steps=8000", "train.log_every=10", "train.eval_every=2000"]
     words += ["seed=0,1"]
@@ -374,7 +385,7 @@ def test_submitit_runs_jobs_and_one_that_is_preempted_goes_on(monkeypatch, tmp_p
     sent = []
 
     def preempt():
-        """The first job at work is told that its machine is wanted."""
+        """The first job that trains is told that its machine is wanted."""
         while not sent:
             time.sleep(0.02)
             for metrics in tmp_path.glob("mnist/*/seed*/metrics.jsonl"):
@@ -383,8 +394,10 @@ def test_submitit_runs_jobs_and_one_that_is_preempted_goes_on(monkeypatch, tmp_p
                 jobs = subprocess.run(
                     ["pgrep", "-P", controllers], capture_output=True, text=True
                 ).stdout.split()
-                if metrics.stat().st_size and jobs:
-                    sent.append(int(jobs[0]))
+                # Another job may be starting still: it has no run yet that would go on.
+                own = [job for job in jobs if holds(job, paths.lock_file(metrics.parent))]
+                if metrics.stat().st_size and own:
+                    sent.append(int(own[0]))
                     os.kill(sent[0], signal.SIGUSR2)
                     return
 

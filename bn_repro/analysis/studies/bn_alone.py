@@ -15,7 +15,12 @@ from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.gates import Gate
 from bn_repro.analysis.intervals import ENOUGH_SEEDS
 from bn_repro.analysis.rules import Above, AtEach, Below, Crosses
-from bn_repro.analysis.studies import at_rest, bn_alone_figures, bn_alone_report
+from bn_repro.analysis.studies import (
+    at_rest,
+    bn_alone_figures,
+    bn_alone_report,
+    bn_alone_weights,
+)
 from bn_repro.analysis.studies.bn_alone_runs import (
     DEPTHS,
     FACTOR,
@@ -196,4 +201,6 @@ STUDY = Study(
     claims=claims,
     figures=bn_alone_figures.figures,
     values=bn_alone_report.values,
+    traces=True,
+    keep=bn_alone_weights.keep,
 )

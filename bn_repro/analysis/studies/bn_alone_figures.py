@@ -28,6 +28,7 @@ from bn_repro.analysis.studies.bn_alone_runs import (
     Setting,
     cell,
 )
+from bn_repro.analysis.studies.bn_alone_weights import figure_weights
 from bn_repro.analysis.tables import Runs
 
 COLORS: dict[Outcome, str] = {
@@ -50,10 +51,15 @@ TELLING = (
 
 
 def figures(runs: Runs) -> dict[str, Figure]:
-    """``figure_map``: where BN alone is faster; ``figure_curves``: accuracy at telling settings."""
+    """``figure_map``: where BN alone is faster; ``figure_curves``: accuracy at telling settings;
+    ``figure_weights``: steps against weights."""
     runs = at_rest.on_the_same_images(runs)
     with style.context():
-        return {"figure_map": figure_map(runs), "figure_curves": figure_curves(runs)}
+        return {
+            "figure_map": figure_map(runs),
+            "figure_curves": figure_curves(runs),
+            "figure_weights": figure_weights(runs),
+        }
 
 
 def figure_map(runs: Runs) -> Figure:

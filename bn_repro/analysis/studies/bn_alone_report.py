@@ -10,6 +10,7 @@ from bn_repro.analysis.intervals import ENOUGH_SEEDS
 from bn_repro.analysis.prose import count, every, listed
 from bn_repro.analysis.studies import at_rest, inception
 from bn_repro.analysis.studies.bn_alone_runs import LATE, SETTINGS, WEIGHTS, Cell, cell
+from bn_repro.analysis.studies.bn_alone_weights import steps_taken
 from bn_repro.analysis.tables import Runs
 
 ASKED = ("BN alone is faster", "Inception is faster", "not decided", "Inception fails")
@@ -29,6 +30,7 @@ def values(runs: Runs) -> dict[str, Any]:
         "along": [_along(row) for row in rows],
         "rising": sum(map(_rises, rows)),
         "table": _table(runs, cells),
+        "steps_taken": steps_taken(runs),
     }
 
 

@@ -1,0 +1,180 @@
+"""The norms that came after BN, beside it: each at its own best rate, on both of our networks.
+
+The claims were written before the runs (docs/log.md, 2026-11-26, "Norms beside BN").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from bn_repro.analysis import quantities as q
+from bn_repro.analysis.claims import Claim
+from bn_repro.analysis.gates import Gate
+from bn_repro.analysis.intervals import Interval
+from bn_repro.analysis.prose import listed, percent, points
+from bn_repro.analysis.quantities import Quantity
+from bn_repro.analysis.rules import AtEach, side
+from bn_repro.analysis.speed import EVALUATIONS
+from bn_repro.analysis.studies.bn_alone_runs import at_each
+from bn_repro.analysis.studies.inception_rates import Tried
+from bn_repro.analysis.studies.norms_figures import figures
+from bn_repro.analysis.studies.norms_runs import BN, NORMS, Network, networks
+from bn_repro.analysis.study import Study
+from bn_repro.analysis.tables import Runs
+
+NOT_THEIRS = "not in the paper"
+
+
+def claims(runs: Runs) -> Iterator[Claim]:
+    """Two of each network."""
+    for network in networks(runs):
+        reaches = "maximum test accuracy" if network.maximum else "test accuracy at the end"
+        yield Claim(
+            f"{network.name.lower()}_above_each_difference",
+            f"{network}: BN has a higher {reaches} than each of the other norms and none, each at "
+            "its own best rate.",
+            NOT_THEIRS,
+            above_each(network),
+            AtEach("norm"),
+            hangs_on="the grid of rates, the length",
+        )
+        yield Claim(
+            f"{network.name.lower()}_fewer_steps_than_each_ratio",
+            f"{network}: BN needs fewer steps than each of the other norms and none, each at its "
+            "own best rate.",
+            NOT_THEIRS,
+            fewer_than_each(network),
+            AtEach("norm", 1.0),
+            gates=[all_count(network)],
+            hangs_on="the grid of rates, the target",
+        )
+
+
+# --- quantities -----------------------------------------------------------------------------------
+
+
+def above_each(network: Network) -> Quantity:
+    """How far BN is above each of the others; the number is that of the least sure.
+
+    Not measured unless all of them have runs.
+    """
+    over = q.OVER_BOTH if all(one.over_images for one in network.beside) else q.OVER_SEEDS
+    words = (
+        f"{network.what} of fresh seeds, each norm at the rate of its best mean accuracy on "
+        "held-out images. BN's minus that of each other norm, paired by seed: mean with its "
+        f"{over}; the number is that of the norm whose interval reaches lowest. {q.AT_CHANCE}"
+    )
+    if not network.beside:
+        return Quantity(words, q.NOTHING, "points")
+    parts, corrected = zip(*((one.above, one.corrected) for one in network.beside), strict=True)
+    least = min(parts, key=lambda p: p.estimate if np.isnan(p.low) else p.low)
+    shown = [f"{100 * one.above.estimate:+.2f} {one.arm.label}" for one in network.beside]
+    beside = f"least sure of {', '.join(shown)}"
+    return Quantity(words, least, "points", parts, corrected, beside=beside)
+
+
+def fewer_than_each(network: Network) -> Quantity:
+    """How many times fewer steps BN needs than each of the others."""
+    words = (
+        "Times fewer steps of BN than of each other norm to 95 % of the best accuracy above "
+        "chance of the unnormalized network, each norm at its own best rate (first evaluations "
+        "at or above it; median steps over seeds; 95 % bootstrap interval, widened by the "
+        "distance of evaluations); the number is that of the norm whose interval reaches "
+        "lowest"
+    )
+    names = [one.arm.label for one in network.beside]
+    return at_each([one.race for one in network.beside], names, words)
+
+
+def all_count(network: Network) -> Gate:
+    """That the steps to the target count, beside every norm."""
+    known = [one.race.counts() for one in network.beside]
+    words = f"the median steps of all are at least {EVALUATIONS} evaluations in"
+    reason = f"a median lies within the first {EVALUATIONS} evaluations"
+    return Gate(words, all(known) if known else None, reason)
+
+
+# --- prose ----------------------------------------------------------------------------------------
+
+
+def values(runs: Runs) -> dict[str, Any]:
+    """What the template shows besides the claims."""
+    found = networks(runs)
+    return {
+        "tables": {str(network): table(network) for network in found},
+        "said": {str(network): said(network) for network in found},
+        "missing": [line for network in found for line in network.missing],
+    }
+
+
+def said(network: Network) -> str:
+    """Which norms BN is above, below or neither, and which it needs fewer or more steps than."""
+    above = _listed({one.arm.label: side(one.above, 0.0) for one in network.beside})
+    steps = {o.arm.label: side(o.fewer, 1.0) if o.race.counts() else 0 for o in network.beside}
+    fewer = _listed(steps)
+    words = {
+        "BN is above {}": above[1],
+        "it is below {}": above[-1],
+        "beside {} the interval contains 0": above[0],
+        "it needs fewer steps than {}": fewer[1],
+        "it needs more steps than {}": fewer[-1],
+        "of steps nothing is decided beside {}": fewer[0],
+    }
+    return "; ".join(text.format(names) for text, names in words.items() if names)
+
+
+def _listed(sides: Mapping[str, int]) -> dict[int, str]:
+    """The norms by side."""
+    return {k: listed(name for name, at in sides.items() if at == k) for k in (1, -1, 0)}
+
+
+def table(network: Network) -> list[list[str]]:
+    """A row a norm, a head first."""
+    reached = "maximum test accuracy" if network.maximum else "test accuracy at the end"
+    rows = [["norm", "best rate", reached, "BN minus it, points", "times fewer steps with BN"]]
+    rows[0].append("all seeds train up to rate")
+    tried = {one.arm.label: one for one in network.tried}
+    beside = {one.arm.label: one for one in network.beside}
+    for arm in NORMS:
+        one, own = beside.get(arm.label), tried.get(arm.label)
+        accuracy = network.accuracy(arm)
+        above = points(one.above).replace(" points", "") if one else "-"
+        fewer = _fewer(one.fewer, one.race.counts()) if one else "-"
+        rows.append(
+            [
+                arm.label,
+                _rate(network, own) if own else "-",
+                percent(accuracy) if len(accuracy) else "-",
+                above,
+                fewer,
+                _trains_to(own) if own else "-",
+            ]
+        )
+    return rows
+
+
+def _fewer(found: Interval, counts: bool) -> str:
+    """A star: a median lies within the first ten evaluations."""
+    shown = str(Quantity("", found, "x", never=(BN.label, "it"))).replace(" x", "")
+    return shown if counts else f"{shown}*"
+
+
+def _rate(network: Network, own: Tried) -> str:
+    """The rate of the final runs, before them the best of the grid; where it is an end of it."""
+    used, best = network.rate(own.arm), own.rates[own.best]
+    rate = best if np.isnan(used) else used
+    end = {own.rates[0]: " (lowest)", own.rates[-1]: " (highest)"}.get(rate, "")
+    return f"{rate:g}{end}" + (f", not the best, {best:g}" if rate != best else "")
+
+
+def _trains_to(own: Tried) -> str:
+    if own.trains_to is None:
+        return "none"
+    end = " (highest)" if own.trains_to == len(own.rates) - 1 else ""
+    return f"{own.rates[own.trains_to]:g}{end}"
+
+
+STUDY = Study("norms.md.j2", figures, claims, NORMS, values)

@@ -1,0 +1,217 @@
+"""BN as a regularizer (sec. 3.4): the gap to the training set, companions, dropout beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bn_repro.analysis import frames, style
+from bn_repro.analysis import quantities as q
+from bn_repro.analysis.claims import Claim
+from bn_repro.analysis.prose import percent, points
+from bn_repro.analysis.quantities import Quantity
+from bn_repro.analysis.rules import Above, Below
+from bn_repro.analysis.studies.dropout import MARGIN
+from bn_repro.analysis.studies.inception import BN_BASELINE, INCEPTION
+from bn_repro.analysis.study import Study
+from bn_repro.analysis.style import BASELINE, BN, Arm
+from bn_repro.analysis.tables import Runs
+
+SHUFFLING, DROPOUT = "data.shuffling", "model.dropout"
+COMPANIONS = {"full": "change", "fixed_batches": "stay"}
+"""What an example's companions do from epoch to epoch, by ``data.shuffling``."""
+DROPOUTS = (0.0, 0.4)
+PAIRS = {"Inception": (INCEPTION, BN_BASELINE), "MNIST": (BASELINE, BN)}
+"""Without BN and with it, by block."""
+WHERE = {"Inception": "Inception on digits", "MNIST": "the MNIST network"}
+SECTION = "3.4"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One network, trained with one shuffling and one dropout."""
+
+    arm: Arm
+    runs: Runs
+
+    def top1(self, split: str) -> pd.Series:
+        """Accuracy at the last step, by seed; moving averages, no dropout, no augmentation."""
+        return self.runs.final(split, diverged=self.runs.chance).by_seed()
+
+    @property
+    def gap(self) -> pd.Series:
+        """Training accuracy minus test accuracy, by seed."""
+        return self.top1("train") - self.top1("test")
+
+
+def setting(
+    runs: Runs, block: str, arm: Arm, shuffling: str = "full", dropout: float = 0.0
+) -> Setting:
+    """The runs of one setting; the MNIST network has no dropout."""
+    keys = {SHUFFLING: shuffling} | ({DROPOUT: dropout} if block == "Inception" else {})
+    return Setting(arm, arm.of(runs.where(block=block, **keys)))
+
+
+def claims(runs: Runs) -> Iterator[Claim]:
+    """The gap and the companions for both networks, and dropout for Inception."""
+    for block in PAIRS:
+        yield from _gaps(runs, block)
+        yield from _companions(runs, block)
+    yield from _dropout(runs)
+
+
+def _gaps(runs: Runs, block: str) -> Iterator[Claim]:
+    without, with_bn = (setting(runs, block, arm) for arm in PAIRS[block])
+    fixed = setting(runs, block, with_bn.arm, "fixed_batches")
+    words = "Training accuracy minus test accuracy at the last step, "
+    yield Claim(
+        f"{block.lower()}_bn_gap_difference",
+        f"In {WHERE[block]}, BN narrows the gap between training and test.",
+        SECTION,
+        q.difference(with_bn.gap, without.gap, f"{words}with BN minus without"),
+        Below(),
+        hangs_on="the rate, the length",
+    )
+    yield Claim(
+        f"{block.lower()}_companions_gap_difference",
+        f"In {WHERE[block]} with BN, companions that change narrow that gap.",
+        SECTION,
+        q.difference(
+            with_bn.gap, fixed.gap, f"{words}where companions change minus where they stay"
+        ),
+        Below(),
+    )
+
+
+def _companions(runs: Runs, block: str) -> Iterator[Claim]:
+    without_gain, gain = (_gain(runs, block, arm) for arm in PAIRS[block])
+    change, stay = (setting(runs, block, PAIRS[block][1], kind) for kind in COMPANIONS)
+    words = "Test accuracy at the last step where companions change minus where they stay"
+    yield Claim(
+        f"{block.lower()}_companions_difference",
+        f"In {WHERE[block]} with BN, companions that change raise the test accuracy.",
+        f"{SECTION}, 4.2.1",
+        _higher(change, stay, words),
+        Above(),
+        "about 1 % of validation accuracy, by more thorough shuffling in BN-x5",
+    )
+    yield Claim(
+        f"{block.lower()}_companions_by_bn_difference",
+        f"In {WHERE[block]}, they raise it by more with BN than without.",
+        SECTION,
+        q.difference(gain, without_gain, f"{words}: with BN minus the same without BN"),
+        Above(),
+    )
+
+
+def _gain(runs: Runs, block: str, arm: Arm) -> pd.Series:
+    """Test accuracy that companions add by changing, by seed."""
+    ends = [setting(runs, block, arm, shuffling).top1("test") for shuffling in COMPANIONS]
+    change, stay = frames.shared(*ends)
+    return change - stay
+
+
+def _dropout(runs: Runs) -> Iterator[Claim]:
+    (none, some), (none_bn, some_bn) = (
+        [setting(runs, "Inception", arm, dropout=dropout) for dropout in DROPOUTS]
+        for arm in PAIRS["Inception"]
+    )
+    words = f"Test accuracy at the last step with dropout {DROPOUTS[1]:g} minus without"
+    yield Claim(
+        "dropout_without_bn_difference",
+        "Without BN dropout raises Inception's test accuracy.",
+        "3.4, 4.2.1",
+        _higher(some, none, words),
+        Above(),
+    )
+    yield Claim(
+        "no_dropout_with_bn_difference",
+        "With BN Inception is as accurate without dropout.",
+        "3.4, 4.2.1",
+        _higher(
+            none_bn,
+            some_bn,
+            f"Test accuracy at the last step without dropout minus with {DROPOUTS[1]:g} (up to "
+            f"{100 * MARGIN:g} points less count as just as good, fixed beforehand)",
+        ),
+        Above(-MARGIN),
+    )
+
+
+def _higher(a: Setting, b: Setting, words: str) -> Quantity:
+    images = a.runs.right(), b.runs.right()
+    ends = a.top1("test"), b.top1("test")
+    return q.difference(*ends, f"{words}. {q.AT_CHANCE}", images=images)
+
+
+# --- figure and prose -----------------------------------------------------------------------------
+
+
+def figures(runs: Runs) -> dict[str, Figure]:
+    """``figure_gap``: training and test accuracy at every setting, a panel a network."""
+    with style.context():
+        figure = Figure(figsize=(style.WIDTH, 3.2), layout="constrained")
+        axes = figure.subplots(1, 2, width_ratios=[2, 1.2])
+        for ax, block in zip(axes, PAIRS, strict=True):
+            draw_gaps(ax, runs, block).set_title(WHERE[block])
+        style.letters(axes)
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=4)
+        return {"figure_gap": figure}
+
+
+def draw_gaps(ax: Axes, runs: Runs, block: str) -> Axes:
+    """Accuracy on the training images (open) and the test images (filled): every seed, the mean.
+
+    A column a setting: what companions do, and the dropout.
+    """
+    columns = [(s, d) for d in (DROPOUTS if block == "Inception" else (0.0,)) for s in COMPANIONS]
+    for line, arm in enumerate(PAIRS[block]):
+        for x, (shuffling, dropout) in enumerate(columns):
+            found = setting(runs, block, arm, shuffling, dropout)
+            for split, filled in (("train", False), ("test", True)):
+                values = found.top1(split).to_numpy(float)
+                if not len(values):
+                    continue
+                at, name = x + (-0.14, 0.14)[line], f"{arm.label}, {split}"
+                look: dict[str, Any] = {"color": arm.color, "marker": arm.marker, "ls": "none"}
+                look |= {"mfc": arm.color if filled else "white"}
+                ax.plot([at] * len(values), values, ms=2.6, alpha=0.4, **look)
+                ax.plot([at], [values.mean()], ms=6, label="" if x else name, **look)
+    ends = [f"\ndropout {dropout:g}" if len(columns) > 2 else "" for _, dropout in columns]
+    names = [f"{COMPANIONS[s]}{end}" for (s, _), end in zip(columns, ends, strict=True)]
+    ax.set_xticks(range(len(columns)), names)
+    ax.set_xlim(-0.5, len(columns) - 0.5)
+    ax.set_xlabel("companions")
+    ax.set_ylabel("accuracy at the end")
+    return style.percent_axis(ax)
+
+
+def values(runs: Runs) -> dict[str, Any]:
+    """What the template shows besides the claims."""
+    rows = [["network", "arm", "companions", "dropout", "training", "test", "gap, points"]]
+    for block, arms in PAIRS.items():
+        for dropout in DROPOUTS if block == "Inception" else (0.0,):
+            for arm in arms:
+                for shuffling, words in COMPANIONS.items():
+                    found = setting(runs, block, arm, shuffling, dropout)
+                    if len(found.gap.dropna()):
+                        accuracies = [percent(found.top1(split)) for split in ("train", "test")]
+                        gap = points(found.gap).replace(" points", "")
+                        rows.append([block, arm.label, words, f"{dropout:g}", *accuracies, gap])
+    gains = {block: [_gain(runs, block, arm) for arm in arms] for block, arms in PAIRS.items()}
+    return {"table": rows if len(rows) > 1 else [], "gains": gains}
+
+
+STUDY = Study(
+    "regularization.md.j2",
+    figures,
+    claims,
+    (INCEPTION, BN_BASELINE, BASELINE, BN),
+    values,
+)
