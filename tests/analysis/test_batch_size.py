@@ -110,7 +110,7 @@ def test_the_report_from_its_files_alone_is_the_same(members, make_run, tmp_path
     outcome = report.write("batch_size", made, out).prose["outcome"]
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     text = (out / "README.md").read_text()
-    assert "the smallest mini-batch from which on BN's mean is higher has 32 examples" in text
+    assert "From mini-batches of 32 on BN's mean is higher" in text
     assert "| 2 | 0.1 (lowest tried) | 90.0 % " in text
     assert "MNIST with mini-batches of 2: 60.0 % of the test images right with BN, 90.0" in outcome
     report.write("batch_size", [replace(m, directory=None) for m in made], out)

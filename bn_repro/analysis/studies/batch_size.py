@@ -156,10 +156,10 @@ def draw(ax: Axes, network: Network, runs: Runs) -> Axes:
     shown = set[int]()
     for shift, arm, wide in zip((0.95, 1.0, 1.05), LINES, network.lines(runs), strict=True):
         x = [shift * size for size in wide.columns]  # side by side
-        panels.along(ax, x, wide.to_numpy(float).T, arm, alpha=0.9)
+        panels.along(ax, x, wide.to_numpy(float).T, arm, light=arm is BY_POPULATION)
         shown |= set(wide.columns)
     ax.set_xscale("log", base=2)
-    ax.set_xticks(sorted(shown), [f"{size:g}" for size in sorted(shown)])
+    ax.set_xticks(sorted(shown), [f"{size:,g}" for size in sorted(shown)])
     ax.set_xticks([], minor=True)
     ax.set(xlabel="examples in a mini-batch", title=network.name)
     style.error_axis(ax, 0.0, 0.99, "test accuracy at the end")
@@ -191,7 +191,7 @@ def _table(
     for size in lead:
         without, moving, population = (percent(_at(wide, size)) for wide in lines)
         rates = [network.rate(runs, name, size) for name in (network.without, network.bn)]
-        row = [f"{size:g}", rates[0], without, rates[1], moving, population]
+        row = [f"{size:,g}", rates[0], without, rates[1], moving, population]
         table.append([*row, points(lead[size].dropna())])
     return table
 
