@@ -178,9 +178,12 @@ def test_an_outcome_for_each_setting() -> None:
         "not run",
     ]
     told = bn_alone_report.values(runs)
-    assert told["outcomes"]["Inception fails"] == "Xavier, ten modules, rate 0.005"
+    assert told["outcomes"]["Inception fails"] == told["only_bn"] == 1
     assert told["missing"][0] == "Caffe (0 of 30 runs)"
-    assert "few" not in told["outcomes"]
+    assert (told["judged"], told["few"]) == (12, 0)
+    fails = "Inception fails at rate 0.005 (there 5 of 5 runs of BN-Baseline train)"
+    assert told["along"][-1].startswith("Xavier, ten modules: BN alone is faster at rates 0.02 (")
+    assert told["along"][-1].endswith(f"; {fails}")
     texts = [
         text.get_text()
         for ax in bn_alone_figures.figures(runs)["figure_map"].axes
@@ -215,5 +218,5 @@ def test_the_page_reads_with_a_block_and_with_all(tmp_path: Path) -> None:
         prose = report.Prose("bn_alone", bn_alone.STUDY, runs, list(_claims(runs).values()))
         text = " ".join(prose.all().values())
         assert ("**Not finished:** Xavier (0 of 60 runs)" in text) is (blocks == ["He"])
-        assert "by the 95 % interval: He, four modules, rates 0.005 (1.90), 0.02" in text
-        assert not prose.left_out
+        assert "He, four modules: BN alone is faster at rates 0.005 (1.90 times), 0.02" in text
+        assert bool(prose.left_out) is (blocks == ["He"])

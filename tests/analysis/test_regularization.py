@@ -7,6 +7,7 @@ import pytest
 from bn_repro.analysis import report
 from bn_repro.analysis.load import load
 from bn_repro.analysis.studies import regularization as study
+from bn_repro.analysis.studies import regularization_runs
 from bn_repro.records import paths
 
 STEPS = 200
@@ -23,8 +24,8 @@ def members(make_run):
                 for dropout in study.DROPOUTS if block == "Inception" else (None,):
                     bn, free = arm is arms[1], shuffling == "full"
                     test = 0.95 + 0.005 * bn + gain * (bn and free)
-                    varied = {study.SHUFFLING: shuffling}
-                    varied |= {} if dropout is None else {study.DROPOUT: dropout}
+                    varied = {regularization_runs.SHUFFLING: shuffling}
+                    varied |= {} if dropout is None else {regularization_runs.DROPOUT: dropout}
                     how = {"steps": STEPS, "eval_every": 100, "traces": False, "top": test}
                     how |= {"pace": 1, "varied": varied, "blocks": block}
                     id = f"{block[0]}{k}{int(10 * (dropout or 0))}{gain > 0:d}"

@@ -14,62 +14,47 @@ from bn_repro.analysis.studies.bn_alone_weights import steps_taken
 from bn_repro.analysis.tables import Runs
 
 ASKED = ("BN alone is faster", "Inception is faster", "not decided", "Inception fails")
+SAID = {"BN alone is faster": "BN alone is faster", "Inception is faster": "Inception is faster"}
+SAID |= {"not decided": "neither is, by the interval,", "Inception fails": "Inception fails"}
 
 
 def values(runs: Runs) -> dict[str, Any]:
-    """What came out at each setting, as words and as a table."""
+    """What came out at each setting, as counts, in words, and as a table."""
     runs = at_rest.on_the_same_images(runs)
     cells = [found for setting in SETTINGS if (found := cell(runs, setting)).seeds]
     judged = [c for c in cells if c.seeds >= ENOUGH_SEEDS]
-    outcomes = {name: [c for c in judged if c.outcome == name] for name in ASKED}
-    outcomes["few"] = [c for c in cells if c.seeds < ENOUGH_SEEDS]
-    rows = [row for row in _rows(cells) if len(row) > 1]
+    rows = itertools.groupby(judged, lambda c: (c.setting.start, c.setting.depth))
     return {
         "missing": _missing(runs),
-        "outcomes": {name: _settings(some) for name, some in outcomes.items() if some},
-        "along": [_along(row) for row in rows],
-        "rising": sum(map(_rises, rows)),
+        "judged": len(judged),
+        "few": len(cells) - len(judged),
+        "outcomes": {name: sum(c.outcome == name for c in judged) for name in ASKED},
+        "only_bn": sum(c.outcome == "Inception fails" and not any(c.bn_failed) for c in judged),
+        "along": [f"{start}, {depth} modules: {_along(list(row))}" for (start, depth), row in rows],
         "table": _table(runs, cells),
         "steps_taken": steps_taken(runs),
     }
 
 
-def _rows(cells: Sequence[Cell]) -> list[list[Cell]]:
-    """The cells with a factor that share all but the rate, by rate."""
-    asked = [c for c in cells if c.trains]
-    rows = itertools.groupby(asked, lambda c: (c.setting.start, c.setting.depth))
-    return [list(row) for _, row in rows]
-
-
-def _rises(row: Sequence[Cell]) -> bool:
-    factors = [c.race.fewer().estimate for c in row]
-    return factors == sorted(set(factors))
-
-
 def _along(row: Sequence[Cell]) -> str:
-    """``He, four modules: 1.20, 1.80 and 3.50 at rates 0.005, 0.02 and 0.08``."""
-    first = row[0].setting
-    factors, rates = (
-        listed(words)
-        for words in ([_estimate(c) for c in row], [f"{c.setting.rate:g}" for c in row])
-    )
-    return f"{first.start}, {first.depth} modules: {factors} at rates {rates}"
+    """``BN alone is faster at rates 0.02 (1.80 times) and 0.08 (3.50 times); neither is ...``."""
+    parts = []
+    for outcome in ASKED:
+        some = [c for c in row if c.outcome == outcome]
+        rates = [f"{c.setting.rate:g}" + (f" ({_times(c)})" if c.trains else "") for c in some]
+        if some:
+            parts.append(f"{SAID[outcome]} at rate{'s' * (len(rates) > 1)} {listed(rates)}")
+        if outcome == "Inception fails" and some:
+            failed = [bad for c in some for bad in c.bn_failed]
+            trains = f"{len(failed) - sum(failed)} of {count(len(failed), 'run')}"
+            parts[-1] += f" (there {trains} of BN-Baseline train)"
+    return "; ".join(parts)
 
 
-def _settings(cells: Sequence[Cell]) -> str:
-    """``He, four modules, rates 0.02 (1.80) and 0.08 (3.50), and ...``, with the factors."""
-    rows = itertools.groupby(cells, lambda c: (c.setting.start, c.setting.depth))
-    found = []
-    for (start, depth), row in rows:
-        rates = [f"{c.setting.rate:g}" + (f" ({_estimate(c)})" if c.trains else "") for c in row]
-        plural = "s" * (len(rates) > 1)
-        found.append(f"{start}, {depth} modules, rate{plural} {listed(rates)}")
-    return ", and ".join(found)
-
-
-def _estimate(cell: Cell) -> str:
+def _times(cell: Cell) -> str:
     """The factor without its interval."""
-    return cell.factor.split(" [")[0]
+    factor = cell.factor.split(" [")[0]
+    return f"{factor} times" if factor[0].isdigit() else factor
 
 
 def _missing(runs: Runs) -> list[str]:
