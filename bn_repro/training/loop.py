@@ -23,8 +23,8 @@ from bn_repro.training.activations import ActivationRecorder, sites_of
 from bn_repro.training.checkpoint import TrainingState
 from bn_repro.training.correct import of_all_ranks
 from bn_repro.training.evaluate import evaluate
-from bn_repro.training.population import population_batches
 from bn_repro.training.optimizer import set_learning_rate
+from bn_repro.training.population import population_batches
 from bn_repro.training.ranks import mean_of_replicas, replicated, total, union
 from bn_repro.training.schedule import is_due
 from bn_repro.training.session import Session

@@ -1,4 +1,4 @@
-"""The probe of what BN normalizes by at inference, against Algorithm 2 and the run's own numbers."""
+"""The probe of what BN normalizes by at inference, against Algorithm 2 and a run's own numbers."""
 
 import copy
 import json
@@ -119,7 +119,8 @@ def test_the_rate_of_the_moving_averages_leaves_training_alone(tmp_path):
         assert any("running" in k for k in weights)
     for one, other in pairwise(kept):
         assert all(torch.equal(value, other[key]) for key, value in one.items())
-    losses = [[r["loss"] for r in rows_of(f, paths.METRICS) if r["split"] == "test"] for f in folders]
+    measured = [rows_of(folder, paths.METRICS) for folder in folders]
+    losses = [[r["loss"] for r in rows if r["split"] == "test"] for rows in measured]
     assert len({tuple(values) for values in losses}) == 3
 
 
