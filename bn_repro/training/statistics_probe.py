@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -29,8 +30,8 @@ def statistics(
 ) -> Iterator[Row]:
     """``loss`` and ``top1`` on ``split`` (in mini-batches of a size), by ``statistics``:
 
-    - ``batch``: BN normalizes by each mini-batch of ``examples`` images; a short last one is left
-      out, and a size that ``split`` does not reach.
+    - ``batch``: BN normalizes by each mini-batch of ``examples`` images; a short last one is filled
+      up with images before it, which count once. Left out where ``split`` has fewer.
     - ``moving``: by the moving averages as they are.
     - ``population``: by those of Algorithm 2 over the first ``mini_batches`` of ``training``; no
       more of them than one ``epoch`` has.
@@ -38,9 +39,10 @@ def statistics(
     In float32, whatever ``train.precision``. ValueError for a network without BN.
     """
     for size in dict.fromkeys((at.batch_size, TOGETHER)):
-        whole = [pair for pair in split(size) if len(pair[1]) == size]
-        if whole:
-            yield {"statistics": "batch", "examples": size, **_by_mini_batch(model, whole)}
+        filled = _filled(split(size), size)
+        if first := next(filled, None):
+            own = _by_mini_batch(model, chain([first], filled))
+            yield {"statistics": "batch", "examples": size, **own}
     yield {"statistics": "moving", **evaluate(model, split(at.eval_batch_size))}
     for count in COUNTS:
         if count <= epoch:
@@ -49,7 +51,19 @@ def statistics(
             yield {"statistics": "population", "mini_batches": count, **measured}
 
 
+def _filled(batches: Pairs, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Mini-batches x of exactly ``size`` images, and the labels y of the last ones of each."""
+    before = None
+    for x, y in batches:
+        if before is not None and len(x) < size:
+            x = torch.cat([before, x])[-size:]
+        if len(x) == size:
+            yield x, y
+        before = x
+
+
 @torch.no_grad()
-def _by_mini_batch(model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -> dict[str, float]:
+def _by_mini_batch(model: nn.Module, batches: Pairs) -> dict[str, float]:
+    """The accuracies by each mini-batch's own statistics, over the images that have labels."""
     with mini_batch_statistics(model):
-        return accuracies((model(x).float(), y) for x, y in batches)
+        return accuracies((model(x).float()[-len(y) :], y) for x, y in batches)

@@ -82,7 +82,8 @@ def of_last(wide: pd.DataFrame) -> pd.Series:
 
 def at_step(wide: pd.DataFrame, step: int) -> pd.Series:
     """The column of a step, by seed (row); empty where there is none."""
-    return wide[step] if step in wide else pd.Series(dtype=float)
+    found = wide.get(step)
+    return pd.Series(dtype=float) if found is None else found
 
 
 def of_rate(runs: Runs, rate: float) -> Runs:
