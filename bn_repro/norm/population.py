@@ -69,7 +69,7 @@ def estimate_population_statistics(model: nn.Module, batches: Batches) -> None:
 @contextmanager
 def population_statistics(model: nn.Module, batches: Batches) -> Iterator[None]:
     """`estimate_population_statistics` for a `with` block; then the averages are restored."""
-    with _kept(model):
+    with kept(model):
         estimate_population_statistics(model, batches)
         yield
 
@@ -81,7 +81,7 @@ def mini_batch_statistics(model: nn.Module) -> Iterator[None]:
     Then the modes and the moving averages are restored. ValueError without a layer of ours.
     """
     layers = layers_of(model)
-    with _kept(model):
+    with kept(model):
         model.eval()
         for layer in layers:
             layer.train()
@@ -89,7 +89,7 @@ def mini_batch_statistics(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _kept(model: nn.Module) -> Iterator[None]:
+def kept(model: nn.Module) -> Iterator[None]:
     """Restore, on exit, the modes of `model` and the buffers of its BN layers."""
     modes = [(module, module.training) for module in model.modules()]
     buffers = [b for module, _ in modes if isinstance(module, BatchNorm) for b in module.buffers()]

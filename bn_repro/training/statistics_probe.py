@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 
 import torch
 from torch import Tensor, nn
 
 from bn_repro.config.schema import TrainConfig
-from bn_repro.norm import population_statistics
-from bn_repro.norm.population import mini_batch_statistics
+from bn_repro.norm import estimate_population_statistics
+from bn_repro.norm.batch_norm import layers_of
+from bn_repro.norm.population import kept, mini_batch_statistics
 from bn_repro.training.activations import Row
 from bn_repro.training.evaluate import Pairs, accuracies, evaluate
 
@@ -44,11 +45,29 @@ def statistics(
             own = _by_mini_batch(model, chain([first], filled))
             yield {"statistics": "batch", "examples": size, **own}
     yield {"statistics": "moving", **evaluate(model, split(at.eval_batch_size))}
-    for count in COUNTS:
-        if count <= epoch:
-            with population_statistics(model, training(count)):
-                measured = evaluate(model, split(at.eval_batch_size))
+    counts = [count for count in COUNTS if count <= epoch]
+    with kept(model):
+        for count in _estimated(model, training(counts[-1]), counts):
+            measured = evaluate(model, split(at.eval_batch_size))
             yield {"statistics": "population", "mini_batches": count, **measured}
+
+
+def _estimated(model: nn.Module, batches: Iterator[Tensor], counts: Sequence[int]) -> Iterator[int]:
+    """Each of ``counts``, when BN's averages are Algorithm 2's over so many of ``batches``.
+
+    Both are means over mini-batches, so those of the parts are put together by their sizes.
+    """
+    layers = layers_of(model)
+    averages = [x for layer in layers for x in (layer.running_mean, layer.running_var)]
+    means, done = [average.new_zeros(()).double() for average in averages], 0
+    for count in counts:
+        estimate_population_statistics(model, islice(batches, count - done))
+        share = (count - done) / count
+        for k, average in enumerate(averages):
+            means[k] = means[k] + share * (average.double() - means[k])
+            average.copy_(means[k])
+        done = count
+        yield count
 
 
 def _filled(batches: Pairs, size: int) -> Iterator[tuple[Tensor, Tensor]]:
