@@ -120,7 +120,7 @@ def test_the_report_from_its_files_alone_is_the_same(members, tmp_path: Path):
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     assert {"probes.csv.gz", "figure_inference.svg"} <= set(before)
     text = (out / "README.md").read_text()
-    assert "| Algorithm 2, 1 mini-batch | 94.2 " in text
+    assert "| Algorithm 2, 1 mini-batch | 94.2 % [94.1, 94.4] | -2.00 points " in text
     assert "MNIST, at the end: 93.26 % right by the mini-batch's own" in found.prose["outcome"]
     report.write("inference_statistics", [replace(m, directory=None) for m in made], out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before

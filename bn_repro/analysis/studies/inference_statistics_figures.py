@@ -13,6 +13,7 @@ from bn_repro.analysis.studies.inference_statistics_runs import (
     MNIST,
     MOVING,
     OWN,
+    USUAL,
     Network,
     by_rate,
     of_last,
@@ -48,12 +49,14 @@ def draw_training(ax: Axes, runs: Runs) -> Axes:
     own = BY_OWN.with_(label=f"{BY_OWN.label}, {MNIST.examples} images")
     exact = BY_EXACT.with_(label=f"Algorithm 2, {MNIST.most:,} mini-batches")
     kinds += [(MNIST.by(runs, OWN), own), (MNIST.by(runs, EXACT), exact)]
+    measured = kinds[-1][0].columns  # at other steps there are moving averages alone
     for wide, arm in kinds:
-        panels.curves(ax, wide, arm, markers=12)
+        panels.curves(ax, wide.loc[:, wide.columns.isin(measured)], arm, markers=12)
     ax.set_xscale("log")
     style.error_axis(ax, 0.0, 0.97)
     style.steps_axis(ax).set_title("MNIST, while it trains")
-    ax.legend(loc="upper left", title="moving averages, and others", alignment="left")
+    if ax.lines:
+        ax.legend(loc="upper left", title="moving averages, and others", alignment="left")
     return ax
 
 
@@ -64,11 +67,15 @@ def draw_counts(ax: Axes, network: Network, runs: Runs) -> Axes:
     if len(exact):
         values = [own.to_numpy(float) for own in lost]
         panels.along(ax, counts, np.array(values), BY_EXACT)
-    for statistics, arm in ((MOVING, BY_RATE[0.1]), (OWN, BY_OWN)):
+    own = BY_OWN.with_(label=f"{BY_OWN.label}, {network.examples} images")
+    moving = BY_RATE[USUAL].with_(label=f"moving averages, rate {USUAL:g}")
+    for statistics, arm in ((MOVING, moving), (OWN, own)):
         against = 100 * (of_last(network.by(runs, statistics)) - exact)
         if len(against):
-            look = {"color": arm.color, "ls": arm.linestyle, "lw": 1.2}
+            look = {"color": arm.color, "ls": arm.linestyle, "lw": 1.2, "label": arm.label}
             ax.axhline(float(against.mean()), **look)
+    if ax.lines:
+        ax.legend(loc="best")
     panels.reference(ax, 0.0)
     ax.set_xscale("log")
     ax.set_xticks(counts, [f"{n:,}" for n in counts])
