@@ -201,6 +201,14 @@ STUDIES = {
         "grows without bound while the loss stays. It can get worse where activations are scaled "
         "too; the authors saw such a model blow up.",
     ),
+    "placement": Said(
+        "3, 3.2, 5",
+        "BN stands before the nonlinearity, on Wu + b, which is more Gaussian than the layer's "
+        "input and whose two moments hold it in place; by section 5 an earlier standardization "
+        "layer stood after it. There b can go, and a feature map shares one mean. gamma and beta "
+        "let a layer represent what it did before. No experiment varies any of this but BN per "
+        "activation, in some networks of the ensemble.",
+    ),
     "batch_size": Said(
         "3, 4.1, 4.2",
         "Each mini-batch gives its own estimates of the means and variances. The paper has 60 "

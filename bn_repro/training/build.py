@@ -219,6 +219,12 @@ def validate(config: Config, model: nn.Module, data: Data, world: World) -> None
             f"train.final_splits: {data.name} has no split {', '.join(sorted(missing))}; "
             f"it has {', '.join(data.splits)}"
         )
+    ordered = [name for name in config.train.probes if name != "activations"]
+    if ordered and config.model.norm_at != "before":
+        raise ValueError(
+            f"train.probes: {', '.join(ordered)} take the norm to stand before the nonlinearity, "
+            f"and here model.norm_at is {config.model.norm_at!r}; leave one of the two out"
+        )
     if config.train.polyak and world.size > 1:
         raise ValueError(
             f"train.polyak: works with one rank, and here are {world.size}; leave it at 0.0"
