@@ -64,9 +64,17 @@ def test_a_rate_alone_is_undecided(members):
     assert found["inception_gamma_and_beta_difference"].verdict == "holds"
 
 
+@pytest.mark.usefixtures("drawn_once")
+def test_half_a_study_has_no_outcome_yet(members, tmp_path):
+    half = members(rates=(0.1,))
+    assert report.write("placement", half, tmp_path).prose["outcome"] == ""
+
+
 def test_the_report_says_what_was_found(members, tmp_path):
-    report.write("placement", members(), tmp_path)
+    outcome = report.write("placement", members(), tmp_path).prose["outcome"]
+    assert outcome.startswith("To the MNIST network at rate 0.1 BN adds -0.0")
     text = (tmp_path / "README.md").read_text()
     assert "| before, per activation | - | - | 97.0" in text
     assert "| none | 97.0" in text
+    assert "is behind the one after it" not in text
     assert (tmp_path / "figure_placement.png").exists()
