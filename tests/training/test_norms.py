@@ -152,7 +152,9 @@ def test_a_norm_stands_where_it_is_said_to(mine, norm, at):
 def test_inception_with_bn_after_its_nonlinearity_has_initial_biases():
     """Beside BN before it they have no effect and are refused."""
     model, _ = build(compose([*INCEPTION, "model.norm_at=after", "model.init_bias=0.2"]))
-    assert (model.get_submodule("trunk.conv1.linear").bias == 0.2).all()
+    bias = model.get_submodule("trunk.conv1.linear").bias
+    assert isinstance(bias, torch.Tensor)
+    assert torch.equal(bias, torch.full_like(bias, 0.2))
     with pytest.raises(ValueError, match=r"^model.init_bias: has no effect"):
         compose([*INCEPTION, "model.init_bias=0.2"])
 
