@@ -208,6 +208,14 @@ STUDIES = {
         "of training; moving averages track the accuracy of a model as it trains. There is no "
         "number of mini-batches, no rate of the averages, and no accuracy by either.",
     ),
+    "placement": Said(
+        "3, 3.2, 5",
+        "BN stands before the nonlinearity, on Wu + b, which is more Gaussian than the layer's "
+        "input and whose two moments hold it in place; by section 5 an earlier standardization "
+        "layer stood after it. There b can go, and a feature map shares one mean. gamma and beta "
+        "let a layer represent what it did before. No experiment varies any of this but BN per "
+        "activation, in some networks of the ensemble.",
+    ),
     "batch_size": Said(
         "3, 4.1, 4.2",
         "Each mini-batch gives its own estimates of the means and variances. The paper has 60 "

@@ -71,7 +71,9 @@ ASSERTIONS = (
     Assertion(
         "3",
         "gamma and beta let a layer represent what it did before, the identity too.",
-        why=NOT_YET,
+        ("placement",),
+        "that the identity can be had is the suite's (`tests/norm/test_parts.py`); what a network "
+        "is without them is what `placement` asks",
     ),
     Assertion(
         "3",
@@ -92,15 +94,15 @@ ASSERTIONS = (
         ("inference_statistics", "fig1", "batch_size"),
     ),
     Assertion(
-        "3.2", "BN belongs before the nonlinearity, on Wu + b rather than on u.", why=NOT_YET
+        "3.2", "BN belongs before the nonlinearity, on Wu + b rather than on u.", ("placement",)
     ),
     Assertion(
         "3.2",
         "The bias before BN can go; beta takes its place.",
-        ("outside_gradient",),
+        ("placement", "outside_gradient"),
         "a bias inside of the gradient does not move; the suite: its gradient is 0",
     ),
-    Assertion("3.2", "Of a convolution, one gamma and one beta a feature map.", why=NOT_YET),
+    Assertion("3.2", "Of a convolution, one gamma and one beta a feature map.", ("placement",)),
     Assertion(
         "3.3",
         "The scale of a layer's weights leaves its output and the gradient through it alone; "

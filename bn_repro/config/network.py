@@ -29,6 +29,10 @@ NORM = Rule(
 )
 
 
+PLACES = ("before", "after", "input")
+"""Where a norm stands: before the nonlinearity, after it, on the layer's input."""
+
+
 @dataclass
 class ModelConfig(Section):
     """The network."""
@@ -37,7 +41,12 @@ class ModelConfig(Section):
 
     name: str = setting("", "the network")
     norm: str = setting(
-        "none", f"before each nonlinearity: {_NORMS}; or your own, package.module:factory", NORM
+        "none", f"of each layer: {_NORMS}; or your own, package.module:factory", NORM
+    )
+    norm_at: str = setting(
+        "before",
+        "where it stands: before the nonlinearity, after it, on the layer's input (mlp)",
+        one_of(*PLACES),
     )
     norm_eps: float = setting(
         1e-5,
@@ -60,6 +69,7 @@ class ModelConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.idle("norm_at", "norm", "none", "weight")
         self.idle("norm_eps", "norm", "none", "weight")
         self.idle("norm_momentum", "norm", *(NORMS.keys() - BATCH_NORMS))
         self.idle("init_std", "init", "he")
@@ -134,7 +144,10 @@ class InceptionConfig(ModelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.idle("per_activation_modules", "norm", "none", "weight")
-        self.idle("init_bias", "norm", "batch", "sync_batch")  # beta takes the role of the bias
+        if self.norm_at == "input":
+            raise ValueError("model.norm_at: 'input' is for mlp; use 'before' or 'after'")
+        if self.norm_at == "before":  # where beta takes the role of the bias
+            self.idle("init_bias", "norm", "batch", "sync_batch")
         if self.modules == list(MODULES):
             self.modules = None  # a default spelled out gives the same run
         elif self.modules is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 import torch
@@ -13,6 +14,10 @@ from bn_repro.norm import Norm
 
 class MLP(nn.Module):
     """Hidden layers g(BN(Wu)) or g(Wu + b), then a fully connected layer: the logits.
+
+    With ``norm.at`` "after" they are BN(g(Wu + b)), with "input" g(W BN(u) + b), of the first layer
+    too, whose u is the image. In a chain of layers these two differ at its ends alone: one
+    normalizes what the logits are made of, the other the image.
 
     ``widths`` are those of the input, of each hidden layer and of the logits: (N, widths[0]) ->
     (N, widths[-1]). Weights are drawn from a Gaussian of ``init_std`` ("small random Gaussian
@@ -34,12 +39,13 @@ class MLP(nn.Module):
         super().__init__()
         self.layers = nn.Sequential()
         for k, (width, units) in enumerate(itertools.pairwise(widths[:-1]), start=1):
-            layer = nn.Sequential()
-            layer.add_module("linear", nn.Linear(width, units, bias=norm.bias))
-            layer.add_module("norm", norm.fc(units))
-            layer.add_module("nonlinearity", nonlinearity())
+            parts: dict[str, nn.Module] = {"linear": nn.Linear(width, units, bias=norm.bias)}
+            parts["norm"] = norm.fc(width if norm.at == "input" else units)
+            parts["nonlinearity"] = nonlinearity()
             if dropout > 0:
-                layer.add_module("dropout", nn.Dropout(dropout))
+                parts["dropout"] = nn.Dropout(dropout)
+            first = {"input": ["norm"], "after": ["linear", "nonlinearity"], "before": []}[norm.at]
+            layer = nn.Sequential(OrderedDict({name: parts[name] for name in [*first, *parts]}))
             self.layers.add_module(f"hidden{k}", layer)
         self.classifier = nn.Linear(widths[-2], widths[-1])
         with torch.no_grad():

@@ -17,11 +17,16 @@ SMALL = 2_000_000  # multiply-adds up to which a matrix product is the faster 1x
 class Unit(nn.Module):
     """z = g(norm(Wu)), W a convolution or a matrix, with a bias only where the norm leaves one.
 
+    With ``after`` z = norm(g(Wu + b)).
+
     In training a 1x1 convolution is :func:`conv1x1`, so a hook on the convolution is not called.
     """
 
-    def __init__(self, linear: nn.Module, norm: nn.Module, nonlinearity: nn.Module) -> None:
+    def __init__(
+        self, linear: nn.Module, norm: nn.Module, nonlinearity: nn.Module, after: bool = False
+    ) -> None:
         super().__init__()
+        self.after = after
         self.linear = linear
         self.norm = norm
         self.nonlinearity = nonlinearity
@@ -33,13 +38,16 @@ class Unit(nn.Module):
         return self.activate(W(u))
 
     def activate(self, x: Tensor) -> Tensor:
-        """g(norm(x)). A ReLU overwrites what it reads, unless a hook of its own looks (a trace).
+        """g(norm(x)) or norm(g(x)). A ReLU overwrites what it reads, unless a hook of its own looks
+        (a trace).
 
-        So the gradient of a norm may need its input, but not its output.
+        So the gradient of what comes before it may need its input, but not its output.
         """
-        y, g = self.norm(x), self.nonlinearity
+        g = self.nonlinearity
+        y = x if self.after else self.norm(x)
         hooked = g._forward_pre_hooks or g._forward_hooks or g._backward_hooks
-        return torch.relu_(y) if type(g) is nn.ReLU and not hooked else g(y)
+        z = torch.relu_(y) if type(g) is nn.ReLU and not hooked else g(y)
+        return self.norm(z) if self.after else z
 
 
 def conv1x1(u: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
@@ -74,6 +82,13 @@ class Units:
     nonlinearity: Callable[[], nn.Module]
     pool: Callable[[str, int], nn.Module]  # (kind, stride)
 
+    def __post_init__(self) -> None:
+        if self.norm.at == "input":
+            raise ValueError(
+                "Inception: a norm on the inputs of its units is not offered, since branches share "
+                "theirs; it takes one before or after the nonlinearity"
+            )
+
     def conv(
         self, c_in: int, c_out: int, kernel: int = 1, stride: int = 1, *, side: int | None = None
     ) -> Unit:
@@ -84,12 +99,15 @@ class Units:
         """
         conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=self.norm.bias)
         norm = self.norm.per_activation(c_out, side, side) if side else self.norm.conv(c_out)
-        return Unit(conv, norm, self.nonlinearity())
+        return self._unit(conv, norm)
 
     def fc(self, n_in: int, n_out: int) -> Unit:
         """(N, n_in) -> (N, n_out)."""
         matrix = nn.Linear(n_in, n_out, bias=self.norm.bias)
-        return Unit(matrix, self.norm.fc(n_out), self.nonlinearity())
+        return self._unit(matrix, self.norm.fc(n_out))
+
+    def _unit(self, linear: nn.Module, norm: nn.Module) -> Unit:
+        return Unit(linear, norm, self.nonlinearity(), after=self.norm.at == "after")
 
 
 class LocalResponseNorm(nn.Module):

@@ -28,6 +28,7 @@ from bn_repro.norm.convert import from_torch, to_torch
 from bn_repro.norm.folding import fold, fold_into
 from bn_repro.norm.kinds import (
     Norm,
+    Place,
     batch,
     group,
     instance,
@@ -50,6 +51,7 @@ __all__ = [
     "InstanceNorm",
     "LayerNorm",
     "Norm",
+    "Place",
     "affine_map",
     "batch",
     "batch_norm_backward",

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Literal
 
 from torch import nn
 
 from bn_repro.norm.batch_norm import BatchNorm, BatchNormPerActivation, BatchNormPerFeatureMap
 from bn_repro.norm.per_example import GroupNorm, InstanceNorm, LayerNorm
 from bn_repro.norm.weight_norm import weight_norm
+
+Place = Literal["before", "after", "input"]
+"""Where BN stands in a layer (sec. 3.2): before the nonlinearity, g(BN(Wu)); after it,
+BN(g(Wu + b)); on the layer's input, g(W BN(u) + b)."""
 
 
 def as_drawn(layer: nn.Module) -> None:
@@ -26,6 +31,12 @@ class Norm:
     per_activation: Callable[[int, int, int], nn.Module]  # (C, H, W) -> for (N, C, H, W)
     bias: bool  # whether the layer before has the b of Wu + b; with BN, beta replaces it (sec. 3.2)
     weights: Callable[[nn.Module], None] = as_drawn  # to the layer before, once it has its weights
+    at: Place = "before"
+
+    def placed(self, at: Place) -> Norm:
+        """The same in another place, where the layer keeps its b: beta replaces it in front of the
+        nonlinearity alone."""
+        return replace(self, at=at, bias=self.bias or at != "before")
 
 
 def none(eps: float = 1e-5, momentum: float = 0.1) -> Norm:

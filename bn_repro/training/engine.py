@@ -79,6 +79,7 @@ def misfits(engine: str, config: Config, device: str, world: World) -> list[str]
         "by_hand": (
             ("model.name", m.name, m.name == "mlp"),
             ("model.norm", m.norm, m.norm in ("none", "batch")),
+            ("model.norm_at", m.norm_at, m.norm_at == "before"),
             ("optimizer.momentum", o.momentum, o.momentum == 0),
             ("optimizer.weight_decay", o.weight_decay, o.weight_decay == 0),
             ("optimizer.delay", o.delay, o.delay == 0),

@@ -7,21 +7,28 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from typing import cast
 
 from bn_repro import norm
 from bn_repro.config.network import NORMS, ModelConfig
-from bn_repro.norm import Norm
+from bn_repro.norm import Norm, Place
 
 
 def norm_of(m: ModelConfig) -> Norm:
-    """The Norm of ``model.norm``, with its epsilon and momentum.
+    """The Norm of ``model.norm``, with its epsilon and momentum, where ``model.norm_at`` has it.
 
     ``package.module:factory`` is looked for where Python looks for every module, then in the folder
     that the command was started in. ValueError, in one line, where it cannot be imported, and
     where ``factory(eps=..., momentum=...)`` gives no Norm.
     """
     if m.norm in NORMS:
-        return getattr(norm, m.norm)(eps=m.norm_eps, momentum=m.norm_momentum)
+        made = getattr(norm, m.norm)(eps=m.norm_eps, momentum=m.norm_momentum)
+    else:
+        made = _own(m)
+    return made if m.norm_at == "before" else made.placed(cast(Place, m.norm_at))
+
+
+def _own(m: ModelConfig) -> Norm:
     module, _, name = m.norm.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())

@@ -58,8 +58,18 @@ def sample(config: Config, data: Data, split: str, session: Session) -> Sample:
     )
 
 
+ORDERED = ("scale", "weights", "jacobians")
+"""Those of a layer y = norm(Wu), z = g(y)."""
+
+
 def check(config: Config, model: nn.Module, world: World) -> None:
     """ValueError where a probe does not serve for this network, or on these ranks."""
+    ordered = [name for name in config.train.probes if name in ORDERED]
+    if ordered and config.model.norm_at != "before":
+        raise ValueError(
+            f"train.probes: {', '.join(ordered)} take the norm to stand before the nonlinearity, "
+            f"and here model.norm_at is {config.model.norm_at!r}; leave one of the two out"
+        )
     if "statistics" not in config.train.probes:
         return
     if not any(isinstance(module, BatchNorm) for module in model.modules()):

@@ -206,6 +206,14 @@ def test_an_older_run_has_the_identity_that_it_would_have_today():
             "model.norm_eps: has no effect where model.norm is 'weight'",
         ),
         (
+            ["mnist/baseline", "model.norm_at=after"],
+            "model.norm_at: has no effect where model.norm is 'none'",
+        ),
+        (
+            ["imagenet/bn_x5", "model.norm_at=input"],
+            "model.norm_at: 'input' is for mlp; use 'before' or 'after'",
+        ),
+        (
             ["mnist/bn", "model.norm=layer", "model.norm_momentum=0.2"],
             "model.norm_momentum: has no effect where model.norm is 'layer'",
         ),

@@ -240,6 +240,7 @@ def refused(*overrides, device="cpu", world=None):
 def test_where_it_does_not_serve_it_is_refused_in_a_line():
     for other in ("sync_batch", "layer", "group", "instance", "weight", "mine:norm"):
         assert f"model.norm={other};" in refused(f"model.norm={other}")
+    assert "model.norm_at=after;" in refused("model.norm_at=after")
     assert "train.precision=bfloat16;" in refused("train.precision=bfloat16")
     assert "train.polyak=0.01;" in refused("train.polyak=0.01")
     assert "optimizer.momentum=0.9, optimizer.weight_decay=0.001;" in refused(
@@ -260,6 +261,7 @@ def test_auto_takes_it_where_it_serves():
 
     assert compose(SMOKE[:1]).train.engine == "auto"
     assert engine() == engine("model.norm=none", "experiment=mnist/baseline") == "by_hand"
+    assert engine("model.norm_at=input") == "eager"
     assert engine("model.norm=sync_batch") == engine("optimizer.momentum=0.9") == "eager"
     assert engine(device="cuda") == engine(world=World(rank=0, size=2)) == "eager"
 

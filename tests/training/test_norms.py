@@ -137,6 +137,35 @@ def test_a_step_with_each_norm_beside_bn(words, norm):
     assert statistics_of(config) == "moving"
 
 
+@pytest.mark.parametrize("norm", ["batch", "layer", "mine_in_test:half"])
+@pytest.mark.parametrize("at", ["before", "after", "input"])
+def test_a_norm_stands_where_it_is_said_to(mine, norm, at):
+    """Only before the nonlinearity does the layer go without its b, and only with our norms."""
+    model, _ = build(compose([*MNIST, f"model.norm={norm}", f"model.norm_at={at}"]))
+    layer = model.get_submodule("layers.hidden1")
+    names = [name for name, _ in layer.named_children()]
+    assert names.index("norm") == {"input": 0, "before": 1, "after": 2}[at]
+    has_bias = layer.get_submodule("linear").bias is not None
+    assert has_bias == (at != "before" or norm.startswith("mine"))
+
+
+def test_inception_with_bn_after_its_nonlinearity_has_initial_biases():
+    """Beside BN before it they have no effect and are refused."""
+    model, _ = build(compose([*INCEPTION, "model.norm_at=after", "model.init_bias=0.2"]))
+    bias = model.get_submodule("trunk.conv1.linear").bias
+    assert isinstance(bias, torch.Tensor)
+    assert torch.equal(bias, torch.full_like(bias, 0.2))
+    with pytest.raises(ValueError, match=r"^model.init_bias: has no effect"):
+        compose([*INCEPTION, "model.init_bias=0.2"])
+
+
+def test_probes_of_a_layers_weights_are_for_a_norm_before_the_nonlinearity():
+    config = compose([*MNIST, "model.norm_at=after", "train.probes=[activations,scale,weights]"])
+    model, data = build(config)
+    with pytest.raises(ValueError, match=r"^train.probes: scale, weights take .* 'after'; leave"):
+        validate(config, model, data, World())
+
+
 def test_maps_of_one_pixel_have_no_instance_to_normalize():
     config = compose([*INCEPTION, "model.norm=instance", "data.image_size=32"])
     model, data = build(config)
