@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import nn
 
-from bn_repro.training import weight_probes
+from bn_repro.training import shift_probe, weight_probes
 from bn_repro.training.activations import PERCENTILES, Row, record_activations, sites_of
 from bn_repro.training.evaluate import Pairs, scores
 
@@ -40,20 +40,26 @@ def activations(model: nn.Module, images: Pairs) -> Iterator[Row]:
         yield {"site": last, "unit": unit, "p15": low, "p50": middle, "p85": high}
 
 
-PROBES: dict[str, Callable[[nn.Module, Pairs], Iterator[Row]]] = {
-    "activations": activations,
-    "scale": lambda model, images: weight_probes.scale(model, next(iter(images))),
-    "weights": lambda model, images: weight_probes.weights(model, next(iter(images))),
-    "jacobians": lambda model, images: weight_probes.jacobians(model, next(iter(images))),
+PROBES: dict[str, Callable[[nn.Module, Pairs, float], Iterator[Row]]] = {
+    "activations": lambda model, images, rate: activations(model, images),
+    "scale": lambda model, images, rate: weight_probes.scale(model, next(iter(images))),
+    "weights": lambda model, images, rate: weight_probes.weights(model, next(iter(images))),
+    "jacobians": lambda model, images, rate: weight_probes.jacobians(model, next(iter(images))),
+    "shift": lambda model, images, rate: shift_probe.shift(model, next(iter(images)), rate),
 }
 """Those that ``config.schema.PROBES`` names."""
 
 
-def measure(names: Sequence[str], step: int, model: nn.Module, images: Pairs) -> list[Row]:
-    """The rows of the probes ``names`` at ``step``, each with the ``probe``'s name."""
+def measure(
+    names: Sequence[str], step: int, model: nn.Module, images: Pairs, rate: float
+) -> list[Row]:
+    """The rows of the probes ``names`` at ``step``, each with the ``probe``'s name.
+
+    ``rate`` is the learning rate at that step.
+    """
     images = list(images)  # an iterator serves one probe
     return [
         {"step": step, "probe": name, **row}
         for name in names
-        for row in PROBES[name](model, images)
+        for row in PROBES[name](model, images, rate)
     ]

@@ -27,7 +27,8 @@ def test_activations_are_of_the_network_in_inference_mode_and_leave_it_as_it_was
     x, y = torch.randn(300, 20, generator=generator), torch.zeros(300, dtype=torch.int64)
     model(x[:60])  # moving averages that are not the first ones
     before = copy.deepcopy(model.state_dict())
-    rows = {(r["site"], r["unit"]): r for r in probes.measure(["activations"], 3, model, [(x, y)])}
+    measured = probes.measure(["activations"], 3, model, [(x, y)], 0.1)
+    rows = {(r["site"], r["unit"]): r for r in measured}
 
     assert model.training
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())

@@ -41,7 +41,7 @@ def batch():
 def test_probes_leave_the_network_as_it_was_and_each_gets_the_images(model, batch):
     before = copy.deepcopy(model.state_dict())
     names = ["scale", "weights", "jacobians"]
-    rows = probes.measure(names, 3, model, iter([batch]))
+    rows = probes.measure(names, 3, model, iter([batch]), 0.1)
     assert model.training
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert {(row["step"], row["probe"]) for row in rows} == {(3, name) for name in names}
