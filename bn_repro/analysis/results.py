@@ -187,9 +187,20 @@ def _index(frame: pd.DataFrame) -> list[tuple[str, str, int]]:
 
 
 def of_members(data: Runs, members: Sequence[Member]) -> Runs:
-    """The varied keys as the study has them, with their types, whatever the file says."""
+    """The varied keys as the study has them, with their types, whatever the file says.
+
+    Raises ``BadInput`` for rows of runs that the study does not ask for.
+    """
     varied = {member.key: member.varied for member in members}
     blocks = {member.key: member.blocks for member in members}
+    strange = [key for key in _index(data.runs) if key not in blocks]
+    if strange:
+        experiment, id, seed = strange[0]
+        raise BadInput(
+            f"{data.name}: {RUNS} has {len(strange)} of {len(data.runs)} rows that the study does "
+            f"not ask for, as {experiment}-{id} seed {seed}; bn-repro report study={data.name} "
+            "writes it anew from runs"
+        )
     known = [c for c in data.runs if c in RUN_COLUMNS or str(c).startswith("steps_to_")]
     names = [k for k in dict.fromkeys(k for v in varied.values() for k in v) if k not in known]
     runs = data.runs.loc[:, known].copy()

@@ -74,10 +74,19 @@ def expand(
     """The runs of ``study`` that are known by now, and whether these are all of them.
 
     ``overrides`` are the user's own, which hold for every run. A run that two blocks name is one
-    run. ``study.only`` leaves the runs of its blocks; others are looked at where they choose a
-    value. Raises ValueError for a block that is not a grid, for an override that a block sweeps,
-    and for a block or seeds that the study has not.
+    run. A block that waits for another holds up no third one. ``study.only`` leaves the runs of its
+    blocks; others are looked at where they choose a value. Raises ValueError for a block that is
+    not a grid, for an override that a block sweeps, and for a block or seeds that the study has
+    not.
     """
+    blocks, waiting = _expanded(study, overrides, accuracy)
+    return _asked_runs(study, blocks), not any(_asked(study, name) for name in waiting)
+
+
+def _expanded(
+    study: StudyConfig, overrides: Sequence[str], accuracy: Accuracy
+) -> tuple[dict[str, list[PlannedRun]], list[str]]:
+    """The runs of each block, and the blocks that wait for another, which have none yet."""
     scale_is_typed = any(override.startswith("scale=") for override in overrides)
     usual_scale = [] if study.scale is None or scale_is_typed else [f"scale={study.scale}"]
     seeds = (block.get("seed") for block in study.blocks if isinstance(block, dict))
@@ -88,6 +97,7 @@ def expand(
         )
     _require_known(study)
     blocks: dict[str, list[PlannedRun]] = {}
+    waiting: list[str] = []
     known: dict[Key, float | None] = {}
 
     def once(run: PlannedRun) -> float | None:
@@ -110,11 +120,10 @@ def expand(
         try:
             blocks[name] = list(_grid(study.name, swept, blocks, own, once))
         except WaitingForBlock:
-            if _asked(study, name):
-                return _asked_runs(study, blocks), False
-            blocks[name] = []  # what it chooses for, no later block can have either
+            blocks[name] = []  # so what it chooses for waits too
+            waiting.append(name)
         _require_different_arms(f"study {study.name}, {name}", blocks[name])
-    return _asked_runs(study, blocks), True
+    return blocks, waiting
 
 
 def _asked(study: StudyConfig, name: str) -> bool:
@@ -190,10 +199,11 @@ def numbered(study: StudyConfig, overrides: Sequence[str]) -> PlannedRun:
 
     ValueError where there is none, or a block before it is not finished.
     """
-    runs, complete = expand(study, overrides, accuracy_beside(reported(study)))
-    number = study.run or 0
+    blocks, waiting = _expanded(study, overrides, accuracy_beside(reported(study)))
+    before = itertools.takewhile(lambda block: block[0] not in waiting, blocks.items())
+    runs, number = _asked_runs(study, dict(before)), study.run or 0
     if number >= len(runs):
-        so_far = "" if complete else " so far, and the next block needs them finished"
+        so_far = "" if not waiting else " so far, and the next block needs them finished"
         raise ValueError(
             f"study.run: {number}, but study {study.name} has {len(runs)} runs{so_far}, "
             "numbered from 0"

@@ -142,6 +142,16 @@ def test_rows_that_are_no_members_are_dropped(make_run, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("light")
+def test_a_row_that_is_no_members_is_told_where_nothing_is_written(
+    make_run, tmp_path: Path
+) -> None:
+    members, out = [make_run("mnist/bn", seed) for seed in range(2)], tmp_path / "out"
+    report.write("fig1", members, out)
+    with pytest.raises(BadInput, match=r"fig1: runs.csv has 1 of 2 rows that .* ask for, as mnist"):
+        report.read("fig1", out, members[:1])
+
+
+@pytest.mark.usefixtures("light")
 def test_an_unfinished_run_replaces_nothing(make_run, tmp_path: Path) -> None:
     members = _short(make_run)
     out = tmp_path / "out"

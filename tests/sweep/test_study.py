@@ -96,10 +96,21 @@ def test_only_some_blocks_are_asked_for():
 
     assert asked(half, "best", "other") == ([1, 2], True)
     assert asked(lambda run: None, "other") == ([2], True)
-    assert asked(lambda run: None, "other", "best") == ([], False)
+    assert asked(lambda run: None, "other", "best") == ([2], False)
     assert asked(lambda run: None, "again", blocks=(tried, best, again)) == ([], False)
     with pytest.raises(ValueError, match="study test has no block 'x'; it has tried, best, other"):
         asked(half, "x")
+
+
+def test_a_number_never_stands_for_another_run_once_a_block_is_known(tmp_path):
+    """The block that waits comes between: what follows it has no number yet."""
+    tried = {"name": "tried", "experiment": ["mnist/bn"], "optimizer.lr": [0.1, 1.0], "seed": [0]}
+    best = {**tried, "name": "best", "optimizer.lr": {"best_of": "tried"}, "seed": [1]}
+    other = {"name": "other", "experiment": ["mnist/baseline"], "seed": [2]}
+    runs = [f"runs={tmp_path}"]
+    assert numbered(study(tried, best, other, run=1), runs).varied["optimizer.lr"] == 1.0
+    with pytest.raises(ValueError, match="has 2 runs so far, and the next block needs them"):
+        numbered(study(tried, best, other, run=2), runs)
 
 
 def test_a_block_does_not_replace_another_of_its_name():
