@@ -9,6 +9,7 @@ import pytest
 
 from bn_repro.analysis import report
 from bn_repro.analysis.load import load
+from bn_repro.analysis.prose import Prose
 from bn_repro.analysis.studies import covariate_shift as study
 from bn_repro.analysis.studies import covariate_shift_runs as its
 from bn_repro.records import paths
@@ -70,12 +71,15 @@ def test_numbers_by_seed_and_step(members):
 
 
 def test_verdicts(members):
-    claims = {claim.id: claim for claim in study.claims(load(members()))}
+    runs = load(members())
+    claims = {claim.id: claim for claim in study.claims(runs)}
     assert len(claims) == 14
     assert {claim.verdict for claim in claims.values()} == {"holds"}
     ratio = claims["mnist_1_turn_ratio"].quantity.interval.estimate
     assert ratio == pytest.approx(2.02 / 4, rel=1e-3)
     assert claims["inception_smooth_ratio"].quantity.interval.estimate == pytest.approx(0.25)
+    outcome = Prose("covariate_shift", study.STUDY, runs, list(claims.values()))["outcome"]
+    assert outcome.endswith("without BN and 2.02 with it, by 4 and 2.02, and by 4 and 2.02.")
 
 
 def test_jolts_that_are_too_much_or_move_nothing(members):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from bn_repro.analysis import panels, style
 from bn_repro.analysis import quantities as q
@@ -139,8 +140,11 @@ def figures(runs: Runs) -> dict[str, Figure]:
         axes[1, 0].set_ylabel("turn of the gradient, degrees")
         axes[2, 0].set_ylabel("relative change of the gradient")
         style.letters(axes.ravel())
-        four = axes[0, 1].get_legend_handles_labels()
-        figure.legend(*four, loc="outside upper center", ncols=4)
+        for ax in axes[0, 1:]:
+            ax.set_ylabel("")
+        drawn = [ax.get_legend_handles_labels() for ax in axes[0, :2]]
+        named = {label: line for both in drawn for line, label in zip(*both, strict=True)}
+        figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=4)
         return {"figure_shift": figure}
 
 
@@ -148,12 +152,16 @@ def _draw(column: Any, runs: Runs, setting: Setting) -> None:
     top, turn, change = column
     for arm in setting.arms:
         panels.curves(top, setting.of(runs, arm).curve(diverged=runs.chance), arm)
-        panels.curves(turn, turns(runs, setting, arm), arm)
+        turned = turns(runs, setting, arm)
+        panels.curves(turn, turned.where(turned > 0), arm)  # 0: a cosine that rounds to 1
         panels.curves(change, along(runs, setting, arm, "distance", 1.0), arm)
     style.error_axis(top, 0.0, 0.99, "accuracy")
     top.set_title(setting.name)
     for ax in (turn, change):
         ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_minor_locator(NullLocator())
+        ax.yaxis.set_major_formatter("{x:g}")
     for ax in column:
         style.steps_axis(ax)
 
