@@ -208,6 +208,13 @@ STUDIES = {
         "grows without bound while the loss stays. It can get worse where activations are scaled "
         "too; the authors saw such a model blow up.",
     ),
+    "inference_statistics": Said(
+        "3.1, Algorithm 2",
+        "In inference the output should depend on the input alone, deterministically. So BN then "
+        "normalizes by population statistics, means over several training mini-batches of the size "
+        "of training; moving averages track the accuracy of a model as it trains. There is no "
+        "number of mini-batches, no rate of the averages, and no accuracy by either.",
+    ),
     "batch_size": Said(
         "3, 4.1, 4.2",
         "Each mini-batch gives its own estimates of the means and variances. The paper has 60 "

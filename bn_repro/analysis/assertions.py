@@ -89,8 +89,7 @@ ASSERTIONS = (
         "3.1",
         "Population statistics over several mini-batches serve in inference; moving averages "
         "track a model as it trains.",
-        ("fig1", "batch_size"),
-        "`fig1` shows both at the end; how many mini-batches are enough is asked by no study yet",
+        ("inference_statistics", "fig1", "batch_size"),
     ),
     Assertion(
         "3.2", "BN belongs before the nonlinearity, on Wu + b rather than on u.", why=NOT_YET

@@ -259,16 +259,16 @@ def _curves(blocks: Sequence[Block], warnings: list[str]) -> pd.DataFrame:
 def _sites(
     blocks: Sequence[Block], file: str, columns: Sequence[str], warnings: list[str]
 ) -> pd.DataFrame:
-    """The rows of traces or of probes, which have a step and a site; all else are numbers."""
+    """The rows of traces or of probes: a step, a few words, and numbers."""
     rows = [row for _, block in blocks for row in block]
     if not rows:
         return pd.DataFrame(columns=list(columns))
     frame: dict[str, np.ndarray] = _keys(blocks)
     frame["step"] = np.array([row["step"] for row in rows], dtype=np.int64)
-    words = [name for name in columns if name in ("probe", "site")]
-    frame |= {name: np.array([row.get(name, "") for row in rows], object) for name in words}
     for name in dict.fromkeys([*columns, *(name for row in rows for name in row)]):
-        if name not in frame:
+        if name in ("probe", "site", "statistics"):
+            frame[name] = np.array([row.get(name, "") for row in rows], object)
+        elif name not in frame:
             frame[name] = _numbers(name, blocks, file, warnings)
     return pd.DataFrame(frame)
 

@@ -46,10 +46,8 @@ def estimate_population_statistics(model: nn.Module, batches: Batches) -> None:
         count[layer] += 1
 
     shape = None
-    with torch.no_grad(), _kept(model), ExitStack() as hooks:
-        model.eval()
+    with torch.no_grad(), mini_batch_statistics(model), ExitStack() as hooks:
         for layer in layers:
-            layer.train()
             hooks.enter_context(layer.register_forward_hook(take))
         for batch in batches:
             x = batch if isinstance(batch, Tensor) else batch[0]
@@ -71,13 +69,27 @@ def estimate_population_statistics(model: nn.Module, batches: Batches) -> None:
 @contextmanager
 def population_statistics(model: nn.Module, batches: Batches) -> Iterator[None]:
     """`estimate_population_statistics` for a `with` block; then the averages are restored."""
-    with _kept(model):
+    with kept(model):
         estimate_population_statistics(model, batches)
         yield
 
 
 @contextmanager
-def _kept(model: nn.Module) -> Iterator[None]:
+def mini_batch_statistics(model: nn.Module) -> Iterator[None]:
+    """Within, BN normalizes by the mini-batch (N_BN^tr), and all other layers are in eval mode.
+
+    Then the modes and the moving averages are restored. ValueError without a layer of ours.
+    """
+    layers = layers_of(model)
+    with kept(model):
+        model.eval()
+        for layer in layers:
+            layer.train()
+        yield
+
+
+@contextmanager
+def kept(model: nn.Module) -> Iterator[None]:
     """Restore, on exit, the modes of `model` and the buffers of its BN layers."""
     modes = [(module, module.training) for module in model.modules()]
     buffers = [b for module, _ in modes if isinstance(module, BatchNorm) for b in module.buffers()]

@@ -33,6 +33,7 @@ from bn_repro.models.figure_5 import Shape
 from bn_repro.models.inception import Inception, InitialWeights
 from bn_repro.models.mlp import MLP
 from bn_repro.records import paths
+from bn_repro.training import probes
 from bn_repro.training.activations import sites_of
 from bn_repro.training.norms import failures_told, norm_of
 from bn_repro.training.world import World, launched_world, loader_workers
@@ -219,6 +220,7 @@ def validate(config: Config, model: nn.Module, data: Data, world: World) -> None
             f"train.final_splits: {data.name} has no split {', '.join(sorted(missing))}; "
             f"it has {', '.join(data.splits)}"
         )
+    probes.check(config, model, world)
     if config.train.polyak and world.size > 1:
         raise ValueError(
             f"train.polyak: works with one rank, and here are {world.size}; leave it at 0.0"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +24,7 @@ from bn_repro.training.checkpoint import TrainingState
 from bn_repro.training.correct import of_all_ranks
 from bn_repro.training.evaluate import evaluate
 from bn_repro.training.optimizer import set_learning_rate
+from bn_repro.training.population import population_batches
 from bn_repro.training.ranks import mean_of_replicas, replicated, total, union
 from bn_repro.training.schedule import is_due
 from bn_repro.training.session import Session
@@ -191,14 +191,9 @@ class Run:
         if at.trace_histograms:
             self.record.histograms(activations.histograms(step))
         if at.probes and self.session.world.main:
-            images = self.data.eval_batches(
-                self.split,
-                batch_size=probes.IMAGES,
-                device=self.session.device,
-                limit=probes.IMAGES,
-            )
             rate = learning_rate_at(step, self.config)
-            self.record.probes(probes.measure(at.probes, step, self.model, images, rate))
+            sample = probes.sample(self.config, self.data, self.split, self.session, rate)
+            self.record.probes(probes.measure(at.probes, step, self.model, sample))
 
     def log_mini_batch(self, loss: torch.Tensor, logits: torch.Tensor, y: torch.Tensor) -> None:
         """Record the mini-batch's own loss and accuracy, over all ranks."""
@@ -318,21 +313,3 @@ def seed_dropout(seed: int, device: torch.device) -> None:
         torch.default_generator.manual_seed(seed)  # of all devices it takes 0.08 ms
     else:
         torch.manual_seed(seed)
-
-
-def population_batches(config: Config, data: Data, session: Session) -> Iterator[torch.Tensor]:
-    """Training mini-batches for Algorithm 2, of the run's own size, from an order of their own.
-
-    With ``sync_batch`` each rank takes its share of a mini-batch; else all ranks see the same ones.
-    """
-    ranks = session.world if config.model.norm == "sync_batch" else World()
-    batches = data.train_batches(
-        seed=config.seed + 1_000_003,
-        first_step=1,
-        steps=config.train.population_batches,
-        batch_size=config.train.batch_size,
-        rank=ranks.rank,
-        world=ranks.size,
-        device=session.device,
-    )
-    return (x for x, _ in islice(batches, config.train.population_batches))

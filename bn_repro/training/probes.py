@@ -1,34 +1,91 @@
 """Measurements that need the network itself, at the steps that are traced (``train.probes``).
 
-A probe is a function of the network and of some fixed images; it leaves the network as it was. Its
+A probe is a function of the network and of a sample of images; it leaves the network as it was. Its
 rows go to ``probes.jsonl``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from bn_repro.config.schema import Config, TrainConfig
+from bn_repro.data.batches import Data, steps_per_epoch
+from bn_repro.norm import BatchNorm
 from bn_repro.training import shift_probe, weight_probes
 from bn_repro.training.activations import PERCENTILES, Row, record_activations, sites_of
 from bn_repro.training.evaluate import Pairs, scores
+from bn_repro.training.population import population_batches
+from bn_repro.training.session import Session
+from bn_repro.training.statistics_probe import statistics
+from bn_repro.training.world import World
 
 IMAGES = 1_000
-"""How many images of the monitored split a probe sees, at most."""
+"""How many images of the monitored split most probes see, at most."""
 
 
-def activations(model: nn.Module, images: Pairs) -> Iterator[Row]:
+@dataclass(frozen=True)
+class Sample:
+    """The images that probes see, the same ones at each step; read when a probe asks."""
+
+    few: Callable[[], tuple[Tensor, Tensor]]
+    """One mini-batch of the monitored split."""
+    split: Callable[[int], Pairs]
+    """All that the run evaluates of that split, in mini-batches of a size."""
+    training: Callable[[int], Iterator[Tensor]]
+    """So many training mini-batches, of the run's size."""
+    at: TrainConfig
+    """The sizes of the run's mini-batches, in training and in evaluation."""
+    epoch: int
+    """How many training mini-batches an epoch has."""
+    rate: float
+    """The learning rate at this step."""
+
+
+def sample(config: Config, data: Data, split: str, session: Session, rate: float) -> Sample:
+    """What the probes of a run see: of ``split``, at most ``data.eval_limit`` images."""
+
+    def images(batch_size: int, limit: int | None = config.data.eval_limit) -> Pairs:
+        return data.eval_batches(split, batch_size=batch_size, device=session.device, limit=limit)
+
+    return Sample(
+        few=lambda: next(iter(images(IMAGES, IMAGES))),
+        split=images,
+        training=lambda count: population_batches(config, data, session, count),
+        at=config.train,
+        epoch=steps_per_epoch(data.splits["train"], config.train.batch_size),
+        rate=rate,
+    )
+
+
+def check(config: Config, model: nn.Module, world: World) -> None:
+    """ValueError where a probe does not serve for this network, or on these ranks."""
+    if "statistics" not in config.train.probes:
+        return
+    if not any(isinstance(module, BatchNorm) for module in model.modules()):
+        raise ValueError(
+            f"train.probes: statistics needs layers of BN, and model.norm={config.model.norm} has "
+            "none; use model.norm=batch, or leave it out"
+        )
+    if config.model.norm == "sync_batch" and world.size > 1:
+        raise ValueError(
+            "train.probes: one rank measures the statistics, and model.norm=sync_batch would wait "
+            f"for all {world.size}; use model.norm=batch, or leave it out"
+        )
+
+
+def activations(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Iterator[Row]:
     """The percentiles of each site's inputs in inference mode; of the last site each unit's too.
 
     In training mode a mini-batch's own statistics hold its distribution in place. In inference mode
     the network is a fixed function of its input (sec. 3.1), and the images are the same each time.
-    ``images`` is one mini-batch.
     """
     sites = sites_of(model, None)
     with record_activations(sites) as recorder:
-        for _ in scores(model, images):
+        for _ in scores(model, [batch]):
             pass
     for row in recorder.rows(0):
         if row["unit"] is None:
@@ -40,26 +97,21 @@ def activations(model: nn.Module, images: Pairs) -> Iterator[Row]:
         yield {"site": last, "unit": unit, "p15": low, "p50": middle, "p85": high}
 
 
-PROBES: dict[str, Callable[[nn.Module, Pairs, float], Iterator[Row]]] = {
-    "activations": lambda model, images, rate: activations(model, images),
-    "scale": lambda model, images, rate: weight_probes.scale(model, next(iter(images))),
-    "weights": lambda model, images, rate: weight_probes.weights(model, next(iter(images))),
-    "jacobians": lambda model, images, rate: weight_probes.jacobians(model, next(iter(images))),
-    "shift": lambda model, images, rate: shift_probe.shift(model, next(iter(images)), rate),
+PROBES: dict[str, Callable[[nn.Module, Sample], Iterator[Row]]] = {
+    "activations": lambda model, seen: activations(model, seen.few()),
+    "scale": lambda model, seen: weight_probes.scale(model, seen.few()),
+    "weights": lambda model, seen: weight_probes.weights(model, seen.few()),
+    "jacobians": lambda model, seen: weight_probes.jacobians(model, seen.few()),
+    "shift": lambda model, seen: shift_probe.shift(model, seen.few(), seen.rate),
+    "statistics": lambda model, seen: statistics(
+        model, seen.split, seen.training, at=seen.at, epoch=seen.epoch
+    ),
 }
 """Those that ``config.schema.PROBES`` names."""
 
 
-def measure(
-    names: Sequence[str], step: int, model: nn.Module, images: Pairs, rate: float
-) -> list[Row]:
-    """The rows of the probes ``names`` at ``step``, each with the ``probe``'s name.
-
-    ``rate`` is the learning rate at that step.
-    """
-    images = list(images)  # an iterator serves one probe
+def measure(names: Sequence[str], step: int, model: nn.Module, seen: Sample) -> list[Row]:
+    """The rows of the probes ``names`` at ``step``, each with the ``probe``'s name."""
     return [
-        {"step": step, "probe": name, **row}
-        for name in names
-        for row in PROBES[name](model, images, rate)
+        {"step": step, "probe": name, **row} for name in names for row in PROBES[name](model, seen)
     ]

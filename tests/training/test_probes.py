@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from training.samples import sample_of
 
 from bn_repro import norm
 from bn_repro.config.compose import compose
@@ -27,7 +28,7 @@ def test_activations_are_of_the_network_in_inference_mode_and_leave_it_as_it_was
     x, y = torch.randn(300, 20, generator=generator), torch.zeros(300, dtype=torch.int64)
     model(x[:60])  # moving averages that are not the first ones
     before = copy.deepcopy(model.state_dict())
-    measured = probes.measure(["activations"], 3, model, [(x, y)], 0.1)
+    measured = probes.measure(["activations"], 3, model, sample_of((x, y)))
     rows = {(r["site"], r["unit"]): r for r in measured}
 
     assert model.training

@@ -6,6 +6,7 @@ import pytest
 import torch
 from resumed import StopAt, assert_same_run, config_of, silent
 from torch.nn.functional import cross_entropy
+from training.samples import sample_of
 
 from bn_repro import norm
 from bn_repro.config.identity import directory_of
@@ -80,12 +81,12 @@ def test_along_a_step_of_all_layers(kind, batch):
 def test_it_leaves_the_network_and_the_random_numbers_as_they_were(batch):
     model = network(NORMS["jolted"], dropout=0.5)
     before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
-    rows = probes.measure(["shift"], 3, model, iter([batch]), RATE)
+    rows = probes.measure(["shift"], 3, model, sample_of(batch, rate=RATE))
     assert model.training
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert {(row["step"], row["probe"]) for row in rows} == {(3, "shift")}
-    still = probes.measure(["shift"], 3, model, iter([batch]), 1e-12)
+    still = probes.measure(["shift"], 3, model, sample_of(batch, rate=1e-12))
     assert min(row["cosine"] for row in still if "cosine" in row) == pytest.approx(1)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from training.samples import sample_of
 
 from bn_repro import norm
 from bn_repro.models.figure_5 import Shape
@@ -41,7 +42,7 @@ def batch():
 def test_probes_leave_the_network_as_it_was_and_each_gets_the_images(model, batch):
     before = copy.deepcopy(model.state_dict())
     names = ["scale", "weights", "jacobians"]
-    rows = probes.measure(names, 3, model, iter([batch]), 0.1)
+    rows = probes.measure(names, 3, model, sample_of(batch))
     assert model.training
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert {(row["step"], row["probe"]) for row in rows} == {(3, name) for name in names}

@@ -23,12 +23,10 @@ from bn_repro.analysis.study import Study
 from bn_repro.analysis.style import MNIST_ARMS, Arm
 from bn_repro.analysis.tables import Runs, Values
 
-DEPTH, RATE, USUAL_STD, LARGER_STD = "model.depth", "optimizer.lr", 0.1, 0.3
-LARGER = "best at 0.3"
+DEPTH, RATE, USUAL_STD = "model.depth", "optimizer.lr", 0.1
 BLOCKS = {
     "best": ("own_best_rate", "at its own best rate"),
     "common": ("common_rate", "at rate 0.1"),
-    LARGER: ("larger_scale", "at its own best rate from initial scale 0.3"),
 }
 TRAINS = 0.9
 """A network trains if its mean accuracy at the last step is at least this; fixed before any run."""
@@ -67,10 +65,25 @@ def claims(runs: Runs) -> Iterator[Claim]:
             "abstract, 1, 4.2.2",
             q.difference(with_bn, without, words, parts=parts),
             Crosses(TRAINS),
-            hangs_on="the initial scale" if nonlinearity == "tanh" and block != LARGER else "",
+            hangs_on="the initial scale" if nonlinearity == "tanh" else "",
         )
-    for block, nonlinearity in product(("best", LARGER), NONLINEARITIES):
-        yield _greatest(layers, paired(runs, block, nonlinearity, layers), nonlinearity, block)
+    for nonlinearity in NONLINEARITIES:
+        both = paired(runs, "best", nonlinearity, layers)
+        reached = [wide.size and q.at_the_end(wide).mean() >= TRAINS for wide in both]
+        yield Claim(
+            f"{nonlinearity}_greatest_depth_ratio",
+            f"BN trains deeper {nonlinearity} networks, each at its own best rate.",
+            "1, 4.2.2",
+            _deeper(layers, *both),
+            SignTest(1.0),
+            gates=[
+                Gate(
+                    "an arm fails at the greatest depth tried",
+                    not all(reached) if all(wide.size for wide in both) else None,
+                    "both train at the greatest depth tried",
+                )
+            ],
+        )
     for nonlinearity in NONLINEARITIES:
         ends = [layers[0], DEEPEST]
         lost = [w.T.iloc[0] - w.T.iloc[-1] for w in paired(runs, "best", nonlinearity, ends)]
@@ -84,27 +97,6 @@ def claims(runs: Runs) -> Iterator[Claim]:
             Above(),
             hangs_on="the initial scale" if nonlinearity == "tanh" else "",
         )
-
-
-def _greatest(
-    layers: Sequence[int], both: Sequence[pd.DataFrame], nonlinearity: str, block: str
-) -> Claim:
-    reached = [wide.size and q.at_the_end(wide).mean() >= TRAINS for wide in both]
-    larger = block == LARGER
-    return Claim(
-        f"{nonlinearity}_greatest_depth_{'larger_scale_' * larger}ratio",
-        f"BN trains deeper {nonlinearity} networks, each {BLOCKS[block][1]}.",
-        "1, 4.2.2",
-        _deeper(layers, *both),
-        SignTest(1.0),
-        gates=[
-            Gate(
-                "an arm fails at the greatest depth tried",
-                not all(reached) if all(wide.size for wide in both) else None,
-                "both train at the greatest depth tried",
-            )
-        ],
-    )
 
 
 def _deeper(layers: Sequence[int], without: pd.DataFrame, with_bn: pd.DataFrame) -> q.Quantity:
@@ -127,32 +119,26 @@ def greatest_depth(layers: Sequence[int], top1: np.ndarray) -> np.ndarray:
 def figures(runs: Runs) -> dict[str, Figure]:
     """``figure_depth``, and those of ``depth_layers``."""
     with style.context():
-        blocks = [["best", "common"], *([[LARGER]] if len(runs.where(block=LARGER).runs) else [])]
-        figure = Figure(figsize=(style.WIDTH, 0.4 + 3.2 * len(blocks)), layout="constrained")
-        axes = figure.subplots(len(blocks), 2, sharey=True, squeeze=False)
-        for line, shown in zip(axes, blocks, strict=True):
-            for ax, nonlinearity in zip(line, NONLINEARITIES, strict=True):
-                draw_accuracy(ax, runs, nonlinearity, shown)
-            line[1].set_ylabel("")
-        style.letters(axes.ravel())
-        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+        figure = Figure(figsize=(style.WIDTH, 3.6), layout="constrained")
+        axes = figure.subplots(1, 2, sharey=True)
+        for ax, nonlinearity in zip(axes, NONLINEARITIES, strict=True):
+            draw_accuracy(ax, runs, nonlinearity)
+        axes[1].set_ylabel("")
+        style.letters(axes)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
         return {"figure_depth": figure} | depth_layers.figures(runs)
 
 
-def draw_accuracy(ax: Axes, runs: Runs, nonlinearity: str, blocks: Sequence[str]) -> Axes:
-    """Test accuracy against depth, every seed; below it, each network's own best rate.
-
-    The first of the ``blocks`` has these rates.
-    """
+def draw_accuracy(ax: Axes, runs: Runs, nonlinearity: str) -> Axes:
+    """Test accuracy against depth, every seed; below it, each network's own best rate."""
     final, layers = runs.final("test", diverged=runs.chance), depths(runs)
     below: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "fontsize": 6.5}
-    for (line, arm), block in product(enumerate(MNIST_ARMS), blocks):
-        where = BLOCKS[block][1]
+    for (line, arm), (block, (_, where)) in product(enumerate(MNIST_ARMS), BLOCKS.items()):
         wide = by_depth(final, arm, block, nonlinearity)
         x = (0.965, 1.035)[line] * wide.columns.to_numpy(float)  # side by side
         named = arm.with_(label=f"{arm.label}, each {where}")
         panels.along(ax, list(x), wide.to_numpy().T, named, light=block == "common")
-        for depth in wide if block == blocks[0] else ():
+        for depth in wide if block == "best" else ():
             own = arm.of(final).where(block=block, nonlinearity=nonlinearity, depth=depth)
             rate = f"{own.levels(RATE)[0]:g}"
             ax.text(depth, 0.085 - 0.05 * line, rate, color=arm.color, ha="center", **below)
@@ -163,8 +149,7 @@ def draw_accuracy(ax: Axes, runs: Runs, nonlinearity: str, blocks: Sequence[str]
     style.error_axis(ax, -0.7, 0.988, "test accuracy at the end")  # below 0: room for the rates
     panels.reference(ax, TRAINS, "it trains")
     panels.reference(ax, runs.chance, "chance")
-    larger = f", initial scale {LARGER_STD:g}" if blocks[0] == LARGER else ""
-    ax.set_title(f"{nonlinearity}{larger}")
+    ax.set_title(nonlinearity)
     return ax
 
 
@@ -194,11 +179,9 @@ def values(runs: Runs) -> dict[str, Any]:
 
 def _row(network: Values, ends: dict[float, str]) -> list[str]:
     """A network's own best rate, and its accuracies in each block, with whether it trains."""
-    cells = []
+    rates = network.where(block="best").levels(RATE)
+    cells = [f"{rate:g}{ends.get(rate, '')}" for rate in rates] or ["-"]
     for block in BLOCKS:
-        if block != "common":
-            rates = network.where(block=block).levels(RATE)
-            cells += [f"{rate:g}{ends.get(rate, '')}" for rate in rates] or ["-"]
         top1 = network.where(block=block).by_seed()
         cells += [every(top1), ("**yes**" if top1.mean() >= TRAINS else "no") if len(top1) else "-"]
     return cells
@@ -206,25 +189,19 @@ def _row(network: Values, ends: dict[float, str]) -> list[str]:
 
 def _scales(final: Values) -> list[list[str]]:
     """The deepest tanh networks from other initial scales, a row each, with the usual one."""
-    found = _other_scales(final)
+    other = final.where(block="scales")
     usual = final.where(block="best", nonlinearity="tanh", depth=DEEPEST)
+    found = {std: other.where(init_std=std) for std in other.levels("init_std")}
     rows = sorted((found | {USUAL_STD: usual}).items()) if found else []
     return [[f"{s:g}", *(every(arm.of(v).by_seed()) for arm in MNIST_ARMS)] for s, v in rows]
-
-
-def _other_scales(final: Values) -> dict[float, Values]:
-    """The deepest tanh networks by initial scale, but for the usual one."""
-    other = final.where(block="scales")
-    found = {std: other.where(init_std=std) for std in other.levels("init_std")}
-    larger = final.where(block=LARGER, nonlinearity="tanh", depth=DEEPEST)
-    return found | ({LARGER_STD: larger} if len(larger.rows) else {})
 
 
 def _one_scale(final: Values) -> bool:
     """Whether the deepest tanh network without BN trains at the usual scale, and at no other."""
     baseline = MNIST_ARMS[0].of(final)
     usual = baseline.where(block="best", nonlinearity="tanh", depth=DEEPEST).array
-    means = [values.array.mean() for values in _other_scales(baseline).values()]
+    other = baseline.where(block="scales")
+    means = [other.where(init_std=std).array.mean() for std in other.levels("init_std")]
     return bool(means) and max(means) < TRAINS <= np.mean(usual)
 
 
