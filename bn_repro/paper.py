@@ -189,6 +189,13 @@ STUDIES = {
         "The paper prints no learning rate for MNIST, and does not say whether each network has "
         "the rate that suits it best.",
     ),
+    "covariate_shift": Said(
+        "title, 1, 2",
+        "Layers train slowly because the distribution of their inputs moves while the layers below "
+        "train, the internal covariate shift. BN fixes means and variances; the paper holds that "
+        "this is why it helps, and shows percentiles of inputs (Figure 1), not that they are the "
+        "cause.",
+    ),
     "weight_scale": Said(
         "3.3",
         "With BN the scale of a layer's weights affects neither its output nor the gradient that "

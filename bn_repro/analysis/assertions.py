@@ -43,8 +43,8 @@ ASSERTIONS = (
         "1, 2",
         "Distributions that move while a layer trains slow the training down; BN helps because it "
         "holds them in place.",
-        ("fig1",),
-        "`fig1` measures how they move; whether that is why BN helps is asked by no study yet",
+        ("fig1", "covariate_shift"),
+        "`fig1` measures how they move, `covariate_shift` asks whether that is why BN helps",
     ),
     Assertion(
         "2",

@@ -75,6 +75,7 @@ PROBES = {
     "scale": "what becomes of a layer and its gradients when its weights are scaled",
     "weights": "norms of each layer's weights and of their gradient",
     "jacobians": "singular values between fully connected layers with normalized inputs",
+    "shift": "how far gradients turn when the layers below, or all, take a step",
     "statistics": "accuracy by the mini-batch's own, moving and exact statistics, for norm=batch",
 }
 """With its help text each of ``bn_repro/training/probes.py``'s ``PROBES``."""

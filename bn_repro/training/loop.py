@@ -53,11 +53,11 @@ def train(
         network = replicated(model, world, session.device)
         engine = ENGINES[at.engine](network, state.optimizer, at.precision)
         sites = sites_of(model, at.trace_sites)
-        dropout = any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules())
+        random = draws(model)
         for step, (x, y) in meter.timed(run.batches()):
             due = cadence.at(step)
             set_learning_rate(state.optimizer, learning_rate_at(step, config))
-            if dropout:
+            if random:
                 seed_dropout(dropout_seed(config.seed, step, world.rank), session.device)
             activations = None
             if due.trace:
@@ -191,7 +191,8 @@ class Run:
         if at.trace_histograms:
             self.record.histograms(activations.histograms(step))
         if at.probes and self.session.world.main:
-            sample = probes.sample(self.config, self.data, self.split, self.session)
+            rate = learning_rate_at(step, self.config)
+            sample = probes.sample(self.config, self.data, self.split, self.session, rate)
             self.record.probes(probes.measure(at.probes, step, self.model, sample))
 
     def log_mini_batch(self, loss: torch.Tensor, logits: torch.Tensor, y: torch.Tensor) -> None:
@@ -291,6 +292,14 @@ class Run:
             self._unreadable = len(lines)
             for line in self.record.quarantined(lines):
                 self.session.log(f"quarantined: {line}")
+
+
+def draws(model: nn.Module) -> bool:
+    """Whether training draws at random: dropout, or a module that says so by its ``draws``."""
+    return any(
+        (isinstance(m, nn.Dropout) and m.p > 0) or getattr(m, "draws", False)
+        for m in model.modules()
+    )
 
 
 def dropout_seed(seed: int, step: int, rank: int) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from bn_repro.config.schema import Config, TrainConfig
 from bn_repro.data.batches import Data, steps_per_epoch
 from bn_repro.norm import BatchNorm
-from bn_repro.training import weight_probes
+from bn_repro.training import shift_probe, weight_probes
 from bn_repro.training.activations import PERCENTILES, Row, record_activations, sites_of
 from bn_repro.training.evaluate import Pairs, scores
 from bn_repro.training.population import population_batches
@@ -41,9 +41,11 @@ class Sample:
     """The sizes of the run's mini-batches, in training and in evaluation."""
     epoch: int
     """How many training mini-batches an epoch has."""
+    rate: float
+    """The learning rate at this step."""
 
 
-def sample(config: Config, data: Data, split: str, session: Session) -> Sample:
+def sample(config: Config, data: Data, split: str, session: Session, rate: float) -> Sample:
     """What the probes of a run see: of ``split``, at most ``data.eval_limit`` images."""
 
     def images(batch_size: int, limit: int | None = config.data.eval_limit) -> Pairs:
@@ -55,6 +57,7 @@ def sample(config: Config, data: Data, split: str, session: Session) -> Sample:
         training=lambda count: population_batches(config, data, session, count),
         at=config.train,
         epoch=steps_per_epoch(data.splits["train"], config.train.batch_size),
+        rate=rate,
     )
 
 
@@ -109,6 +112,7 @@ PROBES: dict[str, Callable[[nn.Module, Sample], Iterator[Row]]] = {
     "scale": lambda model, seen: weight_probes.scale(model, seen.few()),
     "weights": lambda model, seen: weight_probes.weights(model, seen.few()),
     "jacobians": lambda model, seen: weight_probes.jacobians(model, seen.few()),
+    "shift": lambda model, seen: shift_probe.shift(model, seen.few(), seen.rate),
     "statistics": lambda model, seen: statistics(
         model, seen.split, seen.training, at=seen.at, epoch=seen.epoch
     ),

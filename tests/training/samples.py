@@ -10,7 +10,10 @@ from bn_repro.training.probes import Sample
 
 
 def sample_of(
-    batch: tuple[Tensor, Tensor], training: list[Tensor] | None = None, size: int = 60
+    batch: tuple[Tensor, Tensor],
+    training: list[Tensor] | None = None,
+    size: int = 60,
+    rate: float = 0.1,
 ) -> Sample:
     """A sample whose split is ``batch``, in the order it has."""
     x, y = batch
@@ -22,4 +25,4 @@ def sample_of(
         return iter((training or [])[:count])
 
     at = TrainConfig(batch_size=size)
-    return Sample(lambda: batch, split, drawn, at, epoch=len(training or []))
+    return Sample(lambda: batch, split, drawn, at, epoch=len(training or []), rate=rate)
