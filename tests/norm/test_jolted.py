@@ -49,7 +49,8 @@ def test_each_example_has_a_little_noise_of_its_own(layer, x):
 def test_inference_is_bns_own_and_the_gradient_is_autograds(layer, x):
     bn = copy.deepcopy(layer[0])
     for _ in range(3):
-        layer(x), bn(x)
+        for module in (layer, bn):
+            module(x)
     assert torch.equal(layer.eval()(x), bn.eval()(x))
     assert "bias" not in dict(
         torch.nn.Linear(2, 2, bias=jolted.batch(1e-5, 0.1).bias).named_parameters()
@@ -67,5 +68,6 @@ def test_inference_is_bns_own_and_the_gradient_is_autograds(layer, x):
 def test_per_activation_and_fully_connected_layers_have_them_too(x):
     made = jolted.batch(eps=1e-5, momentum=0.1)
     assert made.fc(6)(x[..., 0, 0]).shape == (400, 6)
-    assert isinstance(made.per_activation(6, 2, 2)[0], norm.BatchNormPerActivation)
+    first = next(iter(made.per_activation(6, 2, 2).children()))
+    assert isinstance(first, norm.BatchNormPerActivation)
     assert made.per_activation(6, 2, 2)(x).shape == x.shape
