@@ -156,27 +156,27 @@ def report_without_a_module(copy):
 def find_it_in_the_report(copy):
     """Its claim with a verdict, its arms, and its figure, wherever all studies are told."""
     results = copy / "results"
-    (claim,) = json.loads((results / "norms" / "claims.json").read_text())
+    (claim,) = json.loads((results / "rms" / "claims.json").read_text())
     sentence = "BN ends higher than RMS normalization."
     assert (claim["sentence"], claim["n"], claim["verdict"]) == (sentence, 5, "holds")
     assert "BN minus RMS normalization" in claim["rule"]
     text = (results / "REPORT.md").read_text()
     (row,) = (line for line in text.splitlines() if f"| {sentence} |" in line)
     assert "**holds**" in row
-    (row,) = (x for x in (copy / "README.md").read_text().splitlines() if x.startswith("| [norms]"))
+    (row,) = (x for x in (copy / "README.md").read_text().splitlines() if x.startswith("| [rms]"))
     assert "BN ends higher than RMS normalization, by +" in row
     assert "## Batch and RMS normalization" in text
-    assert "(norms/figure_curves.svg)" in text
+    assert "(rms/figure_curves.svg)" in text
     assert "| `mnist/bn` | mine:rms | 5 |" in text
     html = (results / "report.html").read_text()
     assert sentence in html
-    drawn = (results / "norms" / "figure_curves.svg").read_text()
+    drawn = (results / "rms" / "figure_curves.svg").read_text()
     for arm in ARMS:
         assert f"<!-- {arm} -->" in drawn
         assert f"<code>{arm}</code>" in html
 
 
-@pytest.mark.parametrize(("group", "name"), [("study", "norms"), ("experiment", "mnist/rms_norm")])
+@pytest.mark.parametrize(("group", "name"), [("study", "rms"), ("experiment", "mnist/rms_norm")])
 def test_what_is_new_is_listed(copy, monkeypatch, group, name):
     """With its place in the paper and its cost, which ``--help`` and ``list.py`` want of each."""
     monkeypatch.setattr(catalogue, "CONFIGS", copy / "configs")

@@ -60,7 +60,7 @@ ASSERTIONS = (
     Assertion(
         "3",
         "Normalizing each activation on its own, without decorrelating, speeds training up.",
-        ("fig1", "fig1_rates", "fig3_digits"),
+        ("fig1", "fig1_rates", "fig3_digits", "norms"),
     ),
     Assertion(
         "3",
