@@ -135,12 +135,12 @@ def lanes_of(texts: Sequence[str], runs: Path, logs: Path) -> list[Lane]:
 
 def work(lanes: Sequence[Lane], until: float) -> None:
     """Bring the lanes to their end, or stop them at ``until``, or when this process is asked to."""
-    told = 0.0
+    printed = 0.0
     with StopFlag(patient=True).listening() as stop:
         while any([lane.go_on() for lane in lanes]) and time.monotonic() < until and not stop:
             time.sleep(0.2)
-            if time.monotonic() > told + 30:
-                told = time.monotonic()
+            if time.monotonic() > printed + 30:
+                printed = time.monotonic()
                 print(
                     *(lane.waiting[0].row() for lane in lanes if lane.waiting), sep="\n", flush=True
                 )

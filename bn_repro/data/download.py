@@ -1,7 +1,7 @@
 """Data sets fetched once, by torchvision's downloader, into a folder that several runs share.
 
 One process fetches while the others wait. It works in a scratch folder beside the files, checks
-what comes against published checksums, and hears a signal; what is whole by then, the next keeps.
+what comes against published checksums, and stops at a signal; the next keeps what is whole by then.
 """
 
 from __future__ import annotations

@@ -40,19 +40,19 @@ from bn_repro.tracking.wandb_run import (
 )
 
 TAG_LENGTH, NAME_LENGTH = 64, 128
-TOLD = ("experiment", "seed", "scale", "device", "threads")
-"""What W&B is told of a configuration besides what makes a run what it is. A sweep gives all of it
+LOGGED = ("experiment", "seed", "scale", "device", "threads")
+"""What W&B gets of a configuration besides what makes a run what it is. A sweep gives all of it
 to a run that it starts again: what concerns one command or one machine is not among it."""
 
 
 def flat(config: Row, **more: Any) -> dict[str, Any]:
-    """A run's configuration as W&B is told it: dotted keys, as on the command line.
+    """A run's configuration as W&B gets it: dotted keys, as on the command line.
 
     ``more``, of which nothing is on a command line, comes flat too: ``manifest.versions.torch``.
     """
-    told = {key: config[key] for key in TOLD if key in config}
+    besides = {key: config[key] for key in LOGGED if key in config}
     sections = {name: config[name] for name in OF_A_RUN if isinstance(config.get(name), Mapping)}
-    return dict(_dotted({**told, **sections, **more}))
+    return dict(_dotted({**besides, **sections, **more}))
 
 
 def _dotted(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
