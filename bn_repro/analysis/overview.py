@@ -103,6 +103,23 @@ class Overview:
             f"{closed} {_are(closed)} not testable."
         )
 
+    @staticmethod
+    def judged(report: Report) -> str:
+        """Of a study's claims: ``3 hold, 1 does not, 2 undecided``; ``points`` where all have too
+        few seeds for a verdict; ``-`` without claims."""
+        if not report.claims:
+            return "-"
+        if all(c.verdict == "undecided" and c.n < ENOUGH_SEEDS for c in report.claims):
+            return "points"
+        found = [claim.verdict for claim in report.claims]
+        numbers = [found.count(verdict) for verdict in VERDICTS]
+        words = ("hold", "do not", "undecided", "not testable")
+        if numbers[0] == 1:
+            words = ("holds", *words[1:])
+        if numbers[1] == 1:
+            words = (words[0], "does not", *words[2:])
+        return ", ".join(f"{n} {word}" for n, word in zip(numbers, words, strict=True) if n)
+
     @property
     def by_chance(self) -> str:
         """How many would hold if nothing had an effect."""
@@ -163,6 +180,7 @@ def write(root: Path, reports: Sequence[Report]) -> list[Path]:
     overview, templates = Overview(reports), environment()
     templates.filters["flat"] = lambda text: " ".join(text.split())
     templates.filters["moved"] = _moved
+    templates.filters["first_sentence"] = first_sentence
     before, after = around(root)
     rows = templates.get_template("readme.md.j2").render(overview=overview).strip()
     report = templates.get_template("report.md.j2").render(overview=overview)
@@ -183,6 +201,11 @@ def every_claim(reports: Sequence[Report]) -> str:
     for found in reports:
         table.writerows({"study": found.name, **row(claim)} for claim in found.claims)
     return text.getvalue()
+
+
+def first_sentence(text: str) -> str:
+    """Up to the first full stop before a capital; all of a text that has none."""
+    return re.split(r"(?<=\.)\s+(?=[A-Z])", text.strip(), maxsplit=1)[0]
 
 
 def _moved(text: str, report: Report, to: str) -> str:

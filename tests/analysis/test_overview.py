@@ -149,6 +149,28 @@ def test_the_tally_says_what_is_bounded_and_what_chance_alone_would_give(
     assert "about 0.1 of the 2 claims" in overview_.by_chance  # 2 x 2.5 %
 
 
+@pytest.mark.usefixtures("light", "drawn_once")
+def test_a_row_of_the_readme_says_how_many_claims_hold(make_run, tmp_path) -> None:
+    found = _reported(tmp_path, _some(make_run))
+    assert Overview.judged(found) == "points"
+    intervals = Interval(0.01, 0.005, 0.015, 5), Interval(-0.01, -0.015, -0.005, 5)
+    judged = [
+        claims.Claim("id", "s", "4", Quantity("q", interval, "points"), Above())
+        for interval in (*intervals, intervals[0])
+    ]
+    assert Overview.judged(replace(found, claims=judged)) == "2 hold, 1 does not"
+    assert Overview.judged(replace(found, claims=[*judged[:2], found.claims[0]])) == (
+        "1 holds, 1 does not, 1 undecided"
+    )
+    assert Overview.judged(replace(found, claims=[])) == "-"
+
+
+def test_a_row_of_the_readme_has_the_first_sentence_of_the_outcome() -> None:
+    first = "97.4 % [97.3, 97.5] at rate 0.1, BN-x5 (sec. 4.2) at 5 times it."
+    assert overview.first_sentence(f"{first} On Inception none.\n") == first
+    assert overview.first_sentence("") == ""
+
+
 @pytest.mark.usefixtures("light")
 def test_written_again_it_is_the_same(make_run, tmp_path: Path) -> None:
     members = _some(make_run)
