@@ -295,11 +295,21 @@ def _as_override(value: Any) -> str:
 
 
 def _union(blocks: dict[str, list[PlannedRun]]) -> list[PlannedRun]:
+    """Each run once. ValueError where two blocks ask for one run by two engines."""
     asked: dict[Key, list[str]] = {}
+    found: dict[Key, PlannedRun] = {}
     for name, of_block in blocks.items():
         for run in of_block:
             asked.setdefault(run.key, []).append(name)
-    found = {run.key: run for of_block in blocks.values() for run in of_block}
+            other = found.get(run.key, run)
+            engines = other.config.train.engine, run.config.train.engine
+            if len(set(engines)) > 1:
+                raise ValueError(
+                    f"study: blocks {asked[run.key][0]!r} and {name!r} both ask for {run.title}, "
+                    f"by the engines {engines[0]} and {engines[1]}; give both one train.engine, or "
+                    "other seeds"
+                )
+            found[run.key] = run
     runs = [replace(run, blocks=tuple(asked[key])) for key, run in found.items()]
     count = Counter(run.title for run in runs)
     return [replace(run, common=frozenset()) if count[run.title] > 1 else run for run in runs]

@@ -73,17 +73,18 @@ def check(config: Config, model: nn.Module, world: World) -> None:
             f"train.probes: {', '.join(ordered)} take the norm to stand before the nonlinearity, "
             f"and here model.norm_at is {config.model.norm_at!r}; leave one of the two out"
         )
-    if "statistics" not in config.train.probes:
-        return
-    if not any(isinstance(module, BatchNorm) for module in model.modules()):
+    if "statistics" in config.train.probes and not any(
+        isinstance(module, BatchNorm) for module in model.modules()
+    ):
         raise ValueError(
             f"train.probes: statistics needs layers of BN, and model.norm={config.model.norm} has "
             "none; use model.norm=batch, or leave it out"
         )
-    if config.model.norm == "sync_batch" and world.size > 1:
+    training = [name for name in config.train.probes if name != "activations"]
+    if training and config.model.norm == "sync_batch" and world.size > 1:
         raise ValueError(
-            "train.probes: one rank measures the statistics, and model.norm=sync_batch would wait "
-            f"for all {world.size}; use model.norm=batch, or leave it out"
+            f"train.probes: one rank measures {', '.join(training)}, and model.norm=sync_batch "
+            f"would wait for all {world.size}; use model.norm=batch, or leave the probes out"
         )
 
 

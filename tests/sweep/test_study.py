@@ -242,6 +242,12 @@ def test_the_engine_of_a_block_stands_beside_the_one_that_is_typed():
         expand(study(own), ["train.engine=graphed"], half)
 
 
+def test_two_blocks_may_not_ask_for_one_run_by_two_engines():
+    own = {"experiment": ["mnist/bn"], "train.engine": ["eager"], "seed": [0, 5]}
+    with pytest.raises(ValueError, match=r"mnist/bn .*seed 0, by the engines eager and graphed"):
+        expand(study(own, own | {"train.engine": ["graphed"], "seed": [0]}), [], half)
+
+
 def test_committed_rows_stand_in_for_missing_runs(tmp_path):
     runs, _ = expand(study(GRID), [f"runs={tmp_path}"], half)
     experiment, run_id, seed = runs[0].key

@@ -17,6 +17,7 @@ from bn_repro.stop_signal import StopFlag
 from bn_repro.training import probes
 from bn_repro.training.finished import find_finished, finished_line
 from bn_repro.training.run import run
+from bn_repro.training.world import World
 
 SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=60", "train.checkpoint_every=20"]
 PROBED = ["train.probes=[activations]", "train.trace_units=[hidden3]"]
@@ -103,3 +104,13 @@ def test_a_finished_run_without_the_probes_asked_for_says_so(tmp_path):
     assert "completed at step 60, without the probes asked for" in line
     (directory / paths.PROBES).write_text("")
     assert "without the probes" not in finished_line(config, directory, done)
+
+
+@pytest.mark.parametrize("probe", sorted(set(probes.PROBES) - {"activations"}))
+def test_a_probe_in_training_mode_is_refused_where_bn_would_wait_for_other_ranks(probe):
+    config = compose([*SMOKE, "model.norm=sync_batch", f"train.probes=[activations,{probe}]"])
+    generator = torch.Generator().manual_seed(0)
+    model = MLP(norm=norm.batch(), generator=generator, widths=[784, 4, 10], init_std=0.5)
+    probes.check(config, model, World(0, 1))
+    with pytest.raises(ValueError, match=rf"one rank measures {probe}, .* wait for all 2"):
+        probes.check(config, model, World(1, 2))
