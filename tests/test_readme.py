@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from support import ROOT, bn_repro
 
-from bn_repro.cli.study import as_train
+from bn_repro.cli.command import OF_STUDIES
+from bn_repro.cli.study import in_full
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {page: page.read_text() for page in PAGES}
@@ -40,7 +41,7 @@ RESULTS = sorted(path.parent for path in (ROOT / "results").glob("*/runs.csv"))
 
 def small(command):
     name, *words = shlex.split(command)[1:]
-    words = as_train(words) if name == "study" else words
+    words = in_full(words) if name in ("study", *OF_STUDIES) else words
     name = "train" if name == "study" else name
     overrides = [word for word in words if not word.startswith(SIZES)]
     return [name, *overrides, *["study.seeds=1"] * any(w.startswith("study=") for w in words)]

@@ -15,10 +15,12 @@ from typing import NoReturn
 import bn_repro
 from bn_repro.cli import COMMANDS
 from bn_repro.cli.start import start
-from bn_repro.cli.study import as_train
+from bn_repro.cli.study import as_train, in_full
 
 HELP = ("-h", "--help", "help")
 TAB = ("-sc", "--shell-completion")
+OF_STUDIES = ("report", "status")
+"""Other commands that take a study's name and its keys without ``study=`` and ``study.``."""
 BAD_INPUT = 2
 """The exit code, here before ``cli/errors.py`` can be imported."""
 
@@ -45,6 +47,8 @@ def main() -> NoReturn:
             name, sys.argv[1:] = "train", as_train(words[1:])
         except ValueError as error:
             _refuse(str(error))
+    elif name in OF_STUDIES:
+        sys.argv[1:] = in_full(words[1:])
     start(name)
 
 

@@ -1,7 +1,7 @@
 """Write a study's figures, tables and verdicts, or those of your own runs.
 
-bn-repro report study=fig1
-bn-repro report study=fig1 out=runs/fig1
+bn-repro report fig1
+bn-repro report fig1 seeds=5 out=runs/fig1
 bn-repro report runs=runs out=runs/report     all runs of a folder
 
 In a checkout, a study's report lies in results/ unless out= names a folder, and without study= and

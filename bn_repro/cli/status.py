@@ -1,7 +1,7 @@
 """Show the progress of the runs of a study, or of all in the runs folder, one line and bar a run.
 
 bn-repro status
-bn-repro status study=fig1
+bn-repro status fig1
 bn-repro status live=false
 """
 

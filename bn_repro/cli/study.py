@@ -21,15 +21,21 @@ TAKES_A_WORD += ("--cfg", "-c", "--package", "-p")
 
 def as_train(words: Sequence[str]) -> list[str]:
     """The words of ``bn-repro train`` that say the same; ValueError where no study is named."""
-    given, name, before = [], "", ""
+    given = in_full(words)
+    if not any(word.startswith("study=") for word in given):
+        raise ValueError("study: give its name, as in bn-repro study fig1; bn-repro list has all")
+    return given
+
+
+def in_full(words: Sequence[str]) -> list[str]:
+    """The same with ``study=`` before the study's name, and ``study.`` before its keys."""
+    given, named, before = [], False, ""
     for word in words:
         key, equals, _ = word.partition("=")
-        if not equals and not name and not word.startswith("-") and before not in TAKES_A_WORD:
-            name, word = word, f"study={word}"
+        if not equals and not named and not word.startswith("-") and before not in TAKES_A_WORD:
+            named, word = True, f"study={word}"
         elif key in OF_A_STUDY:
             word = f"study.{word}"
         given.append(word)
         before = word
-    if not name and not any(word.startswith("study=") for word in given):
-        raise ValueError("study: give its name, as in bn-repro study fig1; bn-repro list has all")
     return given

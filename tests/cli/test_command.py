@@ -9,6 +9,7 @@ import yaml
 from support import ROOT, bn_repro, call
 
 from bn_repro.cli import COMMANDS
+from bn_repro.cli.command import OF_STUDIES
 from bn_repro.cli.study import OF_A_STUDY, as_train
 from bn_repro.config.schema import SETTINGS
 
@@ -69,6 +70,16 @@ def test_what_is_no_command_is_told_in_a_line(monkeypatch, capsys, words, said):
 )
 def test_a_study_by_its_name_is_train_with_its_keys(words, meant):
     assert as_train(words.split()) == meant.split()
+
+
+@pytest.mark.parametrize("name", OF_STUDIES)
+def test_report_and_status_take_a_study_by_its_name_too(name, monkeypatch, capsys):
+    told = [
+        bn_repro(monkeypatch, capsys, name, *words.split(), "--cfg", "job")[:2]
+        for words in ("fig1 seeds=2", "study=fig1 study.seeds=2", "")
+    ]
+    assert told[0] == told[1] != told[2]
+    assert yaml.safe_load(told[0][1])["study"]["seeds"] == 2
 
 
 def test_the_short_words_of_a_study_are_no_keys_of_their_own():

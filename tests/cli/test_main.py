@@ -11,8 +11,9 @@ import yaml
 from filelock import FileLock
 from support import ROOT, bn_repro, call
 
+from bn_repro.cli.command import OF_STUDIES
 from bn_repro.cli.help import CONCERNS
-from bn_repro.cli.study import as_train
+from bn_repro.cli.study import in_full
 from bn_repro.config import catalogue
 from bn_repro.config.compose import compose
 from bn_repro.config.schema import SETTINGS, Config
@@ -145,7 +146,7 @@ def test_each_command_has_its_own_help_whose_commands_compose(monkeypatch, capsy
     assert ("imagenet/bn_x30 " in out) == (name in ("train", "evaluate", "publish"))
     for _, line in commands:
         words = shlex.split(line)
-        words = as_train(words) if name == "study" else words
+        words = in_full(words) if name in ("study", *OF_STUDIES) else words
         if "--config-dir" not in words:
             compose([w for w in words if w != "-m" and "(" not in w and "," not in w])
 
