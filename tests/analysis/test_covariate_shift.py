@@ -79,7 +79,7 @@ def test_verdicts(members):
     assert ratio == pytest.approx(2.02 / 4, rel=1e-3)
     assert claims["inception_smooth_ratio"].quantity.interval.estimate == pytest.approx(0.25)
     outcome = Prose("covariate_shift", study.STUDY, runs, list(claims.values()))["outcome"]
-    assert outcome.endswith("without BN and 2.02 with it, by 4 and 2.02, and by 4 and 2.02.")
+    assert outcome.count("2.02") == 3  # degrees, in each setting
 
 
 def test_jolts_that_are_too_much_or_move_nothing(members):

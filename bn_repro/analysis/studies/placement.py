@@ -158,7 +158,18 @@ def values(runs: Runs) -> dict[str, Any]:
         arm.label: [_gained(setting, arm) for setting in settings[: len(RATES)]]
         for arm in (BEFORE, AFTER, INPUT, BARE)
     }
-    return {"table": rows if len(rows) > 1 else [], "over_none": gained}
+    table = rows if len(rows) > 1 else []
+    return {"table": table, "over_none": gained, "bias": _by_bias(settings[: len(RATES)])}
+
+
+def _by_bias(settings: list[Setting]) -> dict[str, float]:
+    """The largest change that a bias before BN makes at any evaluation, of accuracy and loss."""
+    found = {}
+    for metric in ("top1", "loss"):
+        pairs = [[a.of(s.runs).curve(metric=metric) for a in (BEFORE, WITH_BIAS)] for s in settings]
+        changes = [(a - b).abs().to_numpy(float).ravel() for a, b in pairs]
+        found[metric] = max((float(c) for part in changes for c in part), default=float("nan"))
+    return found
 
 
 def _end(setting: Setting, arm: Arm) -> str:
