@@ -13,7 +13,6 @@ import pandas as pd
 
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis.claims import Claim
-from bn_repro.analysis.frames import shared
 from bn_repro.analysis.prose import percent, points
 from bn_repro.analysis.quantities import Quantity
 from bn_repro.analysis.rules import Above, AtEach, Below
@@ -136,7 +135,7 @@ def _robust(runs: Runs, network: Network) -> Claim:
     )
 
 
-# --- prose ------------------------------------------------------------------------------------------
+# --- prose ----------------------------------------------------------------------------------------
 
 
 def values(runs: Runs) -> dict[str, Any]:
@@ -153,7 +152,7 @@ def _shown(runs: Runs, network: Network) -> dict[str, Any]:
     table = [["digits", "without BN", "old statistics", "new statistics", "new minus old"]]
     for (name, strength), (without, old, new) in found.items():
         words = WORDS[name].format(strength).replace(" 1 pixels", " 1 pixel")
-        gained = points((lambda a, b: a - b)(*shared(new, old))) if len(new) else ""
+        gained = points((new - old).dropna()) if len(new) else ""
         table.append([words, *(percent(x) if len(x) else "" for x in (without, old, new)), gained])
     named = {w[0]: found[w][1:] for w in (NOISY, CONTRAST, SHIFTED, INVERTED)}
     usual = found[UNALTERED][1]

@@ -50,7 +50,8 @@ def draw(ax: Axes, runs: Runs, network: Network, name: str) -> Axes:
     places = range(len(STRENGTHS[name]) + 1)
     for statistics, arm in LINES:
         values = network.along(runs, statistics, name)
-        panels.along(ax, places, values if values.size else values[:0], arm)
+        if values.size:
+            panels.along(ax, places, values, arm)
     first = "1" if name == "contrast" else "0"
     shown = [first, *(f"{strength:g}" for strength in STRENGTHS[name])]
     ax.set_xticks(places, ["as is", "inverted"] if name == "inverted" else shown)
