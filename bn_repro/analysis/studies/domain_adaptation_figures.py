@@ -17,7 +17,9 @@ from bn_repro.analysis.studies.domain_adaptation_runs import (
 from bn_repro.analysis.style import BASELINE, BN, Arm
 from bn_repro.analysis.tables import Runs
 
-BY_OLD = BN.with_(label="with BN, old statistics", color="#56a3dc", marker="^")
+BY_OLD = BN.with_(
+    label="with BN, old statistics", color="#56a3dc", linestyle=(0, (1.2, 1.1)), marker="^"
+)
 BY_NEW = BN.with_(label="with BN, new statistics")
 LINES: tuple[tuple[str, Arm], ...] = ((NONE, BASELINE), (OLD, BY_OLD), (NEW, BY_NEW))
 AXES = {
@@ -52,6 +54,9 @@ def draw(ax: Axes, runs: Runs, network: Network, name: str) -> Axes:
         values = network.along(runs, statistics, name)
         if values.size:
             panels.along(ax, places, values, arm)
+    if ax.lines:
+        panels.reference(ax, runs.chance, "chance" if name == "noisy" else "")
+    ax.set_ylim(0, 1)
     first = "1" if name == "contrast" else "0"
     shown = [first, *(f"{strength:g}" for strength in STRENGTHS[name])]
     ax.set_xticks(places, ["as is", "inverted"] if name == "inverted" else shown)
