@@ -62,6 +62,6 @@ def alteration(picture: Picture, name: str, strength: float = 0.0) -> Callable[[
         black, white = (x.new_tensor(p).view(1, -1, 1, 1) for p in (picture.black, picture.white))
         pixels = (x.view(-1, *picture.shape) - black) / (white - black)
         found = black + (white - black) * alter(pixels, strength, generator)
-        return torch.empty_like(x).copy_(found.view(x.shape))
+        return torch.empty_like(x).copy_(found.reshape(x.shape))
 
     return altered

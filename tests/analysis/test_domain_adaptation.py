@@ -92,6 +92,7 @@ def test_one_network_alone_is_half_a_study(members, tmp_path):
     assert found.prose["outcome"].count("unaltered test images") == 1
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_the_report_from_its_files_alone_is_the_same(members, tmp_path):
     made, out = members(), tmp_path / "out"
     found = report.write("domain_adaptation", made, out)
