@@ -215,6 +215,12 @@ STUDIES = {
         "of training; moving averages track the accuracy of a model as it trains. There is no "
         "number of mini-batches, no rate of the averages, and no accuracy by either.",
     ),
+    "domain_adaptation": Said(
+        "5",
+        "Future work: whether BN can help with domain adaptation in its traditional sense, so that "
+        "a network generalizes more easily to new distributions of its data, perhaps with just a "
+        "recomputation of the population means and variances by Algorithm 2. No experiment.",
+    ),
     "placement": Said(
         "3, 3.2, 5",
         "BN stands before the nonlinearity, on Wu + b, which is more Gaussian than the layer's "

@@ -266,7 +266,7 @@ def _sites(
     frame: dict[str, np.ndarray] = _keys(blocks)
     frame["step"] = np.array([row["step"] for row in rows], dtype=np.int64)
     for name in dict.fromkeys([*columns, *(name for row in rows for name in row)]):
-        if name in ("probe", "site", "statistics"):
+        if name in ("probe", "site", "statistics", "distribution"):
             frame[name] = np.array([row.get(name, "") for row in rows], object)
         elif name not in frame:
             frame[name] = _numbers(name, blocks, file, warnings)

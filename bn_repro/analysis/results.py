@@ -31,7 +31,7 @@ DIGITS = {TRACES: 4, PROBES: 4}
 FIX_HINT = "restore it from git, or write it anew with bn-repro report"
 _INTEGERS = {"seed", "step", "best_step", "unit", "classes", *tables.BIN_COLUMNS}
 _WORDS = ("experiment", "id", "state", "commit", "device", "engine", "data", "blocks")
-_WORDS += ("split", "statistics", "metric", "site", "probe")
+_WORDS += ("split", "statistics", "metric", "site", "probe", "distribution")
 
 
 def read(folder: str | Path, name: str = "") -> Runs:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from bn_repro.data.batches import SHUFFLINGS
+from bn_repro.data.batches import SHUFFLINGS, Picture
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -214,6 +214,14 @@ def normalized(images: torch.Tensor, channels_last: bool = False) -> torch.Tenso
     mean, std = (c.view(3).repeat(width) for c in _constants(images.device))
     rows = images.to(torch.float32).view(n, height, width * 3)
     return rows.div_(255).sub_(mean).div_(std).view(n, height, width, 3).permute(0, 3, 1, 2)
+
+
+def normalized_picture(size: int) -> Picture:
+    """What :func:`normalize` makes of square images."""
+    black, white = (
+        tuple((end - mean) / std for mean, std in zip(MEAN, STD, strict=True)) for end in (0, 1)
+    )
+    return Picture((3, size, size), black, white)
 
 
 @cache

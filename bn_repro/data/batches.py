@@ -33,6 +33,16 @@ class Examples(NamedTuple):
     classes: int
 
 
+class Picture(NamedTuple):
+    """How an example is a picture whose pixels go from black, 0, to white, 1."""
+
+    shape: tuple[int, int, int]
+    """Channels, height and width, of which an example is a view."""
+    black: tuple[float, ...] = (0.0,)
+    white: tuple[float, ...] = (1.0,)
+    """What the network sees of such pixels: in all channels, or in each."""
+
+
 class Data(ABC):
     """A data set as training and evaluation use it; subclasses make the examples."""
 
@@ -42,6 +52,7 @@ class Data(ABC):
     classes: int
     shape: tuple[int, ...]
     """The shape of one example as the network sees it."""
+    picture: Picture
     splits: dict[str, int]
     """Number of examples of each split: "train" and "test" or "val"."""
     shuffling: str

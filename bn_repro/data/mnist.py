@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from bn_repro.data.batches import SHUFFLINGS, Batches, Cut, Order, to_device
+from bn_repro.data.batches import SHUFFLINGS, Batches, Cut, Order, Picture, to_device
 from bn_repro.data.idx import Digits, downloaded, read_idx_set
 from bn_repro.data.resident import Resident
 from bn_repro.data.subset import drawn
@@ -112,7 +112,9 @@ class DigitRows(Resident):
         self.classes = classes
         self._image = train.images.shape[1:] if coloured else None
         side = max(SIDE, *train.images.shape[1:])
-        self.shape = (3, side, side) if coloured else (int(np.prod(train.images.shape[1:])),)
+        height, width = train.images.shape[1:]
+        self.picture = Picture((3, side, side) if coloured else (1, height, width))
+        self.shape = self.picture.shape if coloured else (height * width,)
         content = {
             "train": train.digest,
             "test": test.digest,

@@ -14,6 +14,7 @@ from bn_repro.data.augment import (
     distortions,
     normalize,
     normalized,
+    normalized_picture,
     patch_boxes,
     resample,
 )
@@ -62,7 +63,8 @@ class ResidentImages(Resident):
         self.fingerprint = fingerprint
         self.class_names = class_names
         self.classes = len(class_names)
-        self.shape: tuple[int, ...] = (3, size, size)
+        self.picture = normalized_picture(size)
+        self.shape: tuple[int, ...] = self.picture.shape
         self.shuffling = preprocessing.shuffling
         self.quarantined = quarantined
         self._preprocessing = preprocessing

@@ -30,6 +30,7 @@ from bn_repro.data.augment import (
     fitted,
     normalize,
     normalized,
+    normalized_picture,
     patch_draws,
     pixels,
 )
@@ -84,7 +85,8 @@ class StreamedImages(Data):
         self.fingerprint = listing.fingerprint()
         self.class_names = listing.classes
         self.classes = len(listing.classes)
-        self.shape: tuple[int, ...] = (3, size, size)
+        self.picture = normalized_picture(size)
+        self.shape: tuple[int, ...] = self.picture.shape
         self.splits = {split: len(labels) for split, labels in listing.labels.items()}
         self._quarantine = Quarantine(on_error, limit)
         self.quarantined = self._quarantine.reasons  # this list grows while files are read

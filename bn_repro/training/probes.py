@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from bn_repro.config.schema import Config, TrainConfig
-from bn_repro.data.batches import Data, steps_per_epoch
+from bn_repro.data.batches import Data, Picture, steps_per_epoch
 from bn_repro.norm import BatchNorm
 from bn_repro.training import shift_probe, weight_probes
 from bn_repro.training.activations import PERCENTILES, Row, record_activations, sites_of
+from bn_repro.training.adaptation_probe import adaptation
 from bn_repro.training.evaluate import Pairs, scores
 from bn_repro.training.population import population_batches
 from bn_repro.training.session import Session
@@ -43,6 +44,8 @@ class Sample:
     """How many training mini-batches an epoch has."""
     rate: float
     """The learning rate at this step."""
+    picture: Picture
+    """How an image is one."""
 
 
 def sample(config: Config, data: Data, split: str, session: Session, rate: float) -> Sample:
@@ -58,6 +61,7 @@ def sample(config: Config, data: Data, split: str, session: Session, rate: float
         at=config.train,
         epoch=steps_per_epoch(data.splits["train"], config.train.batch_size),
         rate=rate,
+        picture=data.picture,
     )
 
 
@@ -73,9 +77,8 @@ def check(config: Config, model: nn.Module, world: World) -> None:
             f"train.probes: {', '.join(ordered)} take the norm to stand before the nonlinearity, "
             f"and here model.norm_at is {config.model.norm_at!r}; leave one of the two out"
         )
-    if "statistics" in config.train.probes and not any(
-        isinstance(module, BatchNorm) for module in model.modules()
-    ):
+    bn = any(isinstance(module, BatchNorm) for module in model.modules())
+    if "statistics" in config.train.probes and not bn:
         raise ValueError(
             f"train.probes: statistics needs layers of BN, and model.norm={config.model.norm} has "
             "none; use model.norm=batch, or leave it out"
@@ -116,6 +119,14 @@ PROBES: dict[str, Callable[[nn.Module, Sample], Iterator[Row]]] = {
     "shift": lambda model, seen: shift_probe.shift(model, seen.few(), seen.rate),
     "statistics": lambda model, seen: statistics(
         model, seen.split, seen.training, at=seen.at, epoch=seen.epoch
+    ),
+    "adaptation": lambda model, seen: adaptation(
+        model,
+        seen.split,
+        seen.training,
+        size=seen.at.eval_batch_size,
+        epoch=seen.epoch,
+        picture=seen.picture,
     ),
 }
 """Those that ``config.schema.PROBES`` names."""

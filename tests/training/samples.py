@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from bn_repro.config.schema import TrainConfig
+from bn_repro.data.batches import Picture
 from bn_repro.training.evaluate import Pairs
 from bn_repro.training.probes import Sample
 
@@ -25,4 +26,5 @@ def sample_of(
         return iter((training or [])[:count])
 
     at = TrainConfig(batch_size=size)
-    return Sample(lambda: batch, split, drawn, at, epoch=len(training or []), rate=rate)
+    epoch, picture = len(training or []), Picture((1, 1, x[0].numel()))
+    return Sample(lambda: batch, split, drawn, at, epoch, rate, picture)

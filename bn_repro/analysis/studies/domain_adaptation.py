@@ -1,0 +1,162 @@
+"""New distributions of the same digits, and new population statistics for them (sec. 5).
+
+The claims were written before the runs (docs/log.md, 2026-11-26, "Domain adaptation").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from bn_repro.analysis import quantities as q
+from bn_repro.analysis.claims import Claim
+from bn_repro.analysis.prose import percent, points
+from bn_repro.analysis.quantities import Quantity
+from bn_repro.analysis.rules import Above, AtEach, Below
+from bn_repro.analysis.studies.domain_adaptation_figures import figures
+from bn_repro.analysis.studies.domain_adaptation_runs import (
+    CONTRAST,
+    INVERTED,
+    NETWORKS,
+    NEW,
+    NOISY,
+    NONE,
+    OLD,
+    SHIFTED,
+    STRENGTHS,
+    UNALTERED,
+    Network,
+    Which,
+    loses,
+)
+from bn_repro.analysis.studies.inference_statistics import MARGIN, keep
+from bn_repro.analysis.study import Study
+from bn_repro.analysis.tables import Runs
+
+END = "Test accuracy at the last step"
+WEIGHTS = f"{END}, on the same digits by the same weights"
+WORDS = {
+    "noisy": "noise of standard deviation {:g}",
+    "contrast": "{:g} of the contrast",
+    "shifted": "shifted by {:g} pixels",
+    "inverted": "inverted",
+    "unaltered": "unaltered",
+}
+
+
+def claims(runs: Runs) -> Iterator[Claim]:
+    """Whether new statistics help, by distribution; whether BN's network loses less without."""
+    for network in NETWORKS:
+        yield _helps(
+            runs, network, NOISY, "on digits with noise (standard deviation 0.5)", "the noise"
+        )
+    yield from (_makes_up(runs, network) for network in NETWORKS)
+    for network in NETWORKS:
+        yield _helps(runs, network, INVERTED, "on inverted digits", "the nonlinearity")
+    yield Claim(
+        "shifted_difference",
+        "On digits shifted by 2 pixels new statistics give a higher accuracy than the old ones, "
+        "with both networks.",
+        "5",
+        _shifted(runs),
+        AtEach("network"),
+        gates=[loses(runs, SHIFTED, NETWORKS)],
+        hangs_on="the shift",
+    )
+    yield from (_robust(runs, network) for network in NETWORKS)
+
+
+def _helps(runs: Runs, network: Network, which: Which, where: str, hangs_on: str) -> Claim:
+    return Claim(
+        f"{network.id}_{which[0]}_difference",
+        f"{network.name}: {where} new statistics give a higher accuracy than the old ones.",
+        "5",
+        q.difference(
+            network.by(runs, NEW, which),
+            network.by(runs, OLD, which),
+            f"{WEIGHTS}: by new statistics minus by old ones",
+        ),
+        Above(),
+        gates=[loses(runs, which, (network,))],
+        hangs_on=hangs_on,
+    )
+
+
+def _makes_up(runs: Runs, network: Network) -> Claim:
+    return Claim(
+        f"{network.id}_contrast_difference",
+        f"{network.name}: at a quarter of the contrast new statistics give as good an accuracy as "
+        "that on unaltered digits.",
+        "5",
+        q.difference(
+            network.by(runs, NEW, CONTRAST),
+            network.by(runs, OLD, UNALTERED),
+            f"{END}, by the same weights: at a quarter of the contrast by new statistics minus on "
+            f"unaltered digits (a loss of up to {100 * MARGIN:g} points counts as none, fixed "
+            "beforehand)",
+        ),
+        Above(-MARGIN),
+        gates=[loses(runs, CONTRAST, (network,))],
+    )
+
+
+def _shifted(runs: Runs) -> Quantity:
+    """What new statistics add, network by network; the number is that of the less sure one."""
+    new, old = (
+        pd.DataFrame({n.name: n.by(runs, kind, SHIFTED) for n in NETWORKS}).dropna()
+        for kind in (NEW, OLD)
+    )
+    names = ("the accuracy at the last step by new statistics", "that by old ones")
+    found = q.ahead_at_each(new, old, names, "network")
+    if not found.interval.n:
+        return found
+    each = zip(found.parts, NETWORKS, strict=True)
+    words = ", ".join(f"{100 * part.estimate:+.2f} ({network.name})" for part, network in each)
+    return replace(found, beside=f"less sure of {words}")
+
+
+def _robust(runs: Runs, network: Network) -> Claim:
+    return Claim(
+        f"{network.id}_robust_difference",
+        f"{network.name}: before any recomputation the network with BN loses less accuracy on the "
+        "new distributions than the one without.",
+        "5",
+        q.difference(
+            network.lost_on_all(runs, OLD),
+            network.lost_on_all(runs, NONE),
+            f"{END} on unaltered digits minus that on new distributions, mean of the four that "
+            "claims name: lost with BN, by the old statistics, minus lost without BN",
+        ),
+        Below(),
+        hangs_on="the distributions",
+    )
+
+
+# --- prose ----------------------------------------------------------------------------------------
+
+
+def values(runs: Runs) -> dict[str, Any]:
+    """What the template shows besides the claims."""
+    return {"networks": [shown for n in NETWORKS if (shown := _shown(runs, n))]}
+
+
+def _shown(runs: Runs, network: Network) -> dict[str, Any]:
+    """Of a network: a table of all distributions, and the accuracies that the outcome names."""
+    kinds = [UNALTERED, *((name, s) for name, known in STRENGTHS.items() for s in known)]
+    found = {w: [network.by(runs, kind, w) for kind in (NONE, OLD, NEW)] for w in kinds}
+    if found[UNALTERED][1].empty:
+        return {}
+    table = [["digits", "without BN", "old statistics", "new statistics", "new minus old"]]
+    for (name, strength), (without, old, new) in found.items():
+        words = WORDS[name].format(strength).replace(" 1 pixels", " 1 pixel")
+        gained = points((new - old).dropna()) if len(new) else ""
+        table.append([words, *(percent(x) if len(x) else "" for x in (without, old, new)), gained])
+    named = {w[0]: found[w][1:] for w in (NOISY, CONTRAST, SHIFTED, INVERTED)}
+    usual = found[UNALTERED][1]
+    return {"name": network.name, "table": table, "usual": usual, "named": named}
+
+
+STUDY = Study("domain_adaptation.md.j2", figures, claims, values=values, traces=True, keep=keep)
