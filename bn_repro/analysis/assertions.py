@@ -160,7 +160,12 @@ ASSERTIONS = (
     ),
     Assertion(
         "5",
-        "Future work: recurrent networks; domain adaptation by new population statistics alone.",
+        "Future work: in recurrent networks normalization may improve how gradients propagate.",
+        ("recurrent",),
+    ),
+    Assertion(
+        "5",
+        "Future work: domain adaptation by new population statistics alone.",
         why=NOT_YET,
     ),
 )
