@@ -110,6 +110,8 @@ class MLPConfig(ModelConfig):
         self.drawn_from_gaussians()
 
 
+ORDERS = ("rows", "permuted")
+"""In which order a recurrent network reads the pixels of an image."""
 STATISTICS = ("per_step", "shared")
 """Of which steps of a recurrent network BN keeps the statistics that inference normalizes by."""
 
@@ -122,6 +124,12 @@ class RecurrentConfig(ModelConfig):
 
     name: str = setting("recurrent", "the network")
     units: int = setting(100, "width of the state", number(1))
+    order: str = setting(
+        "rows",
+        "in which pixels are read: rows, one a step from the top; permuted, in one fixed random "
+        "order, so that every step has pixels from all over the image",
+        one_of(*ORDERS),
+    )
     statistics: str = setting(
         "per_step",
         "what BN normalizes by in inference: per_step, each step by its own; shared, all steps by "

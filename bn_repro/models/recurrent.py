@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -12,6 +13,25 @@ from bn_repro.norm import Norm
 
 Statistics = Literal["per_step", "shared"]
 """What BN normalizes by in inference: each step's own population, or one of all steps."""
+Order = Literal["rows", "permuted"]
+"""How an image is read: row by row, or by a fixed permutation of its pixels, as many a step."""
+PERMUTATION = 0
+"""The seed of that permutation, which is the same in every run."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is read, and by how wide a network."""
+
+    steps: int = 28
+    pixels: int = 28
+    """Of a step."""
+    units: int = 100
+    classes: int = 10
+    order: Order = "rows"
+    statistics: Statistics = "per_step"
+    dropout: float = 0.0
+    """Of the last state."""
 
 
 class Recurrent(nn.Module):
@@ -19,44 +39,45 @@ class Recurrent(nn.Module):
 
     x_t is row t of the image, t = 1 to ``steps``; a fully connected layer makes the logits of the
     last state: (N, steps * pixels) -> (N, classes). All steps share W_x, W_h, b, gamma and beta.
-    ``statistics`` says whether every step keeps moving averages of its own, or one norm serves all
-    steps; in training a step is normalized by its own mini-batch either way.
+    With the ``order`` "permuted" the image is permuted first (Le et al. 2015, arXiv 1504.00941), so
+    that all steps see alike; the first rows of digits are blank. ``statistics`` says whether every
+    step keeps moving averages of its own, or one norm serves all steps; in training a step is
+    normalized by its own mini-batch either way.
 
     All weights are drawn from a Gaussian of ``init_std``; the default makes the spectral radius of
-    W_h about 1 at 100 units. Biases start at zero; networks that differ in their norm alone draw the
-    same weights from equal generators. ``dropout`` is that of the last state. Step t's nonlinearity
-    is the module ``nonlinearities.<t - 1>``.
+    W_h about 1 at 100 units. Biases start at zero; networks that differ in their norm alone draw
+    the same weights from equal generators. Step t's nonlinearity is the module
+    ``nonlinearities.<t - 1>``.
 
     Raises ValueError for a norm that does not stand before the nonlinearity.
     """
 
+    permutation: Tensor | None
+
     def __init__(
         self,
+        shape: Shape,
         *,
         norm: Norm,
         generator: torch.Generator,
-        shape: tuple[int, int] = (28, 28),
-        units: int = 100,
-        classes: int = 10,
-        statistics: Statistics = "per_step",
         nonlinearity: Callable[[], nn.Module] = nn.Tanh,
         init_std: float = 0.1,
-        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if norm.at != "before":
             raise ValueError(f"Recurrent: its norm stands before the nonlinearity, not {norm.at!r}")
-        self.shape = shape
-        steps, pixels = shape
-        self.inputs = nn.Linear(pixels, units, bias=norm.bias)
+        self.shape, units = shape, shape.units
+        self.register_buffer("permutation", permutation_of(shape), persistent=False)
+        self.inputs = nn.Linear(shape.pixels, units, bias=norm.bias)
         self.recurrence = nn.Linear(units, units, bias=False)
-        norms = [norm.fc(units) for _ in range(steps if statistics == "per_step" else 1)]
+        own = shape.statistics == "per_step"
+        norms = [norm.fc(units) for _ in range(shape.steps if own else 1)]
         for other in norms[1:]:
             share_parameters(norms[0], other)
         self.norms = nn.ModuleList(norms)
-        self.nonlinearities = nn.ModuleList(nonlinearity() for _ in range(steps))
-        self.dropout = nn.Dropout(dropout) if dropout > 0 else nn.Identity()
-        self.classifier = nn.Linear(units, classes)
+        self.nonlinearities = nn.ModuleList(nonlinearity() for _ in range(shape.steps))
+        self.dropout = nn.Dropout(shape.dropout) if shape.dropout > 0 else nn.Identity()
+        self.classifier = nn.Linear(units, shape.classes)
         layers = self.inputs, self.recurrence, self.classifier
         with torch.no_grad():
             for layer in layers:
@@ -68,7 +89,9 @@ class Recurrent(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, classes) of images (N, steps * pixels)."""
-        rows = x.unflatten(1, self.shape).transpose(0, 1)
+        if self.permutation is not None:
+            x = x[:, self.permutation]
+        rows = x.unflatten(1, (self.shape.steps, self.shape.pixels)).transpose(0, 1)
         u = self.inputs(rows).unbind()  # W_x x of all steps at once: (N, units) each
         h = None
         for t, (norm, g) in enumerate(self._parts()):
@@ -88,6 +111,14 @@ class Recurrent(nn.Module):
         steps = len(self.nonlinearities)
         shown = dict.fromkeys((1, max(1, steps // 2), steps))
         return {f"step{t}": self.nonlinearities[t - 1] for t in shown}
+
+
+def permutation_of(shape: Shape) -> Tensor | None:
+    """The order of the pixels, (steps * pixels,); None for row by row."""
+    if shape.order == "rows":
+        return None
+    drawn = torch.Generator().manual_seed(PERMUTATION)
+    return torch.randperm(shape.steps * shape.pixels, generator=drawn)
 
 
 def share_parameters(of: nn.Module, other: nn.Module) -> None:

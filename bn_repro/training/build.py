@@ -37,10 +37,11 @@ from bn_repro.data import cifar, imagenet, mnist, synthetic
 from bn_repro.data.augment import Preprocessing
 from bn_repro.data.batches import Data, Examples, steps_per_epoch
 from bn_repro.data.subset import Subset
+from bn_repro.models import recurrent
 from bn_repro.models.figure_5 import Shape
 from bn_repro.models.inception import Inception, InitialWeights
 from bn_repro.models.mlp import MLP
-from bn_repro.models.recurrent import Recurrent, Statistics
+from bn_repro.models.recurrent import Recurrent
 from bn_repro.records import paths
 from bn_repro.training import probes
 from bn_repro.training.activations import sites_of
@@ -85,15 +86,11 @@ def network(config: Config, data: Data | Examples) -> nn.Module:
             )
         if isinstance(m, RecurrentConfig):
             return Recurrent(
+                _steps(m, data),
                 norm=normalization,
                 generator=generator,
-                shape=_rows(data),
-                units=m.units,
-                classes=data.classes,
-                statistics=cast(Statistics, m.statistics),
                 nonlinearity=nonlinearity,
                 init_std=m.init_std,
-                dropout=m.dropout,
             )
         assert isinstance(m, InceptionConfig)
         model = Inception(
@@ -107,15 +104,23 @@ def network(config: Config, data: Data | Examples) -> nn.Module:
         return model.to(memory_format=torch.channels_last)
 
 
-def _rows(data: Data | Examples) -> tuple[int, int]:
-    """The rows of a flat square image, and the pixels of each; ValueError for another image."""
+def _steps(m: RecurrentConfig, data: Data | Examples) -> recurrent.Shape:
+    """A step for each row of a flat image; ValueError for one that is no square."""
     side = math.isqrt(data.shape[0])
     if side**2 != data.shape[0]:
         raise ValueError(
             f"data.name: {data.name} has images of {data.shape[0]} pixels, and model.name=recurrent "
-            "reads square ones, row by row"
+            "reads square ones"
         )
-    return side, side
+    return recurrent.Shape(
+        steps=side,
+        pixels=side,
+        units=m.units,
+        classes=data.classes,
+        order=cast(recurrent.Order, m.order),
+        statistics=cast(recurrent.Statistics, m.statistics),
+        dropout=m.dropout,
+    )
 
 
 def _shape(m: InceptionConfig, data: Data | Examples) -> Shape:

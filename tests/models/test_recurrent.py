@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from bn_repro import norm
-from bn_repro.models.recurrent import Recurrent
+from bn_repro.models.recurrent import Recurrent, Shape
 from bn_repro.norm import BatchNorm
 from bn_repro.norm.population import population_statistics
 
@@ -22,10 +22,11 @@ NORMS = {
 }
 
 
-def network(kind="batch", **how):
+def network(kind="batch", nonlinearity=nn.Tanh, **shape):
     generator = torch.Generator().manual_seed(0)
-    sizes = {"shape": (STEPS, PIXELS), "units": UNITS, "classes": CLASSES, "init_std": 0.7}
-    made = Recurrent(norm=NORMS[kind], generator=generator, **sizes, **how).double()
+    whole = Shape(STEPS, PIXELS, UNITS, CLASSES, **shape)
+    how = {"generator": generator, "nonlinearity": nonlinearity, "init_std": 0.7}
+    made = Recurrent(whole, norm=NORMS[kind], **how).double()
     with torch.no_grad():
         for name, p in made.named_parameters():
             if "norms" in name:  # no gamma of 1 and no beta of 0
@@ -132,6 +133,15 @@ def test_weight_normalization_leaves_the_function_as_drawn(x):
     torch.testing.assert_close(network("weight")(x), network("none")(x))
 
 
+def test_permuted_it_reads_the_pixels_in_one_fixed_order(x):
+    permuted, rows = network(order="permuted"), network()
+    order = permuted.permutation
+    assert sorted(order.tolist()) == list(range(STEPS * PIXELS)) != order.tolist()
+    assert torch.equal(order, network("none", order="permuted").permutation)
+    torch.testing.assert_close(permuted(x), rows(x[:, order]))
+    assert list(permuted.state_dict()) == list(rows.state_dict())
+
+
 def test_sites_are_the_first_the_middle_and_the_last_nonlinearity(x):
     model = network(nonlinearity=nn.Sigmoid)
     sites = model.sites()
@@ -157,4 +167,4 @@ def test_folding_leaves_it_whole_and_torchs_layers_compute_the_same(x):
 
 def test_another_place_is_refused():
     with pytest.raises(ValueError, match="stands before the nonlinearity, not 'input'"):
-        Recurrent(norm=norm.batch().placed("input"), generator=torch.Generator())
+        Recurrent(Shape(), norm=norm.batch().placed("input"), generator=torch.Generator())

@@ -10,19 +10,20 @@ from training.samples import sample_of
 
 from bn_repro import norm
 from bn_repro.config.identity import directory_of
-from bn_repro.models.recurrent import Recurrent
+from bn_repro.models.recurrent import Recurrent, Shape
 from bn_repro.training import probes
 from bn_repro.training.run import run
 from bn_repro.training.weights import export, load
 
-SIZES = {"shape": (4, 3), "units": 5, "classes": 3, "init_std": 0.7}
+SHAPE = Shape(steps=4, pixels=3, units=5, classes=3, dropout=0.5)
 SMOKE = ["scale=smoke", "train.steps=4", "train.population_batches=2", "model.name=recurrent"]
 
 
 @pytest.mark.parametrize("kind", ["batch", "none"])
 def test_it_is_the_gradient_of_each_state_and_the_network_stays_as_it_was(kind):
     generator = torch.Generator().manual_seed(0)
-    model = Recurrent(norm=getattr(norm, kind)(), generator=generator, dropout=0.5, **SIZES).train()
+    how = {"norm": getattr(norm, kind)(), "generator": generator, "init_std": 0.7}
+    model = Recurrent(SHAPE, **how).train()
     x, y = torch.randn(20, 12, generator=generator), torch.arange(20) % 3
     before, random = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     rows = probes.measure(["state_gradients"], 3, model, sample_of((x, y)))
@@ -60,7 +61,7 @@ def test_a_probe_of_another_network_is_refused_in_a_line(words, message, tmp_pat
 
 def test_a_run_leaves_its_rows_and_a_network_that_can_be_exported(tmp_path):
     probed = ["train.probes=[state_gradients,activations]", "model.statistics=per_step"]
-    config = config_of(tmp_path, *SMOKE, *probed, "model.units=6")
+    config = config_of(tmp_path, *SMOKE, *probed, "model.units=6", "model.order=permuted")
     assert run(config, log=silent).state == "completed"
     directory = directory_of(config)
     assert '"probe": "state_gradients", "t": 28' in (directory / "probes.jsonl").read_text()
