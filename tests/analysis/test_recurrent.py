@@ -22,9 +22,9 @@ TOPS = {its.NONE.label: 0.90, its.PER_STEP.label: 0.95, its.SHARED.label: 0.93}
 
 
 def probed(step, seed, decay):
-    """Gradients that shrink by the factor ``decay`` each row back, but in blank rows grow."""
+    """Gradients that shrink by the factor ``decay`` each step back."""
     for t in range(1, 29):
-        relative = (1 + 0.01 * seed) * decay ** (28 - t) if t >= its.WRITTEN else 1e4
+        relative = (1 + 0.01 * seed) * decay ** (28 - t)
         yield {
             "step": step,
             "probe": "state_gradients",
@@ -38,7 +38,7 @@ def probed(step, seed, decay):
 def members(make_run):
     """Each arm at three rates of two seeds, and at its best one of six."""
 
-    def made(tops=TOPS, decays=(0.9, 0.97), seeds=SEEDS):
+    def made(tops=TOPS, decays=(0.9, 0.97), seeds=SEEDS, row_tops=(0.8, 0.9)):
         found = []
         for k, arm in enumerate(its.ARMS):
             keys = dict(arm.keys)
@@ -59,6 +59,10 @@ def members(make_run):
                 text = "".join(json.dumps(row) + "\n" for row in rows)
                 (one.directory / paths.PROBES).write_text(text)
                 found.append(one)
+            if arm is not its.SHARED:
+                how |= {"blocks": its.ROWS, "varied": {its.RATE: 0.1, "model.order": "rows"}}
+                how |= {"top": row_tops[k], "id": f"{k}rows"}
+                found += [make_run(experiment, s, **how) for s in range(10, 10 + seeds)]
         return found
 
     return made
@@ -72,30 +76,32 @@ def test_numbers_by_arm_seed_and_row(members):
     wide = its.gradients(runs, its.NONE, "end")
     assert list(wide) == list(range(1, 29))
     assert wide.loc[10, 14] == pytest.approx(1.1 * 0.9**14)
-    even = its.distance(wide)  # over t = 5 to 27, so 23 to 1 rows back
-    assert even.loc[10] == pytest.approx(-log(0.9) * 12 - log(1.1), rel=1e-3)
+    even = its.distance(wide)  # over t = 1 to 27, so 27 to 1 steps back
+    assert even.loc[10] == pytest.approx(-log(0.9) * 14 - log(1.1), rel=1e-2)
 
 
 def test_how_even_gradients_are_counts_what_grows_like_what_shrinks():
-    rows = pd.DataFrame([[1e6, 4.0, 1.0, 1.0], [1e6, 0.25, 1.0, 1.0]], columns=[1, 5, 27, 28])
+    rows = pd.DataFrame([[4.0, 1.0, 1.0], [0.25, 1.0, 1.0]], columns=[1, 2, 3])
     assert its.distance(rows).tolist() == pytest.approx([log(4) / 2] * 2)
 
 
 def test_verdicts(members):
     claims = {c.id: c for c in study.claims(load(members()))}
-    assert len(claims) == 7
+    assert len(claims) == 8
     assert {c.verdict for c in claims.values()} == {"holds"}
     assert claims["start_reaches_ratio"].quantity.interval.estimate == pytest.approx(
-        (0.97 / 0.9) ** 23
+        (0.97 / 0.9) ** 27
     )
 
 
 def test_what_grows_reaches_the_first_row_and_is_not_even(members):
     tops = TOPS | {its.PER_STEP.label: 0.7}
-    found = {c.id: c.verdict for c in study.claims(load(members(tops, decays=(0.99, 1.1))))}
+    made = members(tops, decays=(0.99, 1.1), row_tops=(0.9, 0.6))
+    found = {c.id: c.verdict for c in study.claims(load(made))}
     assert found["end_reaches_ratio"] == "holds"
     assert found["end_even_ratio"] == "does not hold"
     assert found["bn_over_none_difference"] == "does not hold"
+    assert found["row_by_row_difference"] == "does not hold"
     assert found["per_step_over_shared_difference"] == "does not hold"
 
 
@@ -125,7 +131,7 @@ def test_the_report_from_its_files_alone_is_the_same(members, tmp_path: Path):
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     text = (out / "README.md").read_text()
     assert "| BN, statistics per step | 0.1 | 0.03: " in text
-    assert "| At the end, without BN | 1e+04 |" in text
+    assert "| At the end, without BN | 0.0654 |" in text
     report.write("recurrent", [replace(m, directory=None) for m in made], out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 

@@ -1,4 +1,4 @@
-"""The figure of ``recurrent``: rates, training, and the gradient along the rows of an image."""
+"""The figure of ``recurrent``: rates, training, and the gradient along a sequence."""
 
 from __future__ import annotations
 
@@ -69,6 +69,5 @@ def draw_gradients(ax: Axes, runs: Runs, when: When) -> Axes:
     if ax.lines:
         panels.reference(ax, 1.0)
         ax.set_yscale("log")
-        ax.axvspan(1, its.WRITTEN, color="#eeeeee", lw=0, zorder=0)  # rows that are all but blank
-    ax.set(xlabel="row t of the image", ylabel="gradient over the last state's")
+    ax.set(xlabel="step t of the sequence", ylabel="gradient over the last state's")
     return ax

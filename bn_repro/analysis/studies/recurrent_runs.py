@@ -33,9 +33,8 @@ ARMS = (NONE, PER_STEP, SHARED)
 TRIED = ("rates without BN", "rates")
 FINAL = ("final without BN", "final")
 """The blocks of the study: at every rate of the grid, and at each arm's best one."""
-WRITTEN = 5
-"""The first row of a digit in which 5 % of the pixels are lit, on average over the training images;
-in the rows before it 0 to 1.5 % are."""
+ROWS = "row by row"
+"""The block whose images are read so, at one rate; all others read permuted ones."""
 
 When = Literal["start", "end"]
 """After the first training step, or after the last."""
@@ -62,6 +61,12 @@ def curve(runs: Runs, arm: Arm) -> pd.DataFrame:
     return final(runs, arm).curve(split="test", diverged=runs.chance)
 
 
+def by_rows(runs: Runs, arm: Arm) -> pd.DataFrame:
+    """Test accuracy of the runs that read row by row, without BN or with its usual statistics."""
+    found = runs.where(block=ROWS, experiment=arm.keys["experiment"])
+    return found.curve(split="test", diverged=runs.chance)
+
+
 def race(runs: Runs) -> Race:
     """Without BN against BN with statistics per step, to what is reached without."""
     slow, fast = curve(runs, NONE), curve(runs, PER_STEP)
@@ -79,16 +84,17 @@ def gradients(runs: Runs, arm: Arm, when: When) -> pd.DataFrame:
     return wide.rename(columns=int)
 
 
-def at_row(wide: pd.DataFrame, t: int) -> pd.Series:
+def at_step(wide: pd.DataFrame, t: int) -> pd.Series:
     """A column of :func:`gradients` by seed; empty where there is none."""
     found = wide.get(t)
     return pd.Series(dtype=float) if found is None else found
 
 
 def distance(wide: pd.DataFrame) -> pd.Series:
-    """By seed, how far gradients are from the last one: the mean of |ln| over the written rows."""
-    rows = wide.loc[:, [t for t in wide if WRITTEN <= t < wide.columns.max()]] if wide.size else wide
-    return np.abs(np.log(rows)).mean(axis=1) if rows.size else pd.Series(dtype=float)
+    """By seed, how far gradients are from the last one: the mean of |ln| over the states before."""
+    if wide.empty:
+        return pd.Series(dtype=float)
+    return np.abs(np.log(wide.drop(columns=wide.columns.max()))).mean(axis=1)
 
 
 def same_training(runs: Runs) -> bool:
