@@ -109,8 +109,8 @@ def _steps(m: RecurrentConfig, data: Data | Examples) -> recurrent.Shape:
     side = math.isqrt(data.shape[0])
     if side**2 != data.shape[0]:
         raise ValueError(
-            f"data.name: {data.name} has images of {data.shape[0]} pixels, and model.name=recurrent "
-            "reads square ones"
+            f"data.name: {data.name} has images of {data.shape[0]} pixels, and model.name="
+            "recurrent reads square ones"
         )
     return recurrent.Shape(
         steps=side,

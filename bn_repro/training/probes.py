@@ -101,7 +101,9 @@ def _check_network(config: Config) -> None:
     recurrent, other = name == "recurrent", set(OF_STEPS if name != "recurrent" else OF_LAYERS)
     wrong = ", ".join(probe for probe in config.train.probes if probe in other)
     if wrong:
-        kind = "of networks of layers, each with weights of its own" if recurrent else "of recurrent"
+        kind = (
+            "of networks of layers, each with weights of its own" if recurrent else "of recurrent"
+        )
         raise ValueError(
             f"train.probes: {wrong}: {kind}, and here model.name is {name!r}; leave it out"
         )
@@ -133,9 +135,7 @@ PROBES: dict[str, Callable[[nn.Module, Sample], Iterator[Row]]] = {
     "weights": lambda model, seen: weight_probes.weights(model, seen.few()),
     "jacobians": lambda model, seen: weight_probes.jacobians(model, seen.few()),
     "shift": lambda model, seen: shift_probe.shift(model, seen.few(), seen.rate),
-    "state_gradients": lambda model, seen: state_gradients(
-        cast(Recurrent, model), seen.few()
-    ),
+    "state_gradients": lambda model, seen: state_gradients(cast(Recurrent, model), seen.few()),
     "statistics": lambda model, seen: statistics(
         model, seen.split, seen.training, at=seen.at, epoch=seen.epoch
     ),

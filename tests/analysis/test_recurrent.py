@@ -53,7 +53,12 @@ def members(make_run):
             how["varied"] = keys | {its.RATE: best}
             for seed in range(10, 10 + seeds):
                 one = make_run(
-                    experiment, seed, top=tops[arm.label], **how, blocks=f"final{suffix}", id=f"{k}f"
+                    experiment,
+                    seed,
+                    top=tops[arm.label],
+                    **how,
+                    blocks=f"final{suffix}",
+                    id=f"{k}f",
                 )
                 rows = [r for step in (1, STEPS) for r in probed(step, seed, decays[k > 0])]
                 text = "".join(json.dumps(row) + "\n" for row in rows)

@@ -1,4 +1,4 @@
-"""The recurrent network against a loop written by hand, in float64; which step has which statistics."""
+"""The recurrent network against a loop written by hand, in float64, and its steps' statistics."""
 
 import copy
 
@@ -100,7 +100,9 @@ def test_which_statistics_inference_normalizes_by(statistics, x):
     model.eval()
     with population_statistics(model, [x]):
         found = model(x)
-    torch.testing.assert_close(found, by_hand(model, x, lambda z, t: affine(model, z, mean[t], var[t])))
+    torch.testing.assert_close(
+        found, by_hand(model, x, lambda z, t: affine(model, z, mean[t], var[t]))
+    )
 
 
 def test_moving_averages_are_updated_once_a_step_of_their_own_or_by_all(x):

@@ -1,4 +1,4 @@
-"""The probe of gradients in time, against autograd by hand; who may ask for it; a network exported."""
+"""The probe of gradients in time, against autograd by hand, and a whole run that has it."""
 
 import copy
 

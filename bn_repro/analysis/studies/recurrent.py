@@ -29,8 +29,8 @@ def claims(runs: Runs) -> Iterator[Claim]:
     """Accuracy, steps, and at the start and the end how gradients reach the first rows."""
     yield Claim(
         "bn_over_none_difference",
-        "With BN, each step with statistics of its own, a recurrent network ends with a higher test "
-        "accuracy than without, each at its own best rate.",
+        "With BN, each step with statistics of its own, a recurrent network ends with a higher "
+        "test accuracy than without, each at its own best rate.",
         SECTION,
         higher(runs, PER_STEP, NONE),
         Above(),
@@ -96,7 +96,8 @@ def _propagation(runs: Runs, when: When) -> Iterator[Claim]:
         q.factor(
             its.distance(with_bn),
             its.distance(without),
-            f"|ln| of the norm {of_state}, averaged over the states before it, with BN over without",
+            f"|ln| of the norm {of_state}, averaged over the states before it, with BN over "
+            "without",
         ),
         Below(1.0),
         hangs_on="the initial weights, the rate",
@@ -127,7 +128,10 @@ def _arms(runs: Runs, there: list[Arm]) -> list[list[str]]:
     rows = [["arm", "rate", "held-out accuracy by rate", "test, moving averages"]]
     rows[0] += ["test, Algorithm 2", f"steps to {100 * target:.1f} %"]
     for arm in there:
-        wide, exact = its.curve(runs, arm), its.final(runs, arm).final("test", statistics="population")
+        wide, exact = (
+            its.curve(runs, arm),
+            its.final(runs, arm).final("test", statistics="population"),
+        )
         tried = its.grid(runs, arm)
         means = dict(zip(tried.axes[0], tried.means, strict=True)) if tried else {}
         grid = ", ".join(f"{rate:g}: {100 * mean:.1f}" for rate, mean in means.items())

@@ -19,9 +19,7 @@ RATE = "optimizer.lr"
 WITHOUT, WITH = "mnist/recurrent", "mnist/recurrent_bn"
 _KEPT = "model.statistics"
 NONE = BASELINE.with_(keys={"experiment": WITHOUT})
-PER_STEP = BN.with_(
-    label="BN, statistics per step", keys={"experiment": WITH, _KEPT: "per_step"}
-)
+PER_STEP = BN.with_(label="BN, statistics per step", keys={"experiment": WITH, _KEPT: "per_step"})
 SHARED = Arm(
     "BN, shared statistics",
     "#8e1652",
