@@ -293,5 +293,11 @@ STUDIES = {
         "standardization layer of Gulcehre and Bengio. Layer, instance, group and weight "
         "normalization came after it. To set them beside it is our readers' question.",
     ),
+    "recurrent": Said(
+        "5",
+        "Recurrent networks are future work. In them the internal covariate shift, and gradients "
+        "that vanish or explode, may be especially severe, so they would test more thoroughly "
+        "whether normalization improves the propagation of gradients. The paper tries none.",
+    ),
 }
 """What the paper has on the subject of each study, in the order of the reports."""

@@ -56,7 +56,7 @@ def refuse_unread_folder(configs: Sequence[Config]) -> None:
     scale that replaces photographs may be tried with their folder given, and the environment's is
     for other commands too."""
     given = from_environment("data.root")
-    unread = (isinstance(c.data, MnistBinaryConfig) and c.model.name == "mlp" for c in configs)
+    unread = (isinstance(c.data, MnistBinaryConfig) and c.model.flat for c in configs)
     usual = (None, given and expanded("data.root", given))
     if any(config.data.root not in usual for config in configs) and all(unread):
         raise ValueError(

@@ -38,6 +38,8 @@ class ModelConfig(Section):
     """The network."""
 
     prefix: ClassVar[str] = "model."
+    flat: ClassVar[bool] = False
+    """Whether it takes digits as they are, each one row of pixels, and trains on a core."""
 
     name: str = setting("", "the network")
     norm: str = setting(
@@ -61,7 +63,7 @@ class ModelConfig(Section):
     nonlinearity: str = setting("sigmoid", "after each norm", one_of("sigmoid", "tanh", "relu"))
     init: str = setting(
         "gaussian",
-        "initial weights: gaussian (init_std), or he (variance 2 / fan-in; not for mlp)",
+        "initial weights: gaussian (init_std), or he (variance 2 / fan-in; for inception)",
         one_of("gaussian", "he"),
     )
     init_std: float = setting(0.1, "standard deviation of Gaussian initial weights", POSITIVE)
@@ -74,10 +76,19 @@ class ModelConfig(Section):
         self.idle("norm_momentum", "norm", *(NORMS.keys() - BATCH_NORMS))
         self.idle("init_std", "init", "he")
 
+    def drawn_from_gaussians(self) -> None:
+        """ValueError for initial weights that are Inception's alone."""
+        if self.init != "gaussian":
+            raise ValueError(
+                f"model.init: {self.init!r} is not for {self.name}; use model.init=gaussian"
+            )
+
 
 @dataclass
 class MLPConfig(ModelConfig):
     """The fully connected network of section 4.1."""
+
+    flat: ClassVar[bool] = True
 
     name: str = setting("mlp", "the network")
     hidden: list[int] = setting(
@@ -96,8 +107,44 @@ class MLPConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.init != "gaussian":
-            raise ValueError(f"model.init: {self.init!r} is not for mlp; use model.init=gaussian")
+        self.drawn_from_gaussians()
+
+
+ORDERS = ("rows", "permuted")
+"""In which order a recurrent network reads the pixels of an image."""
+STATISTICS = ("per_step", "shared")
+"""Of which steps of a recurrent network BN keeps the statistics that inference normalizes by."""
+
+
+@dataclass
+class RecurrentConfig(ModelConfig):
+    """A recurrent network that reads a digit row by row (sec. 5)."""
+
+    flat: ClassVar[bool] = True
+
+    name: str = setting("recurrent", "the network")
+    units: int = setting(100, "width of the state", number(1))
+    order: str = setting(
+        "rows",
+        "in which pixels are read: rows, one a step from the top; permuted, in one fixed random "
+        "order, so that every step has pixels from all over the image",
+        one_of(*ORDERS),
+    )
+    statistics: str = setting(
+        "per_step",
+        "what BN normalizes by in inference: per_step, each step by its own; shared, all steps by "
+        "the same",
+        one_of(*STATISTICS),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.drawn_from_gaussians()
+        self.idle("statistics", "norm", *(NORMS.keys() - BATCH_NORMS))
+        if self.norm_at != "before":
+            raise ValueError(
+                f"model.norm_at: {self.norm_at!r} is not for {self.name}; use model.norm_at=before"
+            )
 
 
 MODULES = ("3a", "3b", "3c", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
@@ -169,4 +216,8 @@ class InceptionConfig(ModelConfig):
             )
 
 
-MODELS: dict[str, type[ModelConfig]] = {"mlp": MLPConfig, "inception": InceptionConfig}
+MODELS: dict[str, type[ModelConfig]] = {
+    "mlp": MLPConfig,
+    "inception": InceptionConfig,
+    "recurrent": RecurrentConfig,
+}

@@ -78,6 +78,7 @@ PROBES = {
     "shift": "how far gradients turn when the layers below, or all, take a step",
     "statistics": "accuracy by the mini-batch's own, moving and exact statistics, for norm=batch",
     "adaptation": "accuracy on altered images, by BN's old statistics and by ones of such images",
+    "state_gradients": "how large the gradient is that reaches each state, for recurrent",
 }
 """With its help text each of ``bn_repro/training/probes.py``'s ``PROBES``."""
 _PROBES = ", ".join(f"{name} ({text})" for name, text in PROBES.items())
@@ -291,7 +292,7 @@ class Config(Section):
     live: bool = setting(True, "status follows the runs; false: it prints once", identity=False)
     device: str = setting(
         "auto",
-        "auto takes a GPU where there is one, but for mlp, whose step is faster on a core",
+        "auto takes a GPU where there is one, but for mlp and recurrent, which train on a core",
         one_of("auto", "cpu", "cuda", "mps"),
         identity=False,
     )
@@ -315,7 +316,7 @@ class Config(Section):
     @property
     def takes_gpu(self) -> bool:
         """Whether it trains on a GPU where there is one."""
-        return self.device == "cuda" or (self.device == "auto" and self.model.name != "mlp")
+        return self.device == "cuda" or (self.device == "auto" and not self.model.flat)
 
 
 def _union(kinds: Iterable[type]) -> type:

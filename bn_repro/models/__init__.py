@@ -1,1 +1,1 @@
-"""The networks of the paper: the sigmoid net of section 4.1 and the Inception of Figure 5."""
+"""The networks: section 4.1's sigmoid net, Figure 5's Inception, a recurrent one for section 5."""

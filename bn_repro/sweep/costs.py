@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from bn_repro.config.network import InceptionConfig, MLPConfig
+from bn_repro.config.network import MLPConfig
 from bn_repro.config.schema import Config
 from bn_repro.records import paths, reader
 from bn_repro.sweep.study import PlannedRun
@@ -110,7 +110,6 @@ def _network(model: str, config: Config) -> tuple[int, int]:
         widths = [PIXELS, *hidden, DIGITS]
         return sum((a + 1) * b for a, b in itertools.pairwise(widths)), len(hidden)
     if model not in _NETWORKS:
-        assert isinstance(m, InceptionConfig)
         from bn_repro.data.batches import Examples  # torch
         from bn_repro.training.activations import sites_of
         from bn_repro.training.build import network
@@ -119,7 +118,8 @@ def _network(model: str, config: Config) -> tuple[int, int]:
         classes, side = getattr(d, "classes", None), getattr(d, "image_size", 32)
         number = len(classes) if isinstance(classes, list) else classes
         number = number or CLASSES.get(d.name, DIGITS)
-        made = network(config, Examples(d.name, (3, side, side), number))
+        shape = (PIXELS,) if m.flat else (3, side, side)
+        made = network(config, Examples(d.name, shape, number))
         parameters = sum(p.numel() for p in made.parameters())
         _NETWORKS[model] = parameters, len(sites_of(made, config.train.trace_sites))
     return _NETWORKS[model]

@@ -151,24 +151,26 @@ def _work(
 def with_one_engine(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     """``runs``, whose numbers are to be compared: eager where by_hand does not serve all of them.
 
-    The MNIST network and Inception are never compared. What asks for an engine keeps it, and so
-    does a run that was begun.
+    Networks of ``mnist/`` and of ``imagenet/`` are never compared. What asks for an engine keeps
+    it, and so does a run that was begun.
     """
-    unlike = {
-        run.config.model.name for run in runs if misfits("by_hand", run.config, "cpu", World())
-    }
+    unlike = {_family(run) for run in runs if misfits("by_hand", run.config, "cpu", World())}
 
     def eager(config: Config) -> Config:
         return replace(config, train=replace(config.train, engine="eager"))
 
     return [
         replace(run, config=eager(run.config))
-        if run.config.model.name in unlike
+        if _family(run) in unlike
         and run.config.train.engine == "auto"
         and not (run.directory / paths.MANIFEST).exists()
         else run
         for run in runs
     ]
+
+
+def _family(run: PlannedRun) -> str:
+    return run.config.experiment.partition("/")[0]
 
 
 def _found_finished(run: PlannedRun) -> Outcome | None:

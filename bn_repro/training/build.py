@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import nn
@@ -23,15 +25,23 @@ from bn_repro.config.dataset import (
     SyntheticConfig,
     TinyImageNetConfig,
 )
-from bn_repro.config.network import BATCH_NORMS, NORMS, InceptionConfig, MLPConfig
+from bn_repro.config.network import (
+    BATCH_NORMS,
+    NORMS,
+    InceptionConfig,
+    MLPConfig,
+    RecurrentConfig,
+)
 from bn_repro.config.schema import Config
 from bn_repro.data import cifar, imagenet, mnist, synthetic
 from bn_repro.data.augment import Preprocessing
 from bn_repro.data.batches import Data, Examples, steps_per_epoch
 from bn_repro.data.subset import Subset
+from bn_repro.models import recurrent
 from bn_repro.models.figure_5 import Shape
 from bn_repro.models.inception import Inception, InitialWeights
 from bn_repro.models.mlp import MLP
+from bn_repro.models.recurrent import Recurrent
 from bn_repro.records import paths
 from bn_repro.training import probes
 from bn_repro.training.activations import sites_of
@@ -54,10 +64,11 @@ def build(config: Config) -> tuple[nn.Module, Data]:
 def network(config: Config, data: Data | Examples) -> nn.Module:
     """The network for the examples and classes of ``data``."""
     m = config.model
-    if (m.name == "mlp") != (len(data.shape) == 1):
+    if m.flat != (len(data.shape) == 1):
         raise ValueError(
             f"data.name: {data.name} has examples of shape {data.shape}, which model.name="
-            f"{m.name} does not take; an mlp takes the flat digits of mnist_binary and mnist"
+            f"{m.name} does not take; mlp and recurrent take the flat digits of mnist_binary and "
+            "mnist"
         )
     normalization = norm_of(m)
     nonlinearity = NONLINEARITIES[m.nonlinearity]
@@ -73,6 +84,14 @@ def network(config: Config, data: Data | Examples) -> nn.Module:
                 init_std=m.init_std,
                 dropout=m.dropout,
             )
+        if isinstance(m, RecurrentConfig):
+            return Recurrent(
+                _steps(m, data),
+                norm=normalization,
+                generator=generator,
+                nonlinearity=nonlinearity,
+                init_std=m.init_std,
+            )
         assert isinstance(m, InceptionConfig)
         model = Inception(
             _shape(m, data),
@@ -83,6 +102,25 @@ def network(config: Config, data: Data | Examples) -> nn.Module:
         )
         # Also on the CPU: a step of width 0.5 at 64x64 takes two thirds of the time.
         return model.to(memory_format=torch.channels_last)
+
+
+def _steps(m: RecurrentConfig, data: Data | Examples) -> recurrent.Shape:
+    """A step for each row of a flat image; ValueError for one that is no square."""
+    side = math.isqrt(data.shape[0])
+    if side**2 != data.shape[0]:
+        raise ValueError(
+            f"data.name: {data.name} has images of {data.shape[0]} pixels, and model.name="
+            "recurrent reads square ones"
+        )
+    return recurrent.Shape(
+        steps=side,
+        pixels=side,
+        units=m.units,
+        classes=data.classes,
+        order=cast(recurrent.Order, m.order),
+        statistics=cast(recurrent.Statistics, m.statistics),
+        dropout=m.dropout,
+    )
 
 
 def _shape(m: InceptionConfig, data: Data | Examples) -> Shape:
@@ -101,11 +139,11 @@ def _shape(m: InceptionConfig, data: Data | Examples) -> Shape:
 
 
 def data_of(config: Config) -> Data:
-    """The data set, on the CPU: digits are flat for an mlp, coloured for another network."""
+    """The data set, on the CPU: digits are flat, or coloured for Inception."""
     d = config.data
     with in_memory("data"):
         if isinstance(d, DigitsConfig):
-            return _digits(d, config.seed, coloured=config.model.name != "mlp")
+            return _digits(d, config.seed, coloured=not config.model.flat)
         assert isinstance(d, ImagesConfig)
         return _images(d, config.seed)
 
@@ -157,7 +195,7 @@ def in_memory(what: str) -> Iterator[None]:
 
 
 def device_of(config: Config, world: World) -> torch.device:
-    """The device asked for; ``auto`` takes a GPU where there is one, but for an mlp."""
+    """The device asked for; ``auto`` takes a GPU where there is one, for Inception."""
     name = config.device
     if name == "auto":
         name = "cuda" if config.takes_gpu and torch.cuda.is_available() else "cpu"

@@ -6,6 +6,11 @@ from typing import Any
 
 import yaml
 
+NETWORKS = {
+    "mlp": "The network of section 4.1",
+    "inception": "Inception (Figure 5)",
+    "recurrent": "A recurrent network (sec. 5)",
+}
 CARD = """\
 # {experiment}, seed {seed}
 
@@ -46,7 +51,7 @@ def card(header: dict[str, Any], file: str, parameters: int) -> str:
         for row in header["accuracy"]
     ]
     values = header | {
-        "what": {"mlp": "The network of section 4.1", "inception": "Inception (Figure 5)"}[model],
+        "what": NETWORKS[model],
         "experiment": configuration["experiment"],
         "seed": configuration["seed"],
         "data_name": data,

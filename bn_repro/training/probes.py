@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from bn_repro.config.schema import Config, TrainConfig
 from bn_repro.data.batches import Data, Picture, steps_per_epoch
+from bn_repro.models.recurrent import Recurrent
 from bn_repro.norm import BatchNorm
 from bn_repro.training import shift_probe, weight_probes
 from bn_repro.training.activations import PERCENTILES, Row, record_activations, sites_of
@@ -21,6 +23,7 @@ from bn_repro.training.adaptation_probe import adaptation
 from bn_repro.training.evaluate import Pairs, scores
 from bn_repro.training.population import population_batches
 from bn_repro.training.session import Session
+from bn_repro.training.state_probe import state_gradients
 from bn_repro.training.statistics_probe import statistics
 from bn_repro.training.world import World
 
@@ -67,6 +70,10 @@ def sample(config: Config, data: Data, split: str, session: Session, rate: float
 
 ORDERED = ("scale", "weights", "jacobians")
 """Those of a layer y = norm(Wu), z = g(y)."""
+OF_LAYERS = (*ORDERED, "shift")
+"""Those of a network of layers."""
+OF_STEPS = ("state_gradients",)
+"""Those of a recurrent network."""
 
 
 def check(config: Config, model: nn.Module, world: World) -> None:
@@ -77,6 +84,7 @@ def check(config: Config, model: nn.Module, world: World) -> None:
             f"train.probes: {', '.join(ordered)} take the norm to stand before the nonlinearity, "
             f"and here model.norm_at is {config.model.norm_at!r}; leave one of the two out"
         )
+    _check_network(config)
     bn = any(isinstance(module, BatchNorm) for module in model.modules())
     if "statistics" in config.train.probes and not bn:
         raise ValueError(
@@ -88,6 +96,20 @@ def check(config: Config, model: nn.Module, world: World) -> None:
         raise ValueError(
             f"train.probes: one rank measures {', '.join(training)}, and model.norm=sync_batch "
             f"would wait for all {world.size}; use model.norm=batch, or leave the probes out"
+        )
+
+
+def _check_network(config: Config) -> None:
+    """ValueError where a probe is of another kind of network."""
+    name = config.model.name
+    recurrent, other = name == "recurrent", set(OF_STEPS if name != "recurrent" else OF_LAYERS)
+    wrong = ", ".join(probe for probe in config.train.probes if probe in other)
+    if wrong:
+        kind = (
+            "of networks of layers, each with weights of its own" if recurrent else "of recurrent"
+        )
+        raise ValueError(
+            f"train.probes: {wrong}: {kind}, and here model.name is {name!r}; leave it out"
         )
 
 
@@ -117,6 +139,7 @@ PROBES: dict[str, Callable[[nn.Module, Sample], Iterator[Row]]] = {
     "weights": lambda model, seen: weight_probes.weights(model, seen.few()),
     "jacobians": lambda model, seen: weight_probes.jacobians(model, seen.few()),
     "shift": lambda model, seen: shift_probe.shift(model, seen.few(), seen.rate),
+    "state_gradients": lambda model, seen: state_gradients(cast(Recurrent, model), seen.few()),
     "statistics": lambda model, seen: statistics(
         model, seen.split, seen.training, at=seen.at, epoch=seen.epoch
     ),

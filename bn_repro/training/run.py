@@ -72,7 +72,7 @@ def preflight(configs: Sequence[Config]) -> None:
         with_engine(config, device_of(config, World()).type, World())
     for config in {repr(replace(c, seed=0)): c for c in configs}.values():
         stop_signal.check()
-        name = f"{config.model.name} {config.data}"  # digits are flat for an mlp alone
+        name = f"{config.model.flat} {config.data}"  # digits are flat for some networks alone
         if name not in data:
             data[name] = build(config)[1]
         validate(config, network(config, data[name]), data[name], World())

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -66,7 +67,9 @@ def export(directory: str | Path, file: str | Path) -> Path:
     if file.suffix != ".safetensors":
         raise ValueError(f"{file}: expected a name that ends in .safetensors")
     trained = _of_run(directory)
-    state = {name: t.contiguous() for name, t in trained.network.state_dict().items()}
+    # Clones: steps of a recurrent network share gamma and beta, and the format shares nothing.
+    whole = {"memory_format": torch.contiguous_format}
+    state = {name: t.clone(**whole) for name, t in trained.network.state_dict().items()}
     header = _header(directory, trained.config)
     text = card(header, file.name, sum(p.numel() for p in trained.network.parameters()))
     try:

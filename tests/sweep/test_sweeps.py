@@ -265,7 +265,10 @@ def test_ranges_and_choices(monkeypatch, executor, tmp_path, words, seeds):
 @pytest.mark.parametrize(
     ("word", "expanded"),
     [
-        ("experiment=glob(mnist/*)", "experiment=mnist/baseline,mnist/bn"),
+        (
+            "experiment=glob(mnist/*)",
+            "experiment=mnist/baseline,mnist/bn,mnist/recurrent,mnist/recurrent_bn",
+        ),
         ("experiment=glob(*/bn,exclude=imagenet/*)", "experiment=mnist/bn"),
         ("experiment=glob([*_x5,*_x30])", None),
         ("seed=glob(*)", "seed=glob(*)"),
