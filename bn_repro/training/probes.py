@@ -17,6 +17,7 @@ from bn_repro.data.batches import Data, steps_per_epoch
 from bn_repro.norm import BatchNorm
 from bn_repro.training import shift_probe, weight_probes
 from bn_repro.training.activations import PERCENTILES, Row, record_activations, sites_of
+from bn_repro.training.cost_probe import cost
 from bn_repro.training.evaluate import Pairs, scores
 from bn_repro.training.population import population_batches
 from bn_repro.training.session import Session
@@ -63,6 +64,8 @@ def sample(config: Config, data: Data, split: str, session: Session, rate: float
 
 ORDERED = ("scale", "weights", "jacobians")
 """Those of a layer y = norm(Wu), z = g(y)."""
+ALONE = ("statistics", "cost")
+"""Those that need BN, which may wait for other ranks, in training mode."""
 
 
 def check(config: Config, model: nn.Module, world: World) -> None:
@@ -73,17 +76,18 @@ def check(config: Config, model: nn.Module, world: World) -> None:
             f"train.probes: {', '.join(ordered)} take the norm to stand before the nonlinearity, "
             f"and here model.norm_at is {config.model.norm_at!r}; leave one of the two out"
         )
-    if "statistics" not in config.train.probes:
-        return
-    if not any(isinstance(module, BatchNorm) for module in model.modules()):
+    if "statistics" in config.train.probes and not any(
+        isinstance(module, BatchNorm) for module in model.modules()
+    ):
         raise ValueError(
             f"train.probes: statistics needs layers of BN, and model.norm={config.model.norm} has "
             "none; use model.norm=batch, or leave it out"
         )
-    if config.model.norm == "sync_batch" and world.size > 1:
+    alone = [name for name in config.train.probes if name in ALONE]
+    if alone and config.model.norm == "sync_batch" and world.size > 1:
         raise ValueError(
-            "train.probes: one rank measures the statistics, and model.norm=sync_batch would wait "
-            f"for all {world.size}; use model.norm=batch, or leave it out"
+            f"train.probes: one rank measures {', '.join(alone)}, and model.norm=sync_batch would "
+            f"wait for all {world.size}; use model.norm=batch, or leave it out"
         )
 
 
@@ -116,6 +120,7 @@ PROBES: dict[str, Callable[[nn.Module, Sample], Iterator[Row]]] = {
     "statistics": lambda model, seen: statistics(
         model, seen.split, seen.training, at=seen.at, epoch=seen.epoch
     ),
+    "cost": lambda model, seen: cost(model, seen.few(), seen.at),
 }
 """Those that ``config.schema.PROBES`` names."""
 
