@@ -161,15 +161,25 @@ def _kilobytes(values: pd.Series) -> str:
 
 
 def _ways(runs: Runs, network: Network) -> list[list[str]]:
-    """How far it is to the target, in steps and in seconds."""
-    target = network.race(runs, network.bn, seconds=False).target()
-    rows = [["network", f"steps to {100 * target:.1f} %", "times fewer", "seconds", "times fewer"]]
+    """How far it is to the target, in steps and in seconds; empty without evaluations."""
+    race = network.race(runs, network.bn, seconds=False)
+    if not race.known:
+        return []
+    rows = [
+        [
+            "network",
+            f"steps to {100 * race.target():.1f} %",
+            "times fewer",
+            "seconds",
+            "times fewer",
+        ]
+    ]
     rows[0].append("a whole run, seconds by the clock")
     for arm in network.arms:
         curve, paces = network.curve(runs, arm), network.measured(runs, arm, STEP)
         if curve.empty or paces.empty:
             continue
-        steps = pd.Series(steps_to.at(curve, target), curve.index)
+        steps = pd.Series(steps_to.at(curve, race.target()), curve.index)
         seconds = (steps * paces).dropna()
         whole = network.of(runs, arm).runs["seconds"].median()
         row = [arm.label, steps_to.shown(float(np.median(steps)), runs.last_step), "-"]
@@ -190,6 +200,4 @@ def keep(runs: Runs) -> Runs:
     return replace(runs, traces=runs.traces.iloc[:0])
 
 
-STUDY = Study(
-    "cost.md.j2", figures, claims, values=values, traces=True, keep=keep
-)
+STUDY = Study("cost.md.j2", figures, claims, values=values, traces=True, keep=keep)
