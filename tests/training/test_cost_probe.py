@@ -1,4 +1,4 @@
-"""The probe of time and memory: its bytes against counting, its times against a clock of one's own."""
+"""The probe of time and memory: its bytes against a count, its times against a made-up clock."""
 
 import copy
 

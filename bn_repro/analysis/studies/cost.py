@@ -165,24 +165,18 @@ def _ways(runs: Runs, network: Network) -> list[list[str]]:
     race = network.race(runs, network.bn, seconds=False)
     if not race.known:
         return []
-    rows = [
-        [
-            "network",
-            f"steps to {100 * race.target():.1f} %",
-            "times fewer",
-            "seconds",
-            "times fewer",
-        ]
-    ]
+    target = race.target()
+    rows = [["network", f"steps to {100 * target:.1f} %", "times fewer", "seconds", "times fewer"]]
     rows[0].append("a whole run, seconds by the clock")
     for arm in network.arms:
         curve, paces = network.curve(runs, arm), network.measured(runs, arm, STEP)
         if curve.empty or paces.empty:
             continue
-        steps = pd.Series(steps_to.at(curve, race.target()), curve.index)
+        steps = pd.Series(steps_to.at(curve, target), curve.index)
         seconds = (steps * paces).dropna()
-        whole = network.of(runs, arm).runs["seconds"].median()
-        row = [arm.label, steps_to.shown(float(np.median(steps)), runs.last_step), "-"]
+        mine = network.of(runs, arm)
+        whole = mine.runs["seconds"].median()
+        row = [arm.label, steps_to.shown(float(np.median(steps)), mine.last_step), "-"]
         row += [f"{seconds.median():#.3g}" if np.isfinite(seconds.median()) else "never", "-"]
         if arm != network.without:
             row[2], row[4] = (_fewer(network.race(runs, arm, seconds=s)) for s in (False, True))
