@@ -92,6 +92,13 @@ ASSERTIONS = (
         ("inference_statistics", "fig1", "batch_size"),
     ),
     Assertion(
+        "3.1",
+        "In inference BN is one linear map, gamma and beta in it.",
+        ("cost",),
+        "folded into the layer before it nothing is left to compute; what that saves is what "
+        "`cost` asks",
+    ),
+    Assertion(
         "3.2", "BN belongs before the nonlinearity, on Wu + b rather than on u.", ("placement",)
     ),
     Assertion(
@@ -136,6 +143,13 @@ ASSERTIONS = (
         "4.2.2",
         "BN-x5 needs 14 times fewer steps; BN-x30 starts slower and ends highest.",
         ("fig3_digits", "fig3"),
+    ),
+    Assertion(
+        "4.2.2",
+        "BN accelerates training: fewer steps, for two more parameters an activation.",
+        ("cost",),
+        "the paper counts steps; what a step costs, and whether fewer are less time, is what "
+        "`cost` asks",
     ),
     Assertion(
         "4.2.2", "Without BN, Inception fails at five times its rate.", ("fig3_digits", "fig3")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ HEADLINE, ITSELF = 0.95, 1.0
 EVALUATIONS = 10
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, HEADLINE, 0.975, ITSELF)
 """Of the reference's best accuracy above chance: the curve's targets."""
+SECONDS = "Seconds: a run's steps times its own seconds a step. "
 
 
 class Point(NamedTuple):
@@ -40,6 +42,8 @@ class Race:
     """Two arms on their way to targets that a reference sets: seeds (rows) by steps (columns).
 
     ``names`` are those of the slow arm, the fast one, and the reference, which may be one of them.
+    With ``paces`` it is a race in seconds: those of a step of the slow arm and of the fast one, by
+    seed. Each run's steps then count so many times; "steps" below are its seconds.
     """
 
     slow: pd.DataFrame
@@ -47,11 +51,21 @@ class Race:
     reference: pd.DataFrame
     names: tuple[str, str, str]
     chance: float
+    paces: tuple[pd.Series, pd.Series] | None = None
 
     @property
     def known(self) -> bool:
-        """Whether all of them have runs."""
-        return not any(wide.empty for wide in (self.slow, self.fast, self.reference))
+        """Whether all of them have runs, each with its pace where there are paces."""
+        there = not any(wide.empty for wide in (self.slow, self.fast, self.reference))
+        return there and all(pace.notna().all() for pace in self._paces)
+
+    @cached_property
+    def _paces(self) -> list[pd.Series]:
+        """What a step of each run of the slow arm and of the fast one counts: 1, or its seconds."""
+        arms = (self.slow, self.fast)
+        if self.paces is None:
+            return [pd.Series(1.0, wide.index) for wide in arms]
+        return [pace.reindex(wide.index) for wide, pace in zip(arms, self.paces, strict=True)]
 
     def target(self, share: float = HEADLINE) -> float:
         """The accuracy at a share of the reference's typical best above chance."""
@@ -98,9 +112,10 @@ class Race:
         best = self.reference.max(axis=1).to_numpy(float)
         typical = steps_to.typical_best(best[chosen[self.names[2]]])
         target = self.chance + share * (typical - self.chance)
+        how = zip(self.names[:2], (slow_early, fast_early), self._paces, strict=True)
         above, below = (
-            np.median(_chosen(arms[name], target, chosen[name], early), axis=-1)
-            for name, early in zip(self.names[:2], (slow_early, fast_early), strict=True)
+            np.median(_chosen(arms[name], target, chosen[name], early, pace), axis=-1)
+            for name, early, pace in how
         )
         return above / below
 
@@ -110,11 +125,13 @@ class Race:
         That is of the race ``beside`` where these runs are too short for it.
         """
         slow, fast, reference = self.names
+        counted = "steps" if self.paces is None else "seconds"
         words = (
             "Steps: the first evaluation at or above the target, infinite if none is. The target: "
             f"{100 * share:g} % of {reference}'s best accuracy above chance (the median over seeds "
             "of each run's best; of an even number of seeds the lower of the two in the middle). "
-            f"Median steps of {slow} over median steps of {fast}; 95 % bootstrap interval, "
+            f"{'' if self.paces is None else SECONDS}"
+            f"Median {counted} of {slow} over median {counted} of {fast}; 95 % bootstrap interval, "
             "each network's seeds resampled on their own, the target with the "
             "reference's, and widened by the distance of evaluations"
         )
@@ -157,11 +174,16 @@ def _widened(found: Interval, early: Interval, late: Interval) -> Interval:
     return Interval(found.estimate, early.low, late.high, found.n)
 
 
-def _chosen(wide: pd.DataFrame, target: np.ndarray, draw: np.ndarray, early: bool) -> np.ndarray:
-    """The steps of the drawn seeds to their draw's target; ``early``: to the evaluation before."""
+def _chosen(
+    wide: pd.DataFrame, target: np.ndarray, draw: np.ndarray, early: bool, pace: pd.Series
+) -> np.ndarray:
+    """The steps of the drawn seeds to their draw's target, each seed's at its pace.
+
+    ``early``: to the evaluation before.
+    """
     steps = steps_to.at(wide, target)
     if early:
         grid = np.concatenate([[0.0], wide.columns.to_numpy(float), [math.inf]])
         before = np.append(grid[:-2], math.inf)  # never is never
         steps = before[np.searchsorted(grid[1:], steps)]
-    return np.take_along_axis(steps, draw, -1)
+    return np.take_along_axis(steps * pace.to_numpy(float), draw, -1)

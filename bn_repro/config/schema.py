@@ -77,6 +77,7 @@ PROBES = {
     "jacobians": "singular values between fully connected layers with normalized inputs",
     "shift": "how far gradients turn when the layers below, or all, take a step",
     "statistics": "accuracy by the mini-batch's own, moving and exact statistics, for norm=batch",
+    "cost": "seconds and bytes of a step and of inference, folded too, on one mini-batch",
     "adaptation": "accuracy on altered images, by BN's old statistics and by ones of such images",
     "state_gradients": "how large the gradient is that reaches each state, for recurrent",
 }

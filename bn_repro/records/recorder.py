@@ -1,9 +1,9 @@
 """Writes what a run leaves behind: metrics, traces, histograms, timing, status and manifest.
 
-Local records are the truth. Rows are appended whole, and only those of ``timing.jsonl`` depend on a
-clock. A resumed run first cuts its files back to its checkpoint, so it writes the rows that an
-uninterrupted run would have written, byte for byte where a step computes the same each time (a
-GPU's kernels may sum in another order).
+Local records are the truth. Rows are appended whole, and only those of ``timing.jsonl`` and of the
+probe ``cost`` depend on a clock. A resumed run first cuts its files back to its checkpoint, so it
+writes the rows that an uninterrupted run would have written, byte for byte where a step computes
+the same each time (a GPU's kernels may sum in another order).
 """
 
 from __future__ import annotations

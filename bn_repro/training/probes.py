@@ -20,6 +20,7 @@ from bn_repro.norm import BatchNorm
 from bn_repro.training import shift_probe, weight_probes
 from bn_repro.training.activations import PERCENTILES, Row, record_activations, sites_of
 from bn_repro.training.adaptation_probe import adaptation
+from bn_repro.training.cost_probe import cost
 from bn_repro.training.evaluate import Pairs, scores
 from bn_repro.training.population import population_batches
 from bn_repro.training.session import Session
@@ -151,6 +152,7 @@ PROBES: dict[str, Callable[[nn.Module, Sample], Iterator[Row]]] = {
         epoch=seen.epoch,
         picture=seen.picture,
     ),
+    "cost": lambda model, seen: cost(model, seen.few(), seen.at),
 }
 """Those that ``config.schema.PROBES`` names."""
 

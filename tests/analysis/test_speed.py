@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from bn_repro.analysis import panels, style
+from bn_repro.analysis import panels, steps_to, style
 from bn_repro.analysis.speed import ITSELF, Race, more
 
 STEPS = range(20, 1_220, 20)
@@ -67,6 +68,26 @@ def test_one_race_over_another_is_the_ratio_of_their_factors(race: Race) -> None
     back = more(race, four)
     assert (back.low, back.high) == pytest.approx((1 / found.high, 1 / found.low), rel=0.1)
     assert more(race, Race(race.slow, pd.DataFrame(), race.slow, NAMES, 0.1)).n == 0
+
+
+def test_in_seconds_every_run_has_its_own_pace(race: Race) -> None:
+    """A step of the fast arm takes three times as long, so it is no longer fast."""
+    seeds = race.slow.index
+    even = (pd.Series(0.5, seeds), pd.Series(1.5, seeds))
+    found, steps = replace(race, paces=even), race.fewer()
+    assert found.fewer().estimate == pytest.approx(steps.estimate / 3)
+    assert (found.fewer().low, found.fewer().high) == pytest.approx((steps.low / 3, steps.high / 3))
+    assert "Median seconds of slow over median seconds of fast" in found.quantity().words
+    assert found.gate() == race.gate()
+
+    own = pd.Series([0.1, 0.1, 1.0, 1.0, 1.0], seeds)  # the fast runs' medians are of other runs
+    uneven = replace(race, paces=(pd.Series(1.0, seeds), own)).fewer()
+    reached = np.array([20 * math.ceil(120 * 2.92 * (1 + 0.04 * k) / 20) for k in range(5)])
+    assert uneven.estimate == pytest.approx(
+        np.median(steps_to.at(race.slow, race.target())) / np.median(reached * own), rel=0.06
+    )
+    assert uneven.high > 2 * steps.high  # a draw may have the two fast ones alone
+    assert replace(race, paces=(own, own.iloc[:4])).fewer().n == 0  # one pace is not known
 
 
 def test_a_higher_level_is_a_wider_interval(race: Race) -> None:
