@@ -167,5 +167,6 @@ ASSERTIONS = (
         "5",
         "Future work: domain adaptation, perhaps by new population statistics alone.",
         ("domain_adaptation",),
+        "`domain_adaptation` asks it of altered digits",
     ),
 )
