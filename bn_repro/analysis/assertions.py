@@ -179,5 +179,6 @@ ASSERTIONS = (
         "5",
         "Future work: domain adaptation, perhaps by new population statistics alone.",
         ("domain_adaptation",),
+        "`domain_adaptation` asks it of altered digits",
     ),
 )
