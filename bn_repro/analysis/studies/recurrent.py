@@ -135,7 +135,7 @@ def _arms(runs: Runs, there: list[Arm]) -> list[list[str]]:
         tried = its.grid(runs, arm)
         means = dict(zip(tried.axes[0], tried.means, strict=True)) if tried else {}
         grid = ", ".join(f"{rate:g}: {100 * mean:.1f}" for rate, mean in means.items())
-        steps = shown(its.median_steps(wide, target), wide.columns.max())
+        steps = shown(its.median_steps(wide, target), float(wide.columns[-1]))
         known = exact.by_seed()
         cells = [grid, percent(q.at_the_end(wide)), percent(known) if len(known) else "-", steps]
         rows.append([arm.label, f"{its.rate(runs, arm):g}", *cells])

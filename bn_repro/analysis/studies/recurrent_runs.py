@@ -97,8 +97,10 @@ def distance(wide: pd.DataFrame) -> pd.Series:
 
 def same_training(runs: Runs) -> bool:
     """Whether both kinds of statistics trained alike: the same loss of each recorded mini-batch."""
-    how = {"split": "train", "statistics": "batch", "metric": "loss"}
-    one, other = (final(runs, arm).curve(**how) for arm in (PER_STEP, SHARED))
+    one, other = (
+        final(runs, arm).curve(split="train", statistics="batch", metric="loss")
+        for arm in (PER_STEP, SHARED)
+    )
     return bool(one.size) and one.equals(other)
 
 
