@@ -1,6 +1,7 @@
 """The probe of time and memory: its bytes against a count, its times against a made-up clock."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ def batch():
     return torch.randn(100, 20, generator=generator), torch.arange(100) % 10
 
 
-def measured(model, batch):
+def measured(model, batch) -> dict[str, Any]:
     (row,) = probes.measure(["cost"], 3, model, sample_of(batch))
     return row
 

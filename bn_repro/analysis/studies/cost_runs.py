@@ -58,11 +58,11 @@ class Network:
 
     def measured(self, runs: Runs, arm: Arm, name: str) -> pd.Series:
         """What the probe has under ``name``, by seed: the median over the probed steps."""
-        rows = arm.of(runs.where(block=self.block)).probes
-        rows = frames.select(rows, probe="cost") if name in rows else rows.iloc[:0]
-        if rows.empty:
+        rows = runs.probes
+        if name not in rows:
             return pd.Series(dtype=float)
-        return rows.groupby("seed")[name].median().dropna()
+        rows = frames.select(rows, probe="cost", experiment=arm.keys["experiment"])
+        return pd.Series(rows.groupby("seed")[name].median()).dropna()
 
     def relative(self, runs: Runs, arm: Arm, name: str, to: str = "") -> pd.Series:
         """The same over that of the network without BN (there under ``to``), by seed."""
