@@ -22,7 +22,7 @@ NORMS = {
 }
 
 
-def network(kind="batch", nonlinearity=nn.Tanh, **shape):
+def network(kind="batch", nonlinearity: type[nn.Module] = nn.Tanh, **shape):
     generator = torch.Generator().manual_seed(0)
     whole = Shape(STEPS, PIXELS, UNITS, CLASSES, **shape)
     how = {"generator": generator, "nonlinearity": nonlinearity, "init_std": 0.7}
@@ -64,7 +64,7 @@ def test_without_a_norm_it_is_the_recurrence_with_its_bias(x):
     model = network("none")
     assert model.inputs.bias is not None
     with torch.no_grad():
-        model.inputs.bias += 0.3
+        model.inputs.bias.add_(0.3)
     torch.testing.assert_close(model(x), by_hand(model, x, lambda z, t: z))
 
 
@@ -108,7 +108,8 @@ def test_which_statistics_inference_normalizes_by(statistics, x):
 def test_moving_averages_are_updated_once_a_step_of_their_own_or_by_all(x):
     own, shared = network(), network(statistics="shared")
     z = inputs_of_norms(own, x)
-    own(x), shared(x)
+    own(x)
+    shared(x)
     for norm_t, one in zip(own.norms, z, strict=True):
         torch.testing.assert_close(norm_t.running_mean, 0.1 * one.mean(0))
     (norm_of_all,) = shared.norms
@@ -137,9 +138,11 @@ def test_weight_normalization_leaves_the_function_as_drawn(x):
 
 def test_permuted_it_reads_the_pixels_in_one_fixed_order(x):
     permuted, rows = network(order="permuted"), network()
-    order = permuted.permutation
+    order, same = permuted.permutation, network("none", order="permuted").permutation
+    assert order is not None
+    assert same is not None
     assert sorted(order.tolist()) == list(range(STEPS * PIXELS)) != order.tolist()
-    assert torch.equal(order, network("none", order="permuted").permutation)
+    assert torch.equal(order, same)
     torch.testing.assert_close(permuted(x), rows(x[:, order]))
     assert list(permuted.state_dict()) == list(rows.state_dict())
 

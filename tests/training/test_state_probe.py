@@ -69,6 +69,7 @@ def test_a_run_leaves_its_rows_and_a_network_that_can_be_exported(tmp_path):
     one, other = load(directory).network, load(tmp_path / "one.safetensors").network
     x = torch.rand(3, 784, generator=torch.Generator().manual_seed(0))
     assert torch.equal(one(x), other(x))
+    assert isinstance(other, Recurrent)
     assert other.norms[0].weight is other.norms[27].weight
     text = (tmp_path / "one.md").read_text()
     assert "A recurrent network (sec. 5) trained for 4 steps" in text
