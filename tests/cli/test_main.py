@@ -161,7 +161,7 @@ def test_the_whole_configuration_can_be_seen(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("line", "answers"),
     [
-        ("experiment=mn", ["experiment=mnist/baseline", "experiment=mnist/bn"]),
+        ("experiment=mnist/b", ["experiment=mnist/baseline", "experiment=mnist/bn"]),
         ("seed=0 experiment=imagenet/bn_x", [f"experiment=imagenet/bn_x{n}" for n in (30, 5)]),
         ("study=fig1", ["study=fig1", "study=fig1_rates"]),
         ("scale=smo", ["scale=smoke"]),
