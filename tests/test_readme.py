@@ -113,7 +113,7 @@ def test_a_job_of_the_array_runs_its_network(command, runs):
 
 
 @pytest.mark.parametrize(
-    "target", sorted(set(re.findall(r"`make ([a-z]+)`", ALL)) | {c[5:] for c in SET_UP if c.startswith("make ")})
+    "target", sorted(set(re.findall(r"`make ([a-z]+)`", ALL)) | {c[5:] for c in SET_UP[:3]})
 )
 def test_a_make_target_exists(target):
     done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
