@@ -113,11 +113,12 @@ class Overview:
             return "points"
         found = [claim.verdict for claim in report.claims]
         numbers = [found.count(verdict) for verdict in VERDICTS]
-        words = ("hold", "do not", "undecided", "not testable")
-        if numbers[0] == 1:
-            words = ("holds", *words[1:])
-        if numbers[1] == 1:
-            words = (words[0], "does not", *words[2:])
+        words = (
+            "holds" if numbers[0] == 1 else "hold",
+            "does not" if numbers[1] == 1 else "do not",
+            "undecided",
+            "not testable",
+        )
         return ", ".join(f"{n} {word}" for n, word in zip(numbers, words, strict=True) if n)
 
     @property

@@ -103,8 +103,9 @@ def check(config: Config, model: nn.Module, world: World) -> None:
 def _check_network(config: Config) -> None:
     """ValueError where a probe is of another kind of network."""
     name = config.model.name
-    recurrent, other = name == "recurrent", set(OF_STEPS if name != "recurrent" else OF_LAYERS)
-    wrong = ", ".join(probe for probe in config.train.probes if probe in other)
+    recurrent = name == "recurrent"
+    others = OF_LAYERS if recurrent else OF_STEPS
+    wrong = ", ".join(probe for probe in config.train.probes if probe in others)
     if wrong:
         kind = (
             "of networks of layers, each with weights of its own" if recurrent else "of recurrent"

@@ -56,8 +56,6 @@ def test_the_cost_of_an_experiment_is_what_its_committed_runs_took(name):
         with open(table, newline="") as file:
             rows = csv.DictReader(file)
             seconds += [float(r["seconds"]) for r in rows if r["id"] == run_id(config)]
-    if not seconds:
-        pytest.skip("results/ has no run of it at its usual length")
     cost = catalogue.entry("experiment", name).cost
     assert ("not measured" in cost) == (not seconds)
     if not seconds:
