@@ -16,7 +16,7 @@ import pytest
 from bn_repro.analysis import frames, report, results
 from bn_repro.analysis.load import load
 from bn_repro.analysis.prose import Prose
-from bn_repro.analysis.studies import depth, depth_layers
+from bn_repro.analysis.studies import depth, depth_layers, depth_runs
 from bn_repro.analysis.studies.depth_layers import DEEPEST, NONLINEARITIES
 from bn_repro.analysis.style import MNIST_ARMS
 from bn_repro.analysis.tables import Member, Runs
@@ -96,6 +96,7 @@ def _findings(runs: Runs) -> str:
 
 def test_claims(make: Make) -> None:
     found = {claim.id: claim for claim in depth.claims(_runs(make()))}
+    larger = {id: found.pop(id) for id in list(found) if "larger_scale" in id}
     assert {id: claim.verdict for id, claim in found.items()} == {
         "sigmoid_20_layers_own_best_rate_difference": "holds",
         "tanh_20_layers_own_best_rate_difference": "does not hold",
@@ -107,6 +108,7 @@ def test_claims(make: Make) -> None:
         "tanh_lost_with_depth_difference": "holds",
     }
     assert {claim.n for claim in found.values()} == {6}
+    assert {claim.n for claim in larger.values()} == {0}
     tanh = found["tanh_20_layers_own_best_rate_difference"]
     assert tanh.reason == "it trains without BN too; hangs on the initial scale"
     deepest = found["tanh_greatest_depth_ratio"]
@@ -117,6 +119,25 @@ def test_claims(make: Make) -> None:
     assert ratio.estimate == pytest.approx(20 / 3)
     lost = found["tanh_lost_with_depth_difference"].quantity.interval
     assert lost.estimate == pytest.approx((0.97 - 0.95) - (0.97 - 0.965), abs=0.004)
+
+
+def test_a_larger_initial_scale_is_judged_apart(make: Make) -> None:
+    """From it no tanh network of 20 layers trains without BN."""
+    members = []
+    for member in make({(BASELINE, "tanh", 20): (0.1, 0.11)}):
+        blocks = {"best": "best at 0.3", "rates": "rates at 0.3"}.get(member.blocks.split("+")[-1])
+        varied = member.varied | {"model.init_std": 0.3}
+        members += [replace(member, varied=varied, blocks=blocks)] if blocks else []
+    found = {claim.id: claim.verdict for claim in depth.claims(_runs(members))}
+    for nonlinearity in NONLINEARITIES:
+        assert found[f"{nonlinearity}_20_layers_larger_scale_difference"] == "holds"
+        assert found[f"{nonlinearity}_greatest_depth_larger_scale_ratio"] == "holds"
+        assert found[f"{nonlinearity}_20_layers_own_best_rate_difference"] == "undecided"
+    axes = depth.figures(_runs(members))["figure_depth"].axes
+    assert [ax.get_title(loc="left").split("  ")[1] for ax in axes[2:]] == [
+        "sigmoid, initial scale 0.3",
+        "tanh, initial scale 0.3",
+    ]
 
 
 def test_the_common_rate_and_the_best_are_judged_apart(make: Make) -> None:
@@ -139,7 +160,7 @@ def test_deeper_without_bn_does_not_hold(make: Make) -> None:
 def test_a_diverged_run_counts_as_chance(make: Make) -> None:
     network = (BASELINE, "tanh", 20)
     runs = _runs(make(lost=network))
-    (without, _) = depth.paired(runs, "best", "tanh", [20])
+    (without, _) = depth_runs.paired(runs, "best", "tanh", [20])
     assert without[20].tolist() == [0.1] * 6
     found = {claim.id: claim.verdict for claim in depth.claims(runs)}
     assert found["tanh_20_layers_own_best_rate_difference"] == "holds"
@@ -147,10 +168,10 @@ def test_a_diverged_run_counts_as_chance(make: Make) -> None:
 
 def test_the_greatest_depth() -> None:
     top1 = np.array([[0.95, 0.95], [0.95, 0.7], [0.2, 0.1]])
-    assert depth.greatest_depth((3, 5, 10), top1) == 3  # the mean at 5 is below
+    assert depth_runs.greatest_depth((3, 5, 10), top1) == 3  # the mean at 5 is below
     resampled = np.stack([top1, top1[:, [0, 0]]], axis=1)
-    assert depth.greatest_depth((3, 5, 10), resampled).tolist() == [3, 5]
-    assert depth.greatest_depth((3, 5), np.zeros((2, 3))) == 0
+    assert depth_runs.greatest_depth((3, 5, 10), resampled).tolist() == [3, 5]
+    assert depth_runs.greatest_depth((3, 5), np.zeros((2, 3))) == 0
 
 
 def test_where_no_depth_trains_the_ratio_has_no_bound(make: Make) -> None:
@@ -182,7 +203,7 @@ def deep(make_run) -> Callable[..., Runs]:
 
 
 def test_few_traces_are_kept_and_kept_once_they_stay(deep, make_run) -> None:
-    final = deep(3)
+    final = deep()
     varied = final.members[0].varied | {"data.held_out": 10_000}
     tried = make_run(BN, 0, id="tried", varied=varied, blocks="rates", steps=2_000)
     runs = _runs([*final.members, tried])
@@ -198,9 +219,10 @@ def test_few_traces_are_kept_and_kept_once_they_stay(deep, make_run) -> None:
     assert depth_layers.keep(runs).traces.equals(kept)
 
 
-def test_the_last_step_is_kept_whatever_it_is(deep) -> None:
+def test_of_other_depths_the_first_step_and_the_last_are_kept(deep) -> None:
     kept = depth_layers.keep(deep(3, steps=1_750)).traces
-    assert max(kept["step"]) == 1_750 not in depth_layers.KEPT_STEPS
+    assert set(kept["step"]) == {1, 1_750}
+    assert 1_750 not in depth_layers.KEPT_STEPS
 
 
 def test_maps_of_the_deepest_networks(deep) -> None:
@@ -238,10 +260,10 @@ def test_every_seed_is_drawn(make: Make) -> None:
     alone = [line for line in right.lines if line.get_linestyle() == "None"]
     points = np.concatenate([np.asarray(line.get_ydata()) for line in alone]).tolist()
     assert len(points) == 2 * 2 * 2 * 6  # arms, depths, blocks, seeds
-    for value in depth.paired(runs, "best", "tanh", [20])[1][20]:
+    for value in depth_runs.paired(runs, "best", "tanh", [20])[1][20]:
         assert value in points
     assert {text.get_text() for text in left.texts} >= {"1", "0.1", "chance"}
-    assert any(np.allclose(line.get_ydata(), depth.TRAINS) for line in left.lines)
+    assert any(np.allclose(line.get_ydata(), depth_runs.TRAINS) for line in left.lines)
     ends = drawn["figure_depth_ends"]
     assert [ax.get_yscale() for ax in ends.axes] == ["linear", "linear", "log", "log"]
     thin = [line for line in ends.axes[0].lines if line.get_marker() == "None"]
@@ -308,7 +330,7 @@ def test_other_initial_scales_are_shown_and_change_no_verdict(make: Make, make_r
 def test_a_study_half_done_reports(make: Make, tmp_path: Path) -> None:
     members = [m if m.seed < 10 else replace(m, directory=None) for m in make()]  # no fresh seeds
     found = report.write("depth", members, tmp_path / "out")
-    assert [claim.verdict for claim in found.claims] == ["undecided"] * 8
+    assert [claim.verdict for claim in found.claims] == ["undecided"] * 12
     assert {claim.n for claim in found.claims} == {0}
     words = (tmp_path / "out/README.md").read_text()
     assert "| sigmoid | 20 | with BN | - | - | - | - | - |" in words
@@ -336,7 +358,7 @@ def test_the_study_at_smoke_scale(tmp_path: Path) -> None:
     overrides = ["scale=smoke", "train.steps=2", "train.population_batches=2"]
     overrides.append(f"runs={tmp_path / 'runs'}")
     study = compose(["study=depth", *overrides]).study
-    few = {*NONLINEARITIES, 10_000, 3, DEEPEST, 0.01, 0.1}
+    few = {*NONLINEARITIES, 10_000, 3, DEEPEST, 0.01, 0.1, 0.3}
     blocks = [
         {
             key: [v for v in asked if v in few] if isinstance(asked, list) and "." in key else asked
@@ -351,7 +373,7 @@ def test_the_study_at_smoke_scale(tmp_path: Path) -> None:
     members = [Member(*p.key, p.varied, p.directory, "+".join(p.blocks)) for p in planned]
     found = report.write("depth", members, tmp_path / "out")
     assert found.warnings == []
-    assert [claim.verdict for claim in found.claims] == ["undecided"] * 8
+    assert [claim.verdict for claim in found.claims] == ["undecided"] * 12
     assert {claim.n for claim in found.claims} == {0, 1}  # no depth trains: no ratio of depths
     traces: pd.DataFrame = results.read(tmp_path / "out").traces
     assert {f"hidden{i}" for i in range(1, DEEPEST + 1)} == set(traces["site"])

@@ -34,15 +34,23 @@ class Traced(NamedTuple):
 
 
 def keep(runs: Runs) -> Runs:
-    """The traces that are shown: the final runs' layers, some nine steps a decade and the last."""
+    """The traces that are shown: the final runs' layers at the first step and the last; of the
+    deepest networks, at their own best rates, some nine steps a decade besides."""
     rows = frames.select(runs.where(held_out=None).traces, unit=None)
-    last = rows.groupby(tables.KEY)["step"].transform("max")
-    return replace(runs, traces=rows.loc[rows["step"].isin(KEPT_STEPS) | (rows["step"] == last)])
+    steps = rows.groupby(tables.KEY)["step"]
+    ends = (rows["step"] == steps.transform("min")) | (rows["step"] == steps.transform("max"))
+    over_time = _deepest_runs(runs).traces.index
+    drawn = rows.index.isin(over_time) & rows["step"].isin(KEPT_STEPS)
+    return replace(runs, traces=rows.loc[ends | drawn])
+
+
+def _deepest_runs(runs: Runs) -> Runs:
+    return runs.where(block="best", depth=DEEPEST)
 
 
 def deepest(runs: Runs) -> list[Traced]:
     """The deepest networks, each at its own best rate, of those that have traces."""
-    best = runs.where(block="best", depth=DEEPEST)
+    best = _deepest_runs(runs)
     found = [(n, arm, by_layer(arm.of(best.where(nonlinearity=n)))) for n, arm in COLUMNS]
     return [Traced(*network) for network in found if len(network[2])]
 
