@@ -168,10 +168,11 @@ def classifier(found: Found) -> Claim:
     ]
     return of_figure3(
         "classifier_same_winner_ratio",
-        f"Ten times larger first weights of the classifier change no winner, at rate {OWN}.",
+        "Ten times larger initial weights of the classifier do not change which is faster, at "
+        f"rate {OWN}.",
         quantity=at_each(races, [f"with {depth} modules" for depth in DEPTHS], words),
         rule=AtEach("depth", 1.0),
-        gates=[Gate("from He's own one of them is faster", met, "from He's own neither is")],
+        gates=[Gate("from He's own one of them is faster", met, "from He's neither is")],
     )
 
 

@@ -173,9 +173,10 @@ def at_each(races: Sequence[Race], names: Sequence[str], words: str) -> Quantity
     levels = (LEVEL, 1 - (1 - LEVEL) / len(races))
     parts, corrected = ([race.fewer(level=level) for race in races] for level in levels)
     least = int(np.argmin([p.estimate if np.isnan(p.low) else p.low for p in parts]))
-    shown = ", ".join(f"{p.estimate:.2f} {name}" for p, name in zip(parts, names, strict=True))
+    factors = ["never reached" if p.estimate == 0 else f"{p.estimate:.2f}" for p in parts]
+    shown = ", ".join(f"{factor} {name}" for factor, name in zip(factors, names, strict=True))
     slow, fast, _ = races[least].names
-    beside = f"least sure of {shown}"
+    beside = f"the least certain of: {shown}"
     return Quantity(words, parts[least], "x", parts, corrected, never=(fast, slow), beside=beside)
 
 

@@ -115,7 +115,7 @@ def _shifted(runs: Runs) -> Quantity:
         return found
     each = zip(found.parts, NETWORKS, strict=True)
     words = ", ".join(f"{100 * part.estimate:+.2f} ({network.name})" for part, network in each)
-    return replace(found, beside=f"less sure of {words}")
+    return replace(found, beside=f"the less certain of: {words}")
 
 
 def _robust(runs: Runs, network: Network) -> Claim:

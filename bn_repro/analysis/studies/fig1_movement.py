@@ -104,7 +104,11 @@ def _claims(name: str, rows: Rows, seeds: str = "", *, inference: bool = False) 
     """One measure's two claims: of one unit, and of the layer."""
     measure, says = MEASURES[name]
     mode = "1,000 fixed test images in inference mode" if inference else "the training mini-batch"
-    hangs = "the measure: movement over width" if measure is movement.movement else "the measure"
+    hangs = "the measure"
+    if measure is movement.movement:
+        hangs += ": movement over width"
+    elif measure is movement.change_per_doubling:
+        hangs += ", the doubling from step 1,000"
     for what, unit in UNITS.items():
         part = {"unit": "one unit", "layer": "the layer"}[what]
         words = (
