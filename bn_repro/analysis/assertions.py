@@ -176,7 +176,7 @@ ASSERTIONS = (
     Assertion(
         "5",
         "Future work: domain adaptation, perhaps by new population statistics alone.",
-        ("domain_adaptation",),
-        "`domain_adaptation` tests it on altered digits",
+        ("domain_adaptation", "domain_adaptation_photographs"),
+        "tested on altered digits and photographs",
     ),
 )
