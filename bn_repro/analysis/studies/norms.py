@@ -17,8 +17,7 @@ from bn_repro.analysis.intervals import Interval
 from bn_repro.analysis.prose import listed, percent, points
 from bn_repro.analysis.quantities import Quantity
 from bn_repro.analysis.rules import AtEach, side
-from bn_repro.analysis.speed import EVALUATIONS
-from bn_repro.analysis.studies.bn_alone_runs import at_each
+from bn_repro.analysis.speed import EVALUATIONS, at_each
 from bn_repro.analysis.studies.inception_rates import Tried
 from bn_repro.analysis.studies.norms_figures import figures
 from bn_repro.analysis.studies.norms_runs import BN, NORMS, Network, networks
