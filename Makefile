@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 BASE ?= HEAD
+# Without bytecode each start of Python compiles torch's sources anew, which takes a second.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install reproduce figures test gpu lint report notebooks release coverage same bench soak clean
@@ -23,7 +25,7 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 	@command -v uv >/dev/null || $(PIP) uv 2>/dev/null || true
 	@index=$$($(BIN)/pip config list | sed -n "s/.*[.]index-url='\(.*\)'/\1/p" | tail -n 1); \
 	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi; PATH="$$PATH:$(BIN)"; \
-	uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]' \
+	uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev]' \
 	|| { echo "uv could not; pip goes on ..."; $(PIP) -e '.[dev]'; }
 	@touch $@
 

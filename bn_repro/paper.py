@@ -305,5 +305,9 @@ STUDIES = {
         "a network generalizes more easily to new distributions of its data, perhaps with just a "
         "recomputation of the population means and variances by Algorithm 2. No experiment.",
     ),
+    "domain_adaptation_photographs": Said(
+        "5",
+        "Future work: see `domain_adaptation`. The paper has no experiment.",
+    ),
 }
 """What the paper has on the subject of each study, in the order of the reports."""

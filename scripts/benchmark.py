@@ -26,7 +26,7 @@ from rich.table import Table
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bn_repro.cli.door import through
+from bn_repro.cli.entry import exit_with
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of
 from bn_repro.data import imagenet
@@ -283,4 +283,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    through(main)
+    exit_with(main)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from device_session import shared_gpu
 
-from bn_repro.cli.door import through
+from bn_repro.cli.entry import exit_with
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of
 from bn_repro.records import paths
@@ -112,4 +112,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    through(main)
+    exit_with(main)

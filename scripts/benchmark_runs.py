@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bn_repro.cli.door import through
+from bn_repro.cli.entry import exit_with
 from bn_repro.config.compose import compose
 from bn_repro.data.mnist import mnist_binary
 from bn_repro.records.paths import RESULTS
@@ -227,4 +227,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    through(main)
+    exit_with(main)

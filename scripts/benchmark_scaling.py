@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from torch.utils.flop_counter import FlopCounterMode
 
 from bn_repro.analysis import style
-from bn_repro.cli.door import through
+from bn_repro.cli.entry import exit_with
 from bn_repro.config.compose import compose
 from bn_repro.records.paths import RESULTS
 from bn_repro.training.optimizer import sgd
@@ -179,4 +179,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    through(main)
+    exit_with(main)

@@ -1,6 +1,6 @@
 """Whether every study's template says what the committed verdicts are; ``make lint`` runs it."""
 
-from bn_repro.cli.door import through
+from bn_repro.cli.entry import exit_with
 from bn_repro.cli.report import unfit_prose
 
 
@@ -12,4 +12,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    through(main)
+    exit_with(main)

@@ -4,7 +4,7 @@ python scripts/coverage.py
 """
 
 from bn_repro.analysis import coverage
-from bn_repro.cli.door import through
+from bn_repro.cli.entry import exit_with
 from bn_repro.records.paths import RESULTS
 
 
@@ -14,4 +14,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    through(main)
+    exit_with(main)

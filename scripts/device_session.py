@@ -30,7 +30,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bn_repro.cli.door import through
+from bn_repro.cli.entry import exit_with
 from bn_repro.cli.train import OF_THE_COMMAND
 from bn_repro.config.compose import compose
 from bn_repro.records import paths
@@ -281,4 +281,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    through(main)
+    exit_with(main)

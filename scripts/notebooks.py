@@ -21,7 +21,7 @@ from nbformat import NotebookNode
 from PIL import Image
 from traitlets.config import Config
 
-from bn_repro.cli.door import through
+from bn_repro.cli.entry import exit_with
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 METADATA = {
@@ -96,4 +96,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    through(main)
+    exit_with(main)

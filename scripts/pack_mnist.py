@@ -14,7 +14,7 @@ import lzma
 import os
 from pathlib import Path
 
-from bn_repro.cli.door import through
+from bn_repro.cli.entry import exit_with
 from bn_repro.data import idx, mnist
 
 
@@ -45,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    through(main)
+    exit_with(main)

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bn_repro.cli.door import through
+from bn_repro.cli.entry import exit_with
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ("metrics.jsonl", "traces.jsonl")
@@ -56,4 +56,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    through(main)
+    exit_with(main)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from bn_repro.cli.door import through
+from bn_repro.cli.entry import exit_with
 
 
 def main() -> int:
@@ -21,4 +21,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    through(main)
+    exit_with(main)

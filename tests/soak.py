@@ -330,19 +330,19 @@ def every_signal(folder: Path, kinds: list[str], places: int) -> list[Line]:
 
 def with_wandb(words: Sequence[str], number: int) -> None:
     """Train, with W&B's service hit by a signal once it shows the run."""
-    from bn_repro.tracking.logger import Mirror
+    from bn_repro.tracking.logger import RunUpload
     from bn_repro.tracking.wandb_run import service_of_wandb
 
     live.FINISH_SECONDS, live.EVERY_SECONDS = 3.0, 0.05
-    begin = Mirror.begin
+    begin = RunUpload.begin
 
-    def begin_and_hit(self: Mirror) -> None:
+    def begin_and_hit(self: RunUpload) -> None:
         begin(self)
         service = service_of_wandb()
         assert service is not None
         os.kill(service.pid, number)
 
-    Mirror.begin = begin_and_hit
+    RunUpload.begin = begin_and_hit
     train(words)
 
 

@@ -12,7 +12,8 @@ import pytest
 from support import ROOT
 
 PIP = "pip install --quiet --disable-pip-version-check -c constraints.txt "
-UV = "uv pip install --quiet --python .venv/bin/python -c constraints.txt -e .[dev]"
+UV = "uv pip install --quiet --compile-bytecode --python .venv/bin/python "
+UV += "-c constraints.txt -e .[dev]"
 
 
 def executable(path: Path, text: str) -> None:

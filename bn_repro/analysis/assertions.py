@@ -64,14 +64,13 @@ ASSERTIONS = (
         "3",
         "Each mini-batch gives its own estimates of the means and variances.",
         ("batch_size",),
-        "at which sizes they serve is what `batch_size` asks",
+        "`batch_size` tests which sizes suffice",
     ),
     Assertion(
         "3",
         "gamma and beta let a layer represent what it did before, the identity too.",
         ("placement",),
-        "that the identity can be had is the suite's (`tests/norm/test_parts.py`); what a network "
-        "is without them is what `placement` asks",
+        "the suite tests the identity (`tests/norm/test_parts.py`); `placement` removes them",
     ),
     Assertion(
         "3",
@@ -95,8 +94,7 @@ ASSERTIONS = (
         "3.1",
         "In inference BN is one linear map, gamma and beta in it.",
         ("cost",),
-        "folded into the layer before it nothing is left to compute; what that saves is what "
-        "`cost` asks",
+        "folded into the layer before it nothing is left to compute; `cost` measures the saving",
     ),
     Assertion(
         "3.2", "BN belongs before the nonlinearity, on Wu + b rather than on u.", ("placement",)
@@ -148,8 +146,8 @@ ASSERTIONS = (
         "4.2.2",
         "BN accelerates training: fewer steps, for two more parameters an activation.",
         ("cost",),
-        "the paper counts steps; what a step costs, and whether fewer are less time, is what "
-        "`cost` asks",
+        "the paper counts steps; `cost` measures what a step costs, and whether fewer steps take "
+        "less time",
     ),
     Assertion(
         "4.2.2", "Without BN, Inception fails at five times its rate.", ("fig3_digits", "fig3")
@@ -178,7 +176,7 @@ ASSERTIONS = (
     Assertion(
         "5",
         "Future work: domain adaptation, perhaps by new population statistics alone.",
-        ("domain_adaptation",),
-        "`domain_adaptation` asks it of altered digits",
+        ("domain_adaptation", "domain_adaptation_photographs"),
+        "tested on altered digits and photographs",
     ),
 )

@@ -22,7 +22,7 @@ image are ``arm.of(runs).right("last")`` and ``right("best")``.
 The verdict, in this order: *undecided* with 1 to 4 seeds; *not testable* where a gate is not met;
 *undecided* where a gate is not known, or nothing was measured; else the rule's. An undecided claim
 whose ``effect`` in the paper is smaller than these seeds and images can show is *bounded*: its
-reason gives the bound. ``hangs_on`` says in a few words what the verdict would turn with.
+reason gives the bound. ``hangs_on`` names in a few words what the verdict depends on.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Claim:
     """The paper's number in the quantity's unit, where it gives one."""
     gates: Sequence[Gate] = ()
     hangs_on: str = ""
-    """What the verdict would turn with, in a few words: "the initial scale"."""
+    """What the verdict depends on, in a few words: "the initial scale"."""
 
     @cached_property
     def _judged(self) -> Judgement:
@@ -103,7 +103,7 @@ class Claim:
     @property
     def reason(self) -> str:
         """The reason of the verdict in a few words, and what it hangs on."""
-        hangs = f"; hangs on {self.hangs_on}" if self.hangs_on else ""
+        hangs = f"; depends on {self.hangs_on}" if self.hangs_on else ""
         return self._judged.reason + hangs
 
     @property

@@ -105,12 +105,12 @@ class Overview:
 
     @staticmethod
     def judged(report: Report) -> str:
-        """Of a study's claims: ``3 hold, 1 does not, 2 undecided``; ``points`` where all have too
-        few seeds for a verdict; ``-`` without claims."""
+        """Of a study's claims: ``3 hold, 1 does not, 2 undecided``; ``no verdict`` where all
+        have too few seeds for one; ``-`` without claims."""
         if not report.claims:
             return "-"
         if all(c.verdict == "undecided" and c.n < ENOUGH_SEEDS for c in report.claims):
-            return "points"
+            return "no verdict"
         found = [claim.verdict for claim in report.claims]
         numbers = [found.count(verdict) for verdict in VERDICTS]
         words = (
@@ -127,8 +127,8 @@ class Overview:
         asked = [claim.by_chance for claim in self.claims if claim.by_chance]
         return (
             f"If every effect were zero, about {sum(asked):.1f} of the "
-            f"{count(len(asked), 'claim')} that ask for an effect, and have the seeds to be "
-            "judged, would hold all the same (2.5 % of those with two sides)."
+            f"{count(len(asked), 'claim')} of an effect, with seeds enough for a verdict, would "
+            "still hold (2.5 % of the two-sided ones)."
         )
 
     @property

@@ -187,3 +187,26 @@ def _chosen(
         before = np.append(grid[:-2], math.inf)  # never is never
         steps = before[np.searchsorted(grid[1:], steps)]
     return np.take_along_axis(steps * pace.to_numpy(float), draw, -1)
+
+
+def at_each(races: Sequence[Race], names: Sequence[str], words: str) -> Quantity:
+    """The factors of several races; the number is that of the one least surely above 1.
+
+    Not measured unless all of them have runs.
+    """
+    if not races or not all(race.known for race in races):
+        return Quantity(words, NOTHING, "x")
+    levels = (LEVEL, 1 - (1 - LEVEL) / len(races))
+    parts, corrected = ([race.fewer(level=level) for race in races] for level in levels)
+    least = int(np.argmin([p.estimate if np.isnan(p.low) else p.low for p in parts]))
+    factors = ["never reached" if p.estimate == 0 else f"{p.estimate:.2f}" for p in parts]
+    shown = ", ".join(f"{factor} {name}" for factor, name in zip(factors, names, strict=True))
+    slow, fast, _ = races[least].names
+    beside = f"the least certain of: {shown}"
+    return Quantity(words, parts[least], "x", parts, corrected, never=(fast, slow), beside=beside)
+
+
+def turned(race: Race) -> Race:
+    """The same race, asked how many times fewer steps the other network needs."""
+    fast, slow, reference = race.names
+    return replace(race, slow=race.fast, fast=race.slow, names=(slow, fast, reference))

@@ -1,4 +1,4 @@
-"""``bn-repro <command> ...``, or ``python -m bn_repro <command> ...``: the door to all commands.
+"""``bn-repro <command> ...``, or ``python -m bn_repro <command> ...``: all commands.
 
 What commands there are is said without Hydra and torch, which take a while to import.
 """

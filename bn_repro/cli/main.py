@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from bn_repro.cli.door import through
+from bn_repro.cli.entry import exit_with
 from bn_repro.cli.errors import BAD_INPUT, COMPLETED, FAILED, PREEMPTED, first_of, refuse
 from bn_repro.cli.help import help_text
 from bn_repro.cli.refusals import refuse_hidden_files
@@ -93,7 +93,7 @@ def main(module: str, *, sweeps: bool = False) -> NoReturn:
 
     ``-m`` is for a command that ``sweeps``: Hydra gives the jobs to a launcher, which trains.
     """
-    through(partial(_main, module, sweeps))
+    exit_with(partial(_main, module, sweeps))
 
 
 def _main(module: str, sweeps: bool) -> int:

@@ -24,9 +24,9 @@ def start(module: str) -> NoReturn:
     try:
         with StopFlag().listening() if trains else nullcontext():
             if module in PLAIN:
-                from bn_repro.cli.door import through
+                from bn_repro.cli.entry import exit_with
 
-                through(import_module(f"bn_repro.cli.{module}").main)
+                exit_with(import_module(f"bn_repro.cli.{module}").main)
             from bn_repro.cli.main import main
 
             main(module, sweeps=trains)

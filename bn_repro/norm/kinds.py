@@ -1,4 +1,4 @@
-"""What a model takes as its normalization: a Norm, made by the function of its kind."""
+"""A model's normalization: `Norm`, and a function for each kind."""
 
 from __future__ import annotations
 
@@ -98,5 +98,8 @@ def instance(eps: float = 1e-5, momentum: float = 0.1) -> Norm:
 
 
 def weight(eps: float = 1e-5, momentum: float = 0.1) -> Norm:
-    """Weight normalization: of the layer before, nothing after it. It ignores the arguments."""
+    """Weight normalization of the layer before, without a module of its own.
+
+    It ignores the arguments.
+    """
     return Norm(nn.Identity, nn.Identity, nn.Identity, bias=True, weights=weight_norm)

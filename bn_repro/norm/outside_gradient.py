@@ -1,11 +1,12 @@
-"""Section 2's warning: a normalization of which the gradient step knows nothing.
+"""Section 2's warning: a normalization that the gradient step ignores.
 
 With x = u + b and x_hat = x - E[x], a gradient that takes E[x] for a constant updates b, and the
 change cancels in x_hat: the loss stays, and b grows without bound. "This problem can get worse if
 the normalization not only centers but also scales the activations."
 
 Each function here is a norm for `model.norm=bn_repro.norm.outside_gradient:<name>`. The layer
-before keeps its b, so that it can be watched; inside of the gradient b has none.
+before keeps its b, so that it can be watched; with the statistics inside the gradient, b's gradient
+is 0.
 """
 
 from __future__ import annotations

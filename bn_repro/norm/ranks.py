@@ -1,4 +1,4 @@
-"""What a synchronized layer asks of the other ranks of the default process group."""
+"""Statistics of the joined mini-batch of all ranks of the default process group."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from typing import Protocol
 from bn_repro.config.identity import arm_of, tags_of
 from bn_repro.config.schema import Config
 from bn_repro.records.recorder import Logger
-from bn_repro.tracking.logger import Mirror
+from bn_repro.tracking.logger import RunUpload
 from bn_repro.tracking.sent import Destination, destination_of, first_line
 from bn_repro.tracking.tensorboard import EventFile
 from bn_repro.tracking.wandb_run import FINISH_SECONDS, service_of_wandb
@@ -91,11 +91,11 @@ class LiveLogger(Logger):
 
 
 class WandbLogger(LiveLogger):
-    """Shows a run to ``destination``, under ``tags``, as a :class:`Mirror` does."""
+    """Shows a run to ``destination``, under ``tags``, as a :class:`RunUpload` does."""
 
     def __init__(self, destination: Destination, tags: Sequence[str] = (), arm: str = "") -> None:
-        def show(directory: Path) -> Mirror:
-            return Mirror(directory, destination, tags, arm, live=True)
+        def show(directory: Path) -> RunUpload:
+            return RunUpload(directory, destination, tags, arm, live=True)
 
         super().__init__(show, "wandb", "bn-repro publish")
 

@@ -63,7 +63,7 @@ def _dotted(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, 
             yield f"{prefix}{name}", value
 
 
-class Mirror:
+class RunUpload:
     """A run directory shown in W&B at ``destination``, under ``tags``.
 
     ``arm`` is what the run shares with its other seeds: a dashboard draws a line for each. A

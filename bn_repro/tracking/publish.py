@@ -21,7 +21,7 @@ from bn_repro.config.schema import Config, check_logger
 from bn_repro.records import paths
 from bn_repro.records.reader import Outcome, Unreadable, finished, read_config, told_as_copy
 from bn_repro.tracking.keys import summary_of
-from bn_repro.tracking.logger import TAG_LENGTH, Mirror, model_name, shortened
+from bn_repro.tracking.logger import TAG_LENGTH, RunUpload, model_name, shortened
 from bn_repro.tracking.sent import (
     CannotSend,
     Destination,
@@ -136,12 +136,12 @@ def publish(directory: Path, config: Config, destination: Destination) -> str:
         tags = list(dict.fromkeys([*tags_of(made), *config.wandb.tags, *study, *before]))
         if not config.force and is_sent(directory, destination, tags):
             return "there already"
-        mirror = Mirror(directory, destination, tags, arm_of(made), force=config.force)
-        mirror.begin()
-        mirror.close(done.state)
+        upload = RunUpload(directory, destination, tags, arm_of(made), force=config.force)
+        upload.begin()
+        upload.close(done.state)
         if destination.mode == "online" and destination.log_model == "final":
             _show_evaluation(directory, destination, arm_of(made), tags)
-        mirror.mark_sent()
+        upload.mark_sent()
     return "sent"
 
 

@@ -184,7 +184,7 @@ class Run:
     def trace(self, activations: ActivationRecorder, by_unit: bool) -> None:
         """Record the distributions at the step, and what the probes measure after its update.
 
-        ``by_unit``: of the sites ``train.trace_units`` all units have a row.
+        ``by_unit``: also a row for each unit of the sites in ``train.trace_units``.
         """
         at, step = self.config.train, self.state.step
         self.record.traces(activations.rows(step, at.trace_units if by_unit else ()))
@@ -207,7 +207,7 @@ class Run:
     def evaluate(self) -> None:
         """Measure on the monitored split, by the moving averages; before the last step on a part.
 
-        The part is ``data.eval_limit`` images. The best evaluation is one of those on the part.
+        The part is ``data.eval_limit`` images; ``correct.npz`` keeps the best of those evaluations.
         """
         last = self.state.step == self.config.train.steps
         limit = None if last else self.config.data.eval_limit
@@ -285,7 +285,7 @@ class Run:
     def _record_quarantined(self) -> None:
         """Record and log the files that no rank could read, each once for the run.
 
-        All ranks must ask together, so it is done where the run is measured, saved or ended.
+        A collective call: all ranks make it together, where the run is measured, saved or ended.
         """
         lines = union(self.data.quarantined, self.session.world)
         if len(lines) > self._unreadable:

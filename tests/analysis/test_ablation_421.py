@@ -13,6 +13,7 @@ from bn_repro.analysis import frames, report
 from bn_repro.analysis.load import load
 from bn_repro.analysis.studies import ablation_421 as ablation
 from bn_repro.analysis.studies.ablation_421 import BASES, CHANGES
+from bn_repro.analysis.studies.ablation_421_runs import WAYS
 from bn_repro.analysis.studies.inception import BN_BASELINE, BN_X5
 from bn_repro.analysis.tables import Member, Runs
 from bn_repro.config.compose import compose
@@ -28,7 +29,7 @@ def _runs(make_run, seeds: Sequence[int] = (0, 1)) -> list[Member]:
         for base, top, sign in ((BN_X5, 0.36, -1), (BN_BASELINE, 0.27, 1)):
             own = {"id": f"{number}", "blocks": ablation.block_of(change, base), "pace": 1_500}
             if change:
-                own |= {"varied": {"some.key": ablation.WAYS[base.label]}}
+                own |= {"varied": {"some.key": WAYS[base.label]}}
                 top += sign * WORTH[change]
             for seed in seeds:
                 how = own | {"top": top + 0.002 * (seed % 3 - 1)} | HOW

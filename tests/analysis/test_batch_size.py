@@ -112,7 +112,7 @@ def test_the_report_from_its_files_alone_is_the_same(members, make_run, tmp_path
     text = (out / "README.md").read_text()
     assert "From mini-batches of 32 on BN's mean is higher" in text
     assert "| 2 | 0.1 (lowest tried) | 90.0 % " in text
-    assert "MNIST with mini-batches of 2: 60.0 % of the test images right with BN, 90.0" in outcome
+    assert "MNIST with mini-batches of 2: 60.0 % test accuracy with BN, 90.0" in outcome
     report.write("batch_size", [replace(m, directory=None) for m in made], out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 

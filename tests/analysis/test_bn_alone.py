@@ -146,7 +146,7 @@ def test_a_rate_at_which_inception_fails_is_not_asked() -> None:
     high = Setting("He", "four", 0.08)
     runs = made_up({**PREDICTED, (high, INCEPTION): FAILS, (high, BN): (0.97, 1_500)})
     claim = _claims(runs)["he_four_modules_speed_up_ratio"]
-    assert (claim.verdict, claim.reason) == ("holds", "ahead at all 2 rates; hangs on the rate")
+    assert (claim.verdict, claim.reason) == ("holds", "ahead at all 2 rates; depends on the rate")
 
 
 def test_what_is_not_in_is_not_measured_and_few_seeds_decide_nothing() -> None:

@@ -110,7 +110,7 @@ def test_claims(make: Make) -> None:
     assert {claim.n for claim in found.values()} == {6}
     assert {claim.n for claim in larger.values()} == {0}
     tanh = found["tanh_20_layers_own_best_rate_difference"]
-    assert tanh.reason == "it trains without BN too; hangs on the initial scale"
+    assert tanh.reason == "it trains without BN too; depends on the initial scale"
     deepest = found["tanh_greatest_depth_ratio"]
     assert deepest.reason == "both train at the greatest depth tried"
     gap = found["sigmoid_20_layers_own_best_rate_difference"].quantity.interval

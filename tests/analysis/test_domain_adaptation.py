@@ -8,6 +8,7 @@ import pytest
 from bn_repro.analysis import report
 from bn_repro.analysis.load import load
 from bn_repro.analysis.studies import domain_adaptation as study
+from bn_repro.analysis.studies import domain_adaptation_photographs as on_photographs
 from bn_repro.analysis.studies import domain_adaptation_runs as its
 from bn_repro.records import paths
 from bn_repro.training import adaptation_probe
@@ -104,6 +105,23 @@ def test_the_report_from_its_files_alone_is_the_same(members, tmp_path):
     assert "statistics 85.0 % and 90.1 % with noise, 65.0 % and 95.1 % at" in found.prose["outcome"]
     report.write("domain_adaptation", [replace(m, directory=None) for m in made], out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+@pytest.mark.usefixtures("drawn_once")
+def test_photographs_are_judged_as_digits_are(members, tmp_path):
+    made, out = members(networks=[its.PHOTOGRAPHS]), tmp_path / "out"
+    found = report.write("domain_adaptation_photographs", made, out)
+    assert found.warnings == []
+    assert {claim.id: claim.verdict for claim in found.claims} == {
+        "photographs_noisy_difference": "holds",
+        "photographs_contrast_difference": "holds",
+        "photographs_inverted_difference": "holds",
+        "photographs_shifted_difference": "holds",
+        "photographs_robust_difference": "holds",
+    }
+    assert "statistics 85.0 % and 90.1 % with noise, 65.0 % and 95.1 % at" in found.prose["outcome"]
+    (figure,) = on_photographs.figures(load(made)).values()
+    assert [bool(ax.lines) for ax in figure.axes] == [True] * 4
 
 
 def test_the_strengths_are_those_that_the_probe_measures():

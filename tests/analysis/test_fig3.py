@@ -176,7 +176,7 @@ def test_a_rate_is_not_blamed_where_the_same_weights_fail_without_it(make_run) -
     judged = [found[f"inception_x5_gaussian_{std}_failed"] for std in ("001", "01")]
     assert [claim.verdict for claim in judged] == ["not testable", "holds"]
     same = "Inception, std 0.01, from the same weights at its own rate,"
-    assert judged[0].reason.startswith(f"{same} fails too; hangs on")
+    assert judged[0].reason.startswith(f"{same} fails too; depends on")
     assert "at Inception's own rate: 6 of 6 stayed at chance." in _findings(runs)
     alone = _claims(X5_LARGE.of(runs))["inception_x5_gaussian_01_failed"]
     assert alone.verdict == "undecided"

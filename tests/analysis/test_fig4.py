@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from bn_repro.analysis import ensembles, frames, report, results, tables
-from bn_repro.analysis.studies import fig4
+from bn_repro.analysis.studies import fig4, fig4_runs
 from bn_repro.analysis.tables import Member
 from bn_repro.records import paths
 
@@ -172,7 +172,7 @@ def test_an_ensemble_is_forgotten_when_a_network_of_it_is_another(members, tmp_p
         forget(member)
     evaluate(members[5], 144, signal=1.0)
     claims, rows, _ = written(members, out)
-    of_six = ensembles.name_of(fig4.members_of(members, fig4.SIX))
+    of_six = ensembles.name_of(fig4_runs.members_of(members, fig4.SIX))
     assert frames.select(rows, experiment="ensemble", id=of_six, crops=144).empty
     assert claims[1].verdict == "undecided"
     assert claims[1].n == 0

@@ -76,7 +76,7 @@ def test_bn_ahead_of_each_holds_and_one_norm_that_is_better_and_faster_refutes()
     above, fewer = (claim.quantity for claim in mnist)
     assert above.interval.estimate == pytest.approx(0.02, abs=0.001)
     assert len(above.parts) == len(above.corrected) == 5
-    assert above.beside.startswith("least sure of +2.0")
+    assert above.beside.startswith("the least certain of: +2.0")
     assert fewer.interval.estimate == pytest.approx(2.2, abs=0.2)
     assert inception[0].quantity.interval.estimate < 0
     assert inception[1].quantity.interval.estimate < 1
@@ -91,11 +91,11 @@ def test_one_norm_that_is_as_good_and_a_target_that_is_soon_reached_decide_nothi
     ]
     mnist, inception = norms.values(runs)["said"].values()
     assert mnist == (
-        "BN is above none, weight, group and instance; beside layer the interval contains 0; it "
-        "needs fewer steps than none, weight, group and instance; of steps nothing is decided "
-        "beside layer"
+        "BN is above none, weight, group and instance; against layer it is undecided; it "
+        "needs fewer steps than none, weight, group and instance; steps are undecided "
+        "against layer"
     )
-    assert inception.endswith("nothing is decided beside none, weight, layer, group and instance")
+    assert inception.endswith("steps are undecided against none, weight, layer, group and instance")
 
 
 @pytest.mark.parametrize("gone", ["BN", "weight"])

@@ -9,6 +9,7 @@ import pytest
 from bn_repro.analysis import report
 from bn_repro.analysis.load import load
 from bn_repro.analysis.studies import outside_gradient as study
+from bn_repro.analysis.studies import outside_gradient_runs
 from bn_repro.records import paths
 
 STEPS = (1, 500, 1_000)
@@ -49,7 +50,7 @@ def members(make_run):
 
 
 def test_the_biases_of_all_layers_are_one_number(members):
-    found = study.biases(load(members()), study.CENTRED)
+    found = study.biases(load(members()), outside_gradient_runs.CENTRED)
     assert list(found.columns) == list(STEPS)
     assert found.iloc[0].tolist() == pytest.approx([0.1 * 3**0.5, 3**0.5, 2 * 3**0.5], rel=1e-3)
 

@@ -23,7 +23,7 @@ from bn_repro.records.recorder import Recorder, write_status
 from bn_repro.stop_signal import StopFlag
 from bn_repro.tracking import keys, live
 from bn_repro.tracking.live import WandbLogger
-from bn_repro.tracking.logger import Mirror, shortened
+from bn_repro.tracking.logger import RunUpload, shortened
 from bn_repro.tracking.sent import Destination, is_synced, sent, wandb_id
 from bn_repro.tracking.wandb_run import repository, service_of_wandb
 from bn_repro.training.run import run
@@ -161,7 +161,7 @@ def test_a_run_killed_between_its_offline_files_is_shown_all_the_same(
     with monkeypatch.context() as at:
         at.setattr("wandb.init", killed)  # the file before is gone by then
         with pytest.raises(KeyboardInterrupt):
-            Mirror(directory, destination).begin()
+            RunUpload(directory, destination).begin()
     record = Recorder(directory, written, WandbLogger(destination))
     write_steps(record, 5, 6)
     record.close()
@@ -211,15 +211,15 @@ def test_a_run_resumed_offline_is_synced_without_a_row_twice(directory, tmp_path
 @pytest.mark.parametrize("seen", ["more than the checkpoint", "less than the checkpoint"])
 def test_a_run_killed_online_goes_on_without_a_row_twice(directory, tmp_path, server, seen):
     destination = Destination("online", "bn", None, tmp_path)
-    record, mirror = Recorder(directory), Mirror(directory, destination)
+    record, upload = Recorder(directory), RunUpload(directory, destination)
     write_steps(record, 1, 6)
-    mirror.begin()
+    upload.begin()
     written = record.written()
     write_steps(record, 7, 9)
-    mirror.follow()
+    upload.follow()
     for file in record._files.values():  # as a kill would
         file.close()
-    mirror.run.finish(exit_code=1)
+    upload.run.finish(exit_code=1)
     (name,) = server.runs
     assert [r["step"] for r in server.history(name)] == list(range(1, 9))
     if "less" in seen:
@@ -241,12 +241,12 @@ def test_a_run_killed_online_goes_on_without_a_row_twice(directory, tmp_path, se
 
 @pytest.mark.parametrize(("live", "alerts"), [(True, 1), (False, 0)])
 def test_a_run_that_diverges_while_it_is_watched_is_told_at_once(directory, tmp_path, live, alerts):
-    record, mirror = Recorder(directory), Mirror(directory, offline_in(tmp_path), live=live)
+    record, upload = Recorder(directory), RunUpload(directory, offline_in(tmp_path), live=live)
     write_steps(record, 1, 3)
     write_status(directory, "diverged", 3, 1.0)
     record.close()
-    mirror.begin()
-    mirror.finish("diverged")
+    upload.begin()
+    upload.finish("diverged")
     told = [r.alert for r in OfflineRun(tmp_path).of("alert")]
     assert [(a.title, a.level) for a in told] == alerts * [("diverged", "ERROR")]
     assert all(a.text == "mnist/bn seed 0: the loss was not finite at step 3" for a in told)
@@ -414,7 +414,7 @@ def test_a_service_that_is_frozen_or_killed_holds_no_run_up(tmp_path, monkeypatc
 
 def test_an_unreachable_server_costs_a_run_nothing_at_its_start(directory, tmp_path, monkeypatch):
     waited = Event()
-    monkeypatch.setattr(Mirror, "begin", lambda self: waited.wait(60))
+    monkeypatch.setattr(RunUpload, "begin", lambda self: waited.wait(60))
     monkeypatch.setattr(live, "FINISH_SECONDS", 0.1)
     write_status(directory, "running", 0, 0.0)
     begun = time.monotonic()

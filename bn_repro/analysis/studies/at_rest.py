@@ -141,7 +141,7 @@ def failures(runs: Runs) -> Iterator[Claim]:
         Above(0.5),
         "machine infinity",
         gates=[gates.trains(failed(main, INCEPTION), own)],
-        hangs_on="the rate: to fail at 5 times the best one is nearly built in",
+        hangs_on="the rate: 5 times the best one, which favours the claim",
     )
     yield Claim(
         "inception_sigmoid_failed",

@@ -14,8 +14,15 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from bn_repro.analysis import panels, style
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.speed import HEADLINE
-from bn_repro.analysis.studies import at_rest, fig3, fig3_failures, fig3_figures, inception
+from bn_repro.analysis.studies import (
+    at_rest,
+    fig3_failures,
+    fig3_failures_figures,
+    fig3_figures,
+    inception,
+)
 from bn_repro.analysis.studies.fig3_failures import SIGMOID
+from bn_repro.analysis.studies.fig3_tables import figure3_table
 from bn_repro.analysis.studies.inception import BN_BASELINE, BN_X5, BN_X30, INCEPTION, NETWORKS
 from bn_repro.analysis.study import Study
 from bn_repro.analysis.style import Arm
@@ -37,7 +44,9 @@ def figures(runs: Runs) -> dict[str, Figure]:
             drawn["figure3"] = fig3_figures.figure3(main, HEADLINE)
             drawn["figure_targets"] = figure_targets(main)
         if len(usual.runs):
-            drawn["figure_failures"] = fig3_failures.figure(usual, FAILURES, at_rest.TRAINING)
+            drawn["figure_failures"] = fig3_failures_figures.figure(
+                usual, FAILURES, at_rest.TRAINING
+            )
     return drawn
 
 
@@ -73,7 +82,7 @@ def values(runs: Runs) -> dict[str, Any]:
     main, (own, sigmoid, _) = at_rest.networks(runs), at_rest.TRAINING
     known = [arm for arm in NETWORKS if len(arm.of(main).runs)]
     target = inception.target_at(main, HEADLINE)
-    table = fig3.figure3_table(main, HEADLINE) if math.isfinite(target) else []
+    table = figure3_table(main, HEADLINE) if math.isfinite(target) else []
     planned = [arm for arm in at_rest.ARMS if runs.planned(**arm.keys)]
     return {
         "missing": inception.missing(runs, planned),

@@ -88,6 +88,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
             "4.1, 4.2",
             q.ahead_at_each(bn, other, ("BN", "without BN"), "mini-batch size"),
             AtEach("mini-batch size"),
+            hangs_on="the grid of rates",
         )
         bn, by_population, other = (_at(w, SMALLEST) for w in (moving, population, without))
         yield Claim(
@@ -97,6 +98,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
             "3",
             q.difference(bn, other, f"{ENDS}, BN minus without BN. {q.AT_CHANCE}"),
             Below(),
+            hangs_on="the grid of rates",
         )
         yield Claim(
             f"{network.name.lower()}_smallest_population_difference",
@@ -177,14 +179,13 @@ def values(runs: Runs) -> dict[str, Any]:
             of_size = {size: [_at(wide, size) for wide in lines] for size in OF_TEXT}
             found: dict[str, Any] = {"name": network.name, "at": of_size, "ahead_from": start}
             found["lead"] = None if start is None else lead[start].dropna()
-            shown.append(found | {"table": _table(network, runs, lines, lead)})
+            shown.append(found | {"table": _table(network, runs, lead)})
     return {"networks": shown}
 
 
-def _table(
-    network: Network, runs: Runs, lines: list[pd.DataFrame], lead: pd.DataFrame
-) -> list[list[str]]:
+def _table(network: Network, runs: Runs, lead: pd.DataFrame) -> list[list[str]]:
     """A row a size: the chosen rates, the accuracies, BN's lead."""
+    lines = network.lines(runs)
     table = [["mini-batch", "rate without BN", "without BN", "rate with BN"]]
     table[0] += [f"with BN, {words}" for words in STATISTICS.values()]
     table[0] += ["BN's lead (moving averages)"]

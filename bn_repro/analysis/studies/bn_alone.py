@@ -15,12 +15,8 @@ from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.gates import Gate
 from bn_repro.analysis.intervals import ENOUGH_SEEDS
 from bn_repro.analysis.rules import Above, AtEach, Below, Crosses
-from bn_repro.analysis.studies import (
-    at_rest,
-    bn_alone_figures,
-    bn_alone_report,
-    bn_alone_weights,
-)
+from bn_repro.analysis.speed import at_each, turned
+from bn_repro.analysis.studies import at_rest, bn_alone_figures, bn_alone_report, bn_alone_weights
 from bn_repro.analysis.studies.bn_alone_runs import (
     DEPTHS,
     FACTOR,
@@ -33,19 +29,16 @@ from bn_repro.analysis.studies.bn_alone_runs import (
     Setting,
     accuracies,
     at,
-    at_each,
     cell,
     counts,
     only_bn_trains,
     ratio_of_factors,
-    turned,
 )
 from bn_repro.analysis.studies.inception import BN_BASELINE, INCEPTION
 from bn_repro.analysis.study import Study
 from bn_repro.analysis.tables import Runs
 
-Found = dict[Setting, Cell]
-"""What came out, by setting."""
+Found = dict[Setting, Cell]  # what came out
 THEIRS = paper.fewer_steps("inception", "bn_baseline")
 of_figure3 = partial(Claim, section="4.2.2, Figure 3", hangs_on="the rate")
 
@@ -168,10 +161,11 @@ def classifier(found: Found) -> Claim:
     ]
     return of_figure3(
         "classifier_same_winner_ratio",
-        f"Ten times larger first weights of the classifier change no winner, at rate {OWN}.",
+        "Ten times larger initial weights of the classifier do not change which is faster, at "
+        f"rate {OWN}.",
         quantity=at_each(races, [f"with {depth} modules" for depth in DEPTHS], words),
         rule=AtEach("depth", 1.0),
-        gates=[Gate("from He's own one of them is faster", met, "from He's own neither is")],
+        gates=[Gate("from He's own one of them is faster", met, "from He's neither is")],
     )
 
 

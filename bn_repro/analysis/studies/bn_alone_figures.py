@@ -15,7 +15,7 @@ from matplotlib.patches import Patch, Rectangle
 from bn_repro.analysis import panels, style
 from bn_repro.analysis.intervals import ENOUGH_SEEDS
 from bn_repro.analysis.speed import HEADLINE
-from bn_repro.analysis.studies import at_rest, inception
+from bn_repro.analysis.studies import at_rest, inception_figures
 from bn_repro.analysis.studies.bn_alone_runs import (
     FIVE_TIMES,
     LATE,
@@ -122,7 +122,7 @@ def figure_curves(runs: Runs) -> Figure:
     axes = np.asarray(figure.subplots(rows, 2, sharex=True, sharey=True)).ravel()
     for ax, found in zip(axes, cells, strict=False):
         arms = found.setting.inception, found.setting.bn
-        inception.draw_curves(ax, runs, arms).set_title(str(found.setting))
+        inception_figures.draw_curves(ax, runs, arms).set_title(str(found.setting))
         panels.reference(ax, runs.chance)
         if found.trains:
             target = found.race.target()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 
 from bn_repro.analysis import gates, intervals, speed
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis.gates import Gate
-from bn_repro.analysis.intervals import LEVEL
 from bn_repro.analysis.quantities import Quantity
 from bn_repro.analysis.rules import side
 from bn_repro.analysis.speed import EVALUATIONS, Race
@@ -161,28 +159,6 @@ FACTOR = (
     "of Inception at the same setting (first evaluations at or above it; median steps over seeds; "
     "95 % bootstrap interval, widened by the distance of evaluations)"
 )
-
-
-def at_each(races: Sequence[Race], names: Sequence[str], words: str) -> Quantity:
-    """The factors of several races; the number is that of the one least surely above 1.
-
-    Not measured unless all of them have runs.
-    """
-    if not races or not all(race.known for race in races):
-        return Quantity(words, q.NOTHING, "x")
-    levels = (LEVEL, 1 - (1 - LEVEL) / len(races))
-    parts, corrected = ([race.fewer(level=level) for race in races] for level in levels)
-    least = int(np.argmin([p.estimate if np.isnan(p.low) else p.low for p in parts]))
-    shown = ", ".join(f"{p.estimate:.2f} {name}" for p, name in zip(parts, names, strict=True))
-    slow, fast, _ = races[least].names
-    beside = f"least sure of {shown}"
-    return Quantity(words, parts[least], "x", parts, corrected, never=(fast, slow), beside=beside)
-
-
-def turned(race: Race) -> Race:
-    """The same race, asked how many times fewer steps the other network needs."""
-    fast, slow, reference = race.names
-    return replace(race, slow=race.fast, fast=race.slow, names=(slow, fast, reference))
 
 
 def ratio_of_factors(one: Cell, other: Cell) -> Quantity:

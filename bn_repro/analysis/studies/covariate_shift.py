@@ -115,7 +115,7 @@ def _gradients(runs: Runs, setting: Setting) -> Iterator[Claim]:
     yield Claim(
         f"{setting.id}_smooth_ratio",
         f"{setting.name}: with BN the gradient changes less along a step.",
-        "after the paper",
+        "not in the paper",
         q.factor(
             change,
             change_without,

@@ -1,4 +1,4 @@
-"""New distributions of the same digits, and new population statistics for them (sec. 5).
+"""New distributions of the same images, and new population statistics for them (sec. 5).
 
 The claims were written before the runs (docs/log.md, 2026-11-26, "Domain adaptation").
 """
@@ -37,7 +37,7 @@ from bn_repro.analysis.study import Study
 from bn_repro.analysis.tables import Runs
 
 END = "Test accuracy at the last step"
-WEIGHTS = f"{END}, on the same digits by the same weights"
+WEIGHTS = f"{END}, on the same images by the same weights"
 WORDS = {
     "noisy": "noise of standard deviation {:g}",
     "contrast": "{:g} of the contrast",
@@ -50,12 +50,12 @@ WORDS = {
 def claims(runs: Runs) -> Iterator[Claim]:
     """Whether new statistics help, by distribution; whether BN's network loses less without."""
     for network in NETWORKS:
-        yield _helps(
+        yield helps(
             runs, network, NOISY, "on digits with noise (standard deviation 0.5)", "the noise"
         )
-    yield from (_makes_up(runs, network) for network in NETWORKS)
+    yield from (makes_up(runs, network) for network in NETWORKS)
     for network in NETWORKS:
-        yield _helps(runs, network, INVERTED, "on inverted digits", "the nonlinearity")
+        yield helps(runs, network, INVERTED, "on inverted digits", "the nonlinearity")
     yield Claim(
         "shifted_difference",
         "On digits shifted by 2 pixels new statistics give a higher accuracy than the old ones, "
@@ -66,10 +66,11 @@ def claims(runs: Runs) -> Iterator[Claim]:
         gates=[loses(runs, SHIFTED, NETWORKS)],
         hangs_on="the shift",
     )
-    yield from (_robust(runs, network) for network in NETWORKS)
+    yield from (robust(runs, network) for network in NETWORKS)
 
 
-def _helps(runs: Runs, network: Network, which: Which, where: str, hangs_on: str) -> Claim:
+def helps(runs: Runs, network: Network, which: Which, where: str, hangs_on: str) -> Claim:
+    """New statistics give a higher accuracy than the old ones ``where`` a distribution is new."""
     return Claim(
         f"{network.id}_{which[0]}_difference",
         f"{network.name}: {where} new statistics give a higher accuracy than the old ones.",
@@ -85,17 +86,18 @@ def _helps(runs: Runs, network: Network, which: Which, where: str, hangs_on: str
     )
 
 
-def _makes_up(runs: Runs, network: Network) -> Claim:
+def makes_up(runs: Runs, network: Network) -> Claim:
+    """At a quarter of the contrast new statistics lose nothing."""
     return Claim(
         f"{network.id}_contrast_difference",
         f"{network.name}: at a quarter of the contrast new statistics give as good an accuracy as "
-        "that on unaltered digits.",
+        "that on unaltered images.",
         "5",
         q.difference(
             network.by(runs, NEW, CONTRAST),
             network.by(runs, OLD, UNALTERED),
             f"{END}, by the same weights: at a quarter of the contrast by new statistics minus on "
-            f"unaltered digits (a loss of up to {100 * MARGIN:g} points counts as none, fixed "
+            f"unaltered images (a loss of up to {100 * MARGIN:g} points counts as none, fixed "
             "beforehand)",
         ),
         Above(-MARGIN),
@@ -115,10 +117,11 @@ def _shifted(runs: Runs) -> Quantity:
         return found
     each = zip(found.parts, NETWORKS, strict=True)
     words = ", ".join(f"{100 * part.estimate:+.2f} ({network.name})" for part, network in each)
-    return replace(found, beside=f"less sure of {words}")
+    return replace(found, beside=f"the less certain of: {words}")
 
 
-def _robust(runs: Runs, network: Network) -> Claim:
+def robust(runs: Runs, network: Network) -> Claim:
+    """Before any recomputation the network with BN loses less than the one without."""
     return Claim(
         f"{network.id}_robust_difference",
         f"{network.name}: before any recomputation the network with BN loses less accuracy on the "
@@ -127,7 +130,7 @@ def _robust(runs: Runs, network: Network) -> Claim:
         q.difference(
             network.lost_on_all(runs, OLD),
             network.lost_on_all(runs, NONE),
-            f"{END} on unaltered digits minus that on new distributions, mean of the four that "
+            f"{END} on unaltered images minus that on new distributions, mean of the four that "
             "claims name: lost with BN, by the old statistics, minus lost without BN",
         ),
         Below(),
@@ -140,16 +143,16 @@ def _robust(runs: Runs, network: Network) -> Claim:
 
 def values(runs: Runs) -> dict[str, Any]:
     """What the template shows besides the claims."""
-    return {"networks": [shown for n in NETWORKS if (shown := _shown(runs, n))]}
+    return {"networks": [found for n in NETWORKS if (found := shown(runs, n))]}
 
 
-def _shown(runs: Runs, network: Network) -> dict[str, Any]:
+def shown(runs: Runs, network: Network) -> dict[str, Any]:
     """Of a network: a table of all distributions, and the accuracies that the outcome names."""
     kinds = [UNALTERED, *((name, s) for name, known in STRENGTHS.items() for s in known)]
     found = {w: [network.by(runs, kind, w) for kind in (NONE, OLD, NEW)] for w in kinds}
     if found[UNALTERED][1].empty:
         return {}
-    table = [["digits", "without BN", "old statistics", "new statistics", "new minus old"]]
+    table = [["images", "without BN", "old statistics", "new statistics", "new minus old"]]
     for (name, strength), (without, old, new) in found.items():
         words = WORDS[name].format(strength).replace(" 1 pixels", " 1 pixel")
         gained = points((new - old).dropna()) if len(new) else ""

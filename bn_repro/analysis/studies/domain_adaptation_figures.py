@@ -1,6 +1,8 @@
-"""The figure of ``domain_adaptation``."""
+"""The figure of ``domain_adaptation``, on digits and on photographs."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -32,12 +34,18 @@ TITLES = {"noisy": "noise", "contrast": "lower contrast", "shifted": "shifted"}
 
 
 def figures(runs: Runs) -> dict[str, Figure]:
+    """``figure_adaptation`` of the networks on digits."""
+    return against_strength(runs, NETWORKS)
+
+
+def against_strength(runs: Runs, networks: Sequence[Network]) -> dict[str, Figure]:
     """``figure_adaptation``: accuracy against strength; a row a network, a column a kind."""
     with style.context():
-        figure = Figure(figsize=(style.WIDTH, 4.6), layout="constrained")
+        size = (style.WIDTH, 0.8 + 1.9 * len(networks))
+        figure = Figure(figsize=size, layout="constrained")
         widths = [len(known) + 1 for known in STRENGTHS.values()]
-        axes = figure.subplots(2, 4, sharey=True, width_ratios=widths)
-        for row, network in zip(axes, NETWORKS, strict=True):
+        axes = figure.subplots(len(networks), 4, sharey=True, squeeze=False, width_ratios=widths)
+        for row, network in zip(axes, networks, strict=True):
             for ax, name in zip(row, STRENGTHS, strict=True):
                 draw(ax, runs, network, name)
             row[0].set_ylabel(f"{network.name}:\ntest accuracy")
@@ -48,7 +56,7 @@ def figures(runs: Runs) -> dict[str, Figure]:
 
 
 def draw(ax: Axes, runs: Runs, network: Network, name: str) -> Axes:
-    """Accuracy by the strength of a distribution, from unaltered digits on; evenly spaced."""
+    """Accuracy by the strength of a distribution, from unaltered images on; evenly spaced."""
     places = range(len(STRENGTHS[name]) + 1)
     for statistics, arm in LINES:
         values = network.along(runs, statistics, name)

@@ -1,4 +1,5 @@
-"""Of ``domain_adaptation``: the networks, and their accuracies by distribution and statistics."""
+"""Of ``domain_adaptation``, on digits and on photographs: the networks, and their accuracies by
+distribution and statistics."""
 
 from __future__ import annotations
 
@@ -57,7 +58,7 @@ class Network:
         return wide.iloc[:, -1].dropna() if wide.size else pd.Series(dtype=float)
 
     def lost(self, runs: Runs, statistics: str, which: Which) -> pd.Series:
-        """The accuracy on unaltered digits minus that on these, by seed."""
+        """The accuracy on unaltered images minus that on these, by seed."""
         usual, here = shared(self.by(runs, statistics, UNALTERED), self.by(runs, statistics, which))
         return usual - here
 
@@ -67,9 +68,9 @@ class Network:
         return pd.DataFrame(found).dropna().mean(axis=1)
 
     def along(self, runs: Runs, statistics: str, name: str) -> np.ndarray:
-        """Accuracies on unaltered digits, then from weak to strong (settings, seeds)."""
+        """Accuracies on unaltered images, then from weak to strong (settings, seeds)."""
         kinds = [UNALTERED, *((name, strength) for strength in STRENGTHS[name])]
-        usual = OLD if statistics == NEW else statistics  # on unaltered digits the two are the same
+        usual = OLD if statistics == NEW else statistics  # on unaltered images the two are the same
         found = [self.by(runs, usual if w == UNALTERED else statistics, w) for w in kinds]
         return pd.DataFrame(dict(enumerate(found))).dropna().to_numpy(float).T
 
@@ -77,6 +78,7 @@ class Network:
 MNIST = Network("mnist", "MNIST", BN, BASELINE)
 DIGITS = Network("inception", "Inception on digits", BN_BASELINE, INCEPTION)
 NETWORKS = (MNIST, DIGITS)
+PHOTOGRAPHS = Network("photographs", "Inception on photographs", BN_BASELINE, INCEPTION)
 
 
 def loses(runs: Runs, which: Which, networks: tuple[Network, ...]) -> Gate:

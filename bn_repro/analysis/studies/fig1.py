@@ -13,7 +13,9 @@ from bn_repro.analysis.intervals import Images
 from bn_repro.analysis.rules import Above, AtEachStep
 from bn_repro.analysis.studies import fig1_movement as inputs
 from bn_repro.analysis.studies.fig1_densities import SEEDS
-from bn_repro.analysis.studies.fig1_figures import MEASURES, curves, figures
+from bn_repro.analysis.studies.fig1_figures import curves, figures
+from bn_repro.analysis.studies.fig1_layers import MEASURES
+from bn_repro.analysis.studies.fig1_units import typical_unit
 from bn_repro.analysis.study import Study
 from bn_repro.analysis.style import BASELINE, BN, MNIST_ARMS
 from bn_repro.analysis.tables import Runs
@@ -88,7 +90,7 @@ def _of_inputs(runs: Runs) -> dict[str, Any]:
         "measures": inputs.by_measure(runs),
         "by_doubling": inputs.by_doubling(runs),
         "registered": inputs.REGISTERED,
-        "typical_unit": inputs.typical_unit(inputs.probed(runs)),
+        "typical_unit": typical_unit(inputs.probed(runs)),
         "ends": _ends(runs) if traced else [],
         "unit_steps": inputs.UNIT_STEPS,
     }

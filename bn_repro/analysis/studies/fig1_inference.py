@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from bn_repro.analysis import movement, panels, style
 from bn_repro.analysis.studies import fig1_movement as inputs
 from bn_repro.analysis.studies.fig1_movement import LAST, UNITS
+from bn_repro.analysis.studies.fig1_units import of_units, unit_drifts
 from bn_repro.analysis.style import BASELINE, BN, Arm
 from bn_repro.analysis.tables import Runs
 
@@ -63,7 +64,7 @@ def all_units(runs: Runs) -> Figure | None:
     """All units of the last layer: their medians in one seed, and how far each drifts in every
     seed; None where too few steps are kept."""
     shown = _panels(runs)
-    if any(inputs.unit_drifts(rows).empty for _, _, rows in shown):
+    if any(unit_drifts(rows).empty for _, _, rows in shown):
         return None
     figure = Figure(figsize=(style.WIDTH, 4.6), layout="constrained")
     axes = figure.subplots(2, 3, sharex="col", width_ratios=[1, 1, 1.1])
@@ -72,7 +73,7 @@ def all_units(runs: Runs) -> Figure | None:
     for arm, mode, rows in shown:
         line, column = MODES.index(mode), int(arm is BN)
         _draw_medians(axes[line, column], rows, arm)
-        _draw_drifts(axes[line, 2], inputs.unit_drifts(rows), arm)
+        _draw_drifts(axes[line, 2], unit_drifts(rows), arm)
         axes[0, column].set_title(arm.label)
     for line, mode in enumerate(MODES):
         axes[line, 0].set_ylabel(f"medians, {mode}")
@@ -87,7 +88,7 @@ def all_units(runs: Runs) -> Figure | None:
 
 def _draw_medians(ax: Axes, rows: pd.DataFrame, arm: Arm) -> None:
     """Each unit's median against steps, in the first seed."""
-    medians = inputs.of_units(rows)["p50"]
+    medians = of_units(rows)["p50"]
     first = medians.columns.get_level_values("seed")[0]
     steps = medians.index.to_numpy(float)
     ax.plot(steps, np.asarray(medians[first]), color=arm.color, lw=0.5, alpha=0.5)

@@ -104,7 +104,11 @@ def _claims(name: str, rows: Rows, seeds: str = "", *, inference: bool = False) 
     """One measure's two claims: of one unit, and of the layer."""
     measure, says = MEASURES[name]
     mode = "1,000 fixed test images in inference mode" if inference else "the training mini-batch"
-    hangs = "the measure: movement over width" if measure is movement.movement else "the measure"
+    hangs = "the measure"
+    if measure is movement.movement:
+        hangs += ": movement over width"
+    elif measure is movement.change_per_doubling:
+        hangs += ", the doubling from step 1,000"
     for what, unit in UNITS.items():
         part = {"unit": "one unit", "layer": "the layer"}[what]
         words = (
@@ -171,43 +175,13 @@ def by_doubling(runs: Runs) -> list[list[str]]:
     return table if len(table) == 3 else []
 
 
-def of_units(rows: pd.DataFrame) -> pd.DataFrame:
-    """The last layer by unit where all units are kept: medians and widths by step (row)."""
-    part = rows.loc[(rows["site"] == LAST) & rows["unit"].notna() & _kept_step(rows)]
-    part = part.loc[part["seed"].isin(part.loc[part["unit"] == 1, "seed"])]
-    part = part.assign(width=part["p85"] - part["p15"])
-    return part.pivot(index="step", columns=["seed", "unit"], values=["p50", "width"])
-
-
-def unit_drifts(rows: pd.DataFrame) -> pd.Series:
-    """Each unit's drift over its width, by seed and unit; without a running median.
-
-    Empty where step 1,000 and a later one are not kept.
-    """
-    units = of_units(rows)
-    if len(units) < 2 or units.index[0] != movement.DRIFT_FROM:
-        return pd.Series(dtype=float)
-    p50, width = (units[name].to_numpy(float) for name in ("p50", "width"))
-    moved = np.abs(p50[-1] - p50[0]) / width.mean(axis=0)
-    return pd.Series(moved, index=units["p50"].columns)
-
-
-def typical_unit(rows: Rows) -> Quantity:
-    """The drift of a seed's median unit, with BN over without."""
-    arms = [unit_drifts(arm) for arm in rows]
-    if any(arm.empty for arm in arms):
-        return q.factor(pd.Series(dtype=float), pd.Series(dtype=float), "")
-    with_bn, without = (arm.groupby(level="seed").median() for arm in arms)
-    return q.factor(with_bn, without, "The drift of the median unit")
-
-
 # --- rows -----------------------------------------------------------------------------------------
 
 
 def keep(runs: Runs) -> Runs:
     """Every row of a layer and of its first unit; of other units percentiles, at fewer steps."""
     traces, probes = (
-        rows.loc[_first_or_pooled(rows) | _kept_step(rows)] for rows in (runs.traces, runs.probes)
+        rows.loc[_first_or_pooled(rows) | kept_step(rows)] for rows in (runs.traces, runs.probes)
     )
     rest = [c for c in traces if c in ("mean", "std", "saturated", "grad_norm")]
     traces = traces.assign(**{c: traces[c].where(_first_or_pooled(traces), np.nan) for c in rest})
@@ -218,6 +192,7 @@ def _first_or_pooled(rows: pd.DataFrame) -> np.ndarray:
     return np.asarray(rows["unit"].isna() | (rows["unit"] == 0), dtype=bool)
 
 
-def _kept_step(rows: pd.DataFrame) -> np.ndarray:
+def kept_step(rows: pd.DataFrame) -> np.ndarray:
+    """At which rows all units are kept."""
     steps = rows["step"].to_numpy(float)
     return (steps == movement.DRIFT_FROM) | (steps % UNIT_STEPS == 0)

@@ -76,16 +76,16 @@ def race_of(runs: Runs, block: str = "early") -> Race:
 def gaps(runs: Runs) -> dict[float, Interval]:
     """With BN minus without, in held-out accuracy at the last step, at every rate of the grid."""
     without, with_bn = by_rate(runs)
-    return _differences(with_bn, without)
+    return differences(with_bn, without)
 
 
 def leads(runs: Runs) -> dict[float, Interval]:
     """With BN minus without, in test accuracy, at every step that the many seeds evaluate."""
     without, with_bn = early(runs)
-    return _differences(with_bn, without)
+    return differences(with_bn, without)
 
 
-def _differences(a: pd.DataFrame, b: pd.DataFrame) -> dict[float, Interval]:
+def differences(a: pd.DataFrame, b: pd.DataFrame) -> dict[float, Interval]:
     """The mean of ``a - b`` over seeds (rows), by column."""
     found = q.differences(a, b, intervals.LEVEL)
     return dict(zip(a.columns.tolist(), found, strict=True))

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from bn_repro import paper
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis import steps_to, style
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.frames import shared
-from bn_repro.analysis.intervals import ENOUGH_SEEDS
-from bn_repro.analysis.prose import percent
-from bn_repro.analysis.speed import ITSELF
 from bn_repro.analysis.studies import fig3_failures as failures
-from bn_repro.analysis.studies import fig3_figures, fig3_reasons, inception
+from bn_repro.analysis.studies import fig3_failures_figures, fig3_figures, fig3_reasons, inception
+from bn_repro.analysis.studies.fig3_tables import figure3_table
 from bn_repro.analysis.studies.inception import (
     BN_BASELINE,
     BN_SIGMOID,
@@ -91,7 +87,7 @@ def figures(runs: Runs) -> dict[str, Figure]:
             "figure2": fig3_figures.figure2(runs),
             "figure3": fig3_figures.figure3(runs),
             "figure_rates": fig3_reasons.figure_rates(runs),
-            "figure_failures": failures.figure(runs),
+            "figure_failures": fig3_failures_figures.figure(runs),
         }
         if not runs.traces.empty:
             drawn["figure_signals"] = fig3_reasons.figure_signals(runs)
@@ -129,38 +125,6 @@ def values(runs: Runs) -> dict[str, Any]:
             if all(len(arm.of(runs).runs) for arm in (fast, own))
         ],
     }
-
-
-def figure3_table(runs: Runs, share: float = ITSELF) -> list[list[str]]:
-    """Figure 3's rows beside the paper's, a head first."""
-    target, last = inception.target_at(runs, share), runs.last_step
-    few = len(INCEPTION.of(runs).runs) < ENOUGH_SEEDS
-    steps_here = f"steps to {100 * target:.1f} %: median ({'every seed' if few else 'range'})"
-    rows = [["network", steps_here, "paper: to 72.2 %", "times fewer than Inception", "paper"]]
-    rows[0] += [f"maximum: mean {'(every seed)' if few else '[95 % interval]'}", "paper"]
-    for arm in NETWORKS:
-        printed, wide = inception.printed(arm), inception.curves(runs, arm)
-        here = fewer = "-"
-        if wide.size:
-            steps = steps_to.at(wide, target)
-            shown = np.sort(steps) if few else [steps.min(), steps.max()]
-            one = (", " if few else " to ").join(steps_to.shown(s, last) for s in shown)
-            here = steps_to.shown(float(np.median(steps)), last)
-            here += f" ({one})" if few or steps.min() < steps.max() else ""
-            if arm is not INCEPTION:
-                fewer = inception.race(runs, INCEPTION, arm).quantity(share)
-                fewer = (
-                    str(replace(fewer, beside="")).replace(f" by {arm.label}", "").replace(" x", "")
-                )
-        factor = None if arm is INCEPTION else fig3_figures.printed_factor(arm)
-        rows.append(
-            [
-                *(arm.label, here, paper.steps(arm.keys["experiment"].removeprefix("imagenet/"))),
-                *(fewer, "-" if factor is None else f"{factor:.1f}"),
-                *(percent(inception.best(runs, arm)), paper.percent(printed.max_top1)),
-            ]
-        )
-    return rows
 
 
 def _one_by_one(runs: Runs) -> dict[str, list[float]]:

@@ -14,7 +14,7 @@ from bn_repro.analysis import intervals, panels, steps_to, style
 from bn_repro.analysis.intervals import Interval
 from bn_repro.analysis.quantities import NOTHING
 from bn_repro.analysis.speed import ITSELF
-from bn_repro.analysis.studies import inception
+from bn_repro.analysis.studies import inception, inception_figures
 from bn_repro.analysis.studies.inception import INCEPTION, NETWORKS, best, target_at
 from bn_repro.analysis.style import Arm
 from bn_repro.analysis.tables import Runs
@@ -37,12 +37,12 @@ def draw_accuracy(ax: Axes, runs: Runs, share: float) -> Axes:
     target = target_at(runs, share)
     if not math.isnan(target):
         panels.reference(ax, target)
-    inception.draw_curves(ax, runs, NETWORKS)
+    inception_figures.draw_curves(ax, runs, NETWORKS)
     if not math.isnan(target):
         # A high target has its half of the panel.
         ax.set_ylim(max(0.0, 2 * target - 1.0), min(1.0, ax.get_ylim()[1]))
     ax.set_title("single-crop accuracy")
-    return inception.name_ends(ax, runs, NETWORKS)
+    return inception_figures.name_ends(ax, runs, NETWORKS)
 
 
 def draw_crossings(ax: Axes, runs: Runs, share: float) -> Axes:
@@ -114,12 +114,6 @@ def figure3(runs: Runs, share: float = ITSELF) -> Figure:
     return figure
 
 
-def printed_factor(arm: Arm) -> float | None:
-    """How many times fewer steps than Inception, by the paper's Figure 3; None: never."""
-    slow, fast = (inception.printed(a).steps_to_target for a in (INCEPTION, arm))
-    return slow / fast if slow and fast else None
-
-
 def draw_speed(ax: Axes, runs: Runs, share: float) -> Axes:
     """How many times fewer steps than Inception each needs to the target."""
     target, last = target_at(runs, share), runs.last_step
@@ -144,7 +138,7 @@ def draw_speed(ax: Axes, runs: Runs, share: float) -> Axes:
                 ax.plot([start, end], [row, row], color=arm.color, lw=1.4)
                 ax.plot([start], [row], marker="<", color=arm.color)
                 ax.text(1.12 * end, row + 0.04, f"never reached: below {bound:.2f}x", **SMALL)
-        _dots(ax, row, (values, found, printed_factor(arm)), arm, limits)
+        _dots(ax, row, (values, found, inception.printed_factor(arm)), arm, limits)
         _note(ax, row, words)
     ax.set_xscale("log")
     ax.set_xlim(*limits)

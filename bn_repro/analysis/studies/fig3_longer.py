@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from bn_repro.analysis import style
 from bn_repro.analysis.claims import Claim
-from bn_repro.analysis.studies import fig3, inception
+from bn_repro.analysis.studies import fig3, inception, inception_figures
 from bn_repro.analysis.studies.inception import BN_BASELINE, INCEPTION
 from bn_repro.analysis.study import Study
 from bn_repro.analysis.tables import Runs
@@ -29,8 +29,8 @@ def figures(runs: Runs) -> dict[str, Figure]:
     """``figure_longer``: as Figure 2, of the two networks."""
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 3.2), layout="constrained")
-        ax = inception.draw_pair(figure.subplots(), runs, *PAIR)
-        inception.name_ends(ax, runs, PAIR).set_ylabel("single-crop validation accuracy")
+        ax = inception_figures.draw_pair(figure.subplots(), runs, *PAIR)
+        inception_figures.name_ends(ax, runs, PAIR).set_ylabel("single-crop validation accuracy")
         ax.set_title(f"BN and nothing else, {_seeds(runs)}")
         return {"figure_longer": figure}
 

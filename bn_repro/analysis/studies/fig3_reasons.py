@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from bn_repro.analysis import frames, panels, style
-from bn_repro.analysis.studies import inception
+from bn_repro.analysis.studies import inception, inception_figures
 from bn_repro.analysis.studies.fig3_failures import SIGMOID, X5
 from bn_repro.analysis.studies.inception import (
     BN_BASELINE,
@@ -33,12 +33,12 @@ def figure_rates(runs: Runs) -> Figure:
     figure = Figure(figsize=(style.WIDTH, 2.7), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for ax, (rate, pair) in zip(axes, PAIRS.items(), strict=True):
-        inception.draw_pair(ax, runs, *pair)
+        inception_figures.draw_pair(ax, runs, *pair)
         ax.set_title(rate)
     highest = [inception.best(runs, arm).max(initial=0) for pair in PAIRS.values() for arm in pair]
     axes[0].set_ylim(0, 1.05 * max(highest) or 1)
     for ax, pair in zip(axes, PAIRS.values(), strict=True):
-        inception.name_ends(ax, runs, pair)
+        inception_figures.name_ends(ax, runs, pair)
     axes[0].set_ylabel("single-crop validation accuracy")
     style.letters(axes)
     return figure

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
 from bn_repro import paper
-from bn_repro.analysis import frames, panels, steps_to, style
+from bn_repro.analysis import frames, steps_to
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.intervals import Interval
@@ -44,6 +43,12 @@ NETWORKS = (INCEPTION, BN_BASELINE, BN_X5, BN_X30, BN_SIGMOID)
 def printed(arm: Arm) -> paper.Network:
     """The network's row in the paper's Figure 3."""
     return paper.FIGURE3[arm.keys["experiment"]]
+
+
+def printed_factor(arm: Arm) -> float | None:
+    """How many times fewer steps than Inception, by the paper's Figure 3; None: never."""
+    slow, fast = (printed(a).steps_to_target for a in (INCEPTION, arm))
+    return slow / fast if slow and fast else None
 
 
 def curves(runs: Runs, arm: Arm) -> pd.DataFrame:
@@ -180,26 +185,3 @@ def pair(runs: Runs, bn: Arm, plain: Arm) -> dict[str, Any]:
         "steps": [steps_to.shown(s, runs.last_step) for s in steps],
         "fewer": speed_up(runs, plain, bn, plain) if np.isfinite(steps[0]) else None,
     }
-
-
-def draw_pair(ax: Axes, runs: Runs, bn: Arm, plain: Arm) -> Axes:
-    """Validation accuracy with BN and without, and the best without as a dotted line."""
-    target = target_of(runs, plain)
-    if not math.isnan(target):
-        panels.reference(ax, target, f"{plain.label}'s best, {100 * target:.1f} %")
-    return draw_curves(ax, runs, (bn, plain))
-
-
-def draw_curves(ax: Axes, runs: Runs, arms: Iterable[Arm]) -> Axes:
-    """Validation accuracy against steps."""
-    for arm in arms:
-        panels.curves(ax, curves(runs, arm), arm, markers=8)
-    ax.set_xlim(0, runs.last_step)
-    ax.set_ylim(0, None)
-    return style.steps_axis(style.percent_axis(ax))
-
-
-def name_ends(ax: Axes, runs: Runs, arms: Iterable[Arm]) -> Axes:
-    """The arms' names at the right, each at its median's last value; after the limits are set."""
-    known = [(arm, curves(runs, arm)) for arm in arms]
-    return panels.label_ends(ax, [(a, float(w.iloc[:, -1].median())) for a, w in known if w.size])

@@ -17,8 +17,7 @@ from bn_repro.analysis.intervals import Interval
 from bn_repro.analysis.prose import listed, percent, points
 from bn_repro.analysis.quantities import Quantity
 from bn_repro.analysis.rules import AtEach, side
-from bn_repro.analysis.speed import EVALUATIONS
-from bn_repro.analysis.studies.bn_alone_runs import at_each
+from bn_repro.analysis.speed import EVALUATIONS, at_each
 from bn_repro.analysis.studies.inception_rates import Tried
 from bn_repro.analysis.studies.norms_figures import figures
 from bn_repro.analysis.studies.norms_runs import BN, NORMS, Network, networks
@@ -72,7 +71,7 @@ def above_each(network: Network) -> Quantity:
     parts, corrected = zip(*((one.above, one.corrected) for one in network.beside), strict=True)
     least = min(parts, key=lambda p: p.estimate if np.isnan(p.low) else p.low)
     shown = [f"{100 * one.above.estimate:+.2f} {one.arm.label}" for one in network.beside]
-    beside = f"least sure of {', '.join(shown)}"
+    beside = f"the least certain of: {', '.join(shown)}"
     return Quantity(words, least, "points", parts, corrected, beside=beside)
 
 
@@ -118,10 +117,10 @@ def said(network: Network) -> str:
     words = {
         "BN is above {}": above[1],
         "it is below {}": above[-1],
-        "beside {} the interval contains 0": above[0],
+        "against {} it is undecided": above[0],
         "it needs fewer steps than {}": fewer[1],
         "it needs more steps than {}": fewer[-1],
-        "of steps nothing is decided beside {}": fewer[0],
+        "steps are undecided against {}": fewer[0],
     }
     return "; ".join(text.format(names) for text, names in words.items() if names)
 

@@ -54,7 +54,8 @@ def claims(runs: Runs) -> Iterator[Claim]:
     )
     yield Claim(
         "mnist_before_over_input_difference",
-        "It ends higher so than with BN on the layers' inputs, at each rate.",
+        "The MNIST network ends higher with BN before the nonlinearity than on the layers' "
+        "inputs, at each rate.",
         "3.2",
         _ahead(settings, BEFORE, INPUT, ("with BN before the nonlinearity", "on the inputs")),
         AtEach("rate"),
@@ -133,7 +134,7 @@ def _with_each(found: Quantity, names: list[str]) -> Quantity:
         return found
     shown = zip(found.parts, names, strict=False)
     each = ", ".join(f"{100 * part.estimate:+.2f} {name}" for part, name in shown)
-    return replace(found, beside=f"least sure of {each}")
+    return replace(found, beside=f"the least certain of: {each}")
 
 
 def _higher(setting: Setting, one: Arm, other: Arm, words: str) -> Quantity:

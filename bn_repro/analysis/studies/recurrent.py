@@ -39,7 +39,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
     race = its.race(runs)
     yield Claim(
         "fewer_steps_ratio",
-        "With BN it needs fewer training steps, each at its own best rate.",
+        "With BN a recurrent network needs fewer training steps, each at its own best rate.",
         SECTION,
         race.quantity(),
         Above(1.0),
@@ -59,7 +59,8 @@ def claims(runs: Runs) -> Iterator[Claim]:
     rows = [its.by_rows(runs, arm) for arm in (PER_STEP, NONE)]
     yield Claim(
         "row_by_row_difference",
-        "Also row by row, where a digit's first rows are blank, it ends higher with BN.",
+        "Reading row by row, where a digit's first rows are blank, a recurrent network ends "
+        "higher with BN.",
         "not in the paper",
         q.higher_at_the_end(rows[0], rows[1], (PER_STEP.label, NONE.label)),
         Above(),

@@ -52,7 +52,8 @@ def _gaps(runs: Runs, block: str) -> Iterator[Claim]:
     )
     yield Claim(
         f"{block.lower()}_companions_gap_difference",
-        f"In {WHERE[block]} with BN, companions that change narrow that gap.",
+        f"In {WHERE[block]} with BN, companions that change narrow the gap between training "
+        "and test.",
         SECTION,
         q.difference(
             with_bn.gap, fixed.gap, f"{words}where companions change minus where they stay"
@@ -75,7 +76,8 @@ def _companions(runs: Runs, block: str) -> Iterator[Claim]:
     )
     yield Claim(
         f"{block.lower()}_companions_by_bn_difference",
-        f"In {WHERE[block]}, they raise it by more with BN than without.",
+        f"In {WHERE[block]}, companions that change raise the test accuracy by more with BN than "
+        "without.",
         SECTION,
         q.difference(gain, without_gain, f"{words}: with BN minus the same without BN"),
         Above(),

@@ -41,8 +41,8 @@ def claims(runs: Runs) -> Iterator[Claim]:
     """What section 3.3 states, and what it conjectures."""
     yield Claim(
         "scale_leaves_output_exact",
-        "With BN the scale of a layer's weights changes neither its output nor the gradient that "
-        "it passes on.",
+        "With BN and epsilon 0 the scale of a layer's weights changes neither its output nor the "
+        "gradient that it passes on.",
         "3.3",
         q.failures(
             _exact(runs, ("output", "input_gradient")),
@@ -54,7 +54,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
     )
     yield Claim(
         "scale_shrinks_gradient_exact",
-        "With BN, weights a times larger have a gradient a times smaller.",
+        "With BN and epsilon 0, weights a times larger have a gradient a times smaller.",
         "3.3",
         q.failures(
             _exact(runs, ("weight_gradient",)),

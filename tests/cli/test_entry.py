@@ -1,4 +1,4 @@
-"""The one door of all scripts: no traceback where the surroundings are at fault."""
+"""The entry point of all scripts: no traceback where the surroundings are at fault."""
 
 import os
 import pwd
@@ -8,7 +8,7 @@ import sys
 import pytest
 from support import ROOT, call
 
-from bn_repro.cli.door import through
+from bn_repro.cli.entry import exit_with
 
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 
@@ -31,7 +31,7 @@ def raises(error):
 )
 def test_an_error_that_can_be_mended_is_a_line_and_a_code(capsys, error, code, said):
     with pytest.raises(SystemExit) as end:
-        through(lambda: raises(error))
+        exit_with(lambda: raises(error))
     assert end.value.code == code
     assert capsys.readouterr().err.endswith(said)
 
@@ -41,19 +41,19 @@ def test_an_output_that_was_closed(monkeypatch, error):
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
     with pytest.raises(SystemExit) as end:
-        through(lambda: raises(error) if error else 0)
+        exit_with(lambda: raises(error) if error else 0)
     assert end.value.code == (2 if error else 0)
 
 
 def test_an_error_of_ours_keeps_its_traceback():
     with pytest.raises(KeyError):
-        through(lambda: raises(KeyError("lr")))
+        exit_with(lambda: raises(KeyError("lr")))
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_every_script_goes_through_it(path):
     last = path.read_text().partition('if __name__ == "__main__":\n')[2]
-    assert last.strip().startswith(('main("', 'start("', "through(main)"))
+    assert last.strip().startswith(('main("', 'start("', "exit_with(main)"))
 
 
 @pytest.mark.parametrize("words", [["train.py", "--help"], ["list.py"]])

@@ -1,4 +1,4 @@
-"""The door of every script: what a user can mend is one line and an exit code, no traceback."""
+"""The entry point of every script: an error that a user can mend is one line and an exit code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NoReturn
 from bn_repro.cli.errors import COMPLETED, FAILED, PREEMPTED, refuse
 
 
-def through(script: Callable[[], int | None]) -> NoReturn:
+def exit_with(script: Callable[[], int | None]) -> NoReturn:
     """Call ``script``, and exit with what it returns.
 
     Output that nobody reads any more, as before ``| head``, ends it without a word; that of a full
