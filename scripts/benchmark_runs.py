@@ -133,7 +133,8 @@ def process(*words: str) -> tuple[float, float, float]:
         output.readline()
         first = time.perf_counter() - begun
         output.read()
-    _, child.returncode, used = os.wait4(child.pid, 0)
+    _, status, used = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
     return first, time.perf_counter() - begun, used.ru_maxrss / 1024
 
 

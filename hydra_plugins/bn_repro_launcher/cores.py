@@ -48,11 +48,11 @@ class ComposedOnce:
 
 
 def _setting_and_seed(overrides: Sequence[str]) -> tuple[tuple[str, ...], int | None]:
-    """A job's overrides but for its seed, and that; None where it is no plain number."""
-    seeds = [word for word in overrides if word.removeprefix("seed=").isdecimal()]
-    if len(seeds) != 1:
+    """A job's overrides with a seed left open, and the seed; None where it is no plain number."""
+    seeds = [word for word in overrides if word.lstrip("+").startswith("seed=")]
+    if len(seeds) != 1 or not seeds[0].removeprefix("seed=").isdecimal():
         return tuple(overrides), None
-    setting = tuple(word for word in overrides if word != seeds[0])
+    setting = tuple("seed=" if word == seeds[0] else word for word in overrides)
     return setting, int(seeds[0].removeprefix("seed="))
 
 
@@ -68,7 +68,7 @@ class CoresLauncher(Launcher):
         """Hydra's own hook; ``task_function`` is not called: it keeps the results."""
         hydra_context.config_loader = ComposedOnce(hydra_context.config_loader)  # pyright: ignore
         self.context, self.config, self.command = hydra_context, config, task_function
-        self._configs: dict[tuple[str, ...], Config] = {}
+        self._known: dict[tuple[str, ...], tuple[DictConfig, Config | None]] = {}
 
     def executor(self, jobs: int | None = None) -> Executor:
         """Where runs work; ``jobs`` side by side where the launcher gives no number."""
@@ -119,18 +119,23 @@ class CoresLauncher(Launcher):
         return returns
 
     def _of(self, overrides: Sequence[str]) -> Config:
-        """A job's configuration; composed once for all seeds."""
+        """A job's configuration; composed once for all seeds, resolved for each that it names."""
         from bn_repro.config.compose import plain
 
         setting, seed = _setting_and_seed(overrides)
-        if setting not in self._configs:
-            loader = self.context.config_loader
-            composed = loader.load_sweep_config(self.config, list(overrides)).copy()
+        if setting not in self._known:
+            composed = self.context.config_loader.load_sweep_config(self.config, list(overrides))
             with open_dict(composed):
                 del composed["hydra"]
-            self._configs[setting] = plain(composed, overrides)
-        config = self._configs[setting]
-        return config if seed is None else replace(config, seed=seed)
+            names_it = "{seed}" in OmegaConf.to_yaml(composed)
+            self._known[setting] = composed, None if names_it else plain(composed, overrides)
+        composed, config = self._known[setting]
+        if seed is None:
+            return config or plain(composed, overrides)
+        if config is not None:
+            return replace(config, seed=seed)
+        composed.seed = seed
+        return plain(composed, overrides)
 
     def _said(self, runs: Sequence[PlannedRun]) -> Sequence[JobReturn]:
         """What the jobs would take, of a sweep whose jobs are all known."""

@@ -174,6 +174,14 @@ def test_the_jobs_of_a_sweep_are_composed_once_for_all_seeds(monkeypatch, capsys
     assert len(composed) == 2
 
 
+def test_a_seed_that_another_key_names_reaches_it(monkeypatch, capsys, tmp_path):
+    words = ["-m", "experiment=mnist/bn", "scale=smoke", "train.steps=1", "seed=0,1"]
+    code, *_ = bn_repro(monkeypatch, capsys, "train", *words, f"runs={tmp_path}/${{seed}}")
+    assert code == 0
+    found = sorted(path.relative_to(tmp_path).parts for path in tmp_path.glob("*/mnist/*/seed*/"))
+    assert [(runs, folder) for runs, _, _, folder in found] == [("0", "seed0"), ("1", "seed1")]
+
+
 def test_a_dry_study_of_section_4_1_needs_no_torch(tmp_path):
     code = """import sys
 from bn_repro.cli.command import main
