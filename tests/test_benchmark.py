@@ -45,6 +45,13 @@ def test_the_costs_of_a_run_are_ratios_to_its_products_in_a_table():
     assert "| a run / products | " in table
 
 
+def test_a_sweep_of_finished_runs_is_asked_for_again():
+    runs = runpy.run_path(str(ROOT / "scripts" / "benchmark_runs.py"))
+    ((name, seconds, unit, bar),) = runs["of_a_finished_sweep"](1, 3)
+    assert (name, unit, bar) == ("a sweep of 3 finished runs asked for again", "s", "under 3")
+    assert seconds > 0
+
+
 def test_how_costs_grow_is_measured_and_drawn(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     import benchmark_scaling as scaling  # pyright: ignore[reportMissingImports]

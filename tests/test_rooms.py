@@ -96,3 +96,9 @@ def test_hydra_stops_at_composition():
         if room_of(path) != "cli" and path.name != "compose.py":
             libraries = {n.split(".")[0] for n in imports(path)}
             assert not libraries & {"hydra", "omegaconf"}, path
+
+
+def test_no_study_s_module_is_long():
+    studies = (PACKAGE / "analysis" / "studies").glob("*.py")
+    long = {path.name: n for path in studies if (n := len(path.read_text().splitlines())) > 200}
+    assert not long

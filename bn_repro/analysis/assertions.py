@@ -177,6 +177,6 @@ ASSERTIONS = (
         "5",
         "Future work: domain adaptation, perhaps by new population statistics alone.",
         ("domain_adaptation", "domain_adaptation_photographs"),
-        "tested on altered digits and photographs",
+        "asked of altered digits and photographs",
     ),
 )

@@ -137,7 +137,9 @@ class Report:
         note = "Intervals are 95 % intervals over n seeds; *What was computed* says of which kind."
         note = self.prose["note"] or note
         if min((claim.n for claim in self.claims), default=0) < ENOUGH_SEEDS:
-            note += f" With fewer than {ENOUGH_SEEDS} there are single values, and no verdict."
+            note += (
+                f" With fewer than {ENOUGH_SEEDS} seeds there are single values, and no verdict."
+            )
         return note
 
 

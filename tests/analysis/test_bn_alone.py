@@ -181,7 +181,9 @@ def test_an_outcome_for_each_setting() -> None:
     assert told["outcomes"]["Inception fails"] == told["only_bn"] == 1
     assert told["missing"][0] == "Caffe (0 of 30 runs)"
     assert (told["judged"], told["few"]) == (12, 0)
-    fails = "Inception fails at rate 0.005 (there 5 of 5 runs of BN-Baseline train)"
+    fails = (
+        "at least one run of Inception fails at rate 0.005 (there 5 of 5 runs of BN-Baseline train)"
+    )
     assert told["along"][-1].startswith("Xavier, ten modules: BN alone is faster at rates 0.02 (")
     assert told["along"][-1].endswith(f"; {fails}")
     texts = [

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from support import ROOT, bn_repro, call
 
 from bn_repro.config.compose import compose
@@ -156,6 +157,29 @@ def test_bad_input_of_a_dry_command(monkeypatch, capsys, words, said):
     code, _, err = bn_repro(monkeypatch, capsys, *words, "dry=true")
     assert code == 2
     assert said in err
+
+
+def test_the_jobs_of_a_sweep_are_composed_once_for_all_seeds(monkeypatch, capsys, tmp_path):
+    composed, compose = [], ConfigLoaderImpl.load_sweep_config
+
+    def counted(self, master_config, sweep_overrides):
+        composed.append(sweep_overrides)
+        return compose(self, master_config, sweep_overrides)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_sweep_config", counted)
+    words = ["-m", *SMOKE, "optimizer.lr=0.1,0.2", "seed=range(0,20)", "dry=true"]
+    code, out, err = bn_repro(monkeypatch, capsys, "train", *words, f"runs={tmp_path}")
+    assert (code, err) == (0, "")
+    assert "40 runs" in out
+    assert len(composed) == 2
+
+
+def test_a_seed_that_another_key_names_reaches_it(monkeypatch, capsys, tmp_path):
+    words = ["-m", "experiment=mnist/bn", "scale=smoke", "train.steps=1", "seed=0,1"]
+    code, *_ = bn_repro(monkeypatch, capsys, "train", *words, f"runs={tmp_path}/${{seed}}")
+    assert code == 0
+    found = sorted(path.relative_to(tmp_path).parts for path in tmp_path.glob("*/mnist/*/seed*/"))
+    assert [(runs, folder) for runs, _, _, folder in found] == [("0", "seed0"), ("1", "seed1")]
 
 
 def test_a_dry_study_of_section_4_1_needs_no_torch(tmp_path):

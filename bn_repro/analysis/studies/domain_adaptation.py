@@ -36,8 +36,6 @@ from bn_repro.analysis.studies.inference_statistics import MARGIN, keep
 from bn_repro.analysis.study import Study
 from bn_repro.analysis.tables import Runs
 
-END = "Test accuracy at the last step"
-WEIGHTS = f"{END}, on the same images by the same weights"
 WORDS = {
     "noisy": "noise of standard deviation {:g}",
     "contrast": "{:g} of the contrast",
@@ -78,7 +76,8 @@ def helps(runs: Runs, network: Network, which: Which, where: str, hangs_on: str)
         q.difference(
             network.by(runs, NEW, which),
             network.by(runs, OLD, which),
-            f"{WEIGHTS}: by new statistics minus by old ones",
+            f"{network.end}, on the same images by the same weights: by new statistics minus by "
+            "old ones",
         ),
         Above(),
         gates=[loses(runs, which, (network,))],
@@ -96,9 +95,9 @@ def makes_up(runs: Runs, network: Network) -> Claim:
         q.difference(
             network.by(runs, NEW, CONTRAST),
             network.by(runs, OLD, UNALTERED),
-            f"{END}, by the same weights: at a quarter of the contrast by new statistics minus on "
-            f"unaltered images (a loss of up to {100 * MARGIN:g} points counts as none, fixed "
-            "beforehand)",
+            f"{network.end}, by the same weights: at a quarter of the contrast by new statistics "
+            f"minus on unaltered images (a loss of up to {100 * MARGIN:g} points counts as none, "
+            "fixed beforehand)",
         ),
         Above(-MARGIN),
         gates=[loses(runs, CONTRAST, (network,))],
@@ -130,8 +129,8 @@ def robust(runs: Runs, network: Network) -> Claim:
         q.difference(
             network.lost_on_all(runs, OLD),
             network.lost_on_all(runs, NONE),
-            f"{END} on unaltered images minus that on new distributions, mean of the four that "
-            "claims name: lost with BN, by the old statistics, minus lost without BN",
+            f"{network.end} on unaltered images minus that on new distributions, mean of the four "
+            "that claims name: lost with BN, by the old statistics, minus lost without BN",
         ),
         Below(),
         hangs_on="the distributions",

@@ -48,7 +48,7 @@ def against_strength(runs: Runs, networks: Sequence[Network]) -> dict[str, Figur
         for row, network in zip(axes, networks, strict=True):
             for ax, name in zip(row, STRENGTHS, strict=True):
                 draw(ax, runs, network, name)
-            row[0].set_ylabel(f"{network.name}:\ntest accuracy")
+            row[0].set_ylabel(f"{network.name}:\n{network.split} accuracy")
         style.letters(axes.ravel())
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=3)

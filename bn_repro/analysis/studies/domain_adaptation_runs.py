@@ -47,9 +47,16 @@ class Network:
     name: str
     bn: Arm
     without: Arm
+    split: str = "test"
+    """The images that the probe sees."""
+
+    @property
+    def end(self) -> str:
+        """What is compared."""
+        return f"{self.split.capitalize()} accuracy at the last step"
 
     def by(self, runs: Runs, statistics: str, which: Which) -> pd.Series:
-        """Test accuracy at the last probed step, by seed; empty where there is none."""
+        """Accuracy at the last probed step, by seed; empty where there is none."""
         own = (self.without if statistics == NONE else self.bn).of(runs).probes
         if own.empty or "distribution" not in own:
             return pd.Series(dtype=float)
@@ -78,7 +85,9 @@ class Network:
 MNIST = Network("mnist", "MNIST", BN, BASELINE)
 DIGITS = Network("inception", "Inception on digits", BN_BASELINE, INCEPTION)
 NETWORKS = (MNIST, DIGITS)
-PHOTOGRAPHS = Network("photographs", "Inception on photographs", BN_BASELINE, INCEPTION)
+PHOTOGRAPHS = Network(
+    "photographs", "Inception on photographs", BN_BASELINE, INCEPTION, "validation"
+)
 
 
 def loses(runs: Runs, which: Which, networks: tuple[Network, ...]) -> Gate:

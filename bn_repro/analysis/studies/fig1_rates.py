@@ -78,7 +78,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         "3.3",
         _wider(*(grid(runs, arm) for arm in MNIST_ARMS)),
         SignTest(1.0),
-        hangs_on="the grid of rates, which ends before BN's good rates do",
+        hangs_on="the grid of rates, at whose end BN's may still be good",
     )
 
 
