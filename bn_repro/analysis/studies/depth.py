@@ -13,7 +13,7 @@ from bn_repro.analysis import intervals
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.gates import Gate
-from bn_repro.analysis.prose import every
+from bn_repro.analysis.prose import percent
 from bn_repro.analysis.rules import Above, Crosses, SignTest
 from bn_repro.analysis.studies import depth_layers
 from bn_repro.analysis.studies.depth_figures import figures
@@ -108,11 +108,7 @@ def values(runs: Runs) -> dict[str, Any]:
     networks = list(product(NONLINEARITIES, layers, MNIST_ARMS))
     return {
         "depths": layers,
-        "greatest": {
-            n: [greatest_depth(layers, wide.to_numpy().T) for wide in both]
-            for n in NONLINEARITIES
-            if (both := paired(runs, "best", n, layers))[0].size
-        },
+        "greatest": {n: found for n in NONLINEARITIES if (found := _greatest_depths(runs, n))},
         "accuracies": [
             [n, f"{d}", arm.label, *_row(arm.of(final).where(nonlinearity=n, depth=d), ends)]
             for n, d, arm in networks
@@ -124,6 +120,16 @@ def values(runs: Runs) -> dict[str, Any]:
     }
 
 
+def _greatest_depths(runs: Runs, nonlinearity: str) -> list[tuple[str, float, float]]:
+    """By block that has runs: its words, and the greatest depth that trains without BN and with."""
+    layers, found = depths(runs), []
+    for block, (_, where) in BLOCKS.items():
+        both = paired(runs, block, nonlinearity, layers)
+        if both[0].size:
+            found.append((where, *(greatest_depth(layers, wide.to_numpy().T) for wide in both)))
+    return found
+
+
 def _row(network: Values, ends: dict[float, str]) -> list[str]:
     """A network's own best rate, and its accuracies in each block, with whether it trains."""
     cells = []
@@ -132,7 +138,10 @@ def _row(network: Values, ends: dict[float, str]) -> list[str]:
             rates = network.where(block=block).levels(RATE)
             cells += [f"{rate:g}{ends.get(rate, '')}" for rate in rates] or ["-"]
         top1 = network.where(block=block).by_seed()
-        cells += [every(top1), ("**yes**" if top1.mean() >= TRAINS else "no") if len(top1) else "-"]
+        cells += [
+            percent(top1),
+            ("**yes**" if top1.mean() >= TRAINS else "no") if len(top1) else "-",
+        ]
     return cells
 
 
@@ -141,7 +150,7 @@ def _scales(final: Values) -> list[list[str]]:
     found = _other_scales(final)
     usual = final.where(block="best", nonlinearity="tanh", depth=DEEPEST)
     rows = sorted((found | {USUAL_STD: usual}).items()) if found else []
-    return [[f"{s:g}", *(every(arm.of(v).by_seed()) for arm in MNIST_ARMS)] for s, v in rows]
+    return [[f"{s:g}", *(percent(arm.of(v).by_seed()) for arm in MNIST_ARMS)] for s, v in rows]
 
 
 def _other_scales(final: Values) -> dict[float, Values]:

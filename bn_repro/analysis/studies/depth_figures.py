@@ -57,8 +57,8 @@ def draw_accuracy(ax: Axes, runs: Runs, nonlinearity: str, blocks: Sequence[str]
             own = arm.of(final).where(block=block, nonlinearity=nonlinearity, depth=depth)
             rate = f"{own.levels(RATE)[0]:g}"
             ax.text(depth, 0.085 - 0.05 * line, rate, color=arm.color, ha="center", **below)
-    ax.text(layers[0] / 1.55, 0.06, "own best\nrate", va="center", **below)
-    ax.set(xscale="log", xlim=(layers[0] / 1.6, layers[-1] * 1.2), xlabel="hidden layers")
+    ax.text(layers[0] / 2.3, 0.06, "own best\nrate", va="center", **below)
+    ax.set(xscale="log", xlim=(layers[0] / 2.4, layers[-1] * 1.2), xlabel="hidden layers")
     ax.set_xticks(layers, [f"{depth}" for depth in layers])
     ax.set_xticks([], minor=True)
     style.error_axis(ax, -0.7, 0.988, "test accuracy at the end")  # below 0: room for the rates
