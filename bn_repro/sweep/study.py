@@ -116,7 +116,8 @@ def _expanded(
         if "seed" in swept:
             swept["seed"] = swept["seed"][: _seeds(study, overrides)]
         if "scale=smoke" in overrides:
-            swept = {key: _ends(key, values) for key, values in swept.items()}
+            needed = _needed(study, name)
+            swept = {key: _ends(key, values, needed.get(key, [])) for key, values in swept.items()}
         try:
             blocks[name] = list(_grid(study.name, swept, blocks, own, once))
         except WaitingForBlock:
@@ -215,10 +216,22 @@ def _seeds(study: StudyConfig, overrides: Sequence[str]) -> int | None:
     return 1 if "scale=smoke" in overrides and study.seeds is None else study.seeds
 
 
-def _ends(key: str, values: Any) -> Any:
-    """The first and the last of a list of values: a grid small enough to try in seconds."""
+def _ends(key: str, values: Any, needed: Sequence[Any]) -> Any:
+    """The first, the last and the ``needed`` of a list: a grid small enough to try in seconds."""
     whole = key in ("experiment", "seed") or not isinstance(values, list) or len(values) < 3
-    return values if whole else [values[0], values[-1]]
+    kept = values if whole else [values[0], values[-1], *needed]
+    return [value for value in values if value in kept] if isinstance(values, list) else values
+
+
+def _needed(study: StudyConfig, name: str) -> dict[str, list[Any]]:
+    """By key, the only value of a block that chooses another key from block ``name``."""
+    found: dict[str, list[Any]] = {}
+    for block in study.blocks:
+        if any(isinstance(v, dict) and v.get("best_of") == name for v in block.values()):
+            for key, values in block.items():
+                if isinstance(values, list) and len(values) == 1:
+                    found.setdefault(key, []).extend(values)
+    return found
 
 
 def _grid(

@@ -197,6 +197,16 @@ def test_at_smoke_scale_a_grid_is_its_corners():
     assert [(r.config.optimizer.lr, r.config.seed) for r in runs] == [(0.1, 4), (3.0, 4)]
 
 
+def test_at_smoke_scale_a_grid_keeps_what_a_later_block_chooses_from():
+    experiment, rates = ["mnist/bn"], {"best_of": "tried"}
+    tried = {"name": "tried", "experiment": experiment, "optimizer.lr": [0.1, 0.3, 1.0]}
+    tried |= {"model.depth": [1, 2, 3, 4], "seed": [0]}
+    final = {"name": "final", "experiment": experiment, "model.depth": [2], "optimizer.lr": rates}
+    runs, _ = expand(study(tried, final | {"seed": [1]}), ["scale=smoke"], half)
+    found = [(r.config.model.depth, r.config.optimizer.lr, r.config.seed) for r in runs]
+    assert found == [*((d, lr, 0) for lr in (0.1, 1.0) for d in (1, 2, 4)), (2, 0.1, 1)]
+
+
 def test_a_title_leaves_out_what_all_runs_share():
     block = {
         "experiment": ["mnist/bn"],
