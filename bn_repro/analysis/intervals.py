@@ -119,8 +119,9 @@ def difference(
 
 
 def ratio(a: Numbers, b: Numbers) -> Interval:
-    """The geometric mean of ``a / b``, positive numbers paired by seed."""
-    found = interval(np.log(np.asarray(a, float)) - np.log(np.asarray(b, float)))
+    """The geometric mean of ``a / b``, positive numbers paired by seed; 0 or infinite by a 0."""
+    with np.errstate(divide="ignore"):
+        found = interval(np.log(np.asarray(a, float)) - np.log(np.asarray(b, float)))
     return Interval(math.exp(found.estimate), math.exp(found.low), math.exp(found.high), found.n)
 
 

@@ -203,7 +203,7 @@ def test_at_smoke_scale_a_grid_keeps_what_a_later_block_chooses_from():
     tried |= {"model.depth": [1, 2, 3, 4], "seed": [0]}
     final = {"name": "final", "experiment": experiment, "model.depth": [2], "optimizer.lr": rates}
     runs, _ = expand(study(tried, final | {"seed": [1]}), ["scale=smoke"], half)
-    found = [(r.config.model.depth, r.config.optimizer.lr, r.config.seed) for r in runs]
+    found = [(r.varied["model.depth"], r.config.optimizer.lr, r.config.seed) for r in runs]
     assert found == [*((d, lr, 0) for lr in (0.1, 1.0) for d in (1, 2, 4)), (2, 0.1, 1)]
 
 

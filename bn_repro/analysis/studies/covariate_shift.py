@@ -151,7 +151,8 @@ def figures(runs: Runs) -> dict[str, Figure]:
 def _draw(column: Any, runs: Runs, setting: Setting) -> None:
     top, turn, change = column
     for arm in setting.arms:
-        panels.curves(top, setting.of(runs, arm).curve(diverged=runs.chance), arm)
+        mine = setting.of(runs, arm)
+        panels.curves(top, mine.curve(diverged=mine.chance), arm)
         turned = turns(runs, setting, arm)
         panels.curves(turn, turned.where(turned > 0), arm)  # 0: a cosine that rounds to 1
         panels.curves(change, along(runs, setting, arm, "distance", 1.0), arm)

@@ -62,7 +62,8 @@ SETTINGS = (
 
 def accuracy(runs: Runs, setting: Setting, arm: Arm) -> pd.Series:
     """Test accuracy by seed: MNIST's at the last step, Inception's maximum."""
-    part, chance = setting.of(runs, arm), runs.chance
+    part = setting.of(runs, arm)
+    chance = part.chance
     if setting.rate is None:
         return part.best(missing=chance).by_seed()
     return part.final("test", diverged=chance).by_seed()

@@ -62,8 +62,9 @@ def draw(ax: Axes, runs: Runs, network: Network, name: str) -> Axes:
         values = network.along(runs, statistics, name)
         if values.size:
             panels.along(ax, places, values, arm)
+    known = [part.chance for arm in network.arms if len((part := arm.of(runs)).runs)]
     if ax.lines:
-        panels.reference(ax, runs.chance, "chance" if name == "noisy" else "")
+        panels.reference(ax, known[0], "chance" if name == "noisy" else "")
     ax.set_ylim(0, 1)
     first = "1" if name == "contrast" else "0"
     shown = [first, *(f"{strength:g}" for strength in STRENGTHS[name])]

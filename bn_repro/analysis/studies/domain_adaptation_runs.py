@@ -51,6 +51,11 @@ class Network:
     """The images that the probe sees."""
 
     @property
+    def arms(self) -> tuple[Arm, Arm]:
+        """Both networks."""
+        return self.without, self.bn
+
+    @property
     def end(self) -> str:
         """What is compared."""
         return f"{self.split.capitalize()} accuracy at the last step"
