@@ -199,7 +199,7 @@ class StreamedImages(Data):
                 try:
                     item = next(loaded, None)
                 except (RuntimeError, OSError, EOFError):
-                    if watch.waited < LIMIT_SECONDS:
+                    if not watch.killed:
                         raise
                     for _ in range(3 * len(loaded._workers)):  # each death raises where it is met
                         with suppress(RuntimeError):
@@ -269,6 +269,8 @@ class Watch:
     """For how many seconds a mini-batch has been waited for; None: none is."""
 
     waited: float | None = None
+    killed: bool = False
+    """Whether the workers were killed. A mini-batch may still come after that, before an error."""
 
 
 @contextmanager
@@ -286,6 +288,7 @@ def _watched(workers: Sequence[BaseProcess]) -> Iterator[Watch]:
             if watch.waited is not None:
                 watch.waited += POLL_SECONDS
             if watch.waited is not None and watch.waited >= LIMIT_SECONDS:
+                watch.killed = True
                 for worker in workers:
                     worker.kill()  # a stopped process handles no other signal
                 return

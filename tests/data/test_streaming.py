@@ -6,7 +6,10 @@ import shutil
 import signal
 import socket
 import threading
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -299,6 +302,31 @@ def test_a_worker_that_is_stopped_is_told_in_time(stopped_worker) -> None:
     assert "\n" not in str(caught.value)
     worker.join(20)
     assert worker.exitcode == -signal.SIGKILL
+
+
+def test_a_mini_batch_that_comes_as_the_workers_are_killed_hides_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(streaming, "LIMIT_SECONDS", 0.02)
+    killed = threading.Event()
+
+    def loaded() -> Iterator[str]:
+        killed.wait(20)
+        yield "handed over just before"
+        raise ConnectionResetError
+
+    class Loaded:
+        _workers = (SimpleNamespace(kill=killed.set, join=lambda seconds: None),)
+        rest = loaded()
+
+        def __next__(self) -> str:
+            return next(self.rest)
+
+    got = streamed(folder)._in_time("train", Loaded(), deque([(0, np.array([0]))]))
+    assert next(got) == "handed over just before"
+    with pytest.raises(ValueError, match="a loader worker did not read"):
+        next(got)
 
 
 def test_a_worker_that_goes_on_is_waited_for(stopped_worker, folder: Path, monkeypatch) -> None:
