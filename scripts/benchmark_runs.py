@@ -39,7 +39,7 @@ FIRST = 100
 LAYERS, BATCH = (784, 100, 100, 100, 10), 60
 WORDS = ["experiment=mnist/bn", "device=cpu"]
 AS_A_USER = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-"""The environment of a Python that keeps bytecode, as it does unless it is told otherwise."""
+"""The environment of a Python that keeps bytecode, as it does by default."""
 SEEDS = 500
 Row = tuple[str, float, str, str]
 """What was measured, its median, its unit, and the bar."""
