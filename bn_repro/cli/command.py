@@ -26,29 +26,29 @@ BAD_INPUT = 2
 
 
 def main() -> NoReturn:
-    """Run the command that the first word of the command line names."""
-    words = sys.argv[1:] or ["--help"]
-    if words[0] in HELP:
+    """Run the command that the first argument of the command line names."""
+    arguments = sys.argv[1:] or ["--help"]
+    if arguments[0] in HELP:
         _say(usage())
-    if words[0] == "--version":
+    if arguments[0] == "--version":
         _say(f"bn-repro {bn_repro.__version__}\n")
-    if words[0] in TAB:
-        words = ["train", *words]
+    if arguments[0] in TAB:
+        arguments = ["train", *arguments]
         options = at_tab(os.environ.get("COMP_LINE", ""))
         if options:
             _say(" ".join(options))
-    elif words[0] not in COMMANDS:
-        _refuse(unknown(words))
+    elif arguments[0] not in COMMANDS:
+        _refuse(unknown(arguments))
     else:  # as a run's manifest has it; a Tab's must be the name of a program
-        sys.argv[0] = f"bn-repro {words[0]}"
-    name, *sys.argv[1:] = words
-    if name == "study" and not {"-h", "--help"} & set(words):
+        sys.argv[0] = f"bn-repro {arguments[0]}"
+    name, *sys.argv[1:] = arguments
+    if name == "study" and not {"-h", "--help"} & set(arguments):
         try:
-            name, sys.argv[1:] = "train", as_train(words[1:])
+            name, sys.argv[1:] = "train", as_train(arguments[1:])
         except ValueError as error:
             _refuse(str(error))
     elif name in OF_STUDIES:
-        sys.argv[1:] = in_full(words[1:])
+        sys.argv[1:] = in_full(arguments[1:])
     start(name)
 
 
@@ -68,11 +68,11 @@ def usage() -> str:
     )
 
 
-def unknown(words: Sequence[str]) -> str:
-    """Why the first of ``words`` is no command, and what was probably meant."""
-    name = words[0]
+def unknown(arguments: Sequence[str]) -> str:
+    """Why the first of ``arguments`` is no command, and what was probably meant."""
+    name = arguments[0]
     if "=" in name or name in ("-m", "--multirun"):
-        return f"{name}: a command comes first; did you mean bn-repro train {' '.join(words)}?"
+        return f"{name}: a command comes first; did you mean bn-repro train {' '.join(arguments)}?"
     closest = get_close_matches(name, COMMANDS, n=1)
     meant = f" did you mean {closest[0]}?" if closest else ""
     return f"{name}: no such command;{meant} there are {', '.join(COMMANDS)}"

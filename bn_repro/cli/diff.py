@@ -22,20 +22,20 @@ from bn_repro.sweep.display import console, count_of, duration, log, print_table
 
 def main() -> None:
     """Print a line for each difference, or that there is none."""
-    words = sys.argv[1:]
-    if {"-h", "--help"} & set(words):
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
         print(__doc__)
         return
-    if len(words) != 2:
+    if len(arguments) != 2:
         raise ValueError("diff: give two run directories, or two folders of seeds; --help has more")
-    a, b = map(compare.side, words)
+    a, b = map(compare.side, arguments)
     lines, shown = compare.differences(a, b), console()
     if not lines:
         runs = count_of(len(a.directories), "run")
         log(shown, f"equal: configuration, data, commit, engine, machine and outcome ({runs} each)")
         return
-    for name, word in zip("AB", words, strict=True):
-        log(shown, f"{name}: {word}")
+    for name, argument in zip("AB", arguments, strict=True):
+        log(shown, f"{name}: {argument}")
     print_table(shown, table(lines, a, b))
     found = compare.accuracy_difference(a, b)
     if found is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from bn_repro.cli.words import not_understood, own_folder, several_values
+from bn_repro.cli.overrides import not_understood, own_folder, several_values
 from bn_repro.config import catalogue
 from bn_repro.config.compose import near, no_such_key
 from bn_repro.records.paths import extra_command, printable

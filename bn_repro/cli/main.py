@@ -25,8 +25,8 @@ from omegaconf.errors import OmegaConfBaseException
 from bn_repro.cli.entry import exit_with
 from bn_repro.cli.errors import BAD_INPUT, COMPLETED, FAILED, PREEMPTED, first_of, refuse
 from bn_repro.cli.help import help_text
+from bn_repro.cli.overrides import MULTIRUN, own_folder, prepared
 from bn_repro.cli.refusals import refuse_hidden_files
-from bn_repro.cli.words import MULTIRUN, own_folder, prepared
 from bn_repro.config import catalogue
 from bn_repro.config.compose import plain
 from bn_repro.records.paths import CONFIGS

@@ -27,7 +27,7 @@ from bn_repro.analysis.summary import Report
 from bn_repro.analysis.tables import Member
 from bn_repro.cli.errors import COMPLETED
 from bn_repro.cli.main import overrides
-from bn_repro.cli.words import own_folder
+from bn_repro.cli.overrides import own_folder
 from bn_repro.config.compose import compose
 from bn_repro.config.schema import SETTINGS, Config
 from bn_repro.records.paths import CHECKOUT, CONFIGS, RESULTS

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bn_repro import paper
-from bn_repro.config.rate import learning_rate_at
+from bn_repro.config.learning_rate import learning_rate_at
 from bn_repro.config.stored import stored
 from bn_repro.records import histograms, paths, reader
 

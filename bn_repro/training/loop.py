@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
-from bn_repro.config.rate import learning_rate_at
-from bn_repro.config.schema import Config, TrainConfig
+from bn_repro.config.learning_rate import learning_rate_at
+from bn_repro.config.schema import Config
 from bn_repro.data.batches import Data
 from bn_repro.norm import BatchNorm, population_statistics
 from bn_repro.records import paths
@@ -20,13 +19,13 @@ from bn_repro.records.reader import Outcome
 from bn_repro.records.recorder import Logger, NoRecord, Record, Recorder
 from bn_repro.training import checkpoint, probes
 from bn_repro.training.activations import ActivationRecorder, sites_of
+from bn_repro.training.cadence import Cadence
 from bn_repro.training.checkpoint import TrainingState
 from bn_repro.training.correct import of_all_ranks
 from bn_repro.training.evaluate import evaluate
 from bn_repro.training.optimizer import set_learning_rate
-from bn_repro.training.population import population_batches
+from bn_repro.training.population_batches import population_batches
 from bn_repro.training.ranks import mean_of_replicas, replicated, total, union
-from bn_repro.training.schedule import is_due
 from bn_repro.training.session import Session
 from bn_repro.training.step import ENGINES, autocast
 from bn_repro.training.throughput import Meter
@@ -85,35 +84,6 @@ def train(
         return run.complete()
     finally:
         record.close()
-
-
-class Due(NamedTuple):
-    """What is to be done at a step. ``sync``: look at the losses and the stop flag."""
-
-    trace: bool
-    log: bool
-    evaluate: bool
-    save: bool
-    sync: bool
-
-
-class Cadence:
-    """What is due at which step, by ``train.*_every``; the last step logs, evaluates and saves."""
-
-    def __init__(self, config: TrainConfig, session: Session) -> None:
-        self.config = config
-        # To look at a loss is to wait for the GPU and for the other ranks.
-        waits = session.device.type != "cpu" or session.world.size > 1
-        self.sync_every = config.log_every if waits else 1
-
-    def at(self, step: int) -> Due:
-        """What is due at ``step``, counted from 1."""
-        c, last = self.config, step == self.config.steps
-        trace = is_due(step, every=c.trace_every, dense=c.trace_dense)
-        evaluate = last or is_due(step, every=c.eval_every, dense=c.eval_dense)
-        save = last or step % c.checkpoint_every == 0
-        sync = trace or evaluate or save or step % self.sync_every == 0
-        return Due(trace, last or step % c.log_every == 0, evaluate, save, sync)
 
 
 class Losses:

@@ -44,7 +44,7 @@ from bn_repro.training.build import build, configure_torch, device_of, in_memory
 from bn_repro.training.evaluate import accuracies, scores
 from bn_repro.training.finished import check_same_data
 from bn_repro.training.loop import Batch
-from bn_repro.training.population import population_batches
+from bn_repro.training.population_batches import population_batches
 from bn_repro.training.session import Session
 from bn_repro.training.step import autocast
 from bn_repro.training.world import World

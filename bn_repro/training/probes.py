@@ -22,7 +22,7 @@ from bn_repro.training.activations import PERCENTILES, Row, record_activations, 
 from bn_repro.training.adaptation_probe import adaptation
 from bn_repro.training.cost_probe import cost
 from bn_repro.training.evaluate import Pairs, scores
-from bn_repro.training.population import population_batches
+from bn_repro.training.population_batches import population_batches
 from bn_repro.training.session import Session
 from bn_repro.training.state_probe import state_gradients
 from bn_repro.training.statistics_probe import statistics

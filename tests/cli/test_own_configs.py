@@ -7,7 +7,7 @@ from support import ROOT, bn_repro
 
 from bn_repro.analysis.studies import default
 from bn_repro.analysis.study import study_of
-from bn_repro.cli.words import own_folder, prepared
+from bn_repro.cli.overrides import own_folder, prepared
 
 PAGE = (ROOT / "docs" / "running.md").read_text()
 FILES = dict(re.findall(r"^`~/mine/([\w./]+)`:\n\n```yaml\n(.*?)```", PAGE, re.M | re.S))

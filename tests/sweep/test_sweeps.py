@@ -22,8 +22,8 @@ from submitit.core.utils import FailedJobError
 from support import ROOT
 
 from bn_repro.cli import errors
+from bn_repro.cli.overrides import prepared
 from bn_repro.cli.results import Results
-from bn_repro.cli.words import prepared
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import run_id
 from bn_repro.records import paths

@@ -1,5 +1,4 @@
-"""The words of a command line: what ours mean beyond Hydra's grammar, and what is wrong with one
-that it does not take, with the form to paste."""
+"""Overrides as they are typed: prepared for Hydra, and a wrong one refused with its mended form."""
 
 from __future__ import annotations
 
@@ -25,11 +24,13 @@ NUMBER = re.compile(r"(?i:true|false|[+-]?(?:inf|nan|[\d.][\w.+-]*))", re.ASCII)
 KEY = re.compile(r"\+{0,2}[\w$][\w.@/:$-]*", re.ASCII)
 
 
-def prepared(words: list[str]) -> list[str]:
-    """The words as Hydra takes them, ``-m`` first, wherever it stands. ValueError for one that it
-    would take for something else than was meant, and for more runs than it could count."""
-    words = resumed(words) if os.environ.get("WANDB_SWEEP_ID") else words
-    made = [_prepared(word) for word in sorted(words, key=lambda word: word not in MULTIRUN)]
+def prepared(arguments: list[str]) -> list[str]:
+    """The arguments as Hydra takes them, ``-m`` first.
+
+    ValueError for one that Hydra would misread, and for a sweep of more runs than it can count.
+    """
+    arguments = resumed(arguments) if os.environ.get("WANDB_SWEEP_ID") else arguments
+    made = [_prepared(argument) for argument in sorted(arguments, key=lambda a: a not in MULTIRUN)]
     if MULTIRUN & set(made):
         count = math.prod(filter(None, map(_swept, made)))
         if count > MANY:
@@ -37,10 +38,10 @@ def prepared(words: list[str]) -> list[str]:
     return made
 
 
-def _swept(word: str) -> int:
-    """How many values ``word`` sweeps; 0 where it does not, or Hydra will say what is wrong."""
+def _swept(argument: str) -> int:
+    """How many values ``argument`` sweeps; 0 where it does not, or Hydra will say what is wrong."""
     try:
-        override = parsed([word])[0]
+        override = parsed([argument])[0]
         values = override.value() if override.is_sweep_override() else None
     except (HydraException, ValueError):
         return 0
@@ -50,99 +51,101 @@ def _swept(word: str) -> int:
     return len(values.list) if isinstance(values, ChoiceSweep) else 0
 
 
-def resumed(words: list[str]) -> list[str]:
-    """The words of a W&B agent without those that only describe the run.
+def resumed(arguments: list[str]) -> list[str]:
+    """The arguments of a W&B agent without those that only describe the run.
 
     It starts a preempted run again with all that the run logged as its configuration
     (``tracking.logger.flat``),
     in Python's notation: texts have no quotes, and ``arm`` and ``manifest`` are no keys.
     """
-    keys = [word.partition("=")[0] for word in words]
-    if "arm" not in keys:  # a first start: with the sweep's own words alone
-        return words
+    keys = [argument.partition("=")[0] for argument in arguments]
+    if "arm" not in keys:  # a first start has only the sweep's own arguments
+        return arguments
     described = [key == "arm" or key.startswith(("manifest.", "_wandb")) for key in keys]
-    return [_as_typed(word) for word, only in zip(words, described, strict=True) if not only]
+    return [
+        _as_typed(argument) for argument, only in zip(arguments, described, strict=True) if not only
+    ]
 
 
-def _as_typed(word: str) -> str:
-    key, _, value = word.partition("=")
+def _as_typed(argument: str) -> str:
+    key, _, value = argument.partition("=")
     plain = key in GROUPS or value == "None" or key not in SETTINGS or _kind(key) != "text"
-    return word if plain else f"{key}={quoted(value)}"
+    return argument if plain else f"{key}={quoted(value)}"
 
 
-def own_folder(words: Sequence[str]) -> str | None:
+def own_folder(arguments: Sequence[str]) -> str | None:
     """The folder of the user's own configurations, which ``--config-dir`` names."""
-    for number, word in enumerate(words, start=1):
-        flag, equals, value = word.partition("=")
+    for number, argument in enumerate(arguments, start=1):
+        flag, equals, value = argument.partition("=")
         if flag in OWN_FOLDER:
-            return value if equals else next(iter(words[number:]), None)
+            return value if equals else next(iter(arguments[number:]), None)
     return None
 
 
-def _prepared(word: str) -> str:
-    key, equals, value = word.partition("=")
+def _prepared(argument: str) -> str:
+    key, equals, value = argument.partition("=")
     if key in OWN_FOLDER:  # a shell expands no ~ behind a =
-        return f"{key}={os.path.expanduser(value)}" if equals else word
-    if word.startswith("~"):
-        parsed([word])
+        return f"{key}={os.path.expanduser(value)}" if equals else argument
+    if argument.startswith("~"):
+        parsed([argument])
     if key.startswith("-") and (name := key.lstrip("-")) in SETTINGS:
-        raise ValueError(f"{word}: keys have no dashes; give {name}={value or '...'}")
+        raise ValueError(f"{argument}: keys have no dashes; give {name}={value or '...'}")
     if value == "None":  # as W&B writes null
-        word, value = f"{key}=null", "null"
+        argument, value = f"{key}=null", "null"
     at_home = value == "~" or value.startswith("~/")  # which a shell leaves as it is behind a =
     if at_home or (key in SETTINGS and _kind(key) == "text" and NUMBER.fullmatch(value)):
-        word = f"{key}={quoted(value)}"
+        argument = f"{key}={quoted(value)}"
     if key in GROUPS and value.startswith("["):  # Hydra would lay them over one another
-        raise ValueError(f"{word}: a list; give one name, or several by commas, with -m")
+        raise ValueError(f"{argument}: a list; give one name, or several by commas, with -m")
     if key in GROUPS and equals and value in ("null", "", "???"):
         raise ValueError(f"{key}: no name given; leave {key}= out, or give one of them")
-    return _matching(word) if word.startswith("experiment=glob(") else word
+    return _matching(argument) if argument.startswith("experiment=glob(") else argument
 
 
-def _matching(word: str) -> str:
+def _matching(argument: str) -> str:
     """``experiment=glob(mnist/*)`` as the experiments that match, which Hydra's glob does not see.
 
     Hydra looks for options in a group's own folder alone; experiments lie a folder deeper. Raises
     ValueError where none matches.
     """
-    pattern = parsed([word])[0].value()
+    pattern = parsed([argument])[0].value()
     assert isinstance(pattern, Glob)
     names = pattern.filter(catalogue.names("experiment"))
     if not names:
-        raise ValueError(f"{word}: matches none of {', '.join(catalogue.names('experiment'))}")
+        raise ValueError(f"{argument}: matches none of {', '.join(catalogue.names('experiment'))}")
     return f"experiment={','.join(names)}"
 
 
-def not_understood(word: str, reason: str) -> str:
-    """Why Hydra's grammar does not take ``word``; its own ``reason`` counts for a function."""
-    key, equals, value = word.partition("=")
+def not_understood(argument: str, reason: str) -> str:
+    """Why Hydra's grammar does not take ``argument``; its own ``reason`` counts for a function."""
+    key, equals, value = argument.partition("=")
     if not equals:
-        group = next((g for g in ("experiment", "study") if word in catalogue.names(g)), None)
-        meant = f"; did you mean {group}={word}?" if group else ""
-        return f"{word or 'an empty word'}: expected key=value{meant}"
+        group = next((g for g in ("experiment", "study") if argument in catalogue.names(g)), None)
+        meant = f"; did you mean {group}={argument}?" if group else ""
+        return f"{argument or 'an empty argument'}: expected key=value{meant}"
     if not KEY.fullmatch(key):
         return no_such_key(key)
     kind = _kind(key)
     function = re.match(r"\w+\(", value)
     if kind == "other" or (function and "Unknown function" not in reason):
-        return f"{word}: {reason if function else 'not understood'}"
+        return f"{argument}: {reason if function else 'not understood'}"
     usual = "[], " if kind == "texts" else ""
     odd = next((c for c in value if not PLAIN.fullmatch(c) and c not in usual), None)
     wrong = f"{odd!r} needs quotes" if odd else "not understood"
-    return f"{word}: {wrong}; give {_to_paste(key, value)}"
+    return f"{argument}: {wrong}; give {_to_paste(key, value)}"
 
 
-def several_values(word: str, sweeps: bool) -> str:
+def several_values(argument: str, sweeps: bool) -> str:
     """What to do about ``seed=0,1``, in a script that ``sweeps`` or not."""
-    key, _, value = word.partition("=")
+    key, _, value = argument.partition("=")
     kind = _kind(key)
     if kind == "texts" or key == "model.hidden":
-        return f"{word}: several values; give a list as {key}=[{value}]"
+        return f"{argument}: several values; give a list as {key}=[{value}]"
     each = "add -m to try each" if sweeps else "this script takes one"
     ruled = key not in SETTINGS or SETTINGS[key].field.metadata["rule"] is not None
     free = kind == "text" and key not in GROUPS and not ruled
     comma = f"; with a comma in it, give {_to_paste(key, value)}" if free else ""
-    return f"{word}: several values; {each}{comma}"
+    return f"{argument}: several values; {each}{comma}"
 
 
 def _kind(key: str) -> str:
@@ -159,6 +162,6 @@ def _kind(key: str) -> str:
 
 def _to_paste(key: str, value: str) -> str:
     if _kind(key) == "texts":
-        inner = (quoted(word.strip()) for word in value.strip("[]").split(","))
+        inner = (quoted(text.strip()) for text in value.strip("[]").split(","))
         return shlex.quote(f"{key}=[{','.join(inner)}]")
     return shlex.quote(f"{key}={quoted(value)}")

@@ -3,8 +3,8 @@
 import pytest
 
 from bn_repro.config.compose import compose
-from bn_repro.config.rate import learning_rate, learning_rate_at
-from bn_repro.training.schedule import is_due
+from bn_repro.config.learning_rate import learning_rate, learning_rate_at
+from bn_repro.training.cadence import is_due
 
 
 def test_constant_without_decay():

@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from support import call
 
-from bn_repro.cli.words import not_understood, prepared, several_values
+from bn_repro.cli.overrides import not_understood, prepared, several_values
 from bn_repro.config.compose import compose
 from bn_repro.config.schema import SETTINGS, StudyConfig
 from bn_repro.sweep.study import expand
@@ -88,7 +88,7 @@ def test_a_comma_offers_a_list_only_where_the_key_takes_one(word, sweeps, said):
     [
         (["mnist/bn"], "mnist/bn: expected key=value; did you mean experiment=mnist/bn?"),
         (["fig1"], "fig1: expected key=value; did you mean study=fig1?"),
-        (["experiment=mnist/bn", ""], "an empty word: expected key=value"),
+        (["experiment=mnist/bn", ""], "an empty argument: expected key=value"),
         (["experiment=mnist/bn", "--seed=3"], "--seed=3: keys have no dashes; give seed=3"),
         (["experiment=mnist/bn", "ä=3"], "ä: no such key"),
         (["experiment=mnist/bn", "optimizer.lr=0.1;"], "optimizer.lr=0.1;: not understood"),
