@@ -94,7 +94,7 @@ PHOTOGRAPH = (456, 394)
 
 
 def photographs(root: Path, n: int) -> None:
-    """``n`` JPEGs for training, and one class's worth for validation."""
+    """``n`` JPEGs for training and two for validation, all of one class."""
     rng = np.random.default_rng(0)
     for split, count in (("train", n), ("val", 2)):
         (root / split / "n0").mkdir(parents=True)
@@ -172,7 +172,7 @@ def ceilings(device: torch.device) -> tuple[float, float]:
 
 
 def seconds(work: Callable[[], object], device: torch.device, times: int = 20) -> float:
-    """Of one call, many in a row: a GPU works behind the calls."""
+    """Seconds a call, averaged over many: a GPU works asynchronously."""
 
     def wait() -> None:
         if device.type == "cuda":

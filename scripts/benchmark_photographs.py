@@ -28,7 +28,7 @@ WIDTHS = (0.25, 0.5, 1.0)
 MODULES = {"ten": "null", "four": "[3b,4a,4e,5b]"}
 EXPERIMENTS = ("imagenet/bn_x5", "imagenet/inception")
 LAPS = 3
-"""Evaluations; only the steps before the last one count, so that nothing is warming up."""
+"""Evaluations of a run; only the steps before the last one are timed, after any warm-up."""
 
 
 def words(experiment: str, width: float, modules: str, device: str) -> list[str]:

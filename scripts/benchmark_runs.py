@@ -65,8 +65,7 @@ def products(steps: int) -> float:
 
 
 def matrix_products(widths: Sequence[int], batch: int) -> Callable[[], None]:
-    """Those of a step: forward, and of each weight matrix the gradient, of all inputs but the
-    images theirs."""
+    """The products of a step: forward, gradients of weights, and of all inputs but the images."""
     weights = [torch.randn(n, m) for m, n in itertools.pairwise(widths)]
     inputs = [torch.randn(batch, n) for n in widths]
 

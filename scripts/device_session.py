@@ -113,7 +113,7 @@ class Lane:
     done: list[Command] = field(default_factory=list)
 
     def go_on(self) -> bool:
-        """Start what is next where nothing works; whether anything is left to do."""
+        """Start the next command if none is running; whether any is left."""
         if self.waiting and self.waiting[0].ended():
             self.done.append(self.waiting.pop(0))
         if self.waiting and self.waiting[0].process is None:
@@ -156,7 +156,7 @@ def work(lanes: Sequence[Lane], until: float) -> None:
 def pack(runs: Path, out: Path) -> list[str]:
     """Write the finished runs' records under ``runs`` to archives in ``out``; a line for each.
 
-    An archive that would be too large goes without traces, and its line says so.
+    An archive that would be too large goes without traces and histograms; its line says so.
     """
     try:
         found = [run.directory for run in find_runs(runs) if finished(run.directory)]
@@ -174,7 +174,7 @@ def pack(runs: Path, out: Path) -> list[str]:
         _archive(path, runs, part, PACKED)
         if path.stat().st_size > ARCHIVE_BYTES:
             _archive(path, runs, part, [name for name in PACKED if name not in LARGE])
-            missing = ", without traces"
+            missing = ", without traces and histograms"
         return f"{path.name}: {len(part)} runs, {path.stat().st_size:,} bytes{missing}"
 
     with ThreadPoolExecutor(max(1, len(parts))) as pool:  # lzma lets other threads work
@@ -191,7 +191,7 @@ def _archive(path: Path, runs: Path, directories: Sequence[Path], names: Sequenc
 
 @contextmanager
 def shared_gpu(scratch: Path) -> Iterator[str]:
-    """Within: CUDA's multi-process service, where it starts and answers; says which it is."""
+    """Within, CUDA's multi-process service if it starts; gives a line that says whether it does."""
     daemon = shutil.which("nvidia-cuda-mps-control")
     if daemon is None:
         yield "MPS: no nvidia-cuda-mps-control here; runs take turns on the GPU"

@@ -10,7 +10,7 @@ A study yields its claims like this (``q`` is :mod:`quantities`)::
         Above(),
         paper="+0.5 points",       # what the paper prints, in words
         effect=0.005,              # the same as a number in the quantity's unit
-        gates=[gates.rests(usual, longer, runs.chance, "Inception")],
+        gates=[gates.converged(usual, longer, runs.chance, "Inception")],
         hangs_on="the rate",
     )
 

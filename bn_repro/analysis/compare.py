@@ -17,12 +17,12 @@ from bn_repro.records import paths, reader
 
 OF_A_COMMAND = ("seed", "runs", "out", "force", "dry", "retry", "on_failure", "live")
 OF_A_COMMAND += ("wandb", "study", "evaluation")
-"""What a configuration has beside what a run is: no difference between two runs."""
+"""Keys that concern the command or the seed; they are not compared."""
 ABSENT = "-"
 
 
 class Line(NamedTuple):
-    """One difference: of which kind it is, what it is of, and what it is in each of the two."""
+    """One difference: its kind, its key, and the value on either side."""
 
     kind: str
     of: str
@@ -84,7 +84,7 @@ def side(folder: str | Path) -> Side:
 def differences(a: Side, b: Side) -> list[Line]:
     """What differs, in the order: configuration, seeds, what it was trained on and with, outcome.
 
-    How long it took is no difference.
+    Training times are not compared.
     """
     lines = list(_keys("configuration", a.configs, b.configs))
     same_configuration = not lines

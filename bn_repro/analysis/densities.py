@@ -13,8 +13,7 @@ from bn_repro.analysis.tables import BIN_COLUMNS, KEY, BadInput, Runs
 from bn_repro.records import histograms
 
 HEAT: dict[str, Any] = {"cmap": "Greys", "norm": PowerNorm(0.5, 0, 1)}
-"""Full ink from a density of 1 on, at which the middle of a normal distribution of standard
-deviation 0.4 is."""
+"""Black from a density of 1 on, the peak of a normal distribution of standard deviation 0.4."""
 
 
 class Density(NamedTuple):

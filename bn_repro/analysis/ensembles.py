@@ -32,7 +32,7 @@ COLUMNS = [
 networks from 1 ("1+4"), and ``gained`` and ``lost`` are the images that it has right and its best
 member wrong, and the other way round."""
 NAME = "ensemble"
-"""What stands for the experiment in the rows of an ensemble."""
+"""The value of ``experiment`` in an ensemble's rows."""
 WAYS = tuple(product((1, 144), ("moving", "population")))
 """Crops and statistics."""
 
@@ -99,8 +99,8 @@ def errors(table: pd.DataFrame, **which: Any) -> Rows:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Some networks together: ``rows``, as :func:`errors` gives them, are all their ensembles, from
-    single networks to all of them, which are the last row."""
+    """A set of networks; ``rows``, as :func:`errors` gives them, has one for each subset, single
+    networks first, all of them last."""
 
     rows: Rows
 
@@ -191,7 +191,7 @@ def _of_subsets(members: Sequence[Member], name: str, crops: int, statistics: st
 
 
 def _still_true(kept: Rows, members: Sequence[Member], rows: Rows) -> Rows:
-    """Committed rows of an ensemble, unless one of its networks is another by now."""
+    """Committed rows of an ensemble, unless one of its networks has changed since."""
     now = {(_key(r), _way(r)): r["top1"] for r in rows}
     for row in kept:
         if row["models"] == 1:

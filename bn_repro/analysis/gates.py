@@ -15,26 +15,26 @@ from bn_repro.analysis import intervals
 from bn_repro.analysis.frames import shared
 from bn_repro.analysis.intervals import ENOUGH_SEEDS
 
-REST = 0.02
-"""Twice the length may raise a network at rest by this share of its accuracy above chance."""
+MARGIN = 0.02
+"""Twice the length may raise a converged network by this share of its accuracy above chance."""
 ALIVE = 2.0
-"""A run trains where its accuracy exceeds chance so many times."""
+"""A run trains where its accuracy is above this many times chance."""
 
 
 @dataclass(frozen=True)
 class Gate:
-    """A condition; ``Gate("the images have colours", False, "digits are grey")`` is one as well."""
+    """A condition; ``Gate("the images have colours", False, "...")`` is known in advance."""
 
     words: str
-    """A clause: "Inception is at rest"."""
+    """A clause: "Inception has converged"."""
     met: bool | None
     """None where that is not known: its runs are not in, or are too few."""
     reason: str = ""
     """Why the claim is not testable where it is not met, in a few words."""
 
 
-def rests(
-    usual: pd.Series, longer: pd.Series, chance: float, who: str, margin: float = REST
+def converged(
+    usual: pd.Series, longer: pd.Series, chance: float, who: str, margin: float = MARGIN
 ) -> Gate:
     """Twice the length, with its own decay, raises the reference's accuracy by less than a margin.
 
@@ -45,13 +45,13 @@ def rests(
     above, rise = usual - chance, longer - usual
     found = intervals.interval((rise - margin * above).to_numpy(float))
     words = (
-        f"{who} is at rest: twice the length, with its own decay, raises its accuracy by less than "
-        f"{100 * margin:g} % of what is above chance, by the upper end of the 95 % interval"
+        f"{who} has converged: twice the length, with its own decay, raises its accuracy by less "
+        f"than {100 * margin:g} % of what is above chance, by the upper end of the 95 % interval"
     )
     if found.n < ENOUGH_SEEDS:
         return Gate(words, None)
     share = intervals.interval((rise / float(above.mean())).to_numpy(float)).percent()
-    reason = f"{who} is not at rest: twice the length adds {share} of what is above chance"
+    reason = f"{who} has not converged: twice the length adds {share} of what is above chance"
     return Gate(words, found.high < 0, reason)
 
 
@@ -61,6 +61,6 @@ def failed(best: np.ndarray, chance: float, diverged: np.ndarray) -> list[bool]:
 
 
 def trains(failed: Sequence[bool], who: str) -> Gate:
-    """The reference trains at the setting of a claim that something else fails (:func:`failed`)."""
+    """The reference trains where a claim says that another network fails (:func:`failed`)."""
     met = not any(failed) if len(failed) else None
     return Gate(f"{who} trains: no run of it fails", met, f"{who} fails too")

@@ -43,8 +43,9 @@ class Grid:
 def grid(values: Values, keys: Sequence[str]) -> Grid | None:
     """The numbers over the values of ``keys``, ascending (a missing value is last).
 
-    ``values`` are those of one arm, one run to a cell and seed; the seeds are those of every cell
-    that has any. None where nothing is left; ValueError for two runs in one cell with one seed.
+    ``values`` are those of one arm, one run to a cell and seed; the seeds kept are those that all
+    cells with runs share. None where nothing is left; ValueError for two runs in one cell with one
+    seed.
     """
     axes = tuple(tuple(values.levels(key)) for key in keys)
     cells = {
@@ -61,7 +62,7 @@ def grid(values: Values, keys: Sequence[str]) -> Grid | None:
 
 
 def good_range(means: np.ndarray, within: float = GOOD) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the ends of the stretch around the best that is all ``within`` of it.
+    """First and last index of the unbroken range around the best that is ``within`` of it.
 
     ``means`` (settings, ...), of settings in order; both results (...).
     """

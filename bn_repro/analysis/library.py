@@ -36,7 +36,7 @@ def study(name: str, folder: str | Path | None = None) -> Runs:
     """The finished runs of a study: those committed under ``results/<name>``, or those in a folder.
 
     ``folder`` is what ``bn-repro report study=<name> out=...`` wrote, or a runs directory; of
-    that the runs count whose configurations are those of the committed rows. Raises ``ValueError``
+    the latter only runs with a configuration of the committed rows are used. Raises ``ValueError``
     where there are none.
     """
     if folder is None and CHECKOUT is None:

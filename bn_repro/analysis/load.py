@@ -39,8 +39,8 @@ Block = tuple[Member, list[Row]]
 def discover(runs: str | Path, warnings: list[str] | None = None) -> list[Member]:
     """Every run under a runs directory; ``varied`` holds the keys whose values differ among them.
 
-    A configuration that cannot be read is a line in ``warnings``, and its run's ``varied`` is
-    unknown; a copy of a run is one too, and left out. Raises ``ValueError`` where there is no run.
+    ``warnings`` gets a line for each unreadable configuration, whose ``varied`` is unknown, and for
+    each copy of a run, which is left out. Raises ``ValueError`` where there is no run.
     """
     lines: list[str] = []
     found: list[search.FoundRun] = []
@@ -142,7 +142,7 @@ def _read(directory: Path, traces: bool, histograms: bool, warnings: list[str]) 
     for path in (directory / name for name in wanted):
         if not path.exists():
             raise Unreadable(f"{path}: missing")
-    copy = reader.told_as_copy(directory)
+    copy = reader.copy_warning(directory)
     if copy:
         raise Unreadable(copy)
     found = _Read(

@@ -65,7 +65,7 @@ def relative(values: np.ndarray) -> np.ndarray:
 
 
 def movement(track: Track, start: float = 1, *, relative: bool = True) -> float:
-    """How far the percentiles are, on average over training, from where they are on average.
+    """The percentiles' mean distance from their own time averages.
 
     For each percentile the time average of its distance from its own time average, from step
     ``start`` on; then the mean over the percentiles. ``relative``: over the time average of

@@ -89,13 +89,17 @@ class Overview:
 
     @property
     def tally(self) -> str:
-        """``Of 19 claims 7 hold, 1 does not hold, 9 are undecided (2 of them bounded, 5 with fewer
-        than 5 seeds), 2 are not testable.``"""
+        """``Of 19 claims 7 hold, 1 does not hold, 9 are undecided (in 2 the effect is bounded,
+        5 have fewer than 5 seeds), 2 are not testable.``"""
         holds, fails, undecided, closed = self.verdicts.values()
         bounded = sum(claim.bounded for claim in self.claims)
         few = sum(c.verdict == "undecided" and c.n < ENOUGH_SEEDS for c in self.claims)
-        which = [f"{bounded} of them bounded"] if bounded else []
-        which += [f"{few} with fewer than {ENOUGH_SEEDS} seeds"] if few else []
+        which = [f"in {bounded} the effect is bounded"] if bounded else []
+        which += (
+            [f"{few} {'has' if few == 1 else 'have'} fewer than {ENOUGH_SEEDS} seeds"]
+            if few
+            else []
+        )
         return (
             f"Of {count(len(self.claims), 'claim')} {holds} hold{'s' * (holds == 1)}, "
             f"{fails} do{'es' * (fails == 1)} not hold, {undecided} {_are(undecided)} undecided"
@@ -177,7 +181,7 @@ def relinked(text: str, folder: str, to: str) -> str:
 
 
 def write(root: Path, reports: Sequence[Report]) -> list[Path]:
-    """Write what is said of all studies, and the README's rows, under ``root``; where."""
+    """Write the overview's files and the README's rows under ``root``; their paths."""
     overview, templates = Overview(reports), environment()
     templates.filters["flat"] = lambda text: " ".join(text.split())
     templates.filters["moved"] = _moved

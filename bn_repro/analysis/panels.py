@@ -200,7 +200,7 @@ def profile(ax: Axes, x: Sequence[Any], values: np.ndarray, arm: Arm, *, before:
 def speed_up(ax: Axes, race: Race, arm: Arm) -> Axes:
     """How many times fewer steps the fast arm needs, over targets; open where one does not count.
 
-    The first arm of a panel draws what it is read by: no gain, and the headline's target.
+    The first arm of a panel also draws the lines to read it by: no gain, and the headline's target.
     """
     points = [point for point in race.curve() if 0 < point.fewer.estimate < np.inf]
     x = np.array([100 * point.share for point in points])

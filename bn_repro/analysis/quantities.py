@@ -91,7 +91,7 @@ class Quantity:
 
     @property
     def shows(self) -> float:
-        """The effect that these seeds and images would show 4 times in 5, above or below a bound.
+        """The smallest effect that these seeds and images show with a power of 80 %.
 
         Of a factor, its logarithm. Infinite where there is no interval, or an end is infinite.
         """

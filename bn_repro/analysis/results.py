@@ -59,8 +59,7 @@ def read(folder: str | Path, name: str = "") -> Runs:
 
 
 def _varied(path: Path, runs: pd.DataFrame) -> list[dict[str, Any]]:
-    """What each run varied, with the types from before ``to_csv``: 1 stays whole, an empty cell was
-    not varied."""
+    """What each run varied, typed as before ``to_csv``: 1 is an int, empty cells are left out."""
     known = {*RUN_COLUMNS, *(column for column in runs if str(column).startswith("steps_to_"))}
     names = [str(column) for column in runs if column not in known]
     if not names:
@@ -103,8 +102,7 @@ def _read(
 
 
 def _whole(path: Path, frame: pd.DataFrame, name: str) -> None:
-    """A column that is there holds whole numbers; ``ValueError`` names the first line that lacks
-    one, before anything is computed with it."""
+    """Require whole numbers in column ``name``, if it is there; BadInput names the first off."""
     if name not in frame:
         return
     numbers = frame.loc[:, [name]].apply(pd.to_numeric, errors="coerce").to_numpy(float)[:, 0]
@@ -187,7 +185,7 @@ def _index(frame: pd.DataFrame) -> list[tuple[str, str, int]]:
 
 
 def of_members(data: Runs, members: Sequence[Member]) -> Runs:
-    """The varied keys as the study has them, with their types, whatever the file says.
+    """``data`` with the varied keys and blocks of ``members``, not of the file.
 
     Raises ``BadInput`` for rows of runs that the study does not ask for.
     """

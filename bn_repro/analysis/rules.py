@@ -45,8 +45,8 @@ class Rule(Protocol):
 
 
 def by_chance(rule: Rule, quantity: Quantity) -> float:
-    """How often the claim would hold if nothing had an effect: 2.5 % where a rule asks for an
-    effect and its quantity has two sides, 0 where it asks for more than that."""
+    """The probability that the claim holds without any effect: 2.5 % where the rule's bound is the
+    value of no effect, else 0."""
     return BY_CHANCE if NO_EFFECT.get(quantity.unit) == rule.bound else 0.0
 
 

@@ -1,7 +1,7 @@
 """How many times fewer steps one arm needs than another, as a curve over targets.
 
 A target is a share of the reference's best accuracy above chance. The headline is at 95 % of it.
-The paper's own target, the best itself, stands beside it: when a network at rest reaches its own
+The paper's own target, the best itself, stands beside it: when a converged network reaches its own
 best is mostly luck. A target counts only where both medians are at least ten evaluations in.
 """
 
@@ -100,13 +100,13 @@ class Race:
 
     @property
     def _seeds(self) -> list[np.ndarray]:
-        """What is resampled: the rows of each arm, of one that is the reference too once."""
+        """The rows to resample, by arm; an arm that is the reference too appears once."""
         return [np.arange(len(wide)) for wide in self._arms.values()]
 
     def _ratio(
         self, share: float, draws: Sequence[np.ndarray], slow_early: bool, fast_early: bool
     ) -> np.ndarray:
-        """The factor of the drawn seeds; ``early``: an arm arrives an evaluation before."""
+        """The factor of the drawn seeds; ``early``: count the arm's evaluation before."""
         arms = self._arms
         chosen = dict(zip(arms, (draw.astype(int) for draw in draws), strict=True))
         best = self.reference.max(axis=1).to_numpy(float)
@@ -120,9 +120,9 @@ class Race:
         return above / below
 
     def quantity(self, share: float = HEADLINE, beside: Race | None = None) -> Quantity:
-        """The number at one target, and that at the reference's best itself beside it.
+        """The factor at one target, and beside it the factor at the reference's best itself.
 
-        That is of the race ``beside`` where these runs are too short for it.
+        The latter is of the longer race ``beside``, where these runs are too short for it.
         """
         slow, fast, reference = self.names
         counted = "steps" if self.paces is None else "seconds"
@@ -177,7 +177,7 @@ def _widened(found: Interval, early: Interval, late: Interval) -> Interval:
 def _chosen(
     wide: pd.DataFrame, target: np.ndarray, draw: np.ndarray, early: bool, pace: pd.Series
 ) -> np.ndarray:
-    """The steps of the drawn seeds to their draw's target, each seed's at its pace.
+    """The drawn seeds' steps to their draw's target, times each seed's own ``pace``.
 
     ``early``: to the evaluation before.
     """

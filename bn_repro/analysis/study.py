@@ -36,10 +36,11 @@ class Extra:
 class Study:
     """What a study asks of its runs.
 
-    ``values`` are what the template shows besides the claims, by name; ``targets`` the accuracies
-    to which ``runs.csv`` counts the steps, or a function of the runs; ``traces`` whether traces
-    and, where there are, probes are kept, ``keep`` the runs with those of their rows that are,
-    where that is not all; ``histograms`` the seeds of which histograms are, where there are any.
+    ``values``: what the template shows besides the claims, by name. ``targets``: the accuracies to
+    which ``runs.csv`` counts the steps, or a function of the runs. ``traces``: whether traces and
+    probes are stored; ``keep`` selects their rows (all by default). ``histograms``: the seeds whose
+    histograms are stored.
+
     All functions see only what the files hold, rounded as it is there. So a report written from
     the files alone equals, byte for byte, the one written beside the runs.
     """

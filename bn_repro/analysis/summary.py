@@ -150,8 +150,8 @@ def training_command(name: str, overrides: Sequence[str]) -> str:
 
 
 def _of_the_runs(name: str, overrides: Sequence[str]) -> list[str]:
-    """The overrides that concern the runs, with a place for the folder that the study's own command
-    names, where neither it nor other data were given."""
+    """The overrides but ``study`` and ``out``; with ``data.root=FOLDER`` where the study's file has
+    it and none of ``data``, ``data.root`` and ``scale`` is given."""
     found = [override for override in overrides if _key(override) not in ("study", "out")]
     own = CONFIGS / "study" / f"{name}.yaml"
     given = {"data", "data.root", "scale"} & {_key(override) for override in found}

@@ -39,7 +39,7 @@ def main() -> NoReturn:
             _say(" ".join(options))
     elif arguments[0] not in COMMANDS:
         _refuse(unknown(arguments))
-    else:  # as a run's manifest has it; a Tab's must be the name of a program
+    else:  # for the manifest; shell completion needs a program's name
         sys.argv[0] = f"bn-repro {arguments[0]}"
     name, *sys.argv[1:] = arguments
     if name == "study" and not {"-h", "--help"} & set(arguments):
@@ -81,7 +81,7 @@ def unknown(arguments: Sequence[str]) -> str:
 def at_tab(line: str) -> list[str]:
     """The commands that ``line`` may go on with; none where its command is whole.
 
-    Then the command is taken out of ``COMP_LINE``, for Hydra knows programs alone.
+    Then it takes the command out of ``COMP_LINE``: Hydra expects the program's name alone.
     """
     program, _, rest = line.partition(" ")
     name, space, rest = rest.lstrip().partition(" ")

@@ -11,7 +11,7 @@ from bn_repro.config.schema import Config, check
 from bn_repro.records.reader import Outcome
 from bn_repro.sweep.display import console, count_of, log, print_table
 from bn_repro.sweep.forecast import Forecast
-from bn_repro.sweep.study import Key, PlannedRun, accuracy_beside, expand, reported
+from bn_repro.sweep.study import Key, PlannedRun, accuracy_or_reported, expand, reported_outcomes
 from bn_repro.training.world import launched_world
 
 
@@ -27,8 +27,8 @@ def one_run(config: Config, finished: Outcome | None = None) -> int:
 def study(config: Config, own: Sequence[str], jobs: int | None) -> int:
     """Say what the runs of a study would take; those that wait for a choice have any value."""
     own = [override for override in own if not override.startswith(OF_THE_COMMAND)]
-    rows = reported(config.study)
-    accuracy = (lambda run: None) if config.force else accuracy_beside(rows)
+    rows = reported_outcomes(config.study)
+    accuracy = (lambda run: None) if config.force else accuracy_or_reported(rows)
     known, complete = expand(config.study, own, accuracy)
     runs = known if complete else expand(config.study, own, lambda run: accuracy(run) or 0.0)[0]
     title, later = f"study {config.study.name}", len(runs) - len(known)
@@ -53,7 +53,7 @@ def _tell(
 ) -> None:
     """Say what ``runs`` would take, and what they still need to be given."""
     if launched_world().size > 1:
-        raise ValueError("dry: ask without torchrun")
+        raise ValueError("dry: run it without torchrun")
     refuse_unread_folder([run.config for run in runs])
     write = partial(log, console())
     made = Forecast(runs, config, rows)

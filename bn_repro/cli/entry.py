@@ -18,7 +18,7 @@ def exit_with(script: Callable[[], int | None]) -> NoReturn:
     disk is an error like another.
     """
     try:
-        _stand_somewhere()
+        _require_working_directory()
         code = script() or COMPLETED
         if sys.stdout is not None:  # None: it was closed
             sys.stdout.flush()
@@ -32,7 +32,7 @@ def exit_with(script: Callable[[], int | None]) -> NoReturn:
     sys.exit(code)
 
 
-def _stand_somewhere() -> None:
+def _require_working_directory() -> None:
     try:
         os.getcwd()
     except OSError:

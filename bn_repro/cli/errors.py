@@ -68,7 +68,7 @@ def explain(error: Exception, sweeps: bool = True) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     if not lines and isinstance(error, AssertionError):
-        return "hydra: takes none of this (an assertion of its own); --cfg hydra shows its settings"
+        return "hydra: refused by an assertion of its own; --cfg hydra shows its settings"
     return " ".join(lines) or type(error).__name__
 
 

@@ -24,7 +24,7 @@ from bn_repro.cli.main import overrides
 from bn_repro.config.schema import Config, StudyConfig
 from bn_repro.sweep import display
 from bn_repro.sweep.display import count_of, duration, log, percent
-from bn_repro.sweep.study import PlannedRun, accuracy_beside, expand, reported
+from bn_repro.sweep.study import PlannedRun, accuracy_or_reported, expand, reported_outcomes
 from bn_repro.training.world import launched_world
 
 if TYPE_CHECKING:  # torch, which is not needed to choose among runs
@@ -79,7 +79,7 @@ def runs_to_evaluate(
     In a study, the blocks whose name begins with ``ensemble`` are one.
     """
     study, asked, members = config.study, config.evaluation, []
-    accuracy = accuracy_beside(reported(study))
+    accuracy = accuracy_or_reported(reported_outcomes(study))
     if study.blocks:
         if asked.seeds:
             raise ValueError(

@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bn_repro.cli.entry import exit_with
 from bn_repro.cli.errors import BAD_INPUT, COMPLETED, FAILED, PREEMPTED, first_of, refuse
 from bn_repro.cli.help import help_text
-from bn_repro.cli.overrides import MULTIRUN, own_folder, prepared
+from bn_repro.cli.overrides import MULTIRUN, for_hydra, own_folder
 from bn_repro.cli.refusals import refuse_hidden_files
 from bn_repro.config import catalogue
 from bn_repro.config.compose import plain
@@ -54,8 +54,8 @@ class Command:
 
     def __call__(self, composed: DictConfig) -> None:
         self.begun = True
-        if HydraConfig.get().mode == RunMode.MULTIRUN:  # ours does not call it
-            sys.exit(refuse(ValueError(LAUNCHERS)))  # an error, Hydra would keep to itself
+        if HydraConfig.get().mode == RunMode.MULTIRUN:  # only another launcher calls this
+            sys.exit(refuse(ValueError(LAUNCHERS)))  # Hydra would swallow an exception
         with self.errors_refused():
             config = plain(composed, overrides())
             if config.dry and not self.sweeps:
@@ -106,7 +106,7 @@ def _main(module: str, sweeps: bool) -> int:
         return COMPLETED
     command = Command(module, sweeps)
     with command.errors_refused(full=FULL_ERROR in os.environ), _hydra_raises(), _sweep_folder():
-        sys.argv[1:] = prepared(sys.argv[1:])
+        sys.argv[1:] = for_hydra(sys.argv[1:])
         if folder := own_folder(sys.argv[1:]):
             refuse_hidden_files(folder)
         _compose_and_call(command)
@@ -118,7 +118,7 @@ def _main(module: str, sweeps: bool) -> int:
 
 @contextmanager
 def _sweep_folder() -> Iterator[None]:
-    """A folder of its own for what Hydra writes of a sweep, gone with it; configs/config.yaml."""
+    """A temporary folder for what Hydra writes of a sweep; configs/config.yaml reads its path."""
     if not MULTIRUN & set(sys.argv[1:]):
         yield
         return

@@ -16,7 +16,7 @@ from bn_repro.config.compose import GROUPS, no_such_key, parsed, quoted
 from bn_repro.config.schema import MANY, SETTINGS
 
 MULTIRUN = {"-m", "--multirun"}
-OWN_FOLDER = ("--config-dir", "-cd")
+CONFIG_DIR_FLAGS = ("--config-dir", "-cd")
 PLAIN = re.compile(r"[\w/\\+.$%*@?|: \t-]", re.ASCII)
 """A character that Hydra takes without quotes."""
 NUMBER = re.compile(r"(?i:true|false|[+-]?(?:inf|nan|[\d.][\w.+-]*))", re.ASCII)
@@ -24,7 +24,7 @@ NUMBER = re.compile(r"(?i:true|false|[+-]?(?:inf|nan|[\d.][\w.+-]*))", re.ASCII)
 KEY = re.compile(r"\+{0,2}[\w$][\w.@/:$-]*", re.ASCII)
 
 
-def prepared(arguments: list[str]) -> list[str]:
+def for_hydra(arguments: list[str]) -> list[str]:
     """The arguments as Hydra takes them, ``-m`` first.
 
     ValueError for one that Hydra would misread, and for a sweep of more runs than it can count.
@@ -77,14 +77,14 @@ def own_folder(arguments: Sequence[str]) -> str | None:
     """The folder of the user's own configurations, which ``--config-dir`` names."""
     for number, argument in enumerate(arguments, start=1):
         flag, equals, value = argument.partition("=")
-        if flag in OWN_FOLDER:
+        if flag in CONFIG_DIR_FLAGS:
             return value if equals else next(iter(arguments[number:]), None)
     return None
 
 
 def _prepared(argument: str) -> str:
     key, equals, value = argument.partition("=")
-    if key in OWN_FOLDER:  # a shell expands no ~ behind a =
+    if key in CONFIG_DIR_FLAGS:  # a shell expands no ~ behind a =
         return f"{key}={os.path.expanduser(value)}" if equals else argument
     if argument.startswith("~"):
         parsed([argument])
@@ -98,7 +98,7 @@ def _prepared(argument: str) -> str:
     if key in GROUPS and value.startswith("["):  # Hydra would lay them over one another
         raise ValueError(f"{argument}: a list; give one name, or several by commas, with -m")
     if key in GROUPS and equals and value in ("null", "", "???"):
-        raise ValueError(f"{key}: no name given; leave {key}= out, or give one of them")
+        raise ValueError(f"{key}: no name given; leave {key}= out, or give a name")
     return _matching(argument) if argument.startswith("experiment=glob(") else argument
 
 

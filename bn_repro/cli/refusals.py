@@ -1,4 +1,4 @@
-"""Words that a run, a sweep or a study would not heed, refused before anything begins."""
+"""Overrides that a run, a sweep or a study would ignore, refused before anything begins."""
 
 from __future__ import annotations
 
@@ -52,9 +52,11 @@ def refuse_hidden_files(folder: str) -> None:
 
 
 def refuse_unread_folder(configs: Sequence[Config]) -> None:
-    """ValueError for a ``data.root`` that no run reads. One command may train on several sets, a
-    scale that replaces photographs may be tried with their folder given, and the environment's is
-    for other commands too."""
+    """ValueError for a ``data.root`` that no run of the command reads.
+
+    One from the environment is allowed: it is for other commands too. So is one for a network of
+    images, whose scale may replace photographs by digits.
+    """
     given = from_environment("data.root")
     unread = (isinstance(c.data, MnistBinaryConfig) and c.model.flat for c in configs)
     usual = (None, given and expanded("data.root", given))

@@ -31,7 +31,7 @@ from bn_repro.cli.overrides import own_folder
 from bn_repro.config.compose import compose
 from bn_repro.config.schema import SETTINGS, Config
 from bn_repro.records.paths import CHECKOUT, CONFIGS, RESULTS
-from bn_repro.sweep.study import accuracy_beside, expand, rows_of
+from bn_repro.sweep.study import accuracy_or_reported, expand, rows_of
 from bn_repro.tracking import publish
 
 COLORS = {"holds": "green", "does not hold": "red", "undecided": "yellow", "not testable": "dim"}
@@ -147,7 +147,7 @@ def report_runs(config: Config, own: Sequence[str]) -> Report:
 
 def _members(config: Config, own: Sequence[str], out: Path) -> tuple[list[Member], bool]:
     """The study's planned runs, and whether these are all: a block may wait for another."""
-    accuracy = accuracy_beside(rows_of(out / results.RUNS))
+    accuracy = accuracy_or_reported(rows_of(out / results.RUNS))
     runs, complete = expand(config.study, own, accuracy)
     if not runs:
         name = config.study.name

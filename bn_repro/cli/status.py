@@ -20,13 +20,13 @@ from bn_repro.cli.errors import COMPLETED
 from bn_repro.cli.main import overrides
 from bn_repro.config.identity import arm_of, settings_of
 from bn_repro.config.schema import Config
-from bn_repro.records.reader import FINISHED, Unreadable, read_config, told_as_copy
+from bn_repro.records.reader import FINISHED, Unreadable, copy_warning, read_config
 from bn_repro.records.search import find_runs
 from bn_repro.sweep import display
 from bn_repro.sweep.display import Display, label, log, print_table, summary, table
 from bn_repro.sweep.run_status import Row
 from bn_repro.sweep.scheduler import row_of
-from bn_repro.sweep.study import accuracy_beside, expand, reported
+from bn_repro.sweep.study import accuracy_or_reported, expand, reported_outcomes
 
 REFRESH_SECONDS = 2.0
 EXPAND_SECONDS = 30.0
@@ -73,7 +73,7 @@ def follow(config: Config, own: Sequence[str], console: Console) -> None:
 
 def rows_of_study(config: Config, own: Sequence[str]) -> Callable[[], list[Row]]:
     """What gives the runs of a study that are known by now, begun or not."""
-    accuracy = accuracy_beside(reported(config.study))
+    accuracy = accuracy_or_reported(reported_outcomes(config.study))
     runs, complete = expand(config.study, list(own), accuracy)
     expanded = time.monotonic()
 
@@ -88,19 +88,18 @@ def rows_of_study(config: Config, own: Sequence[str]) -> Callable[[], list[Row]]
 
 
 def rows_under(root: Path, left_out: list[str] | None = None) -> list[Row]:
-    """Every run under a runs directory, without copies, titled as the command that made it would
-    be: by its scale, where it is not the usual one, and by the keys that its experiment has
-    otherwise.
+    """Every run under a runs directory, without copies.
 
-    Where these do not tell configurations apart, as of an experiment that is no more, those keys
-    follow whose values differ among them.
+    A title has the scale where it is not the usual one, and the keys that differ from the
+    experiment's file. Where titles still coincide (the file may be gone), the keys follow in which
+    their runs differ.
     """
     found = find_runs(root, left_out)
     copies = [
         run for run in found if _configuration(run.directory).get("seed") not in (None, run.seed)
     ]
     if left_out is not None:
-        left_out += [f"{told_as_copy(run.directory)}; it is left out" for run in copies]
+        left_out += [f"{copy_warning(run.directory)}; it is left out" for run in copies]
     runs = [run for run in found if run not in copies]
     one_of = {run.directory.parent: run for run in reversed(runs)}
     arms = {folder: _arm(run.experiment, run.directory) for folder, run in one_of.items()}

@@ -42,10 +42,10 @@ from bn_repro.sweep.scheduler import Executor, failed_before, run_all, with_one_
 from bn_repro.sweep.study import (
     Key,
     PlannedRun,
-    accuracy_beside,
+    accuracy_or_reported,
     expand,
     numbered,
-    reported,
+    reported_outcomes,
 )
 from bn_repro.training.finished import find_finished, finished_line
 from bn_repro.training.world import launched_world
@@ -63,7 +63,7 @@ def main(config: Config) -> int:
         refuse_keys_of_a_study(config.study)
     elif config.study.run is not None:
         planned = numbered(config.study, overrides())
-        config, done = planned.config, reported(config.study).get(planned.key)
+        config, done = planned.config, reported_outcomes(config.study).get(planned.key)
     if not config.study.blocks:
         refuse_launcher()
         refuse_unread_folder([config])
@@ -75,7 +75,9 @@ def main(config: Config) -> int:
         if not launcher._target_.startswith("hydra_plugins.bn_repro_launcher."):
             raise ValueError(LAUNCHERS)
         if config.dry:
-            return dry.study(config, overrides(), instantiate(launcher).beside(config.study.jobs))
+            return dry.study(
+                config, overrides(), instantiate(launcher).expected_jobs(config.study.jobs)
+            )
         executor = instantiate(launcher).executor(config.study.jobs)
         results = train_study(config, overrides(), executor)
     results.log()
@@ -114,8 +116,8 @@ def train_study(config: Config, own: Sequence[str], executor: Executor) -> Resul
     """The runs of a study, block after block where one depends on another."""
     own = [override for override in own if not override.startswith(OF_THE_COMMAND)]
 
-    rows = reported(config.study)
-    accuracy = accuracy_beside(rows)
+    rows = reported_outcomes(config.study)
+    accuracy = accuracy_or_reported(rows)
 
     def next_runs(anew: bool) -> tuple[list[PlannedRun], bool]:
         return expand(config.study, own, (lambda run: None) if anew else accuracy)
@@ -123,7 +125,10 @@ def train_study(config: Config, own: Sequence[str], executor: Executor) -> Resul
     results = Results(config, console())
     if "scale=smoke" in own:
         seed = "each block's first seed, and " * (config.study.seeds is None)
-        line = f"scale=smoke takes {seed}the first and last value of each block's lists"
+        line = (
+            f"scale=smoke takes {seed}the first and last value of each block's lists; all "
+            "experiments, and values that another block needs, stay"
+        )
         log(results.console, line)
     train_all(f"study {config.study.name}", next_runs, executor, results, rows)
     return results

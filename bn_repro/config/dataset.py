@@ -23,8 +23,8 @@ class DataConfig(Section):
     name: str = setting("", "the data set")
     shuffling: str = setting(
         "full",
-        "order of an epoch: full; within_shard (shards in a new order, shuffled within); fixed "
-        "(the shards alone); fixed_batches (the mini-batches alone)",
+        "what is shuffled each epoch: full (all images); within_shard (the order of shards, and "
+        "images within each); fixed (shards alone); fixed_batches (mini-batches alone)",
         one_of("full", "within_shard", "fixed", "fixed_batches"),
     )
     eval_limit: int | None = setting(
@@ -59,8 +59,8 @@ class StoredConfig(DataConfig):
 
     held_out: int = setting(
         0,
-        "training images held out as the val split, of photographs as many of each class, and the "
-        "official validation images are test; 0: none",
+        "training images held out as the val split (photographs: as many of each class; the "
+        "official validation images become test); 0: none",
         number(0),
     )
     limit: int | None = setting(
@@ -117,12 +117,12 @@ class StoredImagesConfig(ImagesConfig, StoredConfig):
     """Images in a folder, ``root``, of which some classes can be used."""
 
     fetched: ClassVar[str | None] = None
-    """The folder in the cache to which a set is fetched that can be."""
+    """The folder in the cache for the download; None: there is none."""
 
     classes: Any = setting(
         None,
-        "a number of classes, the first by name, or a list of their names; null: all (of the "
-        "synthetic set a number; null: 10)",
+        "the first so many classes by name, or a list of names; null: all (the synthetic set: a "
+        "number; null: 10)",
         Rule(_some_classes, "2 or more, or a list of 2 or more different names"),
     )
 

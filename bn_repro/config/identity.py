@@ -74,7 +74,7 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def variation(config: Mapping[str, Any]) -> dict[str, Any]:
     """The keys whose values are not those of the experiment's file at the same scale."""
-    from bn_repro.config.compose import compose  # Hydra, which who only reads runs does without
+    from bn_repro.config.compose import compose  # imports Hydra, which readers of runs do without
 
     try:
         usual = compose([f"{key}={config[key]}" for key in ("experiment", "scale")])

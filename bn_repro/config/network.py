@@ -52,7 +52,7 @@ class ModelConfig(Section):
     )
     norm_eps: float = setting(
         1e-5,
-        "epsilon of Algorithm 1; with 0 (sec. 3.3 is exact) a unit without variance is NaN",
+        "epsilon of Algorithm 1; 0 makes sec. 3.3 exact, but a unit without variance is NaN",
         Rule(lambda value: value == 0 or POSITIVE.holds(value), "0, or positive (in float32)"),
     )
     norm_momentum: float = setting(
@@ -60,7 +60,7 @@ class ModelConfig(Section):
         "share of the new mini-batch in the moving averages",
         Rule(lambda value: 0 <= value <= 1, "in [0, 1]"),
     )
-    nonlinearity: str = setting("sigmoid", "after each norm", one_of("sigmoid", "tanh", "relu"))
+    nonlinearity: str = setting("sigmoid", "of each layer", one_of("sigmoid", "tanh", "relu"))
     init: str = setting(
         "gaussian",
         "initial weights: gaussian (init_std), or he (variance 2 / fan-in; for inception)",
@@ -118,7 +118,7 @@ STATISTICS = ("per_step", "shared")
 
 @dataclass
 class RecurrentConfig(ModelConfig):
-    """A recurrent network that reads a digit row by row (sec. 5)."""
+    """A recurrent network that reads a digit in 28 steps (sec. 5)."""
 
     flat: ClassVar[bool] = True
 
@@ -181,7 +181,7 @@ class InceptionConfig(ModelConfig):
         Rule(lambda value: value in (96, 128), "96 (corrected) or 128 (as printed)"),
     )
     separable_stem: bool = setting(False, "a separable first convolution")
-    auxiliary: bool = setting(False, "GoogLeNet's side classifier, on 4d")
+    auxiliary: bool = setting(False, "GoogLeNet's auxiliary classifier, on 4d")
     per_activation_modules: int = setting(
         0,
         "modules with BN per activation, counted back from the last",

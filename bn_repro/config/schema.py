@@ -29,7 +29,7 @@ from bn_repro.config.fields import (
 from bn_repro.config.network import MODELS, MLPConfig, ModelConfig
 
 MANY = 100_000
-"""More runs than anyone has one command train."""
+"""The most runs of one command."""
 KINDS: dict[str, dict[str, Any]] = {"model": MODELS, "data": DATASETS}
 """The sections of which there are several kinds, by ``<section>.name``; the first is the default,
 against which identity is measured (``identity.differences``)."""
@@ -37,9 +37,10 @@ against which identity is measured (``identity.differences``)."""
 
 @dataclass
 class OptimizerConfig(Section):
-    """SGD with momentum; its rate is ``lr * decay_rate ^ floor(step * decay_speed / decay_every)``.
+    """SGD with momentum.
 
-    ``decay_every`` shrinks with ``train.steps / train.paper_steps``.
+    Its rate at ``step``, from 1, is ``lr * decay_rate ** floor((step - 1) * decay_speed /
+    decay_every)``; ``decay_every`` shrinks with ``train.steps / train.paper_steps``.
     """
 
     prefix: ClassVar[str] = "optimizer."
@@ -78,7 +79,7 @@ PROBES = {
     "shift": "how far gradients turn when the layers below, or all, take a step",
     "statistics": "accuracy by the mini-batch's own, moving and exact statistics, for norm=batch",
     "cost": "seconds and bytes of a step and of inference, folded too, on one mini-batch",
-    "adaptation": "accuracy on altered images, by BN's old statistics and by ones of such images",
+    "adaptation": "accuracy on altered images, by the statistics of usual ones and of such ones",
     "state_gradients": "how large the gradient is that reaches each state, for recurrent",
 }
 """With its help text each of ``bn_repro/training/probes.py``'s ``PROBES``."""
@@ -127,7 +128,9 @@ class TrainConfig(Section):
         SHARE,
     )
     log_every: int = setting(100, "steps between two rows of the loss", number(1), identity=False)
-    trace_every: int = setting(250, "steps between two traces", number(0), identity=False)
+    trace_every: int = setting(
+        250, "steps between two traces; 0: none after trace_dense", number(0), identity=False
+    )
     trace_dense: int = setting(
         1_000, "up to this step, traces are spaced geometrically", number(0), identity=False
     )
@@ -136,8 +139,8 @@ class TrainConfig(Section):
     )
     trace_units: list[str] = setting(
         (),
-        "of which of these each unit is traced, where a step is evaluated too; of the others the "
-        "first unit",
+        "those of trace_sites of which every unit is traced, at steps that are evaluated too; of "
+        "the others only the first unit",
         identity=False,
     )
     trace_histograms: bool = setting(
@@ -202,7 +205,7 @@ class EvaluationConfig(Section):
     )
     seeds: list[int] | None = setting(
         None,
-        "seeds of the experiment; null: the one seed",
+        "seeds of the experiment to evaluate; null: only seed",
         Rule(
             lambda v: len(v) > 0 and all(map(SEED.holds, v)) and len(set(v)) == len(v),
             "a list of seeds, each once",
@@ -272,8 +275,8 @@ class Config(Section):
     runs: str = setting("runs", "the runs directory", identity=False, path=True, variable=True)
     out: str | None = setting(
         None,
-        "where report and export write; null: results/<study> in a checkout, else <runs>/<study>; "
-        "the run's directory",
+        "where report and export write; null: report to results/<study> in a checkout, else "
+        "<runs>/<study>; export to the run's directory",
         identity=False,
         path=True,
     )

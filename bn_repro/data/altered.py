@@ -1,6 +1,6 @@
-"""New distributions of the same pictures (sec. 5, domain adaptation): what becomes of their pixels.
+"""Shifted distributions of the same images (sec. 5, domain adaptation): changes of their pixels.
 
-All is said of pixels p from black, 0, to white, 1; ``Data.picture`` says how a network sees them.
+Pixels p run from black, 0, to white, 1; ``Data.picture`` says how a network sees them.
 The whole picture is altered: where a digit is padded, the padding too, since it is background.
 """
 
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from bn_repro.data.batches import Picture
 
 NOISE_SEED = 2_015
-"""Of the noise: each pass over the same mini-batches has the same."""
+"""Seeds the noise: each pass over the same mini-batches has the same."""
 
 
 def noisy(p: Tensor, std: float, generator: torch.Generator) -> Tensor:
@@ -46,7 +46,7 @@ ALTERATIONS: dict[str, Callable[[Tensor, float, torch.Generator], Tensor]] = {
     "shifted": lambda p, strength, generator: shifted(p, int(strength)),
     "inverted": lambda p, strength, generator: inverted(p),
 }
-"""By the name of the distribution: of pixels p (B, C, H, W), the strength, where to draw from."""
+"""By name: functions of the pixels p (B, C, H, W), the strength and a generator."""
 
 
 def alteration(picture: Picture, name: str, strength: float = 0.0) -> Callable[[Tensor], Tensor]:

@@ -53,7 +53,7 @@ def extract_archives(root: Path) -> None:
 
 
 def _extract_train(archive: Path, md5: str, folder: Path) -> None:
-    """Extract the archive of an archive for each class, but for the classes that are there."""
+    """Extract the training archive, which holds an archive a class; skip extracted classes."""
     digest = hashlib.md5(usedforsecurity=False)
     with open(archive, "rb") as file:
         while block := file.read(2**22):

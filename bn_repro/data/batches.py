@@ -34,13 +34,13 @@ class Examples(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """How an example is a picture whose pixels go from black, 0, to white, 1."""
+    """How to view an example as an image, and which inputs black and white pixels are."""
 
     shape: tuple[int, int, int]
     """Channels, height and width, of which an example is a view."""
     black: tuple[float, ...] = (0.0,)
     white: tuple[float, ...] = (1.0,)
-    """What the network sees of such pixels: in all channels, or in each."""
+    """The network's input for a black and a white pixel: one for all channels, or one for each."""
 
 
 class Data(ABC):
@@ -59,7 +59,7 @@ class Data(ABC):
     quarantined: Sequence[str] = ()
     """A line for each file that this process could not read (data.on_error=quarantine)."""
     passed_over: Mapping[str, int] = MappingProxyType({})
-    """How many files of each suffix lie among the images and are none."""
+    """By suffix, the number of files that are not images, or lie outside the class folders."""
 
     def train_batches(
         self,
@@ -131,7 +131,7 @@ class Data(ABC):
     def _cuts(
         self, split: str, batch_size: int, rank: int, world: int, limit: int | None = None
     ) -> Iterator[Cut]:
-        """What of a split each of this rank's mini-batches is."""
+        """The part of ``split`` in each of this rank's mini-batches."""
         own = self.eval_indices(split, rank=rank, world=world, limit=limit)
         parts = (own[i : i + batch_size] for i in range(0, len(own), batch_size))
         return (_as_slice(part) for part in parts)
@@ -188,18 +188,18 @@ def epoch_order(
 
     - ``full``: a new permutation each epoch.
     - ``fixed``: one permutation for the whole run, cut once into shards. Only the order of the
-      shards changes each epoch, so an example often has the same companions in its mini-batch.
+      shards changes each epoch, so an example often has the same others in its mini-batch.
     - ``within_shard``: as ``fixed``, and each shard is shuffled each epoch (sec. 4.2.1, "more
       thorough shuffling").
     - ``fixed_batches``: as ``fixed``, with mini-batches for shards, so that an example has the same
-      companions throughout (sec. 3.4). A short last one stays last.
+      others in its mini-batch throughout (sec. 3.4). A short last one stays last.
 
     The first permutation mixes the classes, so that no mini-batch has a single class.
 
-    With ``fixed`` not all companions stay the same. Mini-batches of B are cut from the shards laid
+    With ``fixed`` not all mini-batches recur. Mini-batches of B are cut from the shards laid
     end to end; a short last shard shifts the mini-batches after it by (n % shard) % B examples.
     Measured on 50,000 examples at B = 32 (shifted by 16), seeds 0 to 2: 28 to 63 % of epoch 0's
-    mini-batches recur whole in each of epochs 1 to 3, and the others keep half of their companions.
+    mini-batches recur whole in each of epochs 1 to 3, and the others keep half of their examples.
     If B does not divide ``shard``, every shard shifts the mini-batches after it.
 
     The last n % B examples of an order are not used in its epoch (``steps_per_epoch``).

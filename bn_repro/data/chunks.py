@@ -43,7 +43,7 @@ def decode_split(
     quarantine: Quarantine,
     advance: Callable[[int], None],
 ) -> list[Chunk]:
-    """Decode a split into its file of images in ``folder``, but for the chunks that are there.
+    """Decode a split into its file of images in ``folder``, except the chunks decoded already.
 
     On threads: Pillow holds the interpreter's lock for a small part of the time only. Raises
     KeyboardInterrupt, with the chunks done so far kept, where the process is asked to stop.
@@ -106,7 +106,7 @@ def write_rest(folder: Path, split: str, chunks: list[Chunk]) -> int:
 
 
 def _kept(log: Path, n: int) -> dict[int, Chunk]:
-    """The chunks by their starts that a log of ``n`` images has; a torn line is none."""
+    """The chunks in a log of ``n`` images, by start; a torn line is skipped."""
     lines = log.read_text().splitlines() if log.exists() else []
     chunks = {}
     for line in lines:

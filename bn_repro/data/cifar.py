@@ -79,7 +79,7 @@ def _read(root: Path) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], tuple[s
 
 
 def _listing(root: Path, classes: tuple[str, ...], labels: Mapping[str, np.ndarray]) -> Listing:
-    """Of each split the images' numbers in place of paths, as what a part is taken of."""
+    """A listing with the images' numbers in place of paths; ``Subset`` takes its part of it."""
     train, test = labels["train"], labels["test"]
     return Listing(
         root,

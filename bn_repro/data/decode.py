@@ -21,7 +21,7 @@ Boxes = Callable[[int, int], np.ndarray]
 """From an image's (width, height) to the boxes (K, 5) to cut out of it; see ``augment``."""
 
 PROGRAMS = ("EPS", "WMF")
-"""What Pillow has Ghostscript, or Windows, draw, whatever the file's suffix."""
+"""Formats that Pillow leaves to Ghostscript or Windows to draw, whatever the suffix."""
 
 _UNREADABLE = (
     OSError,

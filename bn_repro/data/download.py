@@ -24,7 +24,7 @@ from bn_repro.data.archives import only_plain_members
 from bn_repro.records.files import waiting_for
 
 TIMEOUT_S = 30.0
-"""Of a server that says nothing."""
+"""How long to wait for a silent server."""
 BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError)
 """What a damaged archive raises."""
 
@@ -37,7 +37,7 @@ class Published(NamedTuple):
     folder: str
     """The folder in the archive."""
     last: str
-    """What of the folder is put in place last, and so says that all is there."""
+    """The entry that is moved into place last: where it is there, the set is complete."""
 
 
 def fetch_once(
@@ -118,7 +118,7 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> None:
-    """One member, by ``zipfile``, which keeps within ``folder``; whole under its name, or not."""
+    """Extract one member, within ``folder``; it gets its name only when it is whole."""
     target = folder / member.filename
     if member.is_dir() or (target.is_file() and target.stat().st_size == member.file_size):
         return

@@ -34,7 +34,7 @@ from bn_repro.records.paths import cache_folder
 FORMAT = 1
 """Increase it when the same images give other files or pixels; older caches are then ignored."""
 LOG_SECONDS = 10
-"""A log, which has no bar, gets a line so often while images are decoded."""
+"""Between two lines about decoding, where the output is not a terminal."""
 META = "meta.json"
 
 _verified: set[tuple[Path, str]] = set()
@@ -150,7 +150,7 @@ def _build(
     quarantine: Quarantine,
     progress: bool,
 ) -> None:
-    # What a process left here that was stopped or killed: this one holds its lock, and goes on.
+    # A stopped or killed process may have left this; its lock is ours now, so we go on with it.
     scratch = path.with_name(f".{path.name}.partial")
     for left_over in set(path.parent.glob(f".{path.name}.*")) - {scratch}:
         shutil.rmtree(left_over)
@@ -173,7 +173,7 @@ def _build(
             "bytes": {f.name: f.stat().st_size for f in sorted(scratch.glob("*.npy"))},
         }
         (scratch / META).write_text(json.dumps(meta, indent=1))
-        scratch.chmod(0o755)  # a temporary folder is its maker's alone; a cache is for all
+        scratch.chmod(0o755)  # whatever the umask: other users may read the cache
         for written in (*scratch.iterdir(), scratch):
             _to_disk(written)  # before it gets the name of a complete cache
         if path.exists():

@@ -46,7 +46,7 @@ class Listing:
     paths: dict[str, np.ndarray]
     labels: dict[str, np.ndarray]
     passed_over: Mapping[str, int] = field(default_factory=dict)
-    """How many files of each suffix lie among the images and are none, or are of no class."""
+    """By suffix, the number of files that are not images, or lie outside the class folders."""
 
     def path(self, split: str, index: int) -> Path:
         return self.root / os.fsdecode(self.paths[split][index])
@@ -229,7 +229,7 @@ def _same_classes(root: Path, where: str, classes: set[str], train: set[str]) ->
 
 
 def _some(names: list[str]) -> str:
-    """The first of the names, so that it differs to the eye where it differs: ``'n01 '``."""
+    """The first name, quoted if it has odd characters (``'n01 '``), and how many more."""
     plain = names[0].isascii() and names[0].isprintable() and names[0].split() == names[:1]
     first = names[0] if plain else ascii(names[0])
     return first if len(names) == 1 else f"{first} and {len(names) - 1} more"

@@ -48,7 +48,7 @@ View = Callable[[int, np.ndarray], Sequence[Boxes]]
 
 
 class Requests:
-    """What a loader is asked for in a pass, and what of that it has not given yet."""
+    """A pass's requests to a loader, and those that it has not answered yet."""
 
     def __init__(self, requests: Iterator[Request]) -> None:
         self.next, self.awaited = requests, deque[Request]()
@@ -168,8 +168,8 @@ class StreamedImages(Data):
     ) -> Iterator[tuple[Request, torch.Tensor, torch.Tensor]]:
         """Each request with its crops, uint8 (B, K, size, size, 3), and labels, on ``device``.
 
-        Files that cannot be read, and that none replaces, are left out, and so is a request without
-        any that can. Raises CorruptImage where no file of any request can be read.
+        Unreadable files without a replacement are left out, and so is a request without a readable
+        file. Raises CorruptImage where no file of any request can be read.
         """
         on_gpu = torch.device(device).type == "cuda"
         count, faults, left_out = 0, [], []
@@ -192,7 +192,7 @@ class StreamedImages(Data):
             raise CorruptImage(f"{faults[-1]}; nor can any before it")
 
     def _in_time(self, split: str, loaded: Any, awaited: deque[Request]) -> Iterator[Any]:
-        """What ``loaded`` gives; CorruptImage where for LIMIT_SECONDS nothing comes."""
+        """The items of ``loaded``; CorruptImage where none comes for LIMIT_SECONDS."""
         with _watched(getattr(loaded, "_workers", [])) as watch:
             while True:
                 watch.waited = 0.0
@@ -201,7 +201,7 @@ class StreamedImages(Data):
                 except (RuntimeError, OSError, EOFError):
                     if not watch.killed:
                         raise
-                    for _ in range(3 * len(loaded._workers)):  # each death raises where it is met
+                    for _ in range(3 * len(loaded._workers)):  # PyTorch raises for each dead one
                         with suppress(RuntimeError):
                             for worker in loaded._workers:
                                 worker.join(1)
@@ -266,7 +266,7 @@ class Reader(Dataset):
 
 @dataclass
 class Watch:
-    """For how many seconds a mini-batch has been waited for; None: none is."""
+    """The seconds spent waiting for a mini-batch; None: not waiting."""
 
     waited: float | None = None
     killed: bool = False
@@ -278,8 +278,8 @@ def _watched(workers: Sequence[BaseProcess]) -> Iterator[Watch]:
     """Within: ``workers`` are killed where a wait lasts for LIMIT_SECONDS, and so it ends.
 
     The loader's own time limit does not see a worker that was stopped while it hands a mini-batch
-    over. The seconds are counted one by one: those in which this process was stopped itself, as by
-    Ctrl-Z, are none.
+    over. The seconds are counted one by one, so time in which this process itself is stopped
+    (Ctrl-Z) does not count.
     """
     watch, over = Watch(), Event()
 

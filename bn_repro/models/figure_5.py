@@ -1,4 +1,4 @@
-"""Figure 5 of the paper: the rows of Inception, and which of its kind a network is."""
+"""Figure 5 of the paper: the rows of Inception, and the options of a network made of them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ AUXILIARY_CHANNELS = (128, 768)  # 768, where GoogLeNet had 1024, gives the text
 
 @dataclass(frozen=True)
 class Shape:
-    """Which network of Figure 5's kind.
+    """The options of a network made of Figure 5's rows.
 
     Args:
         classes: number of logits.
@@ -58,17 +58,17 @@ class Shape:
             `per_activation_modules`; other networks take images of any size.
         width: factor on all numbers of channels, which are then rounded to multiples of 8.
         modules: the names of Figure 5's rows that the network has, in its order; None: all. Each
-            takes the channels of the one before it; only rows of stride 2 that it has pool.
+            takes the channels of the one before it; maps shrink only at rows of stride 2.
         lrn: local response normalization at GoogLeNet's two places in the stem.
         pool_projection: channels after the pools of 4c and 4d: 96 (corrected) or 128 (as printed).
         separable_stem: conv1 as a depthwise 7x7/2, bare, and a 1x1 unit.
-        auxiliary: a side classifier on the output of 4d.
+        auxiliary: an auxiliary classifier on the output of 4d.
         per_activation_modules: in so many modules, from the last backwards, the norm is per
             activation (sec. 4.2.3's "non-convolutional BN in the last hidden layers").
         dropout: probability of dropping a feature before the classifiers.
         ceil_pools: pools of stride 2 as Caffe has them, in ceil mode and without padding, for
-            images of multiples of 32 pixels; False: centred where the strided convolutions are. (In
-            the authors' later release too, but where a side is even, a pixel further on.)
+            images of multiples of 32 pixels; False: padded by 1, as the strided convolutions are.
+            (The authors' later release does the same, but a pixel further on at even sides.)
         padded_averages: averages count the zeros around the map, as Caffe's do; False: only what is
             inside, as in the authors' later release. Weights of BN-Inception that come from Caffe
             want both switches and `pool_projection=128`.

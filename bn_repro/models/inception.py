@@ -60,9 +60,10 @@ class InitialWeights:
 
 
 def pool3x3(shape: Shape, kind: str, stride: int) -> nn.Module:
-    """Pooling over 3x3 windows; unless `shape` says otherwise, centred where a 3x3 convolution's
-    are, and averages over the pixels inside the map: counting zeros around it would shrink the 2x2
-    maps of a 64x64 image to 4/9.
+    """3x3 pooling, padded by 1 as the 3x3 convolutions are.
+
+    Averages leave the padding out: its zeros would shrink the 2x2 maps of a 64x64 image to 4/9.
+    `shape` can choose Caffe's way of both.
     """
     if kind == "avg":
         return nn.AvgPool2d(3, stride, padding=1, count_include_pad=shape.padded_averages)
@@ -124,9 +125,10 @@ class InceptionModule(nn.ModuleDict):
 
 
 class Auxiliary(nn.Module):
-    """GoogLeNet's side classifier: average pool 5x5/3, 1x1 unit, fully connected unit, classifier.
+    """GoogLeNet's auxiliary classifier.
 
-    (N, c_in, side, side) -> (N, classes). At 224 the side is 14, and 4 once pooled; a map smaller
+    Average pool 5x5/3, 1x1 unit, fully connected unit, logits: (N, c_in, side, side) ->
+    (N, classes). At 224 the side is 14, and 4 once pooled; a map smaller
     than the window (4x4, of 64x64 images) is not pooled.
     """
 
@@ -169,7 +171,7 @@ class Inception(nn.Module):
         super().__init__()
         units = Units(norm, nonlinearity, partial(pool3x3, shape))
         self.trunk, channels = stem(shape, units)
-        side_classifier = None
+        auxiliary = None
         side = ceil(shape.image_size / 8)
         rows = shape.rows()
         for number, row in enumerate(rows):
@@ -178,24 +180,24 @@ class Inception(nn.Module):
             self.trunk.add_module(row.name, module)
             channels, side = module.c_out, ceil(side / row.stride)
             if shape.auxiliary and row.name == AUXILIARY_AFTER:
-                side_classifier = Auxiliary(channels, side, units, shape)
+                auxiliary = Auxiliary(channels, side, units, shape)
         self.dropout = nn.Dropout(shape.dropout)
         self.classifier = nn.Linear(channels, shape.classes)
-        self.auxiliary = side_classifier  # last, so that it draws after all the others
+        self.auxiliary = auxiliary  # last, so that it draws after all the others
         initialise(self, weights, generator)
         for unit in [module for module in self.modules() if isinstance(module, Unit)]:
             norm.weights(unit.linear)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        side_logits = None
+        auxiliary_logits = None
         for name, layer in self.trunk.named_children():
             x = layer(x)
             if name == AUXILIARY_AFTER and self.auxiliary is not None and self.training:
-                side_logits = self.auxiliary(x)
-        # The gradient of a sum has the layout of x; that of a mean is copied into another.
+                auxiliary_logits = self.auxiliary(x)
+        # Not x.mean: its gradient has another memory layout than x, and is copied.
         mean = x.sum(dim=(2, 3)) / x[0, 0].numel()
         logits = self.classifier(self.dropout(mean))
-        return logits if side_logits is None else (logits, side_logits)
+        return logits if auxiliary_logits is None else (logits, auxiliary_logits)
 
     def sites(self) -> dict[str, nn.Module]:
         """The nonlinearities in the order of Figure 5, by name: conv1, ..., 3a.1x1, ....

@@ -15,9 +15,9 @@ from bn_repro.norm import Norm
 class MLP(nn.Module):
     """Hidden layers g(BN(Wu)) or g(Wu + b), then a fully connected layer: the logits.
 
-    With ``norm.at`` "after" they are BN(g(Wu + b)), with "input" g(W BN(u) + b), of the first layer
-    too, whose u is the image. In a chain of layers these two differ at its ends alone: one
-    normalizes what the logits are made of, the other the image.
+    With ``norm.at`` "after" they are BN(g(Wu + b)), with "input" g(W BN(u) + b), in the first
+    layer too, where u is the image. The two differ at the ends of the network alone: "after"
+    normalizes the classifier's input, "input" the image.
 
     ``widths`` are those of the input, of each hidden layer and of the logits: (N, widths[0]) ->
     (N, widths[-1]). Weights are drawn from a Gaussian of ``init_std`` ("small random Gaussian

@@ -40,9 +40,9 @@ class Recurrent(nn.Module):
     x_t is row t of the image, t = 1 to ``steps``; a fully connected layer makes the logits of the
     last state: (N, steps * pixels) -> (N, classes). All steps share W_x, W_h, b, gamma and beta.
     With the ``order`` "permuted" the image is permuted first (Le et al. 2015, arXiv 1504.00941), so
-    that all steps see alike; the first rows of digits are blank. ``statistics`` says whether every
-    step keeps moving averages of its own, or one norm serves all steps; in training a step is
-    normalized by its own mini-batch either way.
+    that all steps see similar pixels; read by rows, a digit begins with blank ones. ``statistics``
+    says whether every step keeps moving averages of its own, or one norm serves all steps; in
+    training a step is normalized by its own mini-batch either way.
 
     All weights are drawn from a Gaussian of ``init_std``; the default makes the spectral radius of
     W_h about 1 at 100 units. Biases start at zero; networks that differ in their norm alone draw
@@ -106,7 +106,7 @@ class Recurrent(nn.Module):
     def sites(self) -> dict[str, nn.Module]:
         """The nonlinearities of the first step, the middle one and the last: ``step<t>``.
 
-        What changes along a sequence shows in three of 28, and a trace costs a tenth of all.
+        Three steps show what changes along the sequence, at a tenth of the cost of tracing all 28.
         """
         steps = len(self.nonlinearities)
         shown = dict.fromkeys((1, max(1, steps // 2), steps))

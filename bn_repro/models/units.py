@@ -38,10 +38,10 @@ class Unit(nn.Module):
         return self.activate(W(u))
 
     def activate(self, x: Tensor) -> Tensor:
-        """g(norm(x)) or norm(g(x)). A ReLU overwrites what it reads, unless a hook of its own looks
-        (a trace).
+        """g(norm(x)) or norm(g(x)).
 
-        So the gradient of what comes before it may need its input, but not its output.
+        A ReLU works in place, unless it has a hook (a trace). So the operation before it may keep
+        its input for the backward pass, but not its output.
         """
         g = self.nonlinearity
         y = x if self.after else self.norm(x)

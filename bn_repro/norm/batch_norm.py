@@ -53,7 +53,7 @@ def batch_norm_forward(
     (sec. 3.2).
     `gamma` and `beta`, and the returned mu and var, have the shape of `x` with those dimensions 1.
 
-    `statistics` are mu and var where `x` is a part of the mini-batch, and these are of all of it.
+    `statistics`: mu and var of the whole mini-batch, where `x` is only a part of it.
 
     Returns y (shaped as `x`), mu, and var, the biased variance: it divides by m, not by m - 1.
     """
@@ -175,7 +175,7 @@ class BatchNorm(nn.Module):
         if self._joins_ranks():
             mu, var, m = joined_statistics(x, self.dims(x))
             statistics = mu, var
-        if own < 2 and m < 2:  # with 2 of its own a rank knows without waiting for its device
+        if own < 2 and m < 2:  # own first: m may be a tensor, whose reading waits for the device
             raise ValueError(self._too_small(x))
         return *batch_norm_forward(x, gamma, beta, self.eps, self.dims(x), statistics), m
 

@@ -34,8 +34,7 @@ class Norm:
     at: Place = "before"
 
     def placed(self, at: Place) -> Norm:
-        """The same in another place, where the layer keeps its b: beta replaces it in front of the
-        nonlinearity alone."""
+        """This norm at `at`; the layer keeps its b unless beta replaces it, which is "before"."""
         return replace(self, at=at, bias=self.bias or at != "before")
 
 

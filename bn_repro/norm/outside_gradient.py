@@ -77,10 +77,10 @@ def scaled(eps: float, momentum: float) -> Norm:
 
 
 def centred_inside(eps: float, momentum: float) -> Norm:
-    """As `centred`, inside of the gradient."""
+    """As `centred`, but the gradient flows through E[x]."""
     return _norm(eps, momentum, scales=False, constant=False)
 
 
 def scaled_inside(eps: float, momentum: float) -> Norm:
-    """As `scaled`, inside of the gradient: BN, but for the b that the layer before keeps."""
+    """As `scaled`, but the gradient flows through both: BN after a layer that keeps its b."""
     return _norm(eps, momentum, scales=True, constant=False)

@@ -1,4 +1,4 @@
-"""BN with a part more or less, to see what the part is for (sec. 3 and 3.2).
+"""BN with one part added or removed, to see what it does (sec. 3 and 3.2).
 
 Each function here is a norm for `model.norm=bn_repro.norm.parts:<name>`.
 """
@@ -13,7 +13,7 @@ from bn_repro.norm.kinds import Norm, batch
 
 
 def with_bias(eps: float, momentum: float) -> Norm:
-    """BN, and the layer before keeps its b, which the mean takes away again."""
+    """BN after a layer that keeps its b; subtracting the mean cancels it."""
     return replace(batch(eps, momentum), bias=True)
 
 

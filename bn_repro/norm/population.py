@@ -30,8 +30,8 @@ def estimate_population_statistics(model: nn.Module, batches: Batches) -> None:
     not reached (in an auxiliary classifier) keeps its moving averages. A model with synchronized
     layers must run on all ranks at once, each with its part of every mini-batch.
 
-    Layers of `torch.nn` stay in eval mode, by their own averages. (The other way round,
-    `torch.optim.swa_utils.update_bn` and `nn.SyncBatchNorm.convert_sync_batchnorm` pass ours by.)
+    Layers of `torch.nn` stay in eval mode, by their own averages. (Likewise
+    `torch.optim.swa_utils.update_bn` and `nn.SyncBatchNorm.convert_sync_batchnorm` ignore ours.)
 
     Raises ValueError, and writes nothing, for a model without a BN layer of `bn_repro.norm`,
     without mini-batches or if their shapes differ.
@@ -46,7 +46,7 @@ def estimate_population_statistics(model: nn.Module, batches: Batches) -> None:
         count[layer] += 1
 
     shape = None
-    with torch.no_grad(), mini_batch_statistics(model), ExitStack() as hooks:
+    with torch.no_grad(), normalizing_by_mini_batch(model), ExitStack() as hooks:
         for layer in layers:
             hooks.enter_context(layer.register_forward_hook(take))
         for batch in batches:
@@ -69,19 +69,19 @@ def estimate_population_statistics(model: nn.Module, batches: Batches) -> None:
 @contextmanager
 def population_statistics(model: nn.Module, batches: Batches) -> Iterator[None]:
     """`estimate_population_statistics` for a `with` block; then the averages are restored."""
-    with kept(model):
+    with restored(model):
         estimate_population_statistics(model, batches)
         yield
 
 
 @contextmanager
-def mini_batch_statistics(model: nn.Module) -> Iterator[None]:
+def normalizing_by_mini_batch(model: nn.Module) -> Iterator[None]:
     """Within, BN normalizes by the mini-batch (N_BN^tr), and all other layers are in eval mode.
 
     Then the modes and the moving averages are restored. ValueError without a layer of ours.
     """
     layers = layers_of(model)
-    with kept(model):
+    with restored(model):
         model.eval()
         for layer in layers:
             layer.train()
@@ -89,7 +89,7 @@ def mini_batch_statistics(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def kept(model: nn.Module) -> Iterator[None]:
+def restored(model: nn.Module) -> Iterator[None]:
     """Restore, on exit, the modes of `model` and the buffers of its BN layers."""
     modes = [(module, module.training) for module in model.modules()]
     buffers = [b for module, _ in modes if isinstance(module, BatchNorm) for b in module.buffers()]

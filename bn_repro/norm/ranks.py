@@ -12,7 +12,7 @@ from torch import Tensor
 class _OfAllRanks(torch.autograd.Function):
     """The tensors of all ranks, stacked, on every rank.
 
-    Every rank's loss depends on each of them, so its gradient is the sum of those of all ranks.
+    Every rank's loss depends on every tensor, so a tensor's gradient is summed over all ranks.
     """
 
     @staticmethod

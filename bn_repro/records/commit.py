@@ -1,4 +1,4 @@
-"""Which commit the code is of that trains a run: by the environment, by git, or by pip."""
+"""The commit of the code that trains a run: by the environment, by git, or by pip."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ COMMIT = "BN_REPRO_COMMIT"
 def commit_of_code() -> tuple[str | None, bool | None]:
     """The commit and whether it was changed: what ``BN_REPRO_COMMIT`` says, else git.
 
-    Of a wheel, what pip noted of its origin (PEP 610): it may lie within a repository of others.
-    Null where neither is known.
+    For a wheel, pip's record of its origin (PEP 610): git would find a repository around it. None
+    where neither is known.
     """
     if said := os.environ.get(COMMIT):
         return said.removesuffix("-dirty"), said.endswith("-dirty")

@@ -16,7 +16,7 @@ from bn_repro import stop_signal
 from bn_repro.records import paths
 
 FOLDERS_OPEN = os.name != "nt"
-"""Windows opens no folder, and its file system has the new name on disk without."""
+"""Windows cannot open a folder to fsync it, and its file system needs no such call."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:

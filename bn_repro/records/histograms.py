@@ -1,7 +1,7 @@
 """How the input of a nonlinearity is distributed over fixed bins: which bins, and the rows read.
 
 A row of ``histograms.jsonl`` is ``{"step", "site", "counts"}``: how many of the pooled layer's
-values, those of which the trace row of that step has the percentiles, lie in each of the bins.
+values lie in each bin; they are those of the percentiles in the trace row of that step.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ LOW, HIGH, BINS = -8.0, 8.0, 64
 WIDTH = (HIGH - LOW) / BINS
 """Of a bin: 0.25, a power of 2, so that no value is rounded into its neighbour."""
 COUNTS = BINS + 2
-"""The first bin has what is below ``LOW``, the last what is ``HIGH`` or above; a bin has its left
-end and not its right one. What is no number is in none."""
+"""The number of counts. The first bin is below ``LOW``, the last ``HIGH`` or above, the others
+[left, right). NaN is not counted."""
 
 
 def edges() -> list[float]:

@@ -89,7 +89,7 @@ def read_object(path: Path, fix: str = START_OVER) -> Row | None:
 def _checked(
     path: Path, value: Row, kinds: Mapping[str, tuple[type, ...]], fix: str = "", what: str = ""
 ) -> Row:
-    """``value``, if what it has of the keys in ``kinds`` is of these; a bool is no number."""
+    """``value``, if its keys have the types in ``kinds``, else Unreadable; a bool is no number."""
     for key, allowed in kinds.items():
         if key in value and type(value[key]) not in allowed:
             found = json.dumps(value[key], default=str)[:40]
@@ -236,7 +236,7 @@ def read_config(directory: Path) -> Row:
     return _checked(path, config, CONFIG_KINDS, what="expected a run's configuration; ")
 
 
-def told_as_copy(directory: Path) -> str | None:
+def copy_warning(directory: Path) -> str | None:
     """A line where a run directory holds another run's files: its configuration's seed is not that
     of its name, as after ``cp -r seed0 seed1``."""
     try:
@@ -309,7 +309,7 @@ def passed_over(directory: Path) -> dict[str, int]:
 
 
 def monitored_curve(rows: Iterable[Row]) -> Curve:
-    """top1 by moving averages on the split that the run is followed on: val, or else test."""
+    """top1 by moving averages on the monitored split: val, or else test."""
     evaluated = [row for row in rows if row.get("statistics") == "moving" and "top1" in row]
     split = paths.monitored_split({row.get("split") for row in evaluated})
     return [(row["step"], number(row["top1"])) for row in evaluated if row.get("split") == split]

@@ -40,9 +40,9 @@ from bn_repro.records.reader import (
 
 Written = tuple[int, str | None]
 """The length in bytes of a file of rows, and its SHA-256; None: an older version kept none."""
-ASKED_FOR = (paths.PROBES, paths.HISTOGRAMS)
-"""Where a run records none of them, there is no such file."""
-ROW_FILES = (paths.METRICS, paths.TRACES, paths.TIMING, *ASKED_FOR)
+OPTIONAL_FILES = (paths.PROBES, paths.HISTOGRAMS)
+"""Files that exist only once a run records such a row."""
+ROW_FILES = (paths.METRICS, paths.TRACES, paths.TIMING, *OPTIONAL_FILES)
 CAUSES = ("signal", "lost", "data", "disk", "divergence", "other")
 """Why a run ended: it was asked to stop; its process died; a data file could not be read; a file
 could not be written; its loss was not finite; another error. null: it completed, or is running."""
@@ -114,9 +114,9 @@ class Recorder(Record):
     """The open records of the run in ``directory``, cut back to what its checkpoint remembers as
     ``written`` (nothing of a file it does not name).
 
-    ValueError where a file no longer begins with that: somebody altered it. RecordsGone, of every
-    method but close(), where a file is no longer there: what the run would still write, its status
-    above all, would stand for records that it has not.
+    ValueError where a file no longer begins with that: somebody altered it. correct(), written(),
+    quarantined() and status() raise RecordsGone where a file is missing or replaced: a status
+    written then would vouch for records that do not exist.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Recorder(Record):
         self._sums = {name: _checked_sum(directory / name, *wanted[name]) for name in ROW_FILES}
         self._files: dict[str, Any] = {}
         for name, (length, _) in wanted.items():
-            if name not in ASKED_FOR or (directory / name).exists():
+            if name not in OPTIONAL_FILES or (directory / name).exists():
                 self._open(name, length)
         self.logger.begin(directory)
 

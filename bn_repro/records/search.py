@@ -35,7 +35,7 @@ def find_runs(root: str | Path, warnings: list[str] | None = None) -> list[Found
             continue
         if seed[1] != str(int(seed[1])):
             if warnings is not None:
-                warnings.append(f"{directory}: no run is named so; as a copy it is left out")
+                warnings.append(f"{directory}: not a run's folder (seed0, seed1, ...); left out")
         else:
             runs.append(FoundRun(name[1], name[2], int(seed[1]), directory))
     if not runs:

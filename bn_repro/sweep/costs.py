@@ -19,7 +19,8 @@ HERE = "runs finished here"
 PIXELS, DIGITS = 784, 10
 CLASSES = {"imagenet": 1000, "tiny_imagenet": 200}
 BYTES_A_TRACE, DENSE_TRACES, OTHER_BYTES = 330, 30, 20_000
-"""Of a nonlinearity's row; how many are traced before ``train.trace_dense``; of all other files."""
+"""Bytes of one row of traces; about how many steps up to ``train.trace_dense`` are traced; bytes of
+all other files."""
 
 
 class Finished(NamedTuple):
@@ -34,7 +35,7 @@ class Finished(NamedTuple):
     device: str
 
 
-class Known:
+class CompletedRuns:
     """What completed runs took: those in the runs directory, and those in ``results/``."""
 
     def __init__(self, runs: str, results: Path | None = None) -> None:

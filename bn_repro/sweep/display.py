@@ -26,7 +26,7 @@ REFRESH_SECONDS = 1.0
 LOG_SECONDS, LOG_SHARE = 30, 0.05
 """A log gets a line about the runs at work after so many seconds, or so much of the time so far."""
 MANY = 8
-"""Of more runs at work than these, a line in a log gives the sum."""
+"""With more runs at work than this, a line in a log gives their sum."""
 STYLES = {
     "running": "cyan",
     "evaluating": "cyan",
@@ -63,7 +63,7 @@ def count_of(number: int, noun: str) -> str:
 
 
 def console() -> Console:
-    """A terminal as wide as it is; a log at most as wide as its lines."""
+    """A terminal of its own width; 200 columns in a log."""
     found = Console()
     return found if found.is_terminal else Console(width=200)
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from bn_repro.config.identity import at_scale
 from bn_repro.config.schema import Config
 from bn_repro.records import reader
-from bn_repro.sweep.costs import Known, size_of
+from bn_repro.sweep.costs import CompletedRuns, size_of
 from bn_repro.sweep.display import count_of, duration
 from bn_repro.sweep.scheduler import failed_before
 from bn_repro.sweep.study import Key, PlannedRun
@@ -43,7 +43,7 @@ class Forecast:
         self, runs: Sequence[PlannedRun], config: Config, rows: Mapping[Key, object] | None = None
     ) -> None:
         """``config`` is the command's, whose ``force`` and ``retry`` count; ``rows`` are done."""
-        self.config, self.known = config, Known(config.runs)
+        self.config, self.known = config, CompletedRuns(config.runs)
         self.failed = self.begun = 0
         self.parts: dict[str, Part] = {}
         failed = {} if config.force or config.retry else failed_before(runs)
@@ -81,7 +81,7 @@ class Forecast:
     @property
     def summary(self) -> str:
         """``60 runs, 20 finished, 40 to train (2 of them begun)``."""
-        again = ", those that are there anew" * self.config.force
+        again = "; existing runs start over" * self.config.force
         found = [count_of(self.total("runs"), "run"), f"{self.total('finished')} finished"]
         found += [f"{self.failed} failed before (retry=true tries again)"] * bool(self.failed)
         begun = f" ({self.begun} of them begun)" if self.begun else ""
@@ -106,7 +106,7 @@ class Forecast:
 
     @property
     def disk(self) -> str:
-        """How much the finished runs take, and how much is free."""
+        """How much disk the runs to train will take, and how much is free."""
         there = Path(self.config.runs).absolute()
         while not there.exists():
             there = there.parent

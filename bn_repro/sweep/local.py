@@ -53,7 +53,7 @@ class LocalExecutor:
         for run in runs:
             slot = min(set(range(len(slots) + 1)) - slots)
             slots.add(slot)
-            begun.append(Process(self.context, with_part_of_cores(run, self._jobs(run)), slot))
+            begun.append(Process(self.context, with_limited_workers(run, self._jobs(run)), slot))
         return begun
 
     def wait(self, workers: Sequence[Worker]) -> None:
@@ -61,7 +61,7 @@ class LocalExecutor:
         wait([w.process.sentinel for w in workers if isinstance(w, Process)], timeout=0.5)
 
 
-def with_part_of_cores(run: PlannedRun, jobs: int) -> PlannedRun:
+def with_limited_workers(run: PlannedRun, jobs: int) -> PlannedRun:
     """The same run, with no more loader workers than one of ``jobs`` has cores for."""
     data = run.config.data
     if not isinstance(data, ImageFilesConfig):
@@ -174,7 +174,7 @@ def _train(run: PlannedRun, slot: int, gpus: int) -> None:
 def choose_gpu(slot: int, gpus: int) -> None:
     """Let this process see one of ``gpus`` alone; slots go round them.
 
-    They are counted by the parent: here CUDA may begin by it, and see them all for good.
+    The parent counts them: to count here could start CUDA, which would then see them all.
     """
     if gpus > 1:
         seen = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))

@@ -22,7 +22,7 @@ from bn_repro.stop_signal import StopFlag
 from bn_repro.sweep.display import Display, count_of, log
 from bn_repro.sweep.run_status import Row
 from bn_repro.sweep.study import PlannedRun
-from bn_repro.training.engine import misfits
+from bn_repro.training.engine import unmet_requirements
 from bn_repro.training.finished import find_finished, lacks_probes
 from bn_repro.training.world import World
 
@@ -77,10 +77,10 @@ def run_all(
 ) -> list[Outcome]:
     """Bring all ``runs`` to their end; outcomes in the order given.
 
-    Finished runs are not done again, nor are those whose directories are ``skipped``, which failed
-    before; ValueError where one of the others could not train, before any begins. A signal, and a
-    failure with ``on_failure="stop"``, ask the running ones to stop at their next step; those that
-    had not begun are ``preempted`` at step 0.
+    Finished runs are not done again, nor are those whose directories are ``skipped`` (failed
+    before, or done elsewhere); ValueError where one of the others could not train, before any
+    begins. A signal, and a failure with ``on_failure="stop"``, ask the running ones to stop at
+    their next step; those that had not begun are ``preempted`` at step 0.
     """
     outcomes: dict[int, Outcome] = {}
     for i, run in enumerate(runs):
@@ -154,7 +154,9 @@ def with_one_engine(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     Networks of ``mnist/`` and of ``imagenet/`` are never compared. What asks for an engine keeps
     it, and so does a run that was begun.
     """
-    unlike = {_family(run) for run in runs if misfits("by_hand", run.config, "cpu", World())}
+    unlike = {
+        _family(run) for run in runs if unmet_requirements("by_hand", run.config, "cpu", World())
+    }
 
     def eager(config: Config) -> Config:
         return replace(config, train=replace(config.train, engine="eager"))

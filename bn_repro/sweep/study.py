@@ -2,10 +2,10 @@
 
 A block is a grid, ``{experiment: [...], seed: [...], <key>: [...]}``; a study is the union of its
 blocks. A value ``{best_of: <block>}`` stands for the value of its key in the setting of an earlier
-block with the highest mean accuracy, per experiment: a rate chosen on held-out images, say. Keys of
-one block that are so given are chosen together. A block's ``scale: [...]`` takes the place of the
-study's; one that the user typed takes the place of both. A block's ``train.engine: [...]`` stands:
-one that the user typed is for the blocks without.
+block with the highest mean accuracy, per experiment: a rate chosen on held-out images, say. Keys
+of one block that use ``best_of`` are chosen together. A block's ``scale: [...]`` takes the place of
+the study's; one that the user typed takes the place of both. A typed ``train.engine`` is for the
+blocks that list none.
 """
 
 from __future__ import annotations
@@ -74,10 +74,9 @@ def expand(
     """The runs of ``study`` that are known by now, and whether these are all of them.
 
     ``overrides`` are the user's own, which hold for every run. A run that two blocks name is one
-    run. A block that waits for another holds up no third one. ``study.only`` leaves the runs of its
-    blocks; others are looked at where they choose a value. Raises ValueError for a block that is
-    not a grid, for an override that a block sweeps, and for a block or seeds that the study has
-    not.
+    run. A block that waits for another holds up no third one. ``study.only`` keeps the runs of
+    the blocks that it names; the others serve ``best_of`` alone. ValueError for a block that is not
+    a grid, an override of a key that a block sweeps, and a block or seeds that the study lacks.
     """
     blocks, waiting = _expanded(study, overrides, accuracy)
     return _asked_runs(study, blocks), not any(_asked(study, name) for name in waiting)
@@ -92,9 +91,7 @@ def _expanded(
     seeds = (block.get("seed") for block in study.blocks if isinstance(block, dict))
     listed = max((len(values) for values in seeds if isinstance(values, list)), default=0)
     if study.seeds is not None and study.seeds > listed:
-        raise ValueError(
-            f"study.seeds: {study.seeds} of the {listed} that study {study.name} lists"
-        )
+        raise ValueError(f"study.seeds: {study.seeds}, but study {study.name} lists {listed}")
     _require_known(study)
     blocks: dict[str, list[PlannedRun]] = {}
     waiting: list[str] = []
@@ -148,7 +145,7 @@ def _require_known(study: StudyConfig) -> None:
 
 
 ENGINE = "train.engine"
-"""It changes no run's id, so a block with it and one without can go on any machine together."""
+"""It is no part of a run's id, so blocks with it and without can share a study."""
 
 OF_EVERY_RUN = {"experiment": (str, "names"), "seed": (int, "whole numbers")}
 """The keys that no block chooses by ``best_of``, and what they list."""
@@ -200,7 +197,7 @@ def numbered(study: StudyConfig, overrides: Sequence[str]) -> PlannedRun:
 
     ValueError where there is none, or a block before it is not finished.
     """
-    blocks, waiting = _expanded(study, overrides, accuracy_beside(reported(study)))
+    blocks, waiting = _expanded(study, overrides, accuracy_or_reported(reported_outcomes(study)))
     before = itertools.takewhile(lambda block: block[0] not in waiting, blocks.items())
     runs, number = _asked_runs(study, dict(before)), study.run or 0
     if number >= len(runs):
@@ -342,7 +339,7 @@ def _accuracy(done: Outcome | None) -> float | None:
     return 0.0 if done.state == "diverged" else done.top1
 
 
-def reported(study: StudyConfig) -> dict[Key, Outcome]:
+def reported_outcomes(study: StudyConfig) -> dict[Key, Outcome]:
     """How the runs in the study's ``results/<study>/runs.csv`` ended.
 
     Empty unless the study is asked for with ``skip_reported``: then these runs count as done.
@@ -373,8 +370,8 @@ def rows_of(table: Path) -> dict[Key, Outcome]:
     return found
 
 
-def accuracy_beside(rows: Mapping[Key, Outcome]) -> Accuracy:
-    """As :func:`accuracy_of`; of a run that is not finished here, from ``rows``."""
+def accuracy_or_reported(rows: Mapping[Key, Outcome]) -> Accuracy:
+    """As :func:`accuracy_of`; for a run that is not finished here, its accuracy in ``rows``."""
 
     def accuracy(run: PlannedRun) -> float | None:
         found = accuracy_of(run)

@@ -98,7 +98,7 @@ def summary_of(directory: Path) -> dict[str, Any]:
     """How a run stands: state, step and seconds, final and best accuracy, steps to :data:`TARGETS`,
     and its later evaluations as ``evaluation/144_moving/top1``.
 
-    The accuracy is by moving averages, on the split that the run is followed on: val, or else test.
+    The accuracy is by moving averages, on the monitored split: val, or else test.
     """
     status = reader.read_status(directory)
     found: dict[str, Any] = {key: status.get(key) for key in ("state", "step", "seconds")}

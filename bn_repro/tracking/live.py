@@ -25,10 +25,10 @@ from bn_repro.tracking.wandb_run import FINISH_SECONDS, service_of_wandb
 EVERY_SECONDS = 5.0
 """How often the records are looked at."""
 PREEMPTED_SECONDS = 15.0
-"""How long a run waits that was asked to stop: who asked does not wait for long."""
+"""How long a preempted run waits for its dashboard: whoever asked it to stop will kill it soon."""
 
 
-class Shown(Protocol):
+class Dashboard(Protocol):
     """A run directory that is shown somewhere; each method raises what goes wrong there."""
 
     def begin(self) -> None:
@@ -42,13 +42,13 @@ class Shown(Protocol):
 
 
 class LiveLogger(Logger):
-    """Has a run shown by what ``show`` makes of its directory, while it trains.
+    """Shows a run while it trains, by the dashboard that ``show`` makes of its directory.
 
     It never ends the run: what goes wrong is one line on standard error, which begins with
-    ``name`` and says what ``later`` sends what is missing.
+    ``name`` and names ``later``, the command that sends the rest.
     """
 
-    def __init__(self, show: Callable[[Path], Shown], name: str, later: str) -> None:
+    def __init__(self, show: Callable[[Path], Dashboard], name: str, later: str) -> None:
         self._show, self._name, self._later = show, name, later
         self._over, self._state, self._given_up = Event(), "", False
 
@@ -72,7 +72,7 @@ class LiveLogger(Logger):
     def _give_up(self) -> None:
         """Let go of what this process would wait for when it ends."""
 
-    def _work(self, shown: Shown) -> None:
+    def _work(self, shown: Dashboard) -> None:
         try:
             shown.begin()
             while not self._over.wait(EVERY_SECONDS):

@@ -41,14 +41,14 @@ from bn_repro.tracking.wandb_run import (
 
 TAG_LENGTH, NAME_LENGTH = 64, 128
 LOGGED = ("experiment", "seed", "scale", "device", "threads")
-"""What W&B gets of a configuration besides what makes a run what it is. A sweep gives all of it
-to a run that it starts again: what concerns one command or one machine is not among it."""
+"""What W&B gets of a configuration besides the keys of its id. A W&B sweep gives all of it to a run
+that it restarts, so keys of one command are left out."""
 
 
 def flat(config: Row, **more: Any) -> dict[str, Any]:
     """A run's configuration as W&B gets it: dotted keys, as on the command line.
 
-    ``more``, of which nothing is on a command line, comes flat too: ``manifest.versions.torch``.
+    ``more`` is flattened too: ``manifest.versions.torch``.
     """
     besides = {key: config[key] for key in LOGGED if key in config}
     sections = {name: config[name] for name in OF_A_RUN if isinstance(config.get(name), Mapping)}
@@ -105,7 +105,7 @@ class RunUpload:
             raise CannotSend(f"{directory}: not a run's records ({first_line(error)})") from error
         arm = self.arm or config["experiment"]
         made = {key: value for key, value in manifest.items() if key != "resumed"}
-        if offline:  # its file goes; a kill until there is a new one is no loss
+        if offline:  # begin() deletes the old file: until there is a new one, nothing is synced
             self._mark(where=None)
         self.run = begin(
             self.destination,
@@ -138,7 +138,7 @@ class RunUpload:
         self.mark_sent()
 
     def close(self, state: str) -> None:
-        """:meth:`finish`, but for what is remembered of it."""
+        """:meth:`finish`, without the entry in ``published.json``."""
         where, folder = self._where(), folder_of(self.run)
         try:
             self._send(self._history.steps(all_of_them=True))

@@ -19,7 +19,7 @@ from bn_repro.analysis import results
 from bn_repro.config.identity import arm_of, at_scale, tags_of
 from bn_repro.config.schema import Config, check_logger
 from bn_repro.records import paths
-from bn_repro.records.reader import Outcome, Unreadable, finished, read_config, told_as_copy
+from bn_repro.records.reader import Outcome, Unreadable, copy_warning, finished, read_config
 from bn_repro.tracking.keys import summary_of
 from bn_repro.tracking.logger import TAG_LENGTH, RunUpload, model_name, shortened
 from bn_repro.tracking.sent import (
@@ -83,8 +83,8 @@ def _each(
         except Exception as error:
             kind = ValueError if isinstance(error, ValueError) else OSError
             raise kind(
-                f"{where}: {first_line(error)}; {count['sent']} of {len(directories)} runs are "
-                f"sent, and the same command goes on from there"
+                f"{where}: {first_line(error)}; {count['sent'] + count['written']} of "
+                f"{len(directories)} runs are done, and the same command goes on from there"
             ) from error
         if came == "sent":
             console.print(f"{directory}: sent", soft_wrap=True, highlight=False)
@@ -124,7 +124,7 @@ def publish(directory: Path, config: Config, destination: Destination) -> str:
     done = _finished(directory)
     if done is None:
         return "not finished"
-    if copy := told_as_copy(directory):
+    if copy := copy_warning(directory):
         raise CannotSend(copy)
     with FileLock(paths.lock_file(directory), timeout=0):
         try:

@@ -57,7 +57,7 @@ def begin(
         settings=wandb.Settings(
             silent=True,
             console="off",  # it would write over the progress bars
-            disable_git=True,  # which commit a run was made with its manifest says
+            disable_git=True,  # the manifest has the commit
             git_commit=commit,
             git_remote_url=repository() if commit else None,
             save_code=False,

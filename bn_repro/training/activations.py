@@ -87,7 +87,7 @@ class ActivationRecorder:
     def histograms(self, step: int) -> list[dict[str, Any]]:
         """A row a site: the layer's ``counts`` in the bins of :mod:`~bn_repro.records.histograms`.
 
-        They are of the values that the percentiles of :meth:`rows` are of.
+        They count the values that the percentiles of :meth:`rows` are of.
         """
         found = {site: histogram(x) for site, x in self.inputs.items()}
         return [{"step": step, "site": site, "counts": c} for site, c in found.items()]

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from bn_repro.data.altered import alteration
 from bn_repro.data.batches import Picture
 from bn_repro.norm import BatchNorm, estimate_population_statistics
-from bn_repro.norm.population import kept
+from bn_repro.norm.population import restored
 from bn_repro.training.activations import Row
 from bn_repro.training.evaluate import Pairs, evaluate
 
 MINI_BATCHES = 100
-"""Behind all statistics: as many serve as 1,000 do (the study ``inference_statistics``)."""
+"""Of each estimate; 1,000 are no better (the study ``inference_statistics``)."""
 STRENGTHS = {
     "unaltered": (0.0,),
     "noisy": (0.25, 0.5, 1.0),
@@ -23,7 +23,7 @@ STRENGTHS = {
     "shifted": (1.0, 2.0, 4.0),
     "inverted": (1.0,),
 }
-"""By distribution; ``data.altered`` says what they are."""
+"""Of each alteration in ``data.altered``."""
 
 
 def adaptation(
@@ -55,7 +55,7 @@ def adaptation(
         about = {"statistics": statistics, "distribution": name, "strength": strength}
         return {**about, **evaluate(model, ((alter(x), y) for x, y in split(size)))}
 
-    with kept(model):
+    with restored(model):
         if bn:
             estimate_population_statistics(model, training(count))
         yield from (row("original" if bn else "none", *which) for which in each)

@@ -45,7 +45,7 @@ from bn_repro.models.recurrent import Recurrent
 from bn_repro.records import paths
 from bn_repro.training import probes
 from bn_repro.training.activations import sites_of
-from bn_repro.training.norms import failures_told, norm_of
+from bn_repro.training.norms import norm_errors_in_one_line, norm_of
 from bn_repro.training.world import World, launched_world, loader_workers
 
 NONLINEARITIES: dict[str, Callable[[], nn.Module]] = {
@@ -73,7 +73,7 @@ def network(config: Config, data: Data | Examples) -> nn.Module:
     normalization = norm_of(m)
     nonlinearity = NONLINEARITIES[m.nonlinearity]
     generator = torch.Generator().manual_seed(config.seed)
-    with in_memory("model"), failures_told(m):
+    with in_memory("model"), norm_errors_in_one_line(m):
         if isinstance(m, MLPConfig):
             hidden = m.hidden if m.depth is None else m.hidden[:1] * m.depth
             return MLP(
@@ -214,10 +214,10 @@ def device_of(config: Config, world: World) -> torch.device:
 
 
 def configure_torch(config: Config) -> None:
-    """The cores that this process has, and what float32 means in it: all of its digits.
+    """Set the number of threads, and turn TF32 off.
 
-    By itself cuDNN rounds what a convolution takes to 10 bits of the 23 (TF32), and a run would be
-    another one on a GPU. So does cuBLAS where its environment says so.
+    By default cuDNN rounds a convolution's inputs to 10 of their 23 bits (TF32), and so does cuBLAS
+    where the environment says so: a GPU would give other results.
     """
     torch.set_num_threads(config.threads)
     os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # both libraries read it when they begin
@@ -265,22 +265,22 @@ def validate(config: Config, model: nn.Module, data: Data, world: World) -> None
         )
     steps_per_epoch(data.splits["train"], config.train.batch_size * world.size)
     split = paths.monitored_split(data.splits)
-    followed = min(data.splits[split], config.data.eval_limit or data.splits[split])
-    if followed < world.size:
+    monitored = min(data.splits[split], config.data.eval_limit or data.splits[split])
+    if monitored < world.size:
         raise ValueError(
-            f"data: {data.name} has {followed} examples in {split}, by which a run is "
-            f"followed; each of {world.size} rank(s) needs one"
+            f"data: {data.name} has {monitored} examples in {split}, which a run "
+            f"monitors; each of {world.size} rank(s) needs one"
         )
     _try_a_mini_batch(config, model, data)
 
 
 def _try_a_mini_batch(config: Config, model: nn.Module, data: Data) -> None:
-    """ValueError where the network cannot normalize: BN one example, others a map of one pixel."""
+    """ValueError where there is no variance: BN of one example, another norm of one pixel."""
     kind, size = config.model.norm, min(config.train.batch_size, 2)
     if size > 1 and kind in ("none", *BATCH_NORMS):
         return
     try:
-        with failures_told(config.model):
+        with norm_errors_in_one_line(config.model):
             copy.deepcopy(model).train()(torch.zeros(size, *data.shape))
     except ValueError as error:
         if kind not in NORMS:

@@ -55,7 +55,7 @@ class Linear:
         return torch.addmm(self.b, u, self.W.T, out=self.x)
 
     def backward(self, dx: Tensor, rate: float, first: bool) -> Tensor:
-        """du, by the weights of before their update; of the ``first`` layer nobody needs it."""
+        """du, by the weights before their update; not computed for the ``first`` layer."""
         if not first:
             torch.mm(dx, self.W, out=self.du)  # dl/du = dl/dx W
         self.W.addmm_(dx.T, self.u, alpha=-rate)  # W - rate dl/dW, with dl/dW = sum of dl/dx u^T
@@ -177,7 +177,7 @@ class ByHand:
     def traced(
         self, sites: Mapping[str, nn.Module], x: Tensor, y: Tensor
     ) -> tuple[Tensor, Tensor, ActivationRecorder]:
-        """Also the inputs of the ``sites``, of the same step: they and their slopes are there."""
+        """As a call; also the inputs of the ``sites`` and their gradients, which the step keeps."""
         loss, logits = self(x, y)
         activations = ActivationRecorder()
         for name, module in sites.items():

@@ -39,7 +39,8 @@ class Cadence:
 
 
 def is_due(step: int, *, every: int, dense: int) -> bool:
-    """Whether ``step``, from 1, is due: 18 a decade up to ``dense``, then every ``every``-th."""
+    """Whether ``step``, from 1, is due: 1 to 9 and then 18 a decade, up to ``dense``; then every
+    ``every``-th, with 0 none."""
     if step <= dense:
         return step % max(1, 10 ** math.floor(math.log10(step)) // 2) == 0
     return every > 0 and step % every == 0

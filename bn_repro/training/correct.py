@@ -29,7 +29,7 @@ class Correct:
 
         Both ``bits`` are uint8 (images,) of zeros and ones. An image is not seen where its file
         cannot be read, or where the evaluation is limited to others; it is then not right either.
-        Not ``compared`` is an evaluation on other images than those before it: it is no best.
+        ``compared`` is False for an evaluation on other images than before: it cannot be the best.
         """
         right, seen = bits
         now = {"step": step, "top1": top1, "right": _packed(right), "seen": _packed(seen)}
@@ -62,8 +62,8 @@ def of_all_ranks(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Right and seen, uint8 (images,), of all ranks' parts of ``split``.
 
-    ``right`` is bool, a mini-batch each, of what this rank's last pass over its part gave, which
-    had ``limit`` images over all ranks.
+    ``right``: bool, a tensor a mini-batch, from this rank's last evaluation, which had ``limit``
+    images over all ranks.
     """
     world = session.world
     own = data.eval_indices(split, rank=world.rank, world=world.size, limit=limit)

@@ -1,7 +1,7 @@
 """Which engine takes a run's steps: what was asked for, what serves, what a run was begun with.
 
-Engines agree to the last digits only, as numbers of threads do, so a run goes on with its own. No
-torch here.
+Engines differ in the last digits, as numbers of threads do, so a run resumes with its own. No torch
+here.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from bn_repro.records import paths
 from bn_repro.records.reader import Row, Unreadable, read_config, read_manifest
 from bn_repro.training.world import World
 
-SERVES = {
+REQUIREMENTS = {
     "by_hand": "mlp with norm none or batch by plain float32 SGD, on the CPU and one rank",
     "graphed": "a GPU and one rank",
 }
-"""What an engine is for; the others take everything."""
+"""What an engine requires; the others require nothing."""
 
 
 def with_engine(config: Config, device: str, world: World) -> Config:
@@ -33,7 +33,7 @@ def with_engine(config: Config, device: str, world: World) -> Config:
     engine = config.train.engine
     own: str | None = (begun.get("engine") or "eager") if begun else None
     if engine == "auto":
-        usual = "eager" if misfits("by_hand", config, device, world) else "by_hand"
+        usual = "eager" if unmet_requirements("by_hand", config, device, world) else "by_hand"
         engine = own or usual
     for key, before, now in (
         ("train.engine", own, engine),
@@ -44,11 +44,12 @@ def with_engine(config: Config, device: str, world: World) -> Config:
                 f"{key}: {directory} was begun with {before}, not with {now}, and the last digits "
                 f"would differ; give {key}={before}, or start over with force=true"
             )
-    wrong = misfits(engine, config, device, world)
+    wrong = unmet_requirements(engine, config, device, world)
     if wrong:
         fix = "start over with force=true" if own else "use train.engine=auto"
         raise ValueError(
-            f"train.engine: {engine!r} is for {SERVES[engine]}, here is {', '.join(wrong)}; {fix}"
+            f"train.engine: {engine!r} is for {REQUIREMENTS[engine]}, here is {', '.join(wrong)}; "
+            f"{fix}"
         )
     return replace(config, train=replace(config.train, engine=engine))
 
@@ -70,7 +71,7 @@ def _begun(directory: Path) -> Row:
     return {} if engine in (None, "auto") else {"engine": engine, "threads": config.get("threads")}
 
 
-def misfits(engine: str, config: Config, device: str, world: World) -> list[str]:
+def unmet_requirements(engine: str, config: Config, device: str, world: World) -> list[str]:
     """What keeps ``engine`` from taking the steps of ``config``, as ``key=value``."""
     m, o, t = config.model, config.optimizer, config.train
     alone = ("ranks", world.size, world.size == 1)

@@ -12,10 +12,10 @@ from bn_repro.records import paths
 from bn_repro.records.reader import (
     Outcome,
     Unreadable,
+    copy_warning,
     finished,
     read_config,
     read_manifest,
-    told_as_copy,
 )
 
 if TYPE_CHECKING:
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 
 def find_finished(config: Config) -> Outcome | None:
-    """The outcome of this configuration's run if it is finished, on the same data; else None.
+    """The outcome of this configuration's run; None where it is not finished.
 
-    Data in the same folder count as the same; data elsewhere are read and compared.
+    ValueError for a copy of another run, and for a run on other data. Data in the same folder count
+    as the same; data elsewhere are read and compared.
     """
     directory = directory_of(config)
     check_no_copy(directory)
@@ -40,7 +41,7 @@ def find_finished(config: Config) -> Outcome | None:
 
 def check_no_copy(directory: Path) -> None:
     """ValueError where the files in ``directory`` are another run's."""
-    copy = told_as_copy(directory)
+    copy = copy_warning(directory)
     if copy:
         raise ValueError(f"{copy}; move it away, or start over with force=true")
 

@@ -40,7 +40,7 @@ def train(
 ) -> Outcome:
     """Train ``model`` from its last checkpoint, or from the start, to the end or to a stop.
 
-    ``model`` is on the session's device; records go to ``directory``, and their rows to ``logger``.
+    ``model`` is on the session's device; records go to ``directory``, where ``logger`` reads them.
     Ends ``completed``, ``diverged`` (a non-finite loss) or ``preempted``; errors pass through, with
     the records closed.
     """

@@ -1,9 +1,9 @@
 """A rank that no longer answers is named within minutes, and the others end.
 
 A rank that was stopped (SIGSTOP), or whose machine is cut off, closes no connection, so the ranks'
-own exchanges wait for it: gloo for half an hour. Here a thread of each rank counts in the store
-where the ranks met, and looks whether the others still count. A rank at work counts however long
-its work takes, as when it decodes images that the others wait for.
+own exchanges wait for it: gloo for half an hour. Here a thread of each rank writes heartbeats to
+the store where the ranks met, and another watches those of the others. A rank at work has them
+however long its work takes, as when it decodes images that the others wait for.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsa
 from bn_repro.training.world import World
 
 LIMIT_SECONDS, POLL_SECONDS = 300, 5.0
-"""How long a rank may be silent, and how often each counts and looks."""
+"""How long a rank may be silent, and how often heartbeats are written and read."""
 LEFT = b"left"
 
 
@@ -33,21 +33,21 @@ class RankLost(RuntimeError):
 def watched_ranks(world: World, lost: Callable[[RankLost], object]) -> Iterator[None]:
     """Within: ``lost`` is called, in a thread, where a rank is silent for LIMIT_SECONDS.
 
-    The main thread is likely to wait for that rank, in what only the end of the process ends. The
-    seconds are counted one by one: those in which this rank was stopped itself are none.
+    By then the main thread is likely blocked on that rank until the process ends. Seconds in which
+    this rank itself was stopped do not count.
     """
-    over, said = Event(), [b""] * world.size
+    over, heartbeats = Event(), [b""] * world.size
     # Two threads: where the store itself does not answer, whoever asks it is stuck.
-    Thread(target=_count, args=(world, said, over), daemon=True).start()
-    Thread(target=_listen, args=(world, said, over, lost), daemon=True).start()
+    Thread(target=_send_heartbeats, args=(world, heartbeats, over), daemon=True).start()
+    Thread(target=_watch_heartbeats, args=(world, heartbeats, over, lost), daemon=True).start()
     try:
         yield
     finally:
         over.set()
 
 
-def _count(world: World, said: list[bytes], over: Event) -> None:
-    """Count in the store, and keep what all ranks ``said`` there last."""
+def _send_heartbeats(world: World, heartbeats: list[bytes], over: Event) -> None:
+    """Write this rank's to the store, and read those of all."""
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     names = [f"bn_repro/{attempt}/{rank}" for rank in range(world.size)]
     try:
@@ -60,7 +60,7 @@ def _count(world: World, said: list[bytes], over: Event) -> None:
         )
         for count in itertools.count():
             store.set(names[world.rank], f"{socket.gethostname()} {count}")
-            said[:] = store.multi_get(names)
+            heartbeats[:] = store.multi_get(names)
             if over.wait(POLL_SECONDS):
                 store.set(names[world.rank], LEFT.decode())
                 return
@@ -68,18 +68,18 @@ def _count(world: World, said: list[bytes], over: Event) -> None:
         return  # who kept the store has ended, and with it what the ranks do together
 
 
-def _listen(
-    world: World, said: list[bytes], over: Event, lost: Callable[[RankLost], object]
+def _watch_heartbeats(
+    world: World, heartbeats: list[bytes], over: Event, lost: Callable[[RankLost], object]
 ) -> None:
-    before, silent = list(said), [0.0] * world.size
+    before, silent = list(heartbeats), [0.0] * world.size
     while not over.wait(POLL_SECONDS):
-        now = list(said)
+        now = list(heartbeats)
         for rank in range(world.size):
             same = now[rank] == before[rank] != LEFT
             silent[rank] = silent[rank] + POLL_SECONDS if same else 0.0
         before = now
         gone = [rank for rank in range(world.size) if silent[rank] >= LIMIT_SECONDS]
-        if world.rank in gone:  # its own count does not come back: the store, which rank 0 keeps
+        if world.rank in gone:  # its own do not come back: rank 0 keeps the store
             gone = [0] if world.rank else []
         if gone:
             host = now[gone[0]].decode().partition(" ")[0] or os.environ["MASTER_ADDR"]

@@ -36,30 +36,30 @@ def _own(m: ModelConfig) -> Norm:
         factory = getattr(import_module(module), name)
     except Exception as error:  # of any kind: the module is the user's
         raise ValueError(
-            f"model.norm: {m.norm} cannot be imported ({_said(error)}); it is looked for in this "
-            "folder and on PYTHONPATH"
+            f"model.norm: {m.norm} cannot be imported ({_one_line(error)}); it is looked for in "
+            "this folder and on PYTHONPATH"
         ) from error
     try:
         made = factory(eps=m.norm_eps, momentum=m.norm_momentum)
     except Exception as error:
-        raise ValueError(_no_factory(m.norm, _said(error))) from error
+        raise ValueError(_no_factory(m.norm, _one_line(error))) from error
     if not isinstance(made, Norm):
         raise ValueError(_no_factory(m.norm, f"it gives {type(made).__name__}"))
     return made
 
 
 @contextmanager
-def failures_told(m: ModelConfig) -> Iterator[None]:
+def norm_errors_in_one_line(m: ModelConfig) -> Iterator[None]:
     """Within, whatever a norm of the user's own raises is a ValueError of one line."""
     try:
         yield
     except Exception as error:
         if m.norm in NORMS:
             raise
-        raise ValueError(f"model.norm: {m.norm} fails ({_said(error)})") from error
+        raise ValueError(f"model.norm: {m.norm} fails ({_one_line(error)})") from error
 
 
-def _said(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 

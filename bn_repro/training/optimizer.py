@@ -39,7 +39,7 @@ def sgd(model: nn.Module, config: Config) -> SGD | DelayedSGD:
 class DelayedSGD(torch.optim.SGD):
     """SGD whose step t applies the gradients of step t - ``delay``, and before that nothing.
 
-    So do the workers of asynchronous training, ``delay`` of which update the weights between one's
+    In asynchronous training, too, others update the weights ``delay`` times between a worker's
     reading them and its own update. Rate, momentum and weight decay are those of the step that
     applies. The gradients that wait are part of the ``state_dict``.
     """
@@ -49,7 +49,7 @@ class DelayedSGD(torch.optim.SGD):
         self.delay = delay
 
     def step(self, closure: None = None) -> None:
-        """Keep the parameters' ``grad``, in whose place comes the one that is due, or None."""
+        """Queue each parameter's ``grad``, and apply the one that is due, if any."""
         for p in (p for group in self.param_groups for p in group["params"]):
             waiting = self.state[p].setdefault("waiting", [])
             waiting.append(None if p.grad is None else p.grad.clone())  # a CUDA graph reuses it

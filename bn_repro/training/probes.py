@@ -49,11 +49,11 @@ class Sample:
     rate: float
     """The learning rate at this step."""
     picture: Picture
-    """How an image is one."""
+    """An image's shape, and its black and its white."""
 
 
 def sample(config: Config, data: Data, split: str, session: Session, rate: float) -> Sample:
-    """What the probes of a run see: of ``split``, at most ``data.eval_limit`` images."""
+    """What the probes of a run see; ``data.eval_limit`` bounds ``split``, IMAGES bounds ``few``."""
 
     def images(batch_size: int, limit: int | None = config.data.eval_limit) -> Pairs:
         return data.eval_batches(split, batch_size=batch_size, device=session.device, limit=limit)
@@ -69,21 +69,21 @@ def sample(config: Config, data: Data, split: str, session: Session, rate: float
     )
 
 
-ORDERED = ("scale", "weights", "jacobians")
-"""Those of a layer y = norm(Wu), z = g(y)."""
-OF_LAYERS = (*ORDERED, "shift")
-"""Those of a network of layers."""
-OF_STEPS = ("state_gradients",)
-"""Those of a recurrent network."""
+NORM_BEFORE = ("scale", "weights", "jacobians")
+"""Probes of layers y = norm(Wu), z = g(y)."""
+FEEDFORWARD = (*NORM_BEFORE, "shift")
+"""Probes of networks whose layers have weights of their own."""
+RECURRENT = ("state_gradients",)
+"""Probes of recurrent networks."""
 
 
 def check(config: Config, model: nn.Module, world: World) -> None:
     """ValueError where a probe does not serve for this network, or on these ranks."""
-    ordered = [name for name in config.train.probes if name in ORDERED]
-    if ordered and config.model.norm_at != "before":
+    before = [name for name in config.train.probes if name in NORM_BEFORE]
+    if before and config.model.norm_at != "before":
         raise ValueError(
-            f"train.probes: {', '.join(ordered)} take the norm to stand before the nonlinearity, "
-            f"and here model.norm_at is {config.model.norm_at!r}; leave one of the two out"
+            f"train.probes: {', '.join(before)} need model.norm_at=before, not "
+            f"{config.model.norm_at!r}; leave one of the two out"
         )
     _check_network(config)
     bn = any(isinstance(module, BatchNorm) for module in model.modules())
@@ -104,15 +104,10 @@ def _check_network(config: Config) -> None:
     """ValueError where a probe is of another kind of network."""
     name = config.model.name
     recurrent = name == "recurrent"
-    others = OF_LAYERS if recurrent else OF_STEPS
+    others = FEEDFORWARD if recurrent else RECURRENT
     wrong = ", ".join(probe for probe in config.train.probes if probe in others)
     if wrong:
-        kind = (
-            "of networks of layers, each with weights of its own" if recurrent else "of recurrent"
-        )
-        raise ValueError(
-            f"train.probes: {wrong}: {kind}, and here model.name is {name!r}; leave it out"
-        )
+        raise ValueError(f"train.probes: {wrong}: not for model.name={name!r}; leave it out")
 
 
 def activations(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Iterator[Row]:

@@ -63,8 +63,8 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 def preflight(configs: Sequence[Config]) -> None:
     """ValueError for the first of ``configs`` that could not train.
 
-    Nothing is written but locks, and what data sets keep for all runs (caches, downloads). Data
-    sets and networks are built once each, however many runs share them.
+    Nothing is written but locks, and what data sets keep for all runs (caches, downloads). Each
+    data set is loaded once, and one of the runs that differ by their seeds alone is tried.
     """
     data: dict[str, Data] = {}
     for config in configs:

@@ -18,7 +18,7 @@ from bn_repro.training.activations import Row, sites_of
 SIZES = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 """The sizes of a step, in units of the learning rate; 0 is where it starts."""
 IMAGES = 100
-"""The mini-batch of which losses and gradients are."""
+"""The images of the probe's mini-batch."""
 
 
 def shift(model: nn.Module, batch: tuple[Tensor, Tensor], rate: float) -> Iterator[Row]:

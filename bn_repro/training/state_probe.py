@@ -14,7 +14,7 @@ from bn_repro.models.recurrent import Recurrent
 from bn_repro.training.activations import Row
 
 IMAGES = 60
-"""The mini-batch of which the gradients are, as many images as section 4.1 trains on at once."""
+"""The images of the probe's mini-batch; section 4.1 trains on as many."""
 
 
 def state_gradients(model: Recurrent, batch: tuple[Tensor, Tensor]) -> Iterator[Row]:
@@ -22,8 +22,8 @@ def state_gradients(model: Recurrent, batch: tuple[Tensor, Tensor]) -> Iterator[
 
     ``gradient`` is the norm of dl/dh_t of an image, averaged over the mini-batch, with l the mean
     cross-entropy; ``relative`` the same over that of the last state: 1 where a step back neither
-    shrinks nor enlarges the gradient. The norms are in training mode, so that l depends on h_t
-    through the statistics too; dropout is off. Of a copy in float64: where the images of a
+    shrinks nor enlarges the gradient. The norm layers are in training mode, so that l depends on
+    h_t through the statistics too; dropout is off. A copy in float64 is used: where the images of a
     mini-batch hardly differ, as in the first rows of digits, BN enlarges the gradient so much that
     float32 would round it away.
     """

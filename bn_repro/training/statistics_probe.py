@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from bn_repro.config.schema import TrainConfig
 from bn_repro.norm import estimate_population_statistics
 from bn_repro.norm.batch_norm import layers_of
-from bn_repro.norm.population import kept, mini_batch_statistics
+from bn_repro.norm.population import normalizing_by_mini_batch, restored
 from bn_repro.training.activations import Row
 from bn_repro.training.evaluate import Pairs, accuracies, evaluate
 
 COUNTS = (1, 3, 10, 30, 100, 300, 1_000)
-"""Over how many training mini-batches the exact statistics are, up to those of one epoch."""
-TOGETHER = 1_000
-"""Images normalized by statistics of their own, besides as many as a training mini-batch has."""
+"""How many training mini-batches Algorithm 2 takes; those within one epoch are used."""
+LARGE_BATCH = 1_000
+"""The mini-batch of ``batch`` besides one of training's size."""
 
 
 def statistics(
@@ -39,14 +39,14 @@ def statistics(
 
     In float32, whatever ``train.precision``. ValueError for a network without BN.
     """
-    for size in dict.fromkeys((at.batch_size, TOGETHER)):
+    for size in dict.fromkeys((at.batch_size, LARGE_BATCH)):
         filled = _filled(split(size), size)
         if first := next(filled, None):
             own = _by_mini_batch(model, chain([first], filled))
             yield {"statistics": "batch", "examples": size, **own}
     yield {"statistics": "moving", **evaluate(model, split(at.eval_batch_size))}
     counts = [count for count in COUNTS if count <= epoch]
-    with kept(model):
+    with restored(model):
         for count in _estimated(model, training(counts[-1]), counts):
             measured = evaluate(model, split(at.eval_batch_size))
             yield {"statistics": "population", "mini_batches": count, **measured}
@@ -55,7 +55,7 @@ def statistics(
 def _estimated(model: nn.Module, batches: Iterator[Tensor], counts: Sequence[int]) -> Iterator[int]:
     """Each of ``counts``, when BN's averages are Algorithm 2's over so many of ``batches``.
 
-    Both are means over mini-batches, so those of the parts are put together by their sizes.
+    Mean and variance are means over mini-batches, so parts are weighted by their numbers of them.
     """
     layers = layers_of(model)
     averages = [x for layer in layers for x in (layer.running_mean, layer.running_var)]
@@ -84,5 +84,5 @@ def _filled(batches: Pairs, size: int) -> Iterator[tuple[Tensor, Tensor]]:
 @torch.no_grad()
 def _by_mini_batch(model: nn.Module, batches: Pairs) -> dict[str, float]:
     """The accuracies by each mini-batch's own statistics, over the images that have labels."""
-    with mini_batch_statistics(model):
+    with normalizing_by_mini_batch(model):
         return accuracies((model(x).float()[-len(y) :], y) for x, y in batches)

@@ -17,7 +17,7 @@ from bn_repro.training.activations import PERCENTILES, Row, sites_of
 SCALES = tuple(10.0**k for k in range(-3, 4))
 """The factors a of sec. 3.3, BN((aW)u)."""
 IMAGES = 100
-"""Of how many images the layers' inputs and gradients are."""
+"""The images of the probe's mini-batch."""
 JACOBIANS = 10
 """At how many images a Jacobian is computed."""
 SMALLEST = 1e-12

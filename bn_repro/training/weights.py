@@ -139,7 +139,7 @@ def _completed(directory: Path) -> Outcome:
 
 
 def _examples(directory: Path, config: Config) -> Examples:
-    """What the run's data are to its network; runs of before this was recorded load them."""
+    """The shape and the classes of the run's data; loaded where an older manifest lacks them."""
     facts = read_manifest(directory)
     if "shape" not in facts:
         data = data_of(config)

@@ -27,7 +27,7 @@ class World:
 def launched_world() -> World:
     """The world that ``torchrun`` set up in the environment; one rank without it.
 
-    ValueError where the environment has a part of it, or what cannot be.
+    ValueError where those variables are incomplete, or contradict each other.
     """
     if "RANK" not in os.environ:
         return World()
@@ -39,7 +39,7 @@ def launched_world() -> World:
     if world.rank >= world.size:
         found = ", ".join(f"{name}={value}" for name, value in zip(names, said, strict=True))
         raise ValueError(
-            f"{found}: no rank of several, as torchrun sets them; without it leave RANK unset"
+            f"{found}: not a rank of several as torchrun sets them; without it leave RANK unset"
         )
     return world
 

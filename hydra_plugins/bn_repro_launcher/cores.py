@@ -76,7 +76,7 @@ class CoresLauncher(Launcher):
 
         return LocalExecutor(self.side_by_side(jobs))
 
-    def beside(self, jobs: int | None) -> int | None:
+    def expected_jobs(self, jobs: int | None) -> int | None:
         """How many runs are at work at once, as far as that is known before they are."""
         from bn_repro.training.world import cores
 
@@ -101,7 +101,7 @@ class CoresLauncher(Launcher):
         assert isinstance(self.command, Command)
         self.command.begun = True
         if not job_overrides:
-            raise ValueError("-m: nothing to run; what was given stands for no value at all")
+            raise ValueError("-m: nothing to run: a swept key has no values")
         same = _as_sweepers_write(self.config.hydra.overrides.task)
         runs = [PlannedRun(self._of(words), _varied(words, same)) for words in job_overrides]
         if runs[0].config.dry:
@@ -143,7 +143,7 @@ class CoresLauncher(Launcher):
 
         if not self.config.hydra.sweeper._target_.endswith("BasicSweeper"):
             raise ValueError("dry: a search chooses its runs as it goes; leave out hydra/sweeper")
-        dry.sweep(runs, self.beside(None))
+        dry.sweep(runs, self.expected_jobs(None))
         done = [JobReturn(status=JobStatus.COMPLETED) for _ in runs]
         for job in done:
             job.return_value = None
@@ -165,7 +165,7 @@ class SubmititLauncher(CoresLauncher):
         self.cluster, self.folder = cluster, submitit_folder
         self.max_num_timeout, self.parameters = max_num_timeout, parameters
 
-    def beside(self, jobs: int | None) -> int | None:
+    def expected_jobs(self, jobs: int | None) -> int | None:
         """The number of its jobs at once; how many the cluster gives is not known."""
         return self.side_by_side(jobs)
 

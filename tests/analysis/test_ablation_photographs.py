@@ -1,4 +1,4 @@
-"""The seven changes at rest: as ``ablation_421``, asked only where both bases rest."""
+"""The seven changes after convergence: as ``ablation_421``, where both bases have converged."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_nothing_is_asked_where_a_base_is_not_at_rest(restless: str) -> None:
     longer = {base.label: 0.001 for base in BASES} | {restless: 0.02}
     found = _claims(made_up(longer))
     assert {claim.verdict for claim in found.values()} == {"not testable"}
-    reason = f"{restless} is not at rest: twice the length adds"
+    reason = f"{restless} has not converged: twice the length adds"
     assert all(claim.reason.startswith(reason) for claim in found.values())
     unknown = _claims(made_up({label: 0.001 for label in longer if label != restless}))
     assert {claim.verdict for claim in unknown.values()} == {"undecided"}
@@ -79,7 +79,7 @@ def test_nothing_is_asked_where_a_base_is_not_at_rest(restless: str) -> None:
 def test_the_page_says_whether_the_bases_rest() -> None:
     for longer, words in (
         ({BN_X5.label: 0.001, BN_BASELINE.label: 0.001}, "BN-Baseline is, by the gate"),
-        ({BN_X5.label: 0.001, BN_BASELINE.label: 0.02}, "BN-Baseline is not at rest: twice"),
+        ({BN_X5.label: 0.001, BN_BASELINE.label: 0.02}, "BN-Baseline has not converged: twice"),
         ({BN_X5.label: 0.001}, "Of BN-Baseline not known yet."),
     ):
         runs = made_up(longer)

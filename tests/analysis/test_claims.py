@@ -105,15 +105,15 @@ def test_what_would_hold_by_chance() -> None:
 def test_a_network_rests_where_twice_the_length_raises_it_little() -> None:
     usual = pd.Series([0.70, 0.71, 0.69, 0.70, 0.70])
     still, rising = usual + 0.002, usual + np.array([0.01, 0.03, 0.02, 0.02, 0.02])
-    assert gates.rests(usual, still, 0.1, "it").met
-    found = gates.rests(usual, rising, 0.1, "it")
+    assert gates.converged(usual, still, 0.1, "it").met
+    found = gates.converged(usual, rising, 0.1, "it")
     assert found.met is False
     assert "twice the length adds 3.3 %" in found.reason
     wide = usual + np.array(
         [-0.03, 0.03, 0.02, -0.02, 0.0]
     )  # nothing on average: the upper end counts
-    assert gates.rests(usual, wide, 0.1, "it").met is False
-    assert gates.rests(usual.iloc[:4], still, 0.1, "it").met is None
+    assert gates.converged(usual, wide, 0.1, "it").met is False
+    assert gates.converged(usual.iloc[:4], still, 0.1, "it").met is None
 
 
 def test_the_reference_trains_where_no_run_of_it_fails() -> None:

@@ -133,7 +133,7 @@ def test_the_tally_says_what_is_bounded_and_what_chance_alone_would_give(
 ) -> None:
     found = _reported(tmp_path, _some(make_run))
     assert Overview([found]).tally == (
-        "Of 14 claims 0 hold, 0 do not hold, 14 are undecided (14 with fewer than 5 seeds), 0 are "
+        "Of 14 claims 0 hold, 0 do not hold, 14 are undecided (14 have fewer than 5 seeds), 0 are "
         "not testable."
     )
     some = Interval(0.001, -0.002, 0.004, 10), Interval(0.01, 0.005, 0.015, 10)
@@ -143,8 +143,8 @@ def test_the_tally_says_what_is_bounded_and_what_chance_alone_would_give(
     ]
     overview_ = Overview([replace(found, claims=[*made_up, *found.claims])])
     assert overview_.tally == (
-        "Of 16 claims 1 holds, 0 do not hold, 15 are undecided (1 of them bounded, 14 with fewer "
-        "than 5 seeds), 0 are not testable."
+        "Of 16 claims 1 holds, 0 do not hold, 15 are undecided (in 1 the effect is bounded, 14 "
+        "have fewer than 5 seeds), 0 are not testable."
     )
     assert "about 0.1 of the 2 claims" in overview_.by_chance  # 2 x 2.5 %
 

@@ -20,7 +20,7 @@ def members(make_run):
     def made(gain=0.01):
         found = []
         for block, arms in study.PAIRS.items():
-            for k, (arm, shuffling) in enumerate((a, s) for a in arms for s in study.COMPANIONS):
+            for k, (arm, shuffling) in enumerate((a, s) for a in arms for s in study.MINI_BATCHES):
                 for dropout in study.DROPOUTS if block == "Inception" else (None,):
                     bn, free = arm is arms[1], shuffling == "full"
                     test = 0.95 + 0.005 * bn + gain * (bn and free)

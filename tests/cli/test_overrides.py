@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from support import call
 
-from bn_repro.cli.overrides import not_understood, prepared, several_values
+from bn_repro.cli.overrides import for_hydra, not_understood, several_values
 from bn_repro.config.compose import compose
 from bn_repro.config.schema import SETTINGS, StudyConfig
 from bn_repro.sweep.study import expand
@@ -117,7 +117,7 @@ def test_a_word_that_hydra_does_not_take_is_one_line(words, said, monkeypatch, c
 
 @pytest.mark.parametrize("folder", ["2026.10", "1e3", "007", "1_000", "true", "nan", ".5", "~/x"])
 def test_a_text_that_looks_like_a_number_is_the_text(folder):
-    runs = compose(prepared(["experiment=mnist/bn", f"runs={folder}"])).runs
+    runs = compose(for_hydra(["experiment=mnist/bn", f"runs={folder}"])).runs
     assert runs == os.path.expanduser(folder)
     study = StudyConfig(blocks=[{"experiment": ["mnist/bn"], "runs": [folder]}])
     ((run,), _) = expand(study, [], lambda run: None)
@@ -146,7 +146,7 @@ def test_the_paths_are_the_keys_that_are_folders():
 
 
 def test_none_is_null():
-    assert prepared(["data.cache=None", "-m", "model.norm=none"]) == [
+    assert for_hydra(["data.cache=None", "-m", "model.norm=none"]) == [
         "-m",
         "data.cache=null",
         "model.norm=none",

@@ -7,7 +7,7 @@ from support import ROOT, bn_repro
 
 from bn_repro.analysis.studies import default
 from bn_repro.analysis.study import study_of
-from bn_repro.cli.overrides import own_folder, prepared
+from bn_repro.cli.overrides import for_hydra, own_folder
 
 PAGE = (ROOT / "docs" / "running.md").read_text()
 FILES = dict(re.findall(r"^`~/mine/([\w./]+)`:\n\n```yaml\n(.*?)```", PAGE, re.M | re.S))
@@ -67,7 +67,7 @@ def test_the_folder_is_found_among_the_words(monkeypatch):
     assert own_folder(["--config-dir"]) is None
     assert own_folder([]) is None
     monkeypatch.setenv("HOME", "/home/me")
-    assert prepared(["--config-dir=~/a"]) == ["--config-dir=/home/me/a"]
+    assert for_hydra(["--config-dir=~/a"]) == ["--config-dir=/home/me/a"]
 
 
 @pytest.mark.parametrize("name", ["mine", "inception", "depth_layers", "default"])

@@ -62,7 +62,7 @@ def test_a_copy_is_left_out_and_said(tmp_path):
         made = yaml.safe_load((directory / paths.CONFIG).read_text())
         (directory / paths.CONFIG).write_text(yaml.safe_dump({**made, "seed": 0}))
     said = status(compose([f"runs={tmp_path}", "live=false"]))
-    assert said[0].startswith(f"{tmp_path / 'mnist/bn-1/seed00'}: no run is named so")
+    assert said[0].startswith(f"{tmp_path / 'mnist/bn-1/seed00'}: not a run's folder")
     assert said[1].startswith(f"{tmp_path / 'mnist/bn-1/seed1'}: its config.yaml is of seed 0")
     assert said[2].startswith(f"{tmp_path}: 1 run, 1 completed")
 

@@ -8,7 +8,7 @@ from norm.layers import drawn, randomized, snapshot
 from torch import Tensor, nn
 
 from bn_repro import norm
-from bn_repro.norm.population import mini_batch_statistics
+from bn_repro.norm.population import normalizing_by_mini_batch
 
 
 class Tiny(nn.Sequential):
@@ -115,13 +115,13 @@ def test_mini_batch_statistics_are_of_bn_alone_and_leave_no_trace():
     """Within the block an output depends on the mini-batch, but not by dropout."""
     network, x = Tiny(), drawn((6, 1, 4, 4))
     before = snapshot(network)
-    with mini_batch_statistics(network):
+    with normalizing_by_mini_batch(network):
         once, again, fewer = network(x), network(x), network(x[:4])
     assert torch.equal(once, again)
     assert not torch.allclose(once[:4], fewer)
     assert snapshot(network) == before
     assert network.training
-    with pytest.raises(ValueError, match="no BN layer"), mini_batch_statistics(nn.Linear(2, 2)):
+    with pytest.raises(ValueError, match="no BN layer"), normalizing_by_mini_batch(nn.Linear(2, 2)):
         pass
 
 

@@ -51,7 +51,7 @@ def test_finished_begun_and_failed_runs_are_counted(tmp_path):
     again = compose([*SMOKE, f"runs={tmp_path}", "retry=true"])
     assert "4 to train (2 of them begun)" in Forecast(runs, again).summary
     anew = compose([*SMOKE, f"runs={tmp_path}", "force=true"])
-    assert "0 finished, 5 to train, those that are there anew" in Forecast(runs, anew).summary
+    assert "0 finished, 5 to train; existing runs start over" in Forecast(runs, anew).summary
     done = {run.key: None for run in runs[3:]}
     assert "3 finished" in Forecast(runs, runs[0].config, done).summary
 
@@ -61,7 +61,7 @@ def test_a_run_takes_as_long_as_those_nearest_to_it(tmp_path):
     committed.mkdir(parents=True)
     runs = tmp_path / "runs"
     paper = planned(runs, "experiment=mnist/bn")
-    known = costs.Known(str(runs), tmp_path / "results")
+    known = costs.CompletedRuns(str(runs), tmp_path / "results")
     assert known.like(paper) == ([], False)
 
     head = "experiment,id,seed,state,step,seconds,device\n"
@@ -70,7 +70,7 @@ def test_a_run_takes_as_long_as_those_nearest_to_it(tmp_path):
     (committed / "runs.csv").write_text(head + "\n".join(rows) + "\n")
 
     def took(run):
-        found, same = costs.Known(str(runs), tmp_path / "results").like(run)
+        found, same = costs.CompletedRuns(str(runs), tmp_path / "results").like(run)
         return [f.seconds for f in found], same
 
     assert took(paper) == ([40.0], True)
@@ -87,7 +87,7 @@ def test_a_run_takes_as_long_as_those_nearest_to_it(tmp_path):
 
 def test_what_is_committed_times_figure_1(tmp_path):
     run = planned(tmp_path, "experiment=mnist/bn")
-    found, same = costs.Known(str(tmp_path)).like(run)
+    found, same = costs.CompletedRuns(str(tmp_path)).like(run)
     assert same
     assert {f.source for f in found} >= {"results/fig1"}
     assert (RESULTS / "fig1").is_dir()

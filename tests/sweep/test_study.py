@@ -8,7 +8,7 @@ from support import ROOT
 
 from bn_repro.config.compose import compose
 from bn_repro.config.schema import StudyConfig
-from bn_repro.sweep.study import accuracy_beside, expand, numbered, rows_of
+from bn_repro.sweep.study import accuracy_or_reported, expand, numbered, rows_of
 
 ARMS = ["mnist/baseline", "mnist/bn"]
 
@@ -267,7 +267,7 @@ def test_committed_rows_stand_in_for_missing_runs(tmp_path):
         f"{experiment},{run_id},{seed},completed,0.75\n"
         f"{experiment},{run_id},{seed + 1},diverged,\n"
     )
-    accuracy = accuracy_beside(rows_of(table))
+    accuracy = accuracy_or_reported(rows_of(table))
     by_key = {r.key: accuracy(r) for r in runs}
     assert by_key[experiment, run_id, seed] == 0.75
     assert by_key[experiment, run_id, seed + 1] == 0.0

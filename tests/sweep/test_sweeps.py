@@ -22,7 +22,7 @@ from submitit.core.utils import FailedJobError
 from support import ROOT
 
 from bn_repro.cli import errors
-from bn_repro.cli.overrides import prepared
+from bn_repro.cli.overrides import for_hydra
 from bn_repro.cli.results import Results
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import run_id
@@ -275,7 +275,7 @@ def test_ranges_and_choices(monkeypatch, executor, tmp_path, words, seeds):
     ],
 )
 def test_a_glob_stands_for_experiments(word, expanded):
-    (found,) = prepared([word])
+    (found,) = for_hydra([word])
     if expanded is None:
         names = found.removeprefix("experiment=").split(",")
         x5 = ["imagenet/bn_x5", "imagenet/inception_x5"]

@@ -130,7 +130,7 @@ def test_killed_half_way_it_is_made_whole(runs, server, monkeypatch):
         log(self, values, **options)
 
     monkeypatch.setattr(wandb.Run, "log", cut_short)
-    with pytest.raises(OSError, match="wandb: gone; 0 of 1 runs are sent, and the same command"):
+    with pytest.raises(OSError, match="wandb: gone; 0 of 1 runs are done, and the same command"):
         published(*words)
     monkeypatch.setattr(wandb.Run, "log", log)
     (name,) = server.runs
@@ -245,7 +245,7 @@ def test_a_network_goes_along_and_its_evaluation_says_that_it_used_it(
         code, _, err = call(at, capsys, *words, "wandb.log_model=final", script="publish_wandb.py")
     assert (code, err) == (
         1,
-        "error: wandb: gone; 0 of 1 runs are sent, and the same command goes on from there\n",
+        "error: wandb: gone; 0 of 1 runs are done, and the same command goes on from there\n",
     )
     server.requests.clear()
     asked = [*words, "wandb.log_model=final"]

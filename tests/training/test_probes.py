@@ -106,7 +106,7 @@ def test_a_finished_run_without_the_probes_asked_for_says_so(tmp_path):
     assert "without the probes" not in finished_line(config, directory, done)
 
 
-@pytest.mark.parametrize("probe", sorted({*probes.PROBES} - {"activations", *probes.OF_STEPS}))
+@pytest.mark.parametrize("probe", sorted({*probes.PROBES} - {"activations", *probes.RECURRENT}))
 def test_a_probe_in_training_mode_is_refused_where_bn_would_wait_for_other_ranks(probe):
     config = compose([*SMOKE, "model.norm=sync_batch", f"train.probes=[activations,{probe}]"])
     generator = torch.Generator().manual_seed(0)

@@ -92,7 +92,7 @@ def test_it_leaves_the_network_and_the_random_numbers_as_they_were(batch):
     assert cosines
 
 
-def test_a_module_of_inception_is_one_layer_and_the_side_classifier_none():
+def test_a_module_of_inception_is_one_layer_and_the_auxiliary_classifier_none():
     generator = torch.Generator().manual_seed(0)
     shape = Shape(classes=10, image_size=32, width=0.125, modules=("3b", "4d"), auxiliary=True)
     model = Inception(shape, norm=norm.batch(), generator=generator)

@@ -41,7 +41,7 @@ def model(drawn):
 
 def test_each_kind_is_what_it_says_and_the_network_stays_as_it_was(model, drawn, monkeypatch):
     monkeypatch.setattr(statistics_probe, "COUNTS", (1, 3, 10))
-    monkeypatch.setattr(statistics_probe, "TOGETHER", 100)
+    monkeypatch.setattr(statistics_probe, "LARGE_BATCH", 100)
     x, y = torch.randn(150, 20, generator=drawn), torch.randint(10, (150,), generator=drawn)
     training = [torch.randn(60, 20, generator=drawn) for _ in range(5)]
     before, random = copy.deepcopy(model.state_dict()), torch.random.get_rng_state()

@@ -1,4 +1,4 @@
-"""The seven changes of section 4.2.1, each alone: undone in BN-x5, and made in BN-Baseline."""
+"""The seven changes of section 4.2.1, each alone: removed from BN-x5, and added to BN-Baseline."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         both = [effects(runs, change, base) for base in BASES]
         words = (
             f"{last} with the change ({change.name}) minus without, paired by seed, in two "
-            "directions (undone alone in BN-x5, made alone in BN-Baseline), both averaged"
+            "directions (removed alone from BN-x5, added alone to BN-Baseline), both averaged"
         )
         parts = []
         for worth, base in zip(both, BASES, strict=True):

@@ -60,7 +60,7 @@ WAYS = {BN_X5.label: "undone", BN_BASELINE.label: "made"}
 
 
 def block_of(change: Change | None, base: Arm) -> str:
-    """The block of the runs that are made from ``base`` by one change; None: of itself."""
+    """The block of ``base`` with one change made or undone; None: of ``base`` itself."""
     return f"{change.block} {WAYS[base.label]}" if change else "bases"
 
 
@@ -88,7 +88,7 @@ class Noise(NamedTuple):
 
 
 def noise(runs: Runs, base: Arm) -> Noise | None:
-    """Of the final accuracy, pooled over ``base`` and what is made of it; None where unknown."""
+    """The seeds' noise in final accuracy, over ``base`` and its variants; None where unknown."""
     arms = [final(runs, change, base).to_numpy() for change in (None, *CHANGES)]
     freedom = sum(len(v) - 1 for v in arms if len(v))
     n = max(len(effects(runs, change, base)) for change in CHANGES)

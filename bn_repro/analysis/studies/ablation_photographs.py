@@ -18,16 +18,16 @@ from bn_repro.analysis.style import Arm
 from bn_repro.analysis.tables import Runs
 
 
-def rests(runs: Runs, base: Arm) -> Gate:
-    """That ``base`` is at rest, by what the claims compare: the accuracy at the last step."""
+def has_converged(runs: Runs, base: Arm) -> Gate:
+    """That ``base`` has converged, by what the claims compare: the accuracy at the last step."""
     longer = base.of(runs.where(block="rest")).final(diverged=runs.chance)
     usual = ablation_421.final(runs, None, base)
-    return gates.rests(usual, longer.by_seed(), runs.chance, base.label)
+    return gates.converged(usual, longer.by_seed(), runs.chance, base.label)
 
 
 def claims(runs: Runs) -> Iterator[Claim]:
-    """Those of ``ablation_421``; none is testable where a base is not at rest."""
-    asked = [rests(runs, base) for base in BASES]
+    """Those of ``ablation_421``; none is testable where a base has not converged."""
+    asked = [has_converged(runs, base) for base in BASES]
     for claim in ablation_421.claims(runs):
         yield replace(claim, gates=[*asked, *claim.gates])
 
@@ -37,5 +37,8 @@ STUDY = Study(
     figures=ablation_421.figures,
     claims=claims,
     arms=BASES,
-    values=lambda runs: {**ablation_421.values(runs), "rest": [rests(runs, b) for b in BASES]},
+    values=lambda runs: {
+        **ablation_421.values(runs),
+        "rest": [has_converged(runs, b) for b in BASES],
+    },
 )

@@ -16,7 +16,7 @@ from bn_repro.analysis.gates import Gate
 from bn_repro.analysis.intervals import ENOUGH_SEEDS
 from bn_repro.analysis.rules import Above, AtEach, Below, Crosses
 from bn_repro.analysis.speed import at_each, turned
-from bn_repro.analysis.studies import at_rest, bn_alone_figures, bn_alone_report, bn_alone_weights
+from bn_repro.analysis.studies import bn_alone_figures, bn_alone_report, bn_alone_weights, converged
 from bn_repro.analysis.studies.bn_alone_runs import (
     DEPTHS,
     FACTOR,
@@ -45,7 +45,7 @@ of_figure3 = partial(Claim, section="4.2.2, Figure 3", hangs_on="the rate")
 
 def claims(runs: Runs) -> Iterator[Claim]:
     """A claim a prediction, or two where one says two things."""
-    runs = at_rest.on_the_same_images(runs)
+    runs = converged.on_the_same_images(runs)
     found = {setting: cell(runs, setting) for setting in SETTINGS}
     yield every_rate(found)
     yield from depths(found)

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch, Rectangle
 from bn_repro.analysis import panels, style
 from bn_repro.analysis.intervals import ENOUGH_SEEDS
 from bn_repro.analysis.speed import HEADLINE
-from bn_repro.analysis.studies import at_rest, inception_figures
+from bn_repro.analysis.studies import converged, inception_figures
 from bn_repro.analysis.studies.bn_alone_runs import (
     FIVE_TIMES,
     LATE,
@@ -53,7 +53,7 @@ TELLING = (
 def figures(runs: Runs) -> dict[str, Figure]:
     """``figure_map``: where BN alone is faster; ``figure_curves``: accuracy at telling settings;
     ``figure_weights``: steps against weights."""
-    runs = at_rest.on_the_same_images(runs)
+    runs = converged.on_the_same_images(runs)
     with style.context():
         return {
             "figure_map": figure_map(runs),

@@ -8,7 +8,7 @@ from typing import Any
 
 from bn_repro.analysis.intervals import ENOUGH_SEEDS
 from bn_repro.analysis.prose import count, every, listed
-from bn_repro.analysis.studies import at_rest, inception
+from bn_repro.analysis.studies import converged, inception
 from bn_repro.analysis.studies.bn_alone_runs import LATE, SETTINGS, WEIGHTS, Cell, cell
 from bn_repro.analysis.studies.bn_alone_weights import steps_taken
 from bn_repro.analysis.tables import Runs
@@ -24,7 +24,7 @@ SAID = {
 
 def values(runs: Runs) -> dict[str, Any]:
     """What came out at each setting, as counts, in words, and as a table."""
-    runs = at_rest.on_the_same_images(runs)
+    runs = converged.on_the_same_images(runs)
     cells = [found for setting in SETTINGS if (found := cell(runs, setting)).seeds]
     judged = [c for c in cells if c.seeds >= ENOUGH_SEEDS]
     rows = itertools.groupby(judged, lambda c: (c.setting.start, c.setting.depth))
@@ -34,6 +34,7 @@ def values(runs: Runs) -> dict[str, Any]:
         "few": len(cells) - len(judged),
         "outcomes": {name: sum(c.outcome == name for c in judged) for name in ASKED},
         "only_bn": sum(c.outcome == "Inception fails" and not any(c.bn_failed) for c in judged),
+        "lower": _lower(judged),
         "along": [f"{start}, {depth} modules: {_along(list(row))}" for (start, depth), row in rows],
         "table": _table(runs, cells),
         "steps_taken": steps_taken(runs),
@@ -53,6 +54,11 @@ def _along(row: Sequence[Cell]) -> str:
             trains = f"{len(failed) - sum(failed)} of {count(len(failed), 'run')}"
             parts[-1] += f" (there {trains} of BN-Baseline train)"
     return "; ".join(parts)
+
+
+def _lower(cells: Sequence[Cell]) -> list[str]:
+    """The settings at which BN's maximum accuracy lies below Inception's, by the interval."""
+    return [f"{c.setting} ({c.gap})" for c in cells if c.trains and c.gap.interval.high < 0]
 
 
 def _times(cell: Cell) -> str:

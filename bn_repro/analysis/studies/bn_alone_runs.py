@@ -63,7 +63,7 @@ class Setting:
 
     @property
     def bn(self) -> Arm:
-        """The one with it, which has no biases: beside Caffe's stands that from Xavier's scale."""
+        """The network with BN. It has no biases, so block "Caffe" takes that of block "Xavier"."""
         return self._arm(BN_BASELINE, "Xavier" if self.block == "Caffe" else self.block)
 
     @property
@@ -135,7 +135,7 @@ class Cell:
 
     @property
     def factor(self) -> str:
-        """``1.80 [1.20, 3.67]``; in which steps to a target are not counted, ``-``."""
+        """``1.80 [1.20, 3.67]``; ``-`` without runs, or where a run of Inception fails."""
         if not self.seeds or not self.trains:
             return "-"
         never = BN_BASELINE.label, INCEPTION.label
@@ -175,7 +175,7 @@ def accuracies(runs: Runs, arms: Iterable[Arm]) -> pd.DataFrame:
 
 
 def only_bn_trains(runs: Runs, settings: Sequence[Setting]) -> Quantity:
-    """Of BN the setting where its mean is lowest, of Inception that where it is highest."""
+    """BN where its mean is lowest minus Inception where its mean is highest."""
     bn = accuracies(runs, [s.bn for s in settings])
     without = accuracies(runs, [s.inception for s in settings])
     low, high = bn.min(axis=1), without.max(axis=1)

@@ -56,7 +56,7 @@ def _times(runs: Runs, network: Network) -> Iterator[Claim]:
 
     yield Claim(
         f"{network.id}_step_ratio",
-        f"{network.name}: a training step takes longer with BN.",
+        f"{network.name}: a training step takes longer with BN than with BN folded away.",
         "4.2.2, 5",
         q.factor(
             bn(STEP),

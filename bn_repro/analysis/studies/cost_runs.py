@@ -8,7 +8,7 @@ import pandas as pd
 
 from bn_repro.analysis import frames
 from bn_repro.analysis.speed import Race
-from bn_repro.analysis.studies.at_rest import on_the_same_images
+from bn_repro.analysis.studies.converged import on_the_same_images
 from bn_repro.analysis.studies.inception import BN_BASELINE, BN_X5, INCEPTION
 from bn_repro.analysis.style import BASELINE, BN, Arm
 from bn_repro.analysis.tables import Runs

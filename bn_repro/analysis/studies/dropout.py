@@ -149,8 +149,8 @@ def dropout_table(both: Both) -> list[list[str]]:
 
 
 def _rate(part: Part, dropout: float) -> str:
-    """The rate of the final runs, or that to be; whether it is an end of the grid, or not its best
-    as the grid now stands."""
+    """The rate of the final runs, else the grid's best; says where it is an end of the grid, or no
+    longer its best."""
     tuned = part.tuned_rate(dropout)
     own = part.test.where(**{DROPOUT: dropout}).rows[RATE].tolist()
     rate = own[0] if own else tuned[0] if tuned else None

@@ -87,6 +87,7 @@ def _of_inputs(runs: Runs) -> dict[str, Any]:
         if traced
         else {},
         "movement": inputs.by_layer_and_start(runs) if traced else [],
+        "move_more": _layers_that_move_more(rows) if traced else [],
         "measures": inputs.by_measure(runs),
         "by_doubling": inputs.by_doubling(runs),
         "registered": inputs.REGISTERED,
@@ -94,6 +95,17 @@ def _of_inputs(runs: Runs) -> dict[str, Any]:
         "ends": _ends(runs) if traced else [],
         "unit_steps": inputs.UNIT_STEPS,
     }
+
+
+def _layers_that_move_more(rows: inputs.Rows) -> list[str]:
+    """The layers whose pooled inputs move more with BN, relative to their width and absolutely."""
+    return [
+        site
+        for site in inputs.SITES
+        if all(
+            inputs.ratio(rows, None, site=site, relative=k).interval.low > 1 for k in (True, False)
+        )
+    ]
 
 
 def _ends(runs: Runs) -> list[list[str]]:

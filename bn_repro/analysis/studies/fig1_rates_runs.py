@@ -64,7 +64,7 @@ def target_of(without: pd.DataFrame) -> float:
 
 
 def race_of(runs: Runs, block: str = "early") -> Race:
-    """Both arms to what the baseline reaches in the final runs, on test images."""
+    """Both arms on test images, with the baseline's final runs as the reference."""
     (without, with_bn), (reference, _) = early(runs), finals(runs)
     if block == "final":
         without, with_bn = finals(runs)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from bn_repro.analysis.studies import at_rest, at_rest_report
+from bn_repro.analysis.studies import converged, converged_report
 
-STUDY = at_rest_report.study("fig3_photographs.md.j2", at_rest.claims)
+STUDY = converged_report.study("fig3_photographs.md.j2", converged.claims)

@@ -14,7 +14,7 @@ MOMENTUM = "model.norm_momentum"
 RATES, USUAL = (0.001, 0.01, 0.1, 0.5, 1.0), 0.1
 """Rates of the moving averages: the new mini-batch's share. And the one that runs have."""
 ALL = 1_000
-"""Of so many images a mini-batch has statistics of its own, besides as many as in training."""
+"""The other size of mini-batch, besides training's, that is evaluated by its own statistics."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Network:
     ) -> pd.DataFrame:
         """Accuracy by seed (row) and step (column).
 
-        Of exact ones over ``most`` mini-batches, of a mini-batch's own over ``examples`` images,
-        where not said otherwise.
+        Defaults: ``self.most`` mini-batches for exact statistics, ``self.examples`` images for a
+        mini-batch's own.
         """
         rows = self.rows(runs, statistics)
         keys = {EXACT: ("mini_batches", mini_batches or self.most)}

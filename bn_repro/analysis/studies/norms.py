@@ -115,12 +115,12 @@ def said(network: Network) -> str:
     steps = {o.arm.label: side(o.fewer, 1.0) if o.race.counts() else 0 for o in network.beside}
     fewer = _listed(steps)
     words = {
-        "BN is above {}": above[1],
-        "it is below {}": above[-1],
-        "against {} it is undecided": above[0],
+        "BN ends higher than {}": above[1],
+        "lower than {}": above[-1],
+        "against {} this is undecided": above[0],
         "it needs fewer steps than {}": fewer[1],
-        "it needs more steps than {}": fewer[-1],
-        "steps are undecided against {}": fewer[0],
+        "more steps than {}": fewer[-1],
+        "against {} the number of steps is undecided": fewer[0],
     }
     return "; ".join(text.format(names) for text, names in words.items() if names)
 
@@ -162,7 +162,7 @@ def _fewer(found: Interval, counts: bool) -> str:
 
 
 def _rate(network: Network, own: Tried) -> str:
-    """The rate of the final runs, before them the best of the grid; where it is an end of it."""
+    """The rate of the final runs, else the grid's best; says where it is an end of the grid."""
     used, best = network.rate(own.arm), own.rates[own.best]
     rate = best if np.isnan(used) else used
     end = {own.rates[0]: " (lowest)", own.rates[-1]: " (highest)"}.get(rate, "")

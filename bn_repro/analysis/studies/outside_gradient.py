@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import pandas as pd
 from bn_repro.analysis import gates
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis.claims import Claim
-from bn_repro.analysis.prose import percent
+from bn_repro.analysis.prose import listed, percent
 from bn_repro.analysis.rules import Above
 from bn_repro.analysis.studies.outside_gradient_figures import figures
 from bn_repro.analysis.studies.outside_gradient_runs import (
@@ -110,7 +110,18 @@ def values(runs: Runs) -> dict[str, Any]:
     rates = by_rate(runs)
     table = [["normalization", *(f"rate {rate:g}" for rate in rates)]]
     table += [[arm.label, *(_ends(final(part, arm)) for part in rates.values())] for arm in ARMS]
-    return {"rows": rows, "rates": table if len(rates) > 1 else []}
+    return {"rows": rows, "rates": table if len(rates) > 1 else [], "broken": _broken(rates)}
+
+
+def _broken(rates: Mapping[float, Runs]) -> list[str]:
+    """``centred, outside: 3 of 6 at rate 1``, for the networks of which runs end at chance."""
+    found = {arm: {rate: failed(part, arm) for rate, part in rates.items()} for arm in ARMS}
+    return [
+        f"{arm.label}: "
+        + listed(f"{sum(k)} of {len(k)} at rate {r:g}" for r, k in by.items() if any(k))
+        for arm, by in found.items()
+        if any(map(any, by.values()))
+    ]
 
 
 def _ends(top1: pd.Series) -> str:

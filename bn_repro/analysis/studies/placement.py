@@ -129,7 +129,7 @@ def _alike(settings: list[Setting], one: Arm, other: Arm, names: tuple[str, str]
 
 
 def _with_each(found: Quantity, names: list[str]) -> Quantity:
-    """The first parts beside the least sure one."""
+    """``found`` with the number of each part listed after the least certain one."""
     if not found.parts or not found.interval.n:
         return found
     shown = zip(found.parts, names, strict=False)

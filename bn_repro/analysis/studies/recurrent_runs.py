@@ -50,7 +50,7 @@ def final(runs: Runs, arm: Arm) -> Runs:
 
 
 def rate(runs: Runs, arm: Arm) -> float:
-    """The rate of these; NaN where there are none."""
+    """The learning rate of the arm's final runs; NaN where there are none."""
     return next(iter(final(runs, arm).final().levels(RATE)), math.nan)
 
 
@@ -66,7 +66,7 @@ def by_rows(runs: Runs, arm: Arm) -> pd.DataFrame:
 
 
 def race(runs: Runs) -> Race:
-    """Without BN against BN with statistics per step, to what is reached without."""
+    """Without BN against BN with statistics per step; the reference is the former."""
     slow, fast = curve(runs, NONE), curve(runs, PER_STEP)
     names = ("the network without BN", "the network with BN", "the network without BN")
     return Race(slow, fast, slow, names, runs.chance)

@@ -1,4 +1,4 @@
-"""BN as a regularizer (sec. 3.4): the gap to the training set, companions, dropout beside it."""
+"""BN as a regularizer (sec. 3.4): the gap, the other examples of a mini-batch, dropout."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from bn_repro.analysis.quantities import Quantity
 from bn_repro.analysis.rules import Above, Below
 from bn_repro.analysis.studies.dropout import MARGIN
 from bn_repro.analysis.studies.regularization_runs import (
-    COMPANIONS,
     DROPOUTS,
+    MINI_BATCHES,
     PAIRS,
     WHERE,
     Setting,
@@ -31,10 +31,10 @@ SECTION = "3.4"
 
 
 def claims(runs: Runs) -> Iterator[Claim]:
-    """The gap and the companions for both networks, and dropout for Inception."""
+    """The gap and the mini-batches for both networks, and dropout for Inception."""
     for block in PAIRS:
         yield from _gaps(runs, block)
-        yield from _companions(runs, block)
+        yield from _mini_batches(runs, block)
     yield from _dropout(runs)
 
 
@@ -52,23 +52,21 @@ def _gaps(runs: Runs, block: str) -> Iterator[Claim]:
     )
     yield Claim(
         f"{block.lower()}_companions_gap_difference",
-        f"In {WHERE[block]} with BN, companions that change narrow the gap between training "
-        "and test.",
+        f"In {WHERE[block]} with BN, mini-batches drawn anew each epoch narrow the gap between "
+        "training and test.",
         SECTION,
-        q.difference(
-            with_bn.gap, fixed.gap, f"{words}where companions change minus where they stay"
-        ),
+        q.difference(with_bn.gap, fixed.gap, f"{words}mini-batches drawn anew minus fixed ones"),
         Below(),
     )
 
 
-def _companions(runs: Runs, block: str) -> Iterator[Claim]:
+def _mini_batches(runs: Runs, block: str) -> Iterator[Claim]:
     without_gain, gain = (_gain(runs, block, arm) for arm in PAIRS[block])
-    change, stay = (setting(runs, block, PAIRS[block][1], kind) for kind in COMPANIONS)
-    words = "Test accuracy at the last step where companions change minus where they stay"
+    change, stay = (setting(runs, block, PAIRS[block][1], kind) for kind in MINI_BATCHES)
+    words = "Test accuracy at the last step, mini-batches drawn anew each epoch minus fixed ones"
     yield Claim(
         f"{block.lower()}_companions_difference",
-        f"In {WHERE[block]} with BN, companions that change raise the test accuracy.",
+        f"In {WHERE[block]} with BN, mini-batches drawn anew each epoch raise the test accuracy.",
         f"{SECTION}, 4.2.1",
         _higher(change, stay, words),
         Above(),
@@ -76,8 +74,8 @@ def _companions(runs: Runs, block: str) -> Iterator[Claim]:
     )
     yield Claim(
         f"{block.lower()}_companions_by_bn_difference",
-        f"In {WHERE[block]}, companions that change raise the test accuracy by more with BN than "
-        "without.",
+        f"In {WHERE[block]}, mini-batches drawn anew each epoch raise the test accuracy by more "
+        "with BN than without.",
         SECTION,
         q.difference(gain, without_gain, f"{words}: with BN minus the same without BN"),
         Above(),
@@ -85,8 +83,8 @@ def _companions(runs: Runs, block: str) -> Iterator[Claim]:
 
 
 def _gain(runs: Runs, block: str, arm: Arm) -> pd.Series:
-    """Test accuracy that companions add by changing, by seed."""
-    ends = [setting(runs, block, arm, shuffling).top1("test") for shuffling in COMPANIONS]
+    """Test accuracy that drawing mini-batches anew adds, by seed."""
+    ends = [setting(runs, block, arm, shuffling).top1("test") for shuffling in MINI_BATCHES]
     change, stay = frames.shared(*ends)
     return change - stay
 
@@ -129,11 +127,11 @@ def _higher(a: Setting, b: Setting, words: str) -> Quantity:
 
 def values(runs: Runs) -> dict[str, Any]:
     """What the template shows besides the claims."""
-    rows = [["network", "arm", "companions", "dropout", "training", "test", "gap, points"]]
+    rows = [["network", "arm", "mini-batches", "dropout", "training", "test", "gap, points"]]
     for block, arms in PAIRS.items():
         for dropout in DROPOUTS if block == "Inception" else (0.0,):
             for arm in arms:
-                for shuffling, words in COMPANIONS.items():
+                for shuffling, words in MINI_BATCHES.items():
                     found = setting(runs, block, arm, shuffling, dropout)
                     if len(found.gap.dropna()):
                         accuracies = [percent(found.top1(split)) for split in ("train", "test")]

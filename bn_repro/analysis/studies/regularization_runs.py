@@ -15,8 +15,8 @@ from bn_repro.analysis.style import BASELINE, BN, Arm
 from bn_repro.analysis.tables import Runs
 
 SHUFFLING, DROPOUT = "data.shuffling", "model.dropout"
-COMPANIONS = {"full": "change", "fixed_batches": "stay"}
-"""What an example's companions do from epoch to epoch, by ``data.shuffling``."""
+MINI_BATCHES = {"full": "drawn anew", "fixed_batches": "fixed"}
+"""How mini-batches are made each epoch, by ``data.shuffling``."""
 DROPOUTS = (0.0, 0.4)
 PAIRS = {"Inception": (INCEPTION, BN_BASELINE), "MNIST": (BASELINE, BN)}
 """Without BN and with it, by block."""
@@ -64,9 +64,9 @@ def figures(runs: Runs) -> dict[str, Figure]:
 def draw_gaps(ax: Axes, runs: Runs, block: str) -> Axes:
     """Accuracy on the training images (open) and the test images (filled): every seed, the mean.
 
-    A column a setting: what companions do, and the dropout.
+    A column a setting: how mini-batches are made, and the dropout.
     """
-    columns = [(s, d) for d in (DROPOUTS if block == "Inception" else (0.0,)) for s in COMPANIONS]
+    columns = [(s, d) for d in (DROPOUTS if block == "Inception" else (0.0,)) for s in MINI_BATCHES]
     for line, arm in enumerate(PAIRS[block]):
         for x, (shuffling, dropout) in enumerate(columns):
             found = setting(runs, block, arm, shuffling, dropout)
@@ -80,9 +80,9 @@ def draw_gaps(ax: Axes, runs: Runs, block: str) -> Axes:
                 ax.plot([at] * len(values), values, ms=2.6, alpha=0.4, **look)
                 ax.plot([at], [values.mean()], ms=6, label="" if x else name, **look)
     ends = [f"\ndropout {dropout:g}" if len(columns) > 2 else "" for _, dropout in columns]
-    names = [f"{COMPANIONS[s]}{end}" for (s, _), end in zip(columns, ends, strict=True)]
+    names = [f"{MINI_BATCHES[s]}{end}" for (s, _), end in zip(columns, ends, strict=True)]
     ax.set_xticks(range(len(columns)), names)
     ax.set_xlim(-0.5, len(columns) - 0.5)
-    ax.set_xlabel("companions")
+    ax.set_xlabel("mini-batches")
     ax.set_ylabel("accuracy at the end")
     return style.percent_axis(ax)

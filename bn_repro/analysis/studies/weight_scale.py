@@ -113,7 +113,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
 
 
 def _exact(runs: Runs, names: Sequence[str]) -> list[bool]:
-    """By run with BN: whether these departures are none where epsilon is 0."""
+    """By run with BN: whether the departures ``names`` are at most ``EXACT`` at epsilon 0."""
     found = []
     for arm in (BN, BN_BASELINE):
         rows = of_probe(arm.of(runs), "scale")

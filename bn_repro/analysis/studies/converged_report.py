@@ -1,4 +1,4 @@
-"""Figures 2 and 3 at rest: figures, what the templates show, and the study that they make."""
+"""Figures 2 and 3 after convergence: the figures, what the templates show, the study."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bn_repro.analysis import panels, style
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.speed import HEADLINE
 from bn_repro.analysis.studies import (
-    at_rest,
+    converged,
     fig3_failures,
     fig3_failures_figures,
     fig3_figures,
@@ -28,7 +28,7 @@ from bn_repro.analysis.study import Study
 from bn_repro.analysis.style import Arm
 from bn_repro.analysis.tables import Runs
 
-FAILURES = (at_rest.X5, SIGMOID)
+FAILURES = (converged.X5, SIGMOID)
 FASTER = (BN_BASELINE, BN_X5, BN_X30)
 
 
@@ -37,7 +37,7 @@ FASTER = (BN_BASELINE, BN_X5, BN_X30)
 
 def figures(runs: Runs) -> dict[str, Figure]:
     """``figure2`` and ``figure3`` as in the paper, the curve over targets, and the failures."""
-    main, usual, drawn = at_rest.networks(runs), _usual(runs), dict[str, Figure]()
+    main, usual, drawn = converged.networks(runs), _usual(runs), dict[str, Figure]()
     with style.context():
         if len(main.runs):
             drawn["figure2"] = fig3_figures.figure2(main, HEADLINE)
@@ -45,14 +45,14 @@ def figures(runs: Runs) -> dict[str, Figure]:
             drawn["figure_targets"] = figure_targets(main)
         if len(usual.runs):
             drawn["figure_failures"] = fig3_failures_figures.figure(
-                usual, FAILURES, at_rest.TRAINING
+                usual, FAILURES, converged.TRAINING
             )
     return drawn
 
 
 def _usual(runs: Runs) -> Runs:
     """All runs of the usual length."""
-    return runs.where(block=[name for name in at_rest.BLOCKS if name != "rest"])
+    return runs.where(block=[name for name in converged.BLOCKS if name != "rest"])
 
 
 def figure_targets(main: Runs) -> Figure:
@@ -79,11 +79,11 @@ def figure_targets(main: Runs) -> Figure:
 
 def values(runs: Runs) -> dict[str, Any]:
     """What the templates show besides the claims."""
-    main, (own, sigmoid, _) = at_rest.networks(runs), at_rest.TRAINING
+    main, (own, sigmoid, _) = converged.networks(runs), converged.TRAINING
     known = [arm for arm in NETWORKS if len(arm.of(main).runs)]
     target = inception.target_at(main, HEADLINE)
     table = figure3_table(main, HEADLINE) if math.isfinite(target) else []
-    planned = [arm for arm in at_rest.ARMS if runs.planned(**arm.keys)]
+    planned = [arm for arm in converged.ARMS if runs.planned(**arm.keys)]
     return {
         "missing": inception.missing(runs, planned),
         "best": {arm.label: inception.best(main, arm) for arm in known},
@@ -93,9 +93,9 @@ def values(runs: Runs) -> dict[str, Any]:
         "grid": inception.evaluation_grid(main),
         "table": table,
         "at_best": {arm.label: arm.of(main).runs["best_step"].dropna().tolist() for arm in known},
-        "rest": at_rest.rests(runs),
-        "rates": fig3_failures.happened_table(runs, [at_rest.FIFTH, own, at_rest.X5]),
-        "sigmoids": fig3_failures.happened_table(runs, [SIGMOID, at_rest.CONTROL, sigmoid]),
+        "rest": converged.has_converged(runs),
+        "rates": fig3_failures.happened_table(runs, [converged.FIFTH, own, converged.X5]),
+        "sigmoids": fig3_failures.happened_table(runs, [SIGMOID, converged.CONTROL, sigmoid]),
     }
 
 

@@ -1,4 +1,4 @@
-"""Figures 2 and 3 at rest: each claim shown to hold and not to hold, and what its gates ask."""
+"""Figures 2 and 3 after convergence: each claim shown to hold and not to hold, and its gates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from bn_repro.analysis import intervals, report, results
 from bn_repro.analysis.claims import Claim
-from bn_repro.analysis.studies import at_rest, fig3_digits, fig3_photographs, inception
+from bn_repro.analysis.studies import converged, fig3_digits, fig3_photographs, inception
 from bn_repro.analysis.studies.fig3_failures import SIGMOID
 from bn_repro.analysis.studies.inception import (
     BN_BASELINE,
@@ -48,20 +48,20 @@ MADE_UP = {
     BN_X5.label: Made("networks", "imagenet/bn_x5", 0.970, 90, 1_000),
     BN_X30.label: Made("networks", "imagenet/bn_x30", 0.985, 400),
     BN_SIGMOID.label: Made("networks", "imagenet/bn_x5_sigmoid", 0.93, 900),
-    at_rest.X5.label: Made("failures", "imagenet/inception_x5", 0.1, 100),
+    converged.X5.label: Made("failures", "imagenet/inception_x5", 0.1, 100),
     SIGMOID.label: Made("failures", "imagenet/inception_sigmoid", 0.1, 100),
-    at_rest.CONTROL.label: Made("sigmoid control", "imagenet/bn_baseline", 0.9, 900),
-    at_rest.LONGER.label: Made("rest", "imagenet/inception", 0.952, 1_650),
+    converged.CONTROL.label: Made("sigmoid control", "imagenet/bn_baseline", 0.9, 900),
+    converged.LONGER.label: Made("rest", "imagenet/inception", 0.952, 1_650),
 }
 # And with these nothing: Inception is the most accurate and the first, and what fails trains.
 TURNED = {
     INCEPTION.label: (0.99, 90, 1_700),
-    at_rest.LONGER.label: (0.99, 90, 1_700),
+    converged.LONGER.label: (0.99, 90, 1_700),
     BN_BASELINE.label: (0.972, 400, 1_700),
     BN_X5.label: (0.962, 1_000, 1_700),
     BN_X30.label: (0.952, 300, 1_000),
     BN_SIGMOID.label: (0.975, 400, 1_700),
-    at_rest.X5.label: (0.9, 400, 1_700),
+    converged.X5.label: (0.9, 400, 1_700),
     SIGMOID.label: (0.9, 400, 1_700),
 }
 
@@ -144,7 +144,7 @@ OVER_TIME += ("x30_later_maximum",)
 
 def test_speeds_and_maxima_wait_for_inception_to_rest() -> None:
     """The target and the maxima would be others, were it trained for longer."""
-    restless = _claims(made_up({at_rest.LONGER.label: (0.975, 1_650, 1_700)}))
+    restless = _claims(made_up({converged.LONGER.label: (0.975, 1_650, 1_700)}))
     asked = {
         *(f"bn_{name}_ratio" for name in OVER_TIME),
         *(id for id in restless if "_over_" in id),
@@ -153,14 +153,16 @@ def test_speeds_and_maxima_wait_for_inception_to_rest() -> None:
     for id, claim in restless.items():
         waits = id in asked
         assert (claim.verdict == "not testable") == (waits or id in (DISTORTIONS, CROPS)), id
-        assert ("Inception is not at rest: twice the length adds 2.7 %" in claim.reason) == waits
-    unknown = _claims(made_up(labels=[label for label in MADE_UP if label != at_rest.LONGER.label]))
+        assert ("Inception has not converged: twice the length adds 2.7 %" in claim.reason) == waits
+    unknown = _claims(
+        made_up(labels=[label for label in MADE_UP if label != converged.LONGER.label])
+    )
     assert {unknown[id].verdict for id in asked} == {"undecided"}
     assert {unknown[id].reason.partition(" Inception")[0] for id in asked} == {"not known whether"}
 
 
 def test_what_fails_is_not_blamed_where_its_control_fails_too() -> None:
-    found = _verdicts(made_up({at_rest.CONTROL.label: (0.1, 100, 1_700)}))
+    found = _verdicts(made_up({converged.CONTROL.label: (0.1, 100, 1_700)}))
     assert found["inception_sigmoid_failed"] == "not testable"
     assert found["inception_x5_failed"] == "holds"
     found = _verdicts(made_up({INCEPTION.label: (0.19, 1_650, 1_700)}))
@@ -179,12 +181,12 @@ def test_two_seeds_decide_nothing() -> None:
 def test_an_evaluation_on_other_images_is_no_maximum_and_no_crossing() -> None:
     """The last one, on all digits; photographs have no such evaluation, and keep it."""
     seen, raised = made_up(), made_up(last=0.01)
-    cut = at_rest.on_the_same_images(raised)
+    cut = converged.on_the_same_images(raised)
     assert inception.best(raised, BN_X5).max() > 0.98
     for arm in NETWORKS:
-        own = arm.of(at_rest.networks(cut))
-        before = inception.curves(at_rest.networks(raised), arm).iloc[:, :-1]
-        pd.testing.assert_frame_equal(inception.curves(at_rest.networks(cut), arm), before)
+        own = arm.of(converged.networks(cut))
+        before = inception.curves(converged.networks(raised), arm).iloc[:, :-1]
+        pd.testing.assert_frame_equal(inception.curves(converged.networks(cut), arm), before)
         assert own.runs["best_top1"].tolist() == before.max(axis=1).tolist()
         assert own.runs["best_step"].tolist() == before.idxmax(axis=1).tolist()
         assert own.runs["final_top1"].tolist() != before.iloc[:, -1].tolist()
@@ -201,9 +203,9 @@ def test_what_diverged_has_no_evaluation_on_all_images() -> None:
     runs = replace(
         runs, runs=runs.runs.assign(state=state, step=step), curves=runs.curves.loc[kept]
     )
-    own = BN_X30.of(at_rest.on_the_same_images(runs))
+    own = BN_X30.of(converged.on_the_same_images(runs))
     assert own.runs["best_step"].tolist() == [500] * 6
-    nothing = at_rest.on_the_same_images(replace(runs, curves=runs.curves.iloc[:0]))
+    nothing = converged.on_the_same_images(replace(runs, curves=runs.curves.iloc[:0]))
     assert np.isnan(nothing.runs["best_top1"].to_numpy()).all()
 
 

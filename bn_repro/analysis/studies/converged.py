@@ -1,4 +1,4 @@
-"""Figures 2 and 3 (sec. 4.2.2), asked where Inception is at rest: on digits and photographs.
+"""Figures 2 and 3 (sec. 4.2.2), asked where Inception has converged: on digits and photographs.
 
 Blocks: ``networks`` are Figure 3's rows, ``failures`` what the paper reports to fail, ``sigmoid
 control`` BN and sigmoid at Inception's own settings, ``a fifth`` Inception at a fifth of its rate,
@@ -82,19 +82,19 @@ def on_the_same_images(runs: Runs) -> Runs:
 # --- gates and claims, written before the runs ----------------------------------------------------
 
 
-def rests(runs: Runs) -> Gate:
-    """That Inception is at rest, by its maximum accuracy: what targets and maxima are made of.
+def has_converged(runs: Runs) -> Gate:
+    """That Inception has converged, by its maximum accuracy: what targets and maxima are made of.
 
     A maximum over twice as many evaluations is a little higher by chance, so the gate is strict.
     """
     best = runs.best(missing=runs.chance)
     usual, longer = best.where(block="networks", **INCEPTION.keys), LONGER.of(best)
-    return gates.rests(usual.by_seed(), longer.by_seed(), runs.chance, INCEPTION.label)
+    return gates.converged(usual.by_seed(), longer.by_seed(), runs.chance, INCEPTION.label)
 
 
 def claims(runs: Runs) -> Iterator[Claim]:
     """The claims of section 4.2.2, in the paper's order."""
-    main, rest = networks(runs), rests(runs)
+    main, rest = networks(runs), has_converged(runs)
     for claim in (*fig3.speeds(main), *maxima(main), late_maximum(main)):
         yield replace(claim, gates=[rest, *claim.gates])
     yield from failures(runs)
