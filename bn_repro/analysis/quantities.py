@@ -74,9 +74,11 @@ class Quantity:
         number = f"{self.number(found.estimate)} {self.unit}"
         if not math.isnan(found.low):
             low, high = (self.number(end) for end in (found.low, found.high))
-            return number + (
-                f" [{low}, {high}]" if math.isfinite(found.high) else f" [{low} or more]"
-            )
+            if math.isinf(found.high):
+                return f"{number} [{low} or more]"
+            if self.unit == "x" and found.low <= 0:  # in some draws the arm never arrives
+                return f"{number} [{high} or less]"
+            return f"{number} [{low}, {high}]"
         if len(self.seeds) < 2:
             return number
         if len(self.seeds) < ENOUGH_SEEDS:

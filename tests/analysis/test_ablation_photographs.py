@@ -78,7 +78,7 @@ def test_nothing_is_asked_where_a_base_is_not_at_rest(restless: str) -> None:
 
 def test_the_page_says_whether_the_bases_rest() -> None:
     for longer, words in (
-        ({BN_X5.label: 0.001, BN_BASELINE.label: 0.001}, "BN-Baseline is, by the gate"),
+        ({BN_X5.label: 0.001, BN_BASELINE.label: 0.001}, "BN-Baseline has, by the condition"),
         ({BN_X5.label: 0.001, BN_BASELINE.label: 0.02}, "BN-Baseline has not converged: twice"),
         ({BN_X5.label: 0.001}, "Of BN-Baseline not known yet."),
     ):

@@ -225,7 +225,7 @@ def test_the_page_is_written_from_values(runs: Runs, tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     report.write("fig3_digits", runs.members, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    assert "- **At rest?** Yes" in words
+    assert "- **Converged?** Yes" in words
     assert "| BN-x5 | 90 | 2.1M | 17.8 [" in words
     assert "| BN-x5-Sigmoid | 900 (900 to 950) | never |" in words
     assert "| Inception-x5 | 6 of 6 stayed at chance |" in words

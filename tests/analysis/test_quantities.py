@@ -63,6 +63,7 @@ def test_without_runs_nothing_is_decided() -> None:
         ("points", (0.0123, 0.01, 0.015), "+1.23 points [+1.00, +1.50]"),
         ("x", (4.43, 4.29, 8.0), "4.43 x [4.29, 8.00]"),
         ("x", (12.345, 1.5, math.inf), "12.3 x [1.50 or more]"),
+        ("x", (1.65, 0.0, 2.71), "1.65 x [2.71 or less]"),
         ("x", (0.5, math.nan, math.nan), "0.50 x"),
         ("times chance", (20.0, 19.0, 21.0), "20.0 times chance [19.0, 21.0]"),
         ("runs", (0.6, 0.2, 1.0), "3 of 5 runs"),

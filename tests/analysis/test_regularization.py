@@ -58,5 +58,5 @@ def test_verdicts(members):
 def test_the_report_says_what_was_found(members, tmp_path):
     report.write("regularization", members(), tmp_path)
     text = (tmp_path / "README.md").read_text()
-    assert "| Inception | BN-Baseline | stay | 0.4 | 99.9" in text
+    assert "| Inception | BN-Baseline | fixed | 0.4 | 99.9" in text
     assert (tmp_path / "figure_gap.png").exists()

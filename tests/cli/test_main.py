@@ -69,7 +69,7 @@ SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=20"]
         (["experiment=mnist/bn", "train.batch_size=1"], 2, "train.batch_size: BatchNorm"),
         (["experiment=mnist/bn", "train.trace_sites=[hidden9]"], 2, "no hidden9"),
         (["experiment=mnist/bn", "train.trace_units=[hiden3]"], 2, "no hiden3 among what is tr"),
-        (["study=fig1", "study.seeds=31"], 2, "study.seeds: 31 of the 30"),
+        (["study=fig1", "study.seeds=31"], 2, "study.seeds: 31, but study fig1 lists 30"),
         (
             ["study=fig1", "study.run=60"],
             2,

@@ -50,8 +50,8 @@ def test_it_is_the_gradient_of_each_state_and_the_network_stays_as_it_was(kind):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["train.probes=[state_gradients]", "model.name=mlp"], "state_gradients: of recurrent"),
-        (["train.probes=[scale,shift]"], "scale, shift: of networks of layers"),
+        (["train.probes=[state_gradients]", "model.name=mlp"], "state_gradients: not for model.name='mlp'"),
+        (["train.probes=[scale,shift]"], "scale, shift: not for model.name='recurrent'"),
     ],
 )
 def test_a_probe_of_another_network_is_refused_in_a_line(words, message, tmp_path):
