@@ -44,6 +44,7 @@ class Linear:
     def __init__(self, linear: nn.Linear, m: int) -> None:
         self.W = linear.weight.detach()
         self.b = None if linear.bias is None else linear.bias.detach()
+        self.WT = self.W.T  # a view, made once
         self.x, self.du = self.W.new_empty(m, len(self.W)), self.W.new_empty(m, self.W.shape[1])
         self.ones = self.W.new_ones(m)
 
@@ -51,8 +52,8 @@ class Linear:
         """x (m, outputs)."""
         self.u = u
         if self.b is None:
-            return torch.mm(u, self.W.T, out=self.x)
-        return torch.addmm(self.b, u, self.W.T, out=self.x)
+            return torch.mm(u, self.WT, out=self.x)
+        return torch.addmm(self.b, u, self.WT, out=self.x)
 
     def backward(self, dx: Tensor, rate: float, first: bool) -> Tensor:
         """du, by the weights before their update; not computed for the ``first`` layer."""
@@ -82,7 +83,6 @@ class BN:
     def forward(self, x: Tensor) -> Tensor:
         """y; the moving averages take the mini-batch in."""
         self.x = x
-        self.count.add_(1)
         torch.native_batch_norm(
             x,
             self.gamma,
@@ -95,9 +95,9 @@ class BN:
         )
         return self.y
 
-    def backward(self, dy: Tensor, rate: float) -> Tensor:
-        """dx."""
-        dx, dgamma, dbeta = aten.native_batch_norm_backward(
+    def backward(self, dy: Tensor) -> Tensor:
+        """dx; dgamma and dbeta are kept."""
+        dx, self.dgamma, self.dbeta = aten.native_batch_norm_backward(
             dy,
             self.x,
             self.gamma,
@@ -108,8 +108,6 @@ class BN:
             self.eps,
             [True, True, True],
         )
-        self.gamma.sub_(dgamma, alpha=rate)
-        self.beta.sub_(dbeta, alpha=rate)
         return dx
 
 
@@ -140,7 +138,7 @@ class Hidden:
         if self.keep < 1:
             dz.mul_(self.r)
         self.dy = self.slope(dz, self.z)
-        dx = self.dy if self.bn is None else self.bn.backward(self.dy, rate)
+        dx = self.dy if self.bn is None else self.bn.backward(self.dy)
         return self.linear.backward(dx, rate, first)
 
 
@@ -168,10 +166,15 @@ class ByHand:
         log_p = torch.log_softmax(logits, 1, out=self.log_p)
         loss = F.nll_loss(log_p, labels)
 
-        dlogits = log_p.exp_().scatter_add_(1, labels[:, None], self.minus_one).div_(self.m)
+        hot = torch.index_select(self.eye, 0, labels, out=self.one_hot)
+        dlogits = log_p.exp_().sub_(hot).div_(self.m)
         dz = self.classifier.backward(dlogits, rate, first=False)
         for layer in reversed(self.layers):
             dz = layer.backward(dz, rate, first=layer is self.layers[0])
+        if self.bns:  # one call for all layers
+            slopes = [slope for bn in self.bns for slope in (bn.dgamma, bn.dbeta)]
+            torch._foreach_sub_(self.gammas_and_betas, slopes, alpha=rate)
+            torch._foreach_add_(self.counts, 1)
         return loss, logits
 
     def traced(
@@ -189,6 +192,10 @@ class ByHand:
         named = self.model.layers.named_children()
         self.m, self.at = m, {name: Hidden(layer, m) for name, layer in named}
         self.layers = list(self.at.values())
+        self.bns = [layer.bn for layer in self.layers if layer.bn is not None]
+        self.gammas_and_betas = [tensor for bn in self.bns for tensor in (bn.gamma, bn.beta)]
+        self.counts = [bn.count for bn in self.bns]
         self.classifier = Linear(self.model.classifier, m)
         self.log_p = torch.empty_like(self.classifier.x)
-        self.minus_one = self.log_p.new_full((m, 1), -1.0)
+        self.eye = torch.eye(self.log_p.shape[1], dtype=self.log_p.dtype)
+        self.one_hot = torch.empty_like(self.log_p)

@@ -50,7 +50,10 @@ def test_it_is_the_gradient_of_each_state_and_the_network_stays_as_it_was(kind):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["train.probes=[state_gradients]", "model.name=mlp"], "state_gradients: not for model.name='mlp'"),
+        (
+            ["train.probes=[state_gradients]", "model.name=mlp"],
+            "state_gradients: not for model.name='mlp'",
+        ),
         (["train.probes=[scale,shift]"], "scale, shift: not for model.name='recurrent'"),
     ],
 )
