@@ -15,6 +15,7 @@ from bn_repro.analysis import report, results
 from bn_repro.analysis.load import load
 from bn_repro.analysis.studies import learning_rate_and_init as study
 from bn_repro.analysis.studies import learning_rate_and_init_figures as maps
+from bn_repro.analysis.studies import learning_rate_and_init_runs as grid_runs
 from bn_repro.analysis.style import BASELINE, BN
 from bn_repro.analysis.tables import Member, Runs
 from bn_repro.config.compose import compose
@@ -53,6 +54,10 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
                 else:
                     run = write_run(place, arm, seed, top=float(top), **cell, **how)
                     found.append(at_the_end(run, top + 0.001 * seed))
+    for arm, tops in {"mnist/baseline": (0.9, 0.96, 0.9), "mnist/bn": (0.97, 0.975, 0.97)}.items():
+        for rate, top in zip((0.8, 1.0, 1.25), tops, strict=True):
+            row = {"id": f"r{rate}{arm[-1]}", "varied": {"optimizer.lr": rate}, "blocks": "fine"}
+            found += [write_run(place, arm, seed, top=top, **row, **how) for seed in range(20, 26)]
     for arm, top in (("mnist/baseline", 0.96), ("mnist/bn", 0.975)):
         for seed in range(10, 15):
             varied = {"optimizer.lr": 1.0, "model.init_std": 0.1}
@@ -63,7 +68,7 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
 
 def loaded(members: list[Member]) -> Runs:
     runs = load(members)
-    runs.runs = results.with_steps_to(runs, maps.TARGETS)
+    runs.runs = results.with_steps_to(runs, grid_runs.TARGETS)
     return runs
 
 
@@ -77,7 +82,7 @@ def verdicts(runs: Runs) -> set[str]:
 
 
 def test_the_maps_hold_the_test_set_and_the_choice_does_not(runs: Runs) -> None:
-    found = maps.cells(runs, BN)
+    found = grid_runs.cells(runs, BN)
     assert found is not None
     assert found.test.axes == (RATES, STDS)
     assert found.test.values.shape == (4, 3, 6)
@@ -86,13 +91,13 @@ def test_the_maps_hold_the_test_set_and_the_choice_does_not(runs: Runs) -> None:
     )
     assert not np.allclose(found.test.values, found.held_out.values)
     assert found.best == (2, 1)
-    lost = maps.cells(runs, BASELINE)
+    lost = grid_runs.cells(runs, BASELINE)
     assert lost is not None
     assert lost.test.values[3, 2].tolist() == [runs.chance] * 6
 
 
 def test_steps_are_infinite_where_the_target_is_never_reached(runs: Runs) -> None:
-    found = maps.cells(runs, BASELINE)
+    found = grid_runs.cells(runs, BASELINE)
     assert found is not None
     assert np.isfinite(found.steps.values[2, 1]).all()
     assert np.isinf(found.steps.values[0, 0]).all()
@@ -108,6 +113,7 @@ def test_claims_hold_where_bn_is_wider_higher_and_better(runs: Runs) -> None:
     assert estimates["good_rates_ratio"] == pytest.approx(10)
     assert estimates["good_scales_ratio"] == pytest.approx(100)
     assert estimates["highest_rate_ratio"] == pytest.approx(10)
+    assert estimates["fine_good_rates_ratio"] == pytest.approx(1.25 / 0.8)
 
 
 def test_the_same_grid_twice_decides_nothing(runs: Runs) -> None:
@@ -169,7 +175,9 @@ def test_the_study_at_smoke_scale(tmp_path) -> None:
     while not whole:
         planned, whole = expand(config.study, words, accuracy_of)
         assert {run(p.config).state for p in planned} == {"completed"}
-    assert len(planned) == 10  # the corners of the grid, and a best cell for each arm
+    assert (
+        len(planned) == 14
+    )  # the corners of the grid, a best cell for each arm, both ends of the row
     members = [Member(*p.key, p.varied, p.directory, "+".join(p.blocks)) for p in planned]
     written = report.write("learning_rate_and_init", members, tmp_path / "out")
     assert written.warnings == []

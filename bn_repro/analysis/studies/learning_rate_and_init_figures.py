@@ -3,57 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import FuncNorm, LogNorm
 from matplotlib.figure import Figure
 
-from bn_repro.analysis import grids, panels, steps_to, style
-from bn_repro.analysis.grids import Grid
+from bn_repro.analysis import panels, style
+from bn_repro.analysis.studies.learning_rate_and_init_runs import (
+    TRAINS,
+    USUAL_STD,
+    Cells,
+    cells,
+    finals,
+    fine,
+)
 from bn_repro.analysis.style import MNIST_ARMS, Arm
-from bn_repro.analysis.tables import Runs, Values
+from bn_repro.analysis.tables import Runs
 
-RATE, STD = "optimizer.lr", "model.init_std"
-TARGETS = (0.9, 0.95)
-TRAINS = TARGETS[0]
 MARK, LOW, HIGH = "#d6336c", style.ERROR_TICKS[0], 0.985
 """The colour of outline and ring; the ends of the colour scale."""
-
-
-@dataclass(frozen=True)
-class Cells:
-    """One arm over (rates, initial scales, seeds)."""
-
-    test: Grid
-    """Test accuracy at the last step."""
-    held_out: Grid
-    """The same on held-out images."""
-    steps: Grid
-    """Steps to 90 % on held-out images; infinite where never."""
-
-    @property
-    def best(self) -> tuple[int, int]:
-        """The indices of the best cell, by the mean accuracy on held-out images."""
-        return self.held_out.best[0], self.held_out.best[1]
-
-
-def cells(runs: Runs, arm: Arm) -> Cells | None:
-    """The arm's grid; None where it has no runs."""
-    part = arm.of(runs).where(block="grid")
-    reached = steps_to.never_is_infinite(part.runs[steps_to.column(TRAINS)].to_numpy(float))
-    of_runs = [part.final(split, diverged=runs.chance) for split in ("test", "val")]
-    of_runs.append(Values(part.runs.assign(value=reached)))
-    test, held_out, steps = (grids.grid(values, (RATE, STD)) for values in of_runs)
-    return Cells(test, held_out, steps) if test and held_out and steps else None
-
-
-def finals(runs: Runs, arm: Arm) -> pd.DataFrame:
-    """Test accuracy of the fresh seeds at the arm's best cell, seeds by steps."""
-    return arm.of(runs).where(block="final").curve(split="test", diverged=runs.chance)
 
 
 def figures(runs: Runs) -> dict[str, Figure]:
@@ -72,14 +42,15 @@ def figures(runs: Runs) -> dict[str, Figure]:
         for ax in axes.flat:
             ax.set(xlabel="learning rate", ylabel="std of the initial weights")
             ax.label_outer()
-        best = Figure(figsize=(style.WIDTH, 2.8), layout="constrained")
-        left, middle, right = best.subplots(1, 3)
-        draw_along(left, found, 0).set_title("along the rate")
-        draw_along(middle, found, 1).set(title="along the initial scale", ylabel="")
-        panels.reference(left, runs.chance)
-        panels.reference(middle, runs.chance, "chance")
-        draw_finals(right, runs).set_ylabel("")
-        style.letters((left, middle, right))
+        best = Figure(figsize=(style.WIDTH, 5.2), layout="constrained")
+        axes = np.asarray(best.subplots(2, 2))
+        draw_along(axes[0, 0], found, 0).set_title("along the rate")
+        draw_along(axes[0, 1], found, 1).set(title="along the initial scale", ylabel="")
+        draw_fine(axes[1, 0], runs)
+        draw_finals(axes[1, 1], runs).set_ylabel("")
+        for ax in axes.flat[:3]:
+            panels.reference(ax, runs.chance, "chance")
+        style.letters(axes.flat)
         return {"figure_grid": maps, "figure_best": best}
 
 
@@ -137,15 +108,26 @@ def _color_bar(figure: Figure, axes: Any, ticks: Sequence[float], label: str) ->
 
 def draw_along(ax: Axes, found: Sequence[tuple[Arm, Cells]], key: int) -> Axes:
     """Test accuracy along a key of the grid through each arm's best cell."""
-    for arm, cells in found:
-        grid, (rate, std) = cells.test, cells.best
+    for arm, of in found:
+        grid, (rate, std) = of.test, of.best
         label = f"rate {grid.axes[0][rate]:g}" if key else f"std {grid.axes[1][std]:g}"
-        values = grid.values[rate] if key else grid.values[:, std]
-        panels.along(ax, grid.axes[key], values, arm, label=label)
+        row = of.row(key)
+        panels.along(ax, row.axes[0], row.values, arm, label=label)
     ax.set_xscale("log")
     style.error_axis(ax, 0.0, HIGH).set_xlabel(("learning rate", "std of the initial weights")[key])
     if found:
         ax.legend(loc="lower center", bbox_to_anchor=(0.53, 0.18), fontsize=6)
+    return ax
+
+
+def draw_fine(ax: Axes, runs: Runs) -> Axes:
+    """Test accuracy along the finer row of rates, at the initial scale of Figure 1."""
+    for arm in MNIST_ARMS:
+        if row := fine(runs, arm):
+            panels.along(ax, row.axes[0], row.values, arm)
+    ax.set_xscale("log")
+    style.error_axis(ax, 0.0, HIGH)
+    ax.set(xlabel="learning rate", title=f"rates in steps of a quarter, std {USUAL_STD:g}")
     return ax
 
 
