@@ -11,7 +11,7 @@ A study yields its claims like this (``q`` is :mod:`quantities`)::
         paper="+0.5 points",       # what the paper prints, in words
         effect=0.005,              # the same as a number in the quantity's unit
         gates=[gates.converged(usual, longer, runs.chance, "Inception")],
-        hangs_on="the rate",
+        depends_on="the rate",
     )
 
 Quantities (:mod:`quantities`): ``difference`` (paired or Welch), ``mean``, ``factor``, ``failures``
@@ -22,7 +22,7 @@ image are ``arm.of(runs).right("last")`` and ``right("best")``.
 The verdict, in this order: *undecided* with 1 to 4 seeds; *not testable* where a gate is not met;
 *undecided* where a gate is not known, or nothing was measured; else the rule's. An undecided claim
 whose ``effect`` in the paper is smaller than these seeds and images can show is *bounded*: its
-reason gives the bound. ``hangs_on`` names in a few words what the verdict depends on.
+reason gives the bound. ``depends_on`` names in a few words what the verdict depends on.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Claim:
     effect: float | None = None
     """The paper's number in the quantity's unit, where it gives one."""
     gates: Sequence[Gate] = ()
-    hangs_on: str = ""
+    depends_on: str = ""
     """What the verdict depends on, in a few words: "the initial scale"."""
 
     @cached_property
@@ -84,7 +84,9 @@ class Claim:
         effect, bound = self.effect, self.rule.bound
         if self.quantity.unit == "x":
             effect, bound = math.log(effect), math.log(bound)
-        if abs(effect - bound) >= self.quantity.shows or math.isinf(self.quantity.shows):
+        if abs(effect - bound) >= self.quantity.detectable_effect or math.isinf(
+            self.quantity.detectable_effect
+        ):
             return ""
         found, more = self.quantity.interval, effect > bound
         end = self.quantity.number(found.high if more else found.low)
@@ -103,7 +105,7 @@ class Claim:
     @property
     def reason(self) -> str:
         """The reason of the verdict in a few words, and what it hangs on."""
-        hangs = f"; depends on {self.hangs_on}" if self.hangs_on else ""
+        hangs = f"; depends on {self.depends_on}" if self.depends_on else ""
         return self._judged.reason + hangs
 
     @property

@@ -9,7 +9,7 @@ names it::
     {% call given("final_accuracy_difference", "holds") %}BN ends higher.{% endcall %}
 
 and is left out where the verdict is another, as in a user's own runs. ``make lint`` fails where
-that happens to the committed results (:func:`unfit`).
+that happens to the committed results (:func:`contradicted`).
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Prose:
         return {block: self[block] for block in self._blocks}
 
 
-def unfit(prose: Prose) -> list[str]:
+def contradicted(prose: Prose) -> list[str]:
     """What the template says of verdicts that the runs do not give."""
     prose.all()
     return list(dict.fromkeys(prose.left_out))

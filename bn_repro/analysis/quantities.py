@@ -92,7 +92,7 @@ class Quantity:
         return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
 
     @property
-    def shows(self) -> float:
+    def detectable_effect(self) -> float:
         """The smallest effect that these seeds and images show with a power of 80 %.
 
         Of a factor, its logarithm. Infinite where there is no interval, or an end is infinite.

@@ -22,7 +22,7 @@ from rich.table import Table
 from bn_repro.analysis import overview, report, results, summary
 from bn_repro.analysis.intervals import ENOUGH_SEEDS
 from bn_repro.analysis.load import discover
-from bn_repro.analysis.prose import count, unfit
+from bn_repro.analysis.prose import contradicted, count
 from bn_repro.analysis.summary import Report
 from bn_repro.analysis.tables import Member
 from bn_repro.cli.errors import COMPLETED
@@ -211,6 +211,6 @@ def committed() -> list[Report]:
     return found
 
 
-def unfit_prose() -> list[str]:
+def contradicted_prose() -> list[str]:
     """What templates say of verdicts that the committed results do not give; for ``make lint``."""
-    return [f"{found.name}: {line}" for found in committed() for line in unfit(found.prose)]
+    return [f"{found.name}: {line}" for found in committed() for line in contradicted(found.prose)]

@@ -58,7 +58,7 @@ def test_what_no_run_can_ask_is_not_testable() -> None:
 
 def test_the_reason_says_what_the_verdict_hangs_on() -> None:
     assert (
-        claim(0.1, 0.3, hangs_on="the rate").reason
+        claim(0.1, 0.3, depends_on="the rate").reason
         == "the interval lies above 0; depends on the rate"
     )
 

@@ -60,7 +60,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
             q.mean((both[0] + both[1]) / 2, words, parts=parts),
             _rule(runs, both, bound if change.tolerated else ""),
             change.paper,
-            hangs_on="the length" if change.block == "decay" else "",
+            depends_on="the length" if change.block == "decay" else "",
         )
 
 

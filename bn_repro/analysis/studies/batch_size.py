@@ -88,7 +88,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
             "4.1, 4.2",
             q.ahead_at_each(bn, other, ("BN", "without BN"), "mini-batch size"),
             AtEach("mini-batch size"),
-            hangs_on="the grid of rates",
+            depends_on="the grid of rates",
         )
         bn, by_population, other = (_at(w, SMALLEST) for w in (moving, population, without))
         yield Claim(
@@ -98,7 +98,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
             "3",
             q.difference(bn, other, f"{ENDS}, BN minus without BN. {q.AT_CHANCE}"),
             Below(),
-            hangs_on="the grid of rates",
+            depends_on="the grid of rates",
         )
         yield Claim(
             f"{network.name.lower()}_smallest_population_difference",

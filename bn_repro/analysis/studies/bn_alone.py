@@ -40,7 +40,7 @@ from bn_repro.analysis.tables import Runs
 
 Found = dict[Setting, Cell]  # what came out
 THEIRS = paper.fewer_steps("inception", "bn_baseline")
-of_figure3 = partial(Claim, section="4.2.2, Figure 3", hangs_on="the rate")
+of_figure3 = partial(Claim, section="4.2.2, Figure 3", depends_on="the rate")
 
 
 def claims(runs: Runs) -> Iterator[Claim]:
@@ -136,14 +136,14 @@ def caffe(runs: Runs) -> Iterator[Claim]:
         "From Xavier's scale, biases of 0.2 make Inception more accurate.",
         quantity=q.difference(with_biases, without, f"{words}Inception with biases minus without"),
         rule=Above(),
-        hangs_on="the rate, the depth",
+        depends_on="the rate, the depth",
     )
     yield of_figure3(
         "bn_over_caffe_biases_difference",
         "From Xavier's scale BN alone is more accurate than Inception with biases of 0.2.",
         quantity=q.difference(bn, with_biases, f"{words}BN-Baseline minus Inception with biases"),
         rule=Above(),
-        hangs_on="the rate, the depth",
+        depends_on="the rate, the depth",
     )
 
 
@@ -185,7 +185,7 @@ def asynchrony(runs: Runs, found: Found) -> Iterator[Claim]:
         "With gradients 5 steps late, both train at Inception's own rate.",
         quantity=q.failures(trained, "Share of the runs of both that exceed twice chance"),
         rule=Above(0.5),
-        hangs_on="the delay",
+        depends_on="the delay",
     )
 
 

@@ -125,7 +125,7 @@ def late_maximum(main: Runs) -> Claim:
         q.discrete(late, early, words),
         SignTest(),
         "BN-x30 after 6M steps; BN-x5 not given",
-        hangs_on="the length, the decay of the rate",
+        depends_on="the length, the decay of the rate",
     )
 
 
@@ -141,7 +141,7 @@ def failures(runs: Runs) -> Iterator[Claim]:
         Above(0.5),
         "machine infinity",
         gates=[gates.trains(failed(main, INCEPTION), own)],
-        hangs_on="the rate: 5 times the best one, which favours the claim",
+        depends_on="the rate: 5 times the best one, which favours the claim",
     )
     yield Claim(
         "inception_sigmoid_failed",
@@ -151,7 +151,7 @@ def failures(runs: Runs) -> Iterator[Claim]:
         Above(0.5),
         "never above chance, 0.1 %",
         gates=[gates.trains(failed(runs, CONTROL), f"{own} with BN and sigmoids")],
-        hangs_on="the rate, the initial weights",
+        depends_on="the rate, the initial weights",
     )
     trained = [not bad for bad in failed(main, BN_SIGMOID)]
     words = "Share of the runs that train: whose loss stays finite, and whose accuracy exceeds "

@@ -65,7 +65,7 @@ def _times(runs: Runs, network: Network) -> Iterator[Claim]:
             f"into the layers before it, {IN_TURN}",
         ),
         Above(1.0),
-        hangs_on=MACHINE,
+        depends_on=MACHINE,
     )
     yield Claim(
         f"{network.id}_folding_ratio",
@@ -79,7 +79,7 @@ def _times(runs: Runs, network: Network) -> Iterator[Claim]:
             f"folded, {IN_TURN}",
         ),
         Above(1.0),
-        hangs_on=MACHINE,
+        depends_on=MACHINE,
     )
     yield Claim(
         f"{network.id}_folded_ratio",
@@ -93,7 +93,7 @@ def _times(runs: Runs, network: Network) -> Iterator[Claim]:
             "no longer, fixed beforehand)",
         ),
         Below(1 + MARGIN),
-        hangs_on=MACHINE,
+        depends_on=MACHINE,
     )
 
 
@@ -108,7 +108,7 @@ def _sooner(runs: Runs, network: Network, arm: Arm) -> Claim:
         race.quantity(),
         Above(1.0),
         gates=[race.gate()],
-        hangs_on=f"the rate, {MACHINE}",
+        depends_on=f"the rate, {MACHINE}",
     )
 
 

@@ -57,7 +57,7 @@ def _jolts(runs: Runs, setting: Setting) -> Iterator[Claim]:
             _ahead(runs, setting, arm, without),
             Above(),
             gates=[gate],
-            hangs_on="the rate, the size of the jolts",
+            depends_on="the rate, the size of the jolts",
         )
         yield Claim(
             f"{setting.id}_jolted{harder}_costs_difference",
@@ -66,7 +66,7 @@ def _jolts(runs: Runs, setting: Setting) -> Iterator[Claim]:
             _ahead(runs, setting, bn, arm),
             Above(),
             gates=[gate],
-            hangs_on="the rate, the size of the jolts",
+            depends_on="the rate, the size of the jolts",
         )
 
 
@@ -107,7 +107,7 @@ def _gradients(runs: Runs, setting: Setting) -> Iterator[Claim]:
             "without",
         ),
         Below(1.0),
-        hangs_on="the rate",
+        depends_on="the rate",
     )
     change, change_without = (
         over_steps(along(runs, setting, arm, "distance", 1.0)) for arm in arms
@@ -123,7 +123,7 @@ def _gradients(runs: Runs, setting: Setting) -> Iterator[Claim]:
             "over that of the gradient, averaged over the probed steps, with BN over without",
         ),
         Below(1.0),
-        hangs_on="the rate",
+        depends_on="the rate",
     )
 
 

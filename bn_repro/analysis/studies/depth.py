@@ -48,7 +48,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
             "abstract, 1, 4.2.2",
             q.difference(with_bn, without, words, parts=parts),
             Crosses(TRAINS),
-            hangs_on="the initial scale" if nonlinearity == "tanh" and block != LARGER else "",
+            depends_on="the initial scale" if nonlinearity == "tanh" and block != LARGER else "",
         )
     for block, nonlinearity in product(("best", LARGER), NONLINEARITIES):
         yield _greatest(layers, paired(runs, block, nonlinearity, layers), nonlinearity, block)
@@ -63,7 +63,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
             "1",
             q.difference(lost[0], lost[1], f"{words} minus with BN"),
             Above(),
-            hangs_on="the initial scale" if nonlinearity == "tanh" else "",
+            depends_on="the initial scale" if nonlinearity == "tanh" else "",
         )
 
 

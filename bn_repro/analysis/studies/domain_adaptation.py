@@ -29,7 +29,7 @@ from bn_repro.analysis.studies.domain_adaptation_runs import (
     STRENGTHS,
     UNALTERED,
     Network,
-    Which,
+    Alteration,
     loses,
 )
 from bn_repro.analysis.studies.inference_statistics import MARGIN, keep
@@ -62,12 +62,12 @@ def claims(runs: Runs) -> Iterator[Claim]:
         _shifted(runs),
         AtEach("network"),
         gates=[loses(runs, SHIFTED, NETWORKS)],
-        hangs_on="the shift",
+        depends_on="the shift",
     )
     yield from (robust(runs, network) for network in NETWORKS)
 
 
-def helps(runs: Runs, network: Network, which: Which, where: str, hangs_on: str) -> Claim:
+def helps(runs: Runs, network: Network, which: Alteration, where: str, depends_on: str) -> Claim:
     """New statistics give a higher accuracy than the old ones ``where`` a distribution is new."""
     return Claim(
         f"{network.id}_{which[0]}_difference",
@@ -81,7 +81,7 @@ def helps(runs: Runs, network: Network, which: Which, where: str, hangs_on: str)
         ),
         Above(),
         gates=[loses(runs, which, (network,))],
-        hangs_on=hangs_on,
+        depends_on=depends_on,
     )
 
 
@@ -133,7 +133,7 @@ def robust(runs: Runs, network: Network) -> Claim:
             "that claims name: lost with BN, by the old statistics, minus lost without BN",
         ),
         Below(),
-        hangs_on="the distributions",
+        depends_on="the distributions",
     )
 
 

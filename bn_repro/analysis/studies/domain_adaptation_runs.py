@@ -35,7 +35,7 @@ STRENGTHS = {
     "inverted": (1.0,),
 }
 """What the probe measures (``training.adaptation_probe``), from weak to strong."""
-Which = tuple[str, float]
+Alteration = tuple[str, float]
 """A distribution and its strength."""
 
 
@@ -60,7 +60,7 @@ class Network:
         """What is compared."""
         return f"{self.split.capitalize()} accuracy at the last step"
 
-    def by(self, runs: Runs, statistics: str, which: Which) -> pd.Series:
+    def by(self, runs: Runs, statistics: str, which: Alteration) -> pd.Series:
         """Accuracy at the last probed step, by seed; empty where there is none."""
         own = (self.without if statistics == NONE else self.bn).of(runs).probes
         if own.empty or "distribution" not in own:
@@ -69,7 +69,7 @@ class Network:
         wide = rows.pivot_table(index="seed", columns="step", values="top1")
         return wide.iloc[:, -1].dropna() if wide.size else pd.Series(dtype=float)
 
-    def lost(self, runs: Runs, statistics: str, which: Which) -> pd.Series:
+    def lost(self, runs: Runs, statistics: str, which: Alteration) -> pd.Series:
         """The accuracy on unaltered images minus that on these, by seed."""
         usual, here = shared(self.by(runs, statistics, UNALTERED), self.by(runs, statistics, which))
         return usual - here
@@ -95,7 +95,7 @@ PHOTOGRAPHS = Network(
 )
 
 
-def loses(runs: Runs, which: Which, networks: tuple[Network, ...]) -> Gate:
+def loses(runs: Runs, which: Alteration, networks: tuple[Network, ...]) -> Gate:
     """The new distribution costs each network accuracy, by the old statistics."""
     words = "by the old statistics the accuracy is lower there, by the 95 % interval"
     lost = [interval(n.lost(runs, OLD, which).to_numpy(float)) for n in networks]

@@ -33,7 +33,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         where,
         q.higher_at_the_end(with_bn, without, NAMES, answers(runs)),
         Above(),
-        hangs_on="the rate",
+        depends_on="the rate",
     )
     yield Claim(
         "ahead_at_each_step_difference",
@@ -41,7 +41,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         where,
         q.ahead_at_each(with_bn, without, NAMES),
         AtEachStep(),
-        hangs_on="the rate",
+        depends_on="the rate",
     )
     yield from inputs.claims(runs)
 

@@ -123,7 +123,7 @@ def _claims(name: str, rows: Rows, seeds: str = "", *, inference: bool = False) 
             "4.1, Figure 1(b, c)",
             replace(found, beside=f"absolute: {absolute}"),
             Below(1.0),
-            hangs_on=hangs + (early if what == "layer" else ""),
+            depends_on=hangs + (early if what == "layer" else ""),
         )
 
 

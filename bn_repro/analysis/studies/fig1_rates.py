@@ -60,7 +60,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         f"{where}; 3.3",
         q.ahead_at_each(high, low, fig1.NAMES, "rate, on held-out images at the last step"),
         AtEach("rate"),
-        hangs_on="the grid of rates",
+        depends_on="the grid of rates",
     )
     race = race_of(runs)
     yield Claim(
@@ -70,7 +70,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         race.quantity(beside=race_of(runs, block="final")),
         Above(1.0),
         gates=[race.gate()],
-        hangs_on="the target",
+        depends_on="the target",
     )
     yield Claim(
         "good_rates_ratio",
@@ -78,7 +78,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         "3.3",
         _wider(*(grid(runs, arm) for arm in MNIST_ARMS)),
         SignTest(1.0),
-        hangs_on="the grid of rates, at whose end BN's may still be good",
+        depends_on="the grid of rates, at whose end BN's may still be good",
     )
 
 

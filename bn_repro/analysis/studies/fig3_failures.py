@@ -82,7 +82,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
             Above(0.5),
             "machine infinity; initial weights not said",
             gates=[_trains(runs, control(arm))],
-            hangs_on="the initial weights",
+            depends_on="the initial weights",
         )
 
 

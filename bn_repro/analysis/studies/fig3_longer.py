@@ -21,8 +21,8 @@ def claims(runs: Runs) -> Iterator[Claim]:
     """What the paper says of BN alone."""
     yield inception.bn_alone_claim(runs)
     sentence = "BN alone (BN-Baseline) reaches a higher accuracy than Inception."
-    hangs_on = "the rate, the initial weights, the length"
-    yield inception.higher(runs, *PAIR, sentence, hangs_on)
+    depends_on = "the rate, the initial weights, the length"
+    yield inception.higher(runs, *PAIR, sentence, depends_on)
 
 
 def figures(runs: Runs) -> dict[str, Figure]:

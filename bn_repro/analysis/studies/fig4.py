@@ -64,7 +64,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         Above(),
         paper.lower_error("ensemble", "multicrop"),
         effect=paper.error_gap("ensemble", "multicrop"),
-        hangs_on="how good the six networks are alone",
+        depends_on="how good the six networks are alone",
     )
 
 

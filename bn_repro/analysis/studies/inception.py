@@ -117,7 +117,7 @@ def bn_alone_claim(runs: Runs) -> Claim:
         "BN alone (BN-Baseline) reaches Inception's accuracy in fewer than half of the steps.",
         (INCEPTION, BN_BASELINE),
         2.0,
-        hangs_on="the rate, the initial weights, the length",
+        depends_on="the rate, the initial weights, the length",
     )
 
 
@@ -129,7 +129,7 @@ def faster(
     times: float,
     *,
     stated: float | None = None,
-    hangs_on: str = "the target",
+    depends_on: str = "the target",
 ) -> Claim:
     """That the second network needs so many times fewer steps than the first, beside Figure 3."""
     found = race(runs, *arms)
@@ -143,11 +143,11 @@ def faster(
         paper.fewer_steps(*names, stated=stated),
         effect=paper.times_fewer(*names),
         gates=[found.gate()],
-        hangs_on=hangs_on,
+        depends_on=depends_on,
     )
 
 
-def higher(runs: Runs, high: Arm, low: Arm, sentence: str, hangs_on: str = "") -> Claim:
+def higher(runs: Runs, high: Arm, low: Arm, sentence: str, depends_on: str = "") -> Claim:
     """That the first network's maximum is above the second's, beside Figure 3."""
     a, b = (arm.keys["experiment"].removeprefix("imagenet/") for arm in (high, low))
     return Claim(
@@ -158,7 +158,7 @@ def higher(runs: Runs, high: Arm, low: Arm, sentence: str, hangs_on: str = "") -
         Above(),
         paper.higher(a, b),
         effect=paper.gap(a, b),
-        hangs_on=hangs_on,
+        depends_on=depends_on,
     )
 
 

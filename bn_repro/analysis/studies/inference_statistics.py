@@ -117,7 +117,7 @@ def _rates(runs: Runs) -> Iterator[Claim]:
                 "Algorithm 2's statistics over 1,000 mini-batches minus by moving averages",
             ),
             Above(),
-            hangs_on="the step",
+            depends_on="the step",
         )
     usual = of_last(by_rate(runs, USUAL))
     for rate, name, what in (
@@ -134,7 +134,7 @@ def _rates(runs: Runs) -> Iterator[Claim]:
                 f"{END}: by rate {rate:g} minus by rate {USUAL:g}",
             ),
             Below(),
-            hangs_on="the length of the run, its rate",
+            depends_on="the length of the run, its rate",
         )
 
 

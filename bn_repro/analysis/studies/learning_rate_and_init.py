@@ -54,7 +54,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
                 f"{words} or more, with BN minus without. {q.AT_CHANCE}",
             ),
             Above(),
-            hangs_on="the grid",
+            depends_on="the grid",
         )
     yield _ratio(
         "good_rates_ratio",
@@ -108,7 +108,7 @@ def _share(grid: Grid, target: float) -> np.ndarray:
 
 def _ratio(id: str, sentence: str, section: str, words: str, found: list[pd.Series]) -> Claim:
     wider = q.discrete(found[0], found[1], words)
-    return Claim(id, sentence, section, wider, SignTest(1.0), hangs_on="the grid")
+    return Claim(id, sentence, section, wider, SignTest(1.0), depends_on="the grid")
 
 
 STUDY = Study("learning_rate_and_init.md.j2", figures, claims, MNIST_ARMS, values, targets=TARGETS)

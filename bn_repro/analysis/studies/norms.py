@@ -38,7 +38,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
             NOT_THEIRS,
             above_each(network),
             AtEach("norm"),
-            hangs_on="the grid of rates, the length",
+            depends_on="the grid of rates, the length",
         )
         yield Claim(
             f"{network.name.lower()}_fewer_steps_than_each_ratio",
@@ -48,7 +48,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
             fewer_than_each(network),
             AtEach("norm", 1.0),
             gates=[all_count(network)],
-            hangs_on="the grid of rates, the target",
+            depends_on="the grid of rates, the target",
         )
 
 

@@ -34,7 +34,7 @@ NORMS = (*OTHERS, BN)
 
 
 @dataclass(frozen=True)
-class Beside:
+class Comparison:
     """BN beside one other norm, each at its own best rate."""
 
     arm: Arm
@@ -118,13 +118,13 @@ class Network:
         return arm.of(self.final).right("best" if self.maximum else "last")
 
     @cached_property
-    def beside(self) -> list[Beside]:
+    def beside(self) -> list[Comparison]:
         """BN beside each of the other norms; empty unless all of them have final runs."""
         if any(arm.of(self.final).runs.empty for arm in NORMS):
             return []
         return [self._beside(arm) for arm in OTHERS]
 
-    def _beside(self, arm: Arm) -> Beside:
+    def _beside(self, arm: Arm) -> Comparison:
         bn, other = shared(self.accuracy(BN), self.accuracy(arm))
         gained = q.gained_at(bn, other, (self.right(BN), self.right(arm)))
         above, corrected = (
@@ -136,7 +136,7 @@ class Network:
         names = (arm.label, BN.label, "the unnormalized network" if arm != NONE else arm.label)
         slow, fast, reference = (self.curve(one) for one in (arm, BN, NONE))
         race = Race(slow, fast, reference, names, self.final.chance)
-        return Beside(arm, above, corrected, gained is not None, race)
+        return Comparison(arm, above, corrected, gained is not None, race)
 
 
 def failed(runs: Runs) -> list[bool]:

@@ -50,7 +50,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
                 "steps; a steady growth doubles it",
             ),
             Above(GROWS),
-            hangs_on="the rate",
+            depends_on="the rate",
         )
         still = q.at_the_end(biases(usual, inside))
         yield Claim(
@@ -78,7 +78,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
                 f"Test accuracy at the last step, inside minus outside. {q.AT_CHANCE}",
             ),
             Above(),
-            hangs_on="the rate",
+            depends_on="the rate",
         )
     for rate, at_rate in by_rate(runs).items():
         yield Claim(
@@ -93,7 +93,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
             ),
             Above(0.5),
             gates=[gates.trains(failed(at_rate, SCALED_INSIDE), "BN at the same rate")],
-            hangs_on="the rate",
+            depends_on="the rate",
         )
 
 

@@ -50,7 +50,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         "3.2",
         _ahead(settings, BEFORE, AFTER, ("with BN before the nonlinearity", "after it")),
         AtEach("rate"),
-        hangs_on="the rate, the length",
+        depends_on="the rate, the length",
     )
     yield Claim(
         "mnist_before_over_input_difference",
@@ -59,7 +59,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         "3.2",
         _ahead(settings, BEFORE, INPUT, ("with BN before the nonlinearity", "on the inputs")),
         AtEach("rate"),
-        hangs_on="the rate, the length",
+        depends_on="the rate, the length",
     )
     yield Claim(
         "inception_before_over_after_difference",
@@ -67,7 +67,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         "3.2",
         _higher(digits, BEFORE, AFTER, "BN before the nonlinearity minus after it"),
         Above(),
-        hangs_on="the rate",
+        depends_on="the rate",
     )
     yield Claim(
         "mnist_bias_difference",
@@ -83,7 +83,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         "3",
         _ahead(settings, BEFORE, BARE, ("with gamma and beta", "without")),
         AtEach("rate"),
-        hangs_on="the nonlinearity",
+        depends_on="the nonlinearity",
     )
     yield Claim(
         "inception_gamma_and_beta_difference",
@@ -91,7 +91,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         "3",
         _higher(digits, BEFORE, BARE, "with gamma and beta minus without"),
         Above(),
-        hangs_on="the nonlinearity",
+        depends_on="the nonlinearity",
     )
     yield Claim(
         "inception_per_map_difference",
@@ -99,7 +99,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         "3.2",
         _higher(digits, BEFORE, PER_ACTIVATION, f"per map minus per activation ({SAME})"),
         Above(-MARGIN),
-        hangs_on="the size of the maps and of the mini-batch",
+        depends_on="the size of the maps and of the mini-batch",
     )
 
 

@@ -13,7 +13,7 @@ from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.prose import percent
 from bn_repro.analysis.rules import Above, Below
 from bn_repro.analysis.steps_to import shown
-from bn_repro.analysis.studies import recurrent_runs as its
+from bn_repro.analysis.studies import recurrent_runs as runs_of
 from bn_repro.analysis.studies.recurrent_figures import figures
 from bn_repro.analysis.studies.recurrent_runs import ARMS, NONE, PER_STEP, SHARED, When
 from bn_repro.analysis.study import Study
@@ -21,7 +21,7 @@ from bn_repro.analysis.style import Arm
 from bn_repro.analysis.tables import Runs
 
 SECTION = "5"
-HANGS_ON = "the grid of rates, the length"
+DEPENDS_ON = "the grid of rates, the length"
 WORDS: dict[When, str] = {"start": "After the first step", "end": "At the end"}
 
 
@@ -34,9 +34,9 @@ def claims(runs: Runs) -> Iterator[Claim]:
         SECTION,
         higher(runs, PER_STEP, NONE),
         Above(),
-        hangs_on=HANGS_ON,
+        depends_on=DEPENDS_ON,
     )
-    race = its.race(runs)
+    race = runs_of.race(runs)
     yield Claim(
         "fewer_steps_ratio",
         "With BN a recurrent network needs fewer training steps, each at its own best rate.",
@@ -44,7 +44,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         race.quantity(),
         Above(1.0),
         gates=[race.gate()],
-        hangs_on=f"{HANGS_ON}, the target",
+        depends_on=f"{DEPENDS_ON}, the target",
     )
     yield Claim(
         "per_step_over_shared_difference",
@@ -52,11 +52,11 @@ def claims(runs: Runs) -> Iterator[Claim]:
         "not in the paper",
         higher(runs, PER_STEP, SHARED),
         Above(),
-        hangs_on=HANGS_ON,
+        depends_on=DEPENDS_ON,
     )
     for when in WORDS:
         yield from _propagation(runs, when)
-    rows = [its.by_rows(runs, arm) for arm in (PER_STEP, NONE)]
+    rows = [runs_of.by_rows(runs, arm) for arm in (PER_STEP, NONE)]
     yield Claim(
         "row_by_row_difference",
         "Reading row by row, where a digit's first rows are blank, a recurrent network ends "
@@ -64,44 +64,44 @@ def claims(runs: Runs) -> Iterator[Claim]:
         "not in the paper",
         q.higher_at_the_end(rows[0], rows[1], (PER_STEP.label, NONE.label)),
         Above(),
-        hangs_on="the rate, epsilon",
+        depends_on="the rate, epsilon",
     )
 
 
 def higher(runs: Runs, high: Arm, low: Arm) -> q.Quantity:
     """How far ``high`` ends above ``low``, over seeds and images."""
-    a, b = its.curve(runs, high), its.curve(runs, low)
-    images = its.final(runs, high).right(), its.final(runs, low).right()
+    a, b = runs_of.curve(runs, high), runs_of.curve(runs, low)
+    images = runs_of.final(runs, high).right(), runs_of.final(runs, low).right()
     return q.higher_at_the_end(a, b, (high.label, low.label), images)
 
 
 def _propagation(runs: Runs, when: When) -> Iterator[Claim]:
-    with_bn, without = (its.gradients(runs, arm, when) for arm in (PER_STEP, NONE))
+    with_bn, without = (runs_of.gradients(runs, arm, when) for arm in (PER_STEP, NONE))
     of_state = "of the loss's gradient with respect to h_t, over that of the last state"
     yield Claim(
         f"{when}_reaches_ratio",
         f"{WORDS[when]} more of the last state's gradient reaches the first state with BN.",
         SECTION,
         q.factor(
-            its.at_step(with_bn, 1),
-            its.at_step(without, 1),
+            runs_of.at_step(with_bn, 1),
+            runs_of.at_step(without, 1),
             f"The norm {of_state}, at t = 1, with BN over without",
         ),
         Above(1.0),
-        hangs_on="the initial weights, the rate",
+        depends_on="the initial weights, the rate",
     )
     yield Claim(
         f"{when}_even_ratio",
         f"{WORDS[when]} gradients are closer to the last state's with BN than without.",
         SECTION,
         q.factor(
-            its.distance(with_bn),
-            its.distance(without),
+            runs_of.distance(with_bn),
+            runs_of.distance(without),
             f"|ln| of the norm {of_state}, averaged over the states before it, with BN over "
             "without",
         ),
         Below(1.0),
-        hangs_on="the initial weights, the rate",
+        depends_on="the initial weights, the rate",
     )
 
 
@@ -110,13 +110,13 @@ def _propagation(runs: Runs, when: When) -> Iterator[Claim]:
 
 def values(runs: Runs) -> dict[str, Any]:
     """What the template shows besides the claims."""
-    there = [arm for arm in ARMS if its.curve(runs, arm).size]
-    ends = {arm.label: q.at_the_end(its.curve(runs, arm)) for arm in there}
+    there = [arm for arm in ARMS if runs_of.curve(runs, arm).size]
+    ends = {arm.label: q.at_the_end(runs_of.curve(runs, arm)) for arm in there}
     return {
         "accuracies": {label: percent(found) for label, found in ends.items()},
         "arms": _arms(runs, there),
         "gradients": _gradients(runs),
-        "same": its.same_training(runs),
+        "same": runs_of.same_training(runs),
         "rows": _rows(runs),
     }
 
@@ -125,27 +125,27 @@ def _arms(runs: Runs, there: list[Arm]) -> list[list[str]]:
     """A row an arm: its rate, its test accuracy by both statistics, its steps to the target."""
     if not there:
         return []
-    target = its.race(runs).target() if NONE in there else float("nan")
+    target = runs_of.race(runs).target() if NONE in there else float("nan")
     rows = [["arm", "rate", "held-out accuracy by rate", "test, moving averages"]]
     rows[0] += ["test, Algorithm 2", f"steps to {100 * target:.1f} %"]
     for arm in there:
         wide, exact = (
-            its.curve(runs, arm),
-            its.final(runs, arm).final("test", statistics="population"),
+            runs_of.curve(runs, arm),
+            runs_of.final(runs, arm).final("test", statistics="population"),
         )
-        tried = its.grid(runs, arm)
+        tried = runs_of.grid(runs, arm)
         means = dict(zip(tried.axes[0], tried.means, strict=True)) if tried else {}
         grid = ", ".join(f"{rate:g}: {100 * mean:.1f}" for rate, mean in means.items())
-        steps = shown(its.median_steps(wide, target), float(wide.columns[-1]))
+        steps = shown(runs_of.median_steps(wide, target), float(wide.columns[-1]))
         known = exact.by_seed()
         cells = [grid, percent(q.at_the_end(wide)), percent(known) if len(known) else "-", steps]
-        rows.append([arm.label, f"{its.rate(runs, arm):g}", *cells])
+        rows.append([arm.label, f"{runs_of.rate(runs, arm):g}", *cells])
     return rows
 
 
 def _rows(runs: Runs) -> dict[str, str]:
     """The accuracies of what reads row by row, by arm."""
-    ends = {arm.label: q.at_the_end(its.by_rows(runs, arm)) for arm in (NONE, PER_STEP)}
+    ends = {arm.label: q.at_the_end(runs_of.by_rows(runs, arm)) for arm in (NONE, PER_STEP)}
     return {label: percent(found) for label, found in ends.items() if len(found)}
 
 
@@ -154,12 +154,14 @@ def _gradients(runs: Runs) -> list[list[str]]:
     rows, steps = [], (1, 7, 14, 21)
     for when, words in WORDS.items():
         for arm in (NONE, PER_STEP):
-            wide = its.gradients(runs, arm, when)
+            wide = runs_of.gradients(runs, arm, when)
             if wide.size:
-                cells = [f"{its.typical(its.at_step(wide, t)):.3g}" for t in steps]
-                rows.append([f"{words}, {arm.label}", *cells, f"{its.distance(wide).mean():.2f}"])
+                cells = [f"{runs_of.typical(runs_of.at_step(wide, t)):.3g}" for t in steps]
+                rows.append(
+                    [f"{words}, {arm.label}", *cells, f"{runs_of.distance(wide).mean():.2f}"]
+                )
     head = ["gradient", *(f"t = {t}" for t in steps), "distance"]
     return [head, *rows] if rows else []
 
 
-STUDY = Study("recurrent.md.j2", figures, claims, values=values, traces=True, keep=its.keep)
+STUDY = Study("recurrent.md.j2", figures, claims, values=values, traces=True, keep=runs_of.keep)

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bn_repro.analysis import panels, style
-from bn_repro.analysis.studies import recurrent_runs as its
+from bn_repro.analysis.studies import recurrent_runs as runs_of
 from bn_repro.analysis.studies.recurrent_runs import ARMS, NONE, PER_STEP, When
 from bn_repro.analysis.tables import Runs
 
@@ -35,7 +35,7 @@ def draw_rates(ax: Axes, runs: Runs) -> Axes:
     """Held-out accuracy at the last step by rate: every seed and the mean, the best rate ringed."""
     tops = []
     for arm in ARMS:
-        found = its.grid(runs, arm)
+        found = runs_of.grid(runs, arm)
         if found is None:
             continue
         panels.along(ax, found.axes[0], found.values, arm)
@@ -54,7 +54,7 @@ def draw_training(ax: Axes, runs: Runs) -> Axes:
     """Test accuracy at each arm's best rate."""
     tops = []
     for arm in ARMS:
-        wide = its.curve(runs, arm)
+        wide = runs_of.curve(runs, arm)
         panels.curves(ax, wide, arm)
         tops += [float(np.nanmax(wide))] if wide.size else []
     if tops:
@@ -65,7 +65,7 @@ def draw_training(ax: Axes, runs: Runs) -> Axes:
 def draw_gradients(ax: Axes, runs: Runs, when: When) -> Axes:
     """The norm of the gradient with respect to h_t over that of the last state, with BN and not."""
     for arm in (NONE, PER_STEP):
-        panels.curves(ax, its.gradients(runs, arm, when), arm)
+        panels.curves(ax, runs_of.gradients(runs, arm, when), arm)
     if ax.lines:
         panels.reference(ax, 1.0)
         ax.set_yscale("log")

@@ -48,7 +48,7 @@ def _gaps(runs: Runs, block: str) -> Iterator[Claim]:
         SECTION,
         q.difference(with_bn.gap, without.gap, f"{words}with BN minus without"),
         Below(),
-        hangs_on="the rate, the length",
+        depends_on="the rate, the length",
     )
     yield Claim(
         f"{block.lower()}_companions_gap_difference",

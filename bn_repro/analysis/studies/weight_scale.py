@@ -62,7 +62,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         ),
         Above(0.5),
     )
-    for (end, when), (normalized, (name, of, what, hangs_on)) in product(
+    for (end, when), (normalized, (name, of, what, depends_on)) in product(
         ENDS.items(), KINDS.items()
     ):
         with_bn, without = (
@@ -79,7 +79,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
                 "over the layers. With BN over without",
             ),
             Below(1.0),
-            hangs_on=hangs_on,
+            depends_on=depends_on,
         )
     for end, when in ENDS.items():
         share, other = (_mean(at_end(runs, arm, "within", end, 1)) for arm in (BN, BASELINE))
@@ -108,7 +108,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
             "the layers. With BN over without",
         ),
         Below(1.0),
-        hangs_on="the rate, the initial scale",
+        depends_on="the rate, the initial scale",
     )
 
 
