@@ -104,7 +104,7 @@ class Claim:
 
     @property
     def reason(self) -> str:
-        """The reason of the verdict in a few words, and what it hangs on."""
+        """The reason of the verdict in a few words, and what it depends on."""
         hangs = f"; depends on {self.depends_on}" if self.depends_on else ""
         return self._judged.reason + hangs
 

@@ -28,8 +28,8 @@ from bn_repro.analysis.studies.domain_adaptation_runs import (
     SHIFTED,
     STRENGTHS,
     UNALTERED,
-    Network,
     Alteration,
+    Network,
     loses,
 )
 from bn_repro.analysis.studies.inference_statistics import MARGIN, keep

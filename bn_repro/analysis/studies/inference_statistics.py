@@ -1,4 +1,4 @@
-"""What BN normalizes by in inference (sec. 3.1, Algorithm 2), and what hangs on it."""
+"""What BN normalizes by in inference (sec. 3.1, Algorithm 2), and what depends on it."""
 
 from __future__ import annotations
 
