@@ -17,7 +17,6 @@ from bn_repro.analysis.studies.learning_rate_and_init_runs import (
     Cells,
     cells,
     finals,
-    fine,
 )
 from bn_repro.analysis.style import MNIST_ARMS, Arm
 from bn_repro.analysis.tables import Runs
@@ -32,14 +31,12 @@ def values(runs: Runs) -> dict[str, Any]:
     ends = [q.at_the_end(finals(runs, arm)) for arm in MNIST_ARMS]
     both = len(tests) == 2 and tests[0].axes == tests[1].axes
     scales = list(zip(*(_rows(test) for test in tests), strict=True)) if both else []
-    row = [(arm.label, of) for arm in MNIST_ARMS if (of := fine(runs, arm))]
     return {
         "arms": [_about(arm, of, runs.last_step) for arm, of in found],
         "ends": ends if all(len(end) for end in ends) else [],
         "by_scale": by_scale(tests[0].axes[1], scales) if both else [],
         "wider": sum(_span(with_bn) > _span(without) for without, with_bn in scales),
         "slope": slope(tests[1]) if both else None,
-        "fine": [["arm", *RANGES], *([label, *ranges(of)] for label, of in row)] if row else [],
     }
 
 
