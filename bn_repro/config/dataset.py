@@ -121,7 +121,7 @@ class StoredImagesConfig(ImagesConfig, StoredConfig):
 
     classes: Any = setting(
         None,
-        "the first so many classes by name, or a list of names; null: all (the synthetic set: a "
+        "a number (the first classes by name), or a list of names; null: all (the synthetic set: a "
         "number; null: 10)",
         Rule(_some_classes, "2 or more, or a list of 2 or more different names"),
     )
