@@ -105,7 +105,7 @@ def test_the_report_from_its_files_alone_is_the_same(members, tmp_path: Path):
     assert found.warnings == []
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     assert {"probes.csv.gz", "figure_cost.svg"} <= set(before)
-    assert "MNIST: a training step takes 1.40 times as long with BN" in found.prose["outcome"]
+    assert "MNIST: a training step takes 1.40 times as long as without BN" in found.prose["outcome"]
     text = (out / "README.md").read_text()
     assert "| with BN | 1.42 | 1.40 | 0.330 | 1.30 | 0.259 | 1.02 | 148.8 | 2.00 |" in text
     report.write("cost", [replace(m, directory=None) for m in made], out)

@@ -115,11 +115,11 @@ def values(runs: Runs) -> dict[str, Any]:
 
 def _broken(rates: Mapping[float, Runs]) -> list[str]:
     """``centred, outside: 3 of 6 at rate 1``, for the networks of which runs end at chance."""
-    found = {arm: {rate: failed(part, arm) for rate, part in rates.items()} for arm in ARMS}
+    found = [(arm, {rate: failed(part, arm) for rate, part in rates.items()}) for arm in ARMS]
     return [
         f"{arm.label}: "
-        + listed(f"{sum(k)} of {len(k)} at rate {r:g}" for r, k in by.items() if any(k))
-        for arm, by in found.items()
+        + listed(f"{sum(ends)} of {len(ends)} at rate {r:g}" for r, ends in by.items() if any(ends))
+        for arm, by in found
         if any(map(any, by.values()))
     ]
 
