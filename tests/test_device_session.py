@@ -50,7 +50,7 @@ def test_the_records_of_finished_runs_are_packed_without_checkpoints(runs, tmp_p
 def test_an_archive_that_is_too_large_goes_without_traces(runs, tmp_path, monkeypatch):
     monkeypatch.setitem(SCRIPT["pack"].__globals__, "ARCHIVE_BYTES", 100)
     (line,) = SCRIPT["pack"](runs, tmp_path)
-    assert line.endswith(", without traces")
+    assert line.endswith(", without traces and histograms")
     large = (paths.TRACES, paths.HISTOGRAMS)
     assert not [name for name in names(tmp_path / "records-0.tar.xz") if name.endswith(large)]
 

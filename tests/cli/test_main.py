@@ -98,7 +98,7 @@ SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=20"]
         (
             ["-m", "experiment=mnist/bn", "hydra.sweeper.max_batch_size=-1"],
             2,
-            "hydra: takes none of",
+            "hydra: refused by an",
         ),
         (["-m", "experiment=glob("], 2, "experiment=glob(: not understood"),
         (["experiment=mnist/bn", "model.hidden=[100000000,100000000]"], 2, "model: too large for"),

@@ -104,7 +104,7 @@ def test_a_comma_offers_a_list_only_where_the_key_takes_one(word, sweeps, said):
         (["experiment=mnist/bn", "scale=[smoke]"], "scale=[smoke]: a list; give one name"),
         (["-m", "experiment=mnist/bn", "seed=range(0,100000000)"], "-m: 100,000,000 runs; at most"),
         (["-m", "experiment=mnist/bn,mnist/baseline", "seed=range(0,60000)"], "-m: 120,000 runs"),
-        (["-m", "experiment=mnist/bn", "hydra.sweeper.max_batch_size=0"], "hydra: takes none of"),
+        (["-m", "experiment=mnist/bn", "hydra.sweeper.max_batch_size=0"], "hydra: refused by an"),
         (["--cfg", "job", "--package", "nope"], "package 'nope' not found in config"),
     ],
 )
