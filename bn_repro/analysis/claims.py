@@ -105,8 +105,8 @@ class Claim:
     @property
     def reason(self) -> str:
         """The reason of the verdict in a few words, and what it depends on."""
-        hangs = f"; depends on {self.depends_on}" if self.depends_on else ""
-        return self._judged.reason + hangs
+        depends = f"; depends on {self.depends_on}" if self.depends_on else ""
+        return self._judged.reason + depends
 
     @property
     def computed(self) -> str:

@@ -76,7 +76,7 @@ class Quantity:
             low, high = (self.number(end) for end in (found.low, found.high))
             if math.isinf(found.high):
                 return f"{number} [{low} or more]"
-            if self.unit == "x" and found.low <= 0:  # in some draws the arm never arrives
+            if self.unit == "x" and found.low <= 0:  # in some draws the fast arm never arrives
                 return f"{number} [{high} or less]"
             return f"{number} [{low}, {high}]"
         if len(self.seeds) < 2:

@@ -102,7 +102,7 @@ def _read(
 
 
 def _whole(path: Path, frame: pd.DataFrame, name: str) -> None:
-    """Require whole numbers in column ``name``, if it is there; BadInput names the first off."""
+    """Require whole numbers in column ``name``, if there; BadInput names the first bad line."""
     if name not in frame:
         return
     numbers = frame.loc[:, [name]].apply(pd.to_numeric, errors="coerce").to_numpy(float)[:, 0]

@@ -27,7 +27,7 @@ KEY = re.compile(r"\+{0,2}[\w$][\w.@/:$-]*", re.ASCII)
 def for_hydra(arguments: list[str]) -> list[str]:
     """The arguments as Hydra takes them, ``-m`` first.
 
-    ValueError for one that Hydra would misread, and for a sweep of more runs than it can count.
+    ValueError for one that Hydra would misread, and for a sweep of more than MANY runs.
     """
     arguments = resumed(arguments) if os.environ.get("WANDB_SWEEP_ID") else arguments
     made = [_prepared(argument) for argument in sorted(arguments, key=lambda a: a not in MULTIRUN)]

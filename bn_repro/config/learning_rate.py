@@ -8,11 +8,11 @@ from bn_repro.config.schema import Config
 def learning_rate(
     step: int, *, lr: float, decay_rate: float = 1.0, decay_every: float | None = None
 ) -> float:
-    """The learning rate of ``step``, counted from 1: ``lr``, falling in stairs.
+    """The learning rate of ``step``, counted from 1: ``lr``, falling in steps.
 
     Every ``decay_every`` steps it is multiplied by ``decay_rate``: GoogLeNet's "4 % every 8 epochs"
-    is ``decay_rate=0.96`` (None: it stays). A fractional ``decay_every`` is the mean length of the
-    stairs, so a compressed schedule decays by the same total as the original.
+    is ``decay_rate=0.96`` (None: it stays). A fractional ``decay_every`` is the mean length of a
+    step, so a compressed schedule decays by the same total as the original.
     """
     if decay_every is None:
         return lr
@@ -22,7 +22,7 @@ def learning_rate(
 def learning_rate_at(step: int, config: Config) -> float:
     """The learning rate of ``step``.
 
-    A run shorter than the paper's (``train.paper_steps``) decays in proportionally shorter stairs.
+    A run shorter than the paper's (``train.paper_steps``) decays in proportionally shorter steps.
     """
     o, t = config.optimizer, config.train
     every = o.decay_every

@@ -79,7 +79,7 @@ PROBES = {
     "shift": "how far gradients turn when the layers below, or all, take a step",
     "statistics": "accuracy by the mini-batch's own, moving and exact statistics, for norm=batch",
     "cost": "seconds and bytes of a step and of inference, folded too, on one mini-batch",
-    "adaptation": "accuracy on altered images, by the statistics of usual ones and of such ones",
+    "adaptation": "accuracy on altered images, by the statistics of unaltered and of altered ones",
     "state_gradients": "how large the gradient is that reaches each state, for recurrent",
 }
 """With its help text each of ``bn_repro/training/probes.py``'s ``PROBES``."""

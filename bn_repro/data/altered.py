@@ -1,4 +1,4 @@
-"""Shifted distributions of the same images (sec. 5, domain adaptation): changes of their pixels.
+"""New distributions of the same images (sec. 5, domain adaptation): changes of their pixels.
 
 Pixels p run from black, 0, to white, 1; ``Data.picture`` says how a network sees them.
 The whole picture is altered: where a digit is padded, the padding too, since it is background.

@@ -173,7 +173,7 @@ def _build(
             "bytes": {f.name: f.stat().st_size for f in sorted(scratch.glob("*.npy"))},
         }
         (scratch / META).write_text(json.dumps(meta, indent=1))
-        scratch.chmod(0o755)  # whatever the umask: other users may read the cache
+        scratch.chmod(0o755)  # other users may open it; the files keep the umask
         for written in (*scratch.iterdir(), scratch):
             _to_disk(written)  # before it gets the name of a complete cache
         if path.exists():

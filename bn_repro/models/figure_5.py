@@ -67,7 +67,7 @@ class Shape:
             activation (sec. 4.2.3's "non-convolutional BN in the last hidden layers").
         dropout: probability of dropping a feature before the classifiers.
         ceil_pools: pools of stride 2 as Caffe has them, in ceil mode and without padding, for
-            images of multiples of 32 pixels; False: padded by 1, as the strided convolutions are.
+            images of multiples of 32 pixels; False: padded by 1, as the strided 3x3 convolutions.
             (The authors' later release does the same, but a pixel further on at even sides.)
         padded_averages: averages count the zeros around the map, as Caffe's do; False: only what is
             inside, as in the authors' later release. Weights of BN-Inception that come from Caffe

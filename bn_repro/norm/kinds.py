@@ -34,7 +34,7 @@ class Norm:
     at: Place = "before"
 
     def placed(self, at: Place) -> Norm:
-        """This norm at `at`; the layer keeps its b unless beta replaces it, which is "before"."""
+        """This norm at `at`. Beta replaces the layer's b "before" alone; elsewhere it is kept."""
         return replace(self, at=at, bias=self.bias or at != "before")
 
 

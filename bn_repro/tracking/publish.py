@@ -82,8 +82,9 @@ def _each(
             console.print(f"{reason}; {came}", soft_wrap=True, highlight=False)
         except Exception as error:
             kind = ValueError if isinstance(error, ValueError) else OSError
+            done = sum(count[came] for came in ("sent", "written", "there already"))
             raise kind(
-                f"{where}: {first_line(error)}; {count['sent'] + count['written']} of "
+                f"{where}: {first_line(error)}; {done} of "
                 f"{len(directories)} runs are done, and the same command goes on from there"
             ) from error
         if came == "sent":

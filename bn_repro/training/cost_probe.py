@@ -40,7 +40,7 @@ def cost(model: nn.Module, batch: tuple[Tensor, Tensor], at: TrainConfig) -> Ite
     - ``parameter_bytes``, ``buffer_bytes``.
 
     A time is the median over rounds, in each of which every kind has its turn, so that what
-    disturbs the machine falls on all alike. The median, since it does not hang on how many rounds
+    disturbs the machine falls on all alike. The median, since it does not depend on how many rounds
     there are, as the least time does.
     """
     x, y = (part[: at.batch_size] for part in batch)

@@ -2,8 +2,8 @@
 
 A rank that was stopped (SIGSTOP), or whose machine is cut off, closes no connection, so the ranks'
 own exchanges wait for it: gloo for half an hour. Here a thread of each rank writes heartbeats to
-the store where the ranks met, and another watches those of the others. A rank at work has them
-however long its work takes, as when it decodes images that the others wait for.
+the store where the ranks met, and another watches those of the others. A rank at work sends
+them however long its work takes, as when it decodes images that the others wait for.
 """
 
 from __future__ import annotations

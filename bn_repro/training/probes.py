@@ -82,7 +82,7 @@ def check(config: Config, model: nn.Module, world: World) -> None:
     before = [name for name in config.train.probes if name in NORM_BEFORE]
     if before and config.model.norm_at != "before":
         raise ValueError(
-            f"train.probes: {', '.join(before)} need model.norm_at=before, not "
+            f"train.probes: for {', '.join(before)} model.norm_at must be before, not "
             f"{config.model.norm_at!r}; leave one of the two out"
         )
     _check_network(config)

@@ -55,7 +55,7 @@ def test_the_study_has_the_blocks_that_the_changes_name_and_one_for_rest() -> No
     assert named["rest"]["scale"] == ["photographs_long"]
 
 
-def test_at_rest_a_change_is_judged_as_in_the_other_study() -> None:
+def test_after_convergence_a_change_is_judged_as_in_the_other_study() -> None:
     runs = made_up({base.label: 0.001 for base in BASES})
     found = _claims(runs)
     assert found["all_seven_difference"].verdict == "holds"
@@ -66,7 +66,7 @@ def test_at_rest_a_change_is_judged_as_in_the_other_study() -> None:
 
 
 @pytest.mark.parametrize("restless", [base.label for base in BASES])
-def test_nothing_is_asked_where_a_base_is_not_at_rest(restless: str) -> None:
+def test_nothing_is_asked_where_a_base_has_not_converged(restless: str) -> None:
     longer = {base.label: 0.001 for base in BASES} | {restless: 0.02}
     found = _claims(made_up(longer))
     assert {claim.verdict for claim in found.values()} == {"not testable"}

@@ -56,7 +56,7 @@ def test_what_no_run_can_ask_is_not_testable() -> None:
     assert found.computed.endswith("Not testable unless the images have colours")
 
 
-def test_the_reason_says_what_the_verdict_hangs_on() -> None:
+def test_the_reason_says_what_the_verdict_depends_on() -> None:
     assert (
         claim(0.1, 0.3, depends_on="the rate").reason
         == "the interval lies above 0; depends on the rate"

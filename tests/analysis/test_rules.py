@@ -42,7 +42,7 @@ def test_above_and_below(low: float, high: float, n: int, above: str, below: str
     assert rules.Below(0.0).judge(quantity(low, high, n)).verdict == below
 
 
-def test_the_reason_is_what_the_verdict_hangs_on() -> None:
+def test_the_reason_is_what_the_verdict_depends_on() -> None:
     for found, reason in {
         quantity(1.1, 1.3): "the interval lies above 1",
         quantity(0.1, 0.3): "the interval lies below 1",

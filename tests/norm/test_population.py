@@ -111,7 +111,7 @@ def test_population_statistics_are_borrowed():
     assert snapshot(reference) == inside
 
 
-def test_mini_batch_statistics_are_of_bn_alone_and_leave_no_trace():
+def test_normalizing_by_mini_batch_is_of_bn_alone_and_leave_no_trace():
     """Within the block an output depends on the mini-batch, but not by dropout."""
     network, x = Tiny(), drawn((6, 1, 4, 4))
     before = snapshot(network)

@@ -102,5 +102,7 @@ def loses(runs: Runs, which: Alteration, networks: tuple[Network, ...]) -> Gate:
     if min(found.n for found in lost) < ENOUGH_SEEDS:
         return Gate(words, None)
     return Gate(
-        words, all(found.low > 0 for found in lost), "the old statistics lose no accuracy there"
+        words,
+        all(found.low > 0 for found in lost),
+        "the old statistics are not shown to lose accuracy there",
     )

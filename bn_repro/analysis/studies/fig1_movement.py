@@ -104,7 +104,7 @@ def _claims(name: str, rows: Rows, seeds: str = "", *, inference: bool = False) 
     """One measure's two claims: of one unit, and of the layer."""
     measure, says = MEASURES[name]
     mode = "1,000 fixed test images in inference mode" if inference else "the training mini-batch"
-    hangs = "the measure: movement over width" if measure is movement.movement else "the measure"
+    depends = "the measure: movement over width" if measure is movement.movement else "the measure"
     early = ", the doubling from step 1,000" if measure is movement.change_per_doubling else ""
     for what, unit in UNITS.items():
         part = {"unit": "one unit", "layer": "the layer"}[what]
@@ -123,7 +123,7 @@ def _claims(name: str, rows: Rows, seeds: str = "", *, inference: bool = False) 
             "4.1, Figure 1(b, c)",
             replace(found, beside=f"absolute: {absolute}"),
             Below(1.0),
-            depends_on=hangs + (early if what == "layer" else ""),
+            depends_on=depends + (early if what == "layer" else ""),
         )
 
 

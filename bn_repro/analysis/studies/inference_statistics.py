@@ -102,13 +102,13 @@ def _counts(runs: Runs) -> Iterator[Claim]:
 
 
 def _rates(runs: Runs) -> Iterator[Claim]:
-    """Which rate the moving averages need, on MNIST: early, and at the end."""
+    """Which momentum the moving averages need, on MNIST: early, and at the end."""
     early = at_step(MNIST.by(runs, EXACT), EARLY)
     for rate, name in ((SLOW, "slow"), (USUAL, "usual")):
         yield Claim(
             f"mnist_early_{name}_difference",
             f"MNIST, at step {EARLY}: Algorithm 2's statistics give a higher accuracy than moving "
-            f"averages of rate {rate:g}.",
+            f"averages of momentum {rate:g}.",
             "3.1",
             q.difference(
                 early,
@@ -121,17 +121,18 @@ def _rates(runs: Runs) -> Iterator[Claim]:
         )
     usual = of_last(by_rate(runs, USUAL))
     for rate, name, what in (
-        (SLOWEST, "slowest", f"moving averages of rate {SLOWEST:g} give"),
-        (LAST, "last_mini_batch", f"the last mini-batch alone (rate {LAST:g}) gives"),
+        (SLOWEST, "slowest", f"moving averages of momentum {SLOWEST:g} give"),
+        (LAST, "last_mini_batch", f"the last mini-batch alone (momentum {LAST:g}) gives"),
     ):
         yield Claim(
             f"mnist_{name}_difference",
-            f"MNIST, at the end: {what} a lower accuracy than moving averages of rate {USUAL:g}.",
+            f"MNIST, at the end: {what} a lower accuracy than moving averages of momentum "
+            f"{USUAL:g}.",
             "3.1",
             q.difference(
                 of_last(by_rate(runs, rate)),
                 usual,
-                f"{END}: by rate {rate:g} minus by rate {USUAL:g}",
+                f"{END}: by momentum {rate:g} minus by momentum {USUAL:g}",
             ),
             Below(),
             depends_on="the length of the run, its rate",
@@ -160,7 +161,7 @@ def _shown(network: Network, runs: Runs) -> dict[str, Any]:
         (f"the mini-batch's own, {size:,} images", of_last(network.by(runs, OWN, examples=size)))
         for size in network.sizes
     ]
-    kinds.append((f"moving averages, rate {USUAL:g}", of_last(network.by(runs, MOVING))))
+    kinds.append((f"moving averages, momentum {USUAL:g}", of_last(network.by(runs, MOVING))))
     for n in network.counts(runs):
         words = f"Algorithm 2, {n:,} mini-batch{'es' if n > 1 else ''}"
         kinds.append((words, of_last(network.by(runs, EXACT, mini_batches=n))))
@@ -174,8 +175,8 @@ def _shown(network: Network, runs: Runs) -> dict[str, Any]:
 
 
 def _by_step(runs: Runs, steps: Sequence[int] = (10, 100, 1_000, 10_000)) -> list[list[str]]:
-    """Accuracy on MNIST by step, for each rate of the moving averages and for Algorithm 2."""
-    kinds = {f"moving averages, rate {rate:g}": by_rate(runs, rate) for rate in RATES}
+    """Accuracy on MNIST by step, for each momentum of the moving averages and for Algorithm 2."""
+    kinds = {f"moving averages, momentum {rate:g}": by_rate(runs, rate) for rate in RATES}
     kinds[f"Algorithm 2 over {MNIST.most:,} mini-batches"] = MNIST.by(runs, EXACT)
     kinds[f"the mini-batch's own, {MNIST.examples} images"] = MNIST.by(runs, OWN)
     shown = [step for step in steps if any(step in wide for wide in kinds.values())]

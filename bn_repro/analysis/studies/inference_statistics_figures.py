@@ -24,11 +24,11 @@ from bn_repro.analysis.tables import Runs
 BY_EXACT = Arm("Algorithm 2", "#0b4a8f", "-", "o")
 BY_OWN = Arm("the mini-batch's own", "#e6912e", (0, (4.5, 1.4)), "s")
 BY_RATE = {
-    0.001: Arm("rate 0.001", "#5b2a86", (0, (1.2, 1.1)), "v"),
-    0.01: Arm("rate 0.01", "#b3261e", (0, (6, 1.3, 1.2, 1.3)), "^"),
-    0.1: Arm("rate 0.1 (usual)", "#56a3dc", "-", "D"),
-    0.5: Arm("rate 0.5", "#3f9b66", (0, (3, 1.2)), "P"),
-    1.0: Arm("rate 1: the last mini-batch", "#9a9a9a", (0, (1.2, 1.1)), "X"),
+    0.001: Arm("momentum 0.001", "#5b2a86", (0, (1.2, 1.1)), "v"),
+    0.01: Arm("momentum 0.01", "#b3261e", (0, (6, 1.3, 1.2, 1.3)), "^"),
+    0.1: Arm("momentum 0.1 (usual)", "#56a3dc", "-", "D"),
+    0.5: Arm("momentum 0.5", "#3f9b66", (0, (3, 1.2)), "P"),
+    1.0: Arm("momentum 1: the last mini-batch", "#9a9a9a", (0, (1.2, 1.1)), "X"),
 }
 
 
@@ -68,7 +68,7 @@ def draw_counts(ax: Axes, network: Network, runs: Runs) -> Axes:
         values = [own.to_numpy(float) for own in lost]
         panels.along(ax, counts, np.array(values), BY_EXACT)
     own = BY_OWN.with_(label=f"{BY_OWN.label}, {network.examples} images")
-    moving = BY_RATE[USUAL].with_(label=f"moving averages, rate {USUAL:g}")
+    moving = BY_RATE[USUAL].with_(label=f"moving averages, momentum {USUAL:g}")
     for statistics, arm in ((MOVING, moving), (OWN, own)):
         against = 100 * (of_last(network.by(runs, statistics)) - exact)
         if len(against):

@@ -87,17 +87,17 @@ def at_step(wide: pd.DataFrame, step: int) -> pd.Series:
 
 
 def of_rate(runs: Runs, rate: float) -> Runs:
-    """The MNIST runs whose moving averages have this rate."""
+    """The MNIST runs whose moving averages have this momentum."""
     return runs.where(block=[MNIST.block, "MNIST rates"], **{MOMENTUM: rate})
 
 
 def by_rate(runs: Runs, rate: float) -> pd.DataFrame:
-    """Test accuracy on MNIST by moving averages of a rate, by seed (row) and step (column)."""
+    """Test accuracy on MNIST by moving averages of a momentum, by seed (row) and step (column)."""
     return of_rate(runs, rate).curve(split="test")
 
 
 def same_training(runs: Runs) -> bool:
-    """Whether the MNIST runs of all rates have the same losses of mini-batches, seed by seed."""
+    """Whether the MNIST runs of all momenta have the same losses of mini-batches, seed by seed."""
     found = [
         of_rate(runs, rate).curve(split="train", statistics=OWN, metric="loss") for rate in RATES
     ]

@@ -114,12 +114,13 @@ def said(network: Network) -> str:
     above = _listed({one.arm.label: side(one.above, 0.0) for one in network.beside})
     steps = {o.arm.label: side(o.fewer, 1.0) if o.race.counts() else 0 for o in network.beside}
     fewer = _listed(steps)
+    which = "BN's maximum is" if network.maximum else "BN ends"
     words = {
-        "BN ends higher than {}": above[1],
-        "lower than {}": above[-1],
+        f"{which} higher than {{}}": above[1],
+        f"{which} lower than {{}}": above[-1],
         "against {} this is undecided": above[0],
         "it needs fewer steps than {}": fewer[1],
-        "more steps than {}": fewer[-1],
+        "it needs more steps than {}": fewer[-1],
         "against {} the number of steps is undecided": fewer[0],
     }
     return "; ".join(text.format(names) for text, names in words.items() if names)
