@@ -173,8 +173,8 @@ class ByHand:
             dz = layer.backward(dz, rate, first=layer is self.layers[0])
         if self.bns:  # one call for all layers
             slopes = [slope for bn in self.bns for slope in (bn.dgamma, bn.dbeta)]
-            torch._foreach_sub_(self.gammas_and_betas, slopes, alpha=rate)
-            torch._foreach_add_(self.counts, 1)
+            torch._foreach_sub_(self.gammas_and_betas, slopes, alpha=rate)  # pyright: ignore
+            torch._foreach_add_(self.counts, 1)  # pyright: ignore
         return loss, logits
 
     def traced(

@@ -42,16 +42,13 @@ def claims(runs: Runs) -> Iterator[Claim]:
     both = alike([cells(runs, arm) for arm in MNIST_ARMS])
     for target in TARGETS:
         percent = f"{100 * target:g}"
-        share = partial(_share, target=target)
+        more, fewer = compared([of.test for of in both], partial(_share, target=target))
         words = f"The share of the grid's runs whose test accuracy at the last step is {percent} %"
         yield Claim(
             f"trains_to_{percent}_difference",
             f"BN trains to {percent} % over more of the grid of rates and initial scales.",
             "abstract; 3.3",
-            q.difference(
-                *compared([of.test for of in both], share),
-                f"{words} or more, with BN minus without. {q.AT_CHANCE}",
-            ),
+            q.difference(more, fewer, f"{words} or more, with BN minus without. {q.AT_CHANCE}"),
             Above(),
             depends_on="the grid",
         )
