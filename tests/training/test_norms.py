@@ -162,7 +162,7 @@ def test_inception_with_bn_after_its_nonlinearity_has_initial_biases():
 def test_probes_of_a_layers_weights_are_for_a_norm_before_the_nonlinearity():
     config = compose([*MNIST, "model.norm_at=after", "train.probes=[activations,scale,weights]"])
     model, data = build(config)
-    with pytest.raises(ValueError, match=r"^train.probes: scale, weights take .* 'after'; leave"):
+    with pytest.raises(ValueError, match=r"^train.probes: for scale, weights .* 'after'; leave"):
         validate(config, model, data, World())
 
 
