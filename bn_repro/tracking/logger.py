@@ -172,7 +172,7 @@ class RunUpload:
                 self.run.log({"step": step, **shown}, step=step, commit=True)
 
     def _alert(self) -> None:
-        """Have W&B tell whoever asked to be told (by mail, or in a chat) that the run diverged."""
+        """Have W&B alert its subscribers (by mail, or in a chat) that the run diverged."""
         step, name = summary_of(self.directory).get("step"), self.run.name
         text = f"{name}: the loss was not finite at step {step:,}"
         self.run.alert(title="diverged", text=text, level="ERROR")

@@ -59,7 +59,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         "abstract; 3.3",
         "At the initial scale of each arm's best cell on held-out images: the highest good rate "
         f"over the lowest. {GOOD}",
-        compared([of.row(0) for of in both], span),
+        compared([of.through_best(0) for of in both], span),
     )
     yield _ratio(
         "good_scales_ratio",
@@ -67,7 +67,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         "abstract; 1",
         "At the rate of each arm's best cell on held-out images: the largest good standard "
         f"deviation of the initial weights over the smallest. {GOOD}",
-        compared([of.row(1) for of in both], span),
+        compared([of.through_best(1) for of in both], span),
     )
     yield _ratio(
         "highest_rate_ratio",
@@ -76,7 +76,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         f"At the initial scale of Figure 1, {USUAL_STD:g}: the highest rate of the grid with a "
         f"test accuracy of at least {100 * TRAINS:g} %, with BN over without. {q.AT_CHANCE}; the "
         "grid's highest rate is a limit",
-        compared([of.rates_at(USUAL_STD) for of in both], highest),
+        compared([of.usual() for of in both], highest),
     )
     final = runs.where(block="final")
     without, with_bn = (finals(runs, arm) for arm in MNIST_ARMS)

@@ -108,7 +108,7 @@ def draw_along(ax: Axes, found: Sequence[tuple[Arm, Cells]], key: int) -> Axes:
     for arm, of in found:
         grid, (rate, std) = of.test, of.best
         label = f"rate {grid.axes[0][rate]:g}" if key else f"std {grid.axes[1][std]:g}"
-        row = of.row(key)
+        row = of.through_best(key)
         panels.along(ax, row.axes[0], row.values, arm, label=label)
     ax.set_xscale("log")
     style.error_axis(ax, 0.0, HIGH).set_xlabel(("learning rate", "std of the initial weights")[key])

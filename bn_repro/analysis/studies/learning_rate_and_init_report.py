@@ -30,19 +30,15 @@ def values(runs: Runs) -> dict[str, Any]:
     tests = [of.test for _, of in found]
     ends = [q.at_the_end(finals(runs, arm)) for arm in MNIST_ARMS]
     both = len(tests) == 2 and tests[0].axes == tests[1].axes
-    scales = list(zip(*(_rows(test) for test in tests), strict=True)) if both else []
+    scales = tests[0].axes[1] if both else ()
+    rows = [[of.along_rates(k) for _, of in found] for k in range(len(scales))]
     return {
         "arms": [_about(arm, of, runs.last_step) for arm, of in found],
         "ends": ends if all(len(end) for end in ends) else [],
-        "by_scale": by_scale(tests[0].axes[1], scales) if both else [],
-        "wider": sum(_span(with_bn) > _span(without) for without, with_bn in scales),
+        "by_scale": by_scale(scales, rows) if both else [],
+        "wider": sum(_span(with_bn) > _span(without) for without, with_bn in rows),
         "slope": slope(tests[1]) if both else None,
     }
-
-
-def _rows(grid: Grid) -> list[Grid]:
-    """The rates at each initial scale, (rates, seeds)."""
-    return [Grid(grid.axes[:1], grid.seeds, grid.values[:, j]) for j, _ in enumerate(grid.axes[1])]
 
 
 def _span(row: Grid) -> float:
@@ -58,7 +54,7 @@ def _good(row: Grid) -> tuple[float, float]:
 def _about(arm: Arm, cells: Cells, last: float) -> dict[str, Any]:
     """An arm's shares of runs that train, and its best cell."""
     grid, (i, j) = cells.test, cells.best
-    good = [_good(cells.row(axis)) for axis in (0, 1)]
+    good = [_good(cells.through_best(axis)) for axis in (0, 1)]
     return {
         "label": arm.label,
         "cells": grid.means.size,
@@ -76,7 +72,7 @@ def _about(arm: Arm, cells: Cells, last: float) -> dict[str, Any]:
     }
 
 
-def by_scale(scales: tuple[float, ...], rows: Sequence[tuple[Grid, ...]]) -> list[list[str]]:
+def by_scale(scales: tuple[float, ...], rows: Sequence[Sequence[Grid]]) -> list[list[str]]:
     """At each initial scale the ``ranges`` of both arms; a head first."""
     head = ["std", *(f"{kind}, {arm.label}" for arm in MNIST_ARMS for kind in RANGES)]
     return [
@@ -89,7 +85,7 @@ def by_scale(scales: tuple[float, ...], rows: Sequence[tuple[Grid, ...]]) -> lis
 
 
 def ranges(row: Grid) -> list[str]:
-    """Of rates: the best one by the mean over seeds, those near it, and those that train."""
+    """Along the rates: the best one by the mean over seeds, those near it, those that train."""
     means, rates = row.means, row.axes[0]
     best = int(np.nan_to_num(means, nan=-1).argmax())
     trains = [rate for rate, mean in zip(rates, means, strict=True) if mean >= TRAINS]

@@ -37,18 +37,21 @@ class Cells:
         """The indices of the best cell, by the mean accuracy on held-out images."""
         return self.held_out.best[0], self.held_out.best[1]
 
-    def row(self, axis: int) -> Grid:
-        """Test accuracy along the rates (axis 0) or the scales (1) through the best cell."""
-        rate, std = self.best
-        values = self.test.values[rate] if axis else self.test.values[:, std]
-        return Grid((self.test.axes[axis],), self.test.seeds, values)
+    def along_rates(self, scale: int) -> Grid:
+        """Test accuracy (rates, seeds) at the initial scale with this index."""
+        return Grid(self.test.axes[:1], self.test.seeds, self.test.values[:, scale])
 
-    def rates_at(self, std: float) -> Grid | None:
-        """Test accuracy along the rates at an initial scale; None where it was not tried."""
-        rates, scales = self.test.axes
-        if std not in scales:
-            return None
-        return Grid((rates,), self.test.seeds, self.test.values[:, scales.index(std)])
+    def through_best(self, axis: int) -> Grid:
+        """Test accuracy along the rates (axis 0) or the scales (1) through the best cell."""
+        rate, scale = self.best
+        if axis == 0:
+            return self.along_rates(scale)
+        return Grid(self.test.axes[1:], self.test.seeds, self.test.values[rate])
+
+    def usual(self) -> Grid | None:
+        """Test accuracy (rates, seeds) at the scale of Figure 1; None where it was not tried."""
+        scales = self.test.axes[1]
+        return self.along_rates(scales.index(USUAL_STD)) if USUAL_STD in scales else None
 
 
 def cells(runs: Runs, arm: Arm) -> Cells | None:
@@ -69,11 +72,9 @@ def finals(runs: Runs, arm: Arm) -> pd.DataFrame:
 def alike(both: Sequence[Cells | None]) -> list[Cells]:
     """Both arms' cells where the two grids are whole and have the same axes and seeds, or none."""
     found = [of for of in both if of and of.test.complete]
-    return found if len(found) == 2 and _same(*(of.test for of in found)) else []
-
-
-def _same(a: Grid, b: Grid) -> bool:
-    return (a.axes, a.seeds) == (b.axes, b.seeds)
+    return (
+        found if len(found) == 2 and len({(g.test.axes, g.test.seeds) for g in found}) == 1 else []
+    )
 
 
 def span(row: Grid) -> np.ndarray:
@@ -90,11 +91,9 @@ def highest(row: Grid) -> np.ndarray:
 
 
 def compared(both: Sequence[Grid | None], compute: Callable[[Grid], np.ndarray]) -> list[pd.Series]:
-    """With BN and without, by seed; empty where the two are not both whole and alike.
+    """With BN and without, by seed; empty without both.
 
     ``both``: without BN, with BN; ``compute`` gives a number a seed.
     """
-    whole = [grid for grid in both if grid and grid.complete]
-    if len(whole) < 2 or not _same(*whole):
-        return [pd.Series(dtype=float)] * 2
-    return [pd.Series(compute(grid), grid.seeds, float) for grid in reversed(whole)]
+    found = [pd.Series(compute(grid), grid.seeds, float) for grid in reversed(both) if grid]
+    return found if len(found) == 2 else [pd.Series(dtype=float)] * 2
