@@ -91,6 +91,8 @@ def loop(rounds: int) -> list[Row]:
 
 PHOTOGRAPH = (456, 394)
 """Width and height of those drawn here: the means of 100 of ImageNet's, as are their 104 kB."""
+PATCH = 224
+"""Width and height of what the network sees."""
 
 
 def photographs(root: Path, n: int) -> None:
@@ -105,17 +107,30 @@ def photographs(root: Path, n: int) -> None:
 
 
 def streaming(rounds: int) -> list[Row]:
+    """The rates of ``streaming_rates`` as rows of the table."""
+    return [
+        (
+            f"streaming at {PATCH}, {part}",
+            f"{loader:.0f} images/s a core",
+            f"Pillow {bare:.0f}",
+            f"{ratio:.2f} (at least 0.85)",
+        )
+        for part, loader, bare, ratio in streaming_rates(rounds)
+    ]
+
+
+def streaming_rates(rounds: int) -> list[tuple[str, float, float, float]]:
     """The streaming loader against Pillow's decode and crop of the same patches, on one core.
 
-    First what a worker does, which is what a GPU waits for: distortions and normalization are done
-    on the device. Then all of it in one process, as where there is no GPU.
+    A row is a part, its images per second, Pillow's, and the ratio; medians of the rounds. The
+    first part is what a worker does, which is what a GPU waits for: distortions and normalization
+    are done on the device. The others are all of it in one process, as where there is no GPU.
     """
-    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        root, size, n = Path(folder), 224, 256
+        root, n = Path(folder), 256
         photographs(root, n)
         view = partial(patches, 0)
-        reader = Reader(list_images(root), "train", view, size, limit=0, replace=True)
+        reader = Reader(list_images(root), "train", view, PATCH, limit=0, replace=True)
 
         def worker() -> None:
             for batch in np.arange(n).reshape(-1, 32):
@@ -123,7 +138,7 @@ def streaming(rounds: int) -> list[Row]:
 
         def whole(photometric: str) -> Callable[[], None]:
             preprocessing = Preprocessing(photometric=photometric, channels_last=True)
-            data = imagenet.imagenet(root, preprocessing, size=size, workers=0)
+            data = imagenet.imagenet(root, preprocessing, size=PATCH, workers=0)
 
             def work() -> None:
                 for _ in data.train_batches(seed=0, first_step=1, steps=n // 32, batch_size=32):
@@ -137,28 +152,21 @@ def streaming(rounds: int) -> list[Row]:
             boxes = patch_boxes(0, 0, range(n), width / height)[:, :4] * (2 * PHOTOGRAPH)
             for path, box in zip(files, boxes.tolist(), strict=True):
                 with Image.open(path) as image:
-                    image.resize((size, size), Image.Resampling.BILINEAR, box).tobytes()
+                    image.resize((PATCH, PATCH), Image.Resampling.BILINEAR, box).tobytes()
 
         def rate(work: Callable[[], None]) -> float:
             begun = time.process_time()
             work()
             return n / (time.process_time() - begun)
 
+        def row(part: str, work: Callable[[], None]) -> tuple[str, float, float, float]:
+            pairs = [(rate(work), rate(pillow)) for _ in range(rounds)]
+            loader, bare = (statistics.median(x) for x in zip(*pairs, strict=True))
+            return part, loader, bare, statistics.median(ours / bare for ours, bare in pairs)
+
         parts: dict[str, Callable[[], None]] = {"a worker's part": worker}
         parts |= {f"photometric={p}": whole(p) for p in ("none", "full")}
-        for part, work in parts.items():
-            pairs = [(rate(work), rate(pillow)) for _ in range(rounds)]
-            ratio = statistics.median(loader / bare for loader, bare in pairs)
-            loader, bare = (statistics.median(x) for x in zip(*pairs, strict=True))
-            rows.append(
-                (
-                    f"streaming at {size}, {part}",
-                    f"{loader:.0f} images/s a core",
-                    f"Pillow {bare:.0f}",
-                    f"{ratio:.2f} (at least 0.85)",
-                )
-            )
-    return rows
+        return [row(part, work) for part, work in parts.items()]
 
 
 def ceilings(device: torch.device) -> tuple[float, float]:

@@ -3,7 +3,11 @@
 Each round measures all of a part in turn, on one core; medians of the rounds are printed, and
 written to results/bench. Run it on a machine that does nothing else.
 
-    python scripts/benchmark_runs.py [--rounds 5] [--steps 30000] [--out results/bench]
+    python scripts/benchmark_runs.py [--rounds 5] [--steps 30000] [--tiny FOLDER]
+        [--out results/bench]
+
+With --tiny, the folder of Tiny ImageNet (docs/data.md), the memory of a run on its photographs
+is measured too.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from benchmark import PATCH, streaming_rates
 from torch import nn
 
 from bn_repro.cli.entry import exit_with
@@ -32,6 +37,7 @@ from bn_repro.config.compose import compose
 from bn_repro.data.mnist import mnist_binary
 from bn_repro.records.paths import RESULTS
 from bn_repro.training.run import hardware_of, run
+from bn_repro.training.world import cores
 
 ROOT = Path(__file__).parent.parent
 FIRST = 100
@@ -166,6 +172,17 @@ def of_starts(rounds: int) -> Iterator[Row]:
         yield name, statistics.median(values), unit, bar
 
 
+def of_lengths(rounds: int, lengths: Sequence[int] = (100, 1_000, 10_000)) -> Iterator[Row]:
+    """Runs of so many steps, from the command to its end."""
+    for steps in lengths:
+        took = []
+        for _ in range(rounds):
+            with tempfile.TemporaryDirectory() as folder:
+                words = [*WORDS, f"train.steps={steps}", f"runs={folder}"]
+                took.append(process("scripts/train.py", *words)[1])
+        yield f"a run of {steps:,} steps, with its start", statistics.median(took), "s", ""
+
+
 def of_a_finished_sweep(rounds: int, seeds: int = SEEDS) -> Iterator[Row]:
     """A sweep asked for again whose runs are all finished: copies of one run of 10 steps."""
     with tempfile.TemporaryDirectory() as folder:
@@ -186,6 +203,45 @@ def of_a_finished_sweep(rounds: int, seeds: int = SEEDS) -> Iterator[Row]:
         "s",
         "under 3",
     )
+
+
+def of_cores(rounds: int, jobs: int, steps: int = 10_000) -> Iterator[Row]:
+    """Seeds of a sweep one after the other, and as many at once as there are cores."""
+    seeds = 2 * jobs
+
+    def sweep(at_once: int) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            words = [*WORDS, f"train.steps={steps}", f"seed=range(0,{seeds})", f"runs={folder}"]
+            return process("scripts/train.py", "-m", *words, f"hydra.launcher.jobs={at_once}")[1]
+
+    pairs = [(sweep(1), sweep(jobs)) for _ in range(rounds)]
+    for at_once, took in zip((1, jobs), zip(*pairs, strict=True), strict=True):
+        name = f"a sweep of {seeds} runs of {steps:,} steps, {at_once} at once"
+        yield name, statistics.median(took), "s", ""
+    ratio = statistics.median(one / several for one, several in pairs)
+    yield f"one at a time / {jobs} at once", ratio, "", ""
+
+
+def of_the_loader(rounds: int) -> Iterator[Row]:
+    """Decoding and cropping photographs: a streaming worker's part against Pillow alone."""
+    part, loader, bare, ratio = streaming_rates(rounds)[0]
+    yield f"streaming photographs at {PATCH}, {part}, a core", loader, "images/s", ""
+    yield "the same by Pillow alone", bare, "images/s", ""
+    yield "streaming / Pillow", ratio, "", "at least 0.85"
+
+
+def of_photographs(root: Path, rounds: int) -> Iterator[Row]:
+    """The memory of a run on Tiny ImageNet, whose photographs it holds decoded."""
+    images = sum(1 for _ in (root / "train").glob("*/images/*"))
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["experiment=imagenet/bn_x5", "device=cpu", f"data.root={root}", "train.steps=10"]
+        words += ["train.population_batches=0", "data.eval_limit=500"]
+        found = [
+            process("scripts/train.py", *words, f"seed={seed}", f"runs={folder}")[2]
+            for seed in range(rounds)
+        ]
+    name = f"memory of a run on {images:,} photographs at 64x64"
+    yield name, statistics.median(found), "MB", "under 2000"
 
 
 @contextmanager
@@ -226,8 +282,8 @@ def page(rows: list[Row], rounds: int, steps: int) -> str:
             "",
             "![scaling](scaling.png)",
             "",
-            "[scaling.csv](scaling.csv) has the numbers. Left out: several cores, the loader, and",
-            "GPUs (`python scripts/benchmark.py streaming gpu`).",
+            "[scaling.csv](scaling.csv) has the numbers. Left out: GPUs",
+            "(`python scripts/benchmark.py gpu`).",
             "",
             "`python scripts/benchmark_runs.py` writes this page, `benchmark_scaling.py` its",
             "figure; `make bench` runs both on a machine that does nothing else.",
@@ -241,11 +297,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=30_000)
+    parser.add_argument("--tiny", type=Path, help="folder of Tiny ImageNet")
     parser.add_argument("--out", type=Path, default=RESULTS / "bench")
     asked: Any = parser.parse_args()
     with one_core():
         rows = [*of_starts(asked.rounds), *of_a_finished_sweep(asked.rounds)]
+        rows += of_lengths(asked.rounds)
         rows += of_steps(asked.rounds, asked.steps)
+        rows += of_the_loader(asked.rounds)
+        if asked.tiny:
+            rows += of_photographs(asked.tiny, asked.rounds)
+    rows += of_cores(asked.rounds, cores())
     asked.out.mkdir(parents=True, exist_ok=True)
     text = page(rows, asked.rounds, asked.steps)
     (asked.out / "README.md").write_text(text, encoding="utf-8")

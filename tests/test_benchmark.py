@@ -33,8 +33,14 @@ def test_without_a_gpu_it_is_told():
     assert BENCHMARK["gpu"](1) == [("GPU", "none here", "", "")]
 
 
-def test_the_costs_of_a_run_are_ratios_to_its_products_in_a_table():
-    runs = runpy.run_path(str(ROOT / "scripts" / "benchmark_runs.py"))
+@pytest.fixture
+def runs(monkeypatch):
+    """The names in ``benchmark_runs.py``, which finds its sibling as it does when it is run."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    return runpy.run_path(str(ROOT / "scripts" / "benchmark_runs.py"))
+
+
+def test_the_costs_of_a_run_are_ratios_to_its_products_in_a_table(runs):
     rows = list(runs["of_steps"](1, 101))
     found = {name: value for name, value, *_ in rows}
     for part in ("a run", "a run, train.engine=eager", "a plain PyTorch loop"):
@@ -45,8 +51,20 @@ def test_the_costs_of_a_run_are_ratios_to_its_products_in_a_table():
     assert "| a run / products | " in table
 
 
-def test_a_sweep_of_finished_runs_is_asked_for_again():
-    runs = runpy.run_path(str(ROOT / "scripts" / "benchmark_runs.py"))
+def test_the_loader_is_a_ratio_to_pillow(runs):
+    rows = {name: value for name, value, *_ in runs["of_the_loader"](1)}
+    loader = rows["streaming photographs at 224, a worker's part, a core"]
+    assert rows["streaming / Pillow"] == pytest.approx(loader / rows["the same by Pillow alone"])
+
+
+def test_a_sweep_is_timed_one_at_a_time_and_several_at_once(runs):
+    one, two, ratio = runs["of_cores"](1, 2, 2)
+    assert one[0] == "a sweep of 4 runs of 2 steps, 1 at once"
+    assert two[0] == "a sweep of 4 runs of 2 steps, 2 at once"
+    assert ratio[1] == pytest.approx(one[1] / two[1])
+
+
+def test_a_sweep_of_finished_runs_is_asked_for_again(runs):
     ((name, seconds, unit, bar),) = runs["of_a_finished_sweep"](1, 3)
     assert (name, unit, bar) == ("a sweep of 3 finished runs asked for again", "s", "under 3")
     assert seconds > 0

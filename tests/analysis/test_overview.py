@@ -185,7 +185,7 @@ def test_written_again_it_is_the_same(make_run, tmp_path: Path) -> None:
     assert text.startswith("# A\n")
     assert text.endswith("\n\nZ\n")
     (row,) = (line for line in text.splitlines() if line.startswith("| [fig1]"))
-    assert row.startswith("| [fig1](results/fig1/README.md) | Does BN make ")
+    assert row.startswith("| [fig1](results/fig1/README.md) | Does the MNIST network ")
     assert "| Test accuracy: " in row  # the outcome, in the same line
 
 
@@ -250,7 +250,7 @@ def test_the_report_opens_with_bn_alone_where_its_studies_are_in(make_run, tmp_p
         made.said = prose
         return replace(found, name=name, claims=[claim(id, low) for id in ids], prose=made)
 
-    digits, alone, literal = study("fig3_digits", 1.4), study("bn_alone", 1), study("fig3", -0.5)
+    digits, alone, literal = study("fig3_digits", 1.4), study("bn_alone", 1), study("fig3", 0.5)
     for some in ([digits], [alone, literal], [found]):
         assert "**BN alone.**" not in _written(tmp_path, some)["results/REPORT.md"]
     pages = _written(tmp_path, [digits, alone])
@@ -262,7 +262,7 @@ def test_the_report_opens_with_bn_alone_where_its_studies_are_in(make_run, tmp_p
     assert "literal rate" not in lines[2]
     assert '<a href="#fig3_digits"><code>fig3_digits</code></a>' in pages["results/report.html"]
     with_it = _written(tmp_path, [digits, alone, literal])["results/REPORT.md"].splitlines()[2]
-    assert 'of the steps": **undecided** (0.50 times [-0.50, 1.50]; 10 seeds)' in with_it
+    assert 'of the steps": **undecided** (1.50 times [0.50, 2.50]; 10 seeds)' in with_it
 
 
 def test_links_hold_wherever_a_text_is_shown() -> None:
