@@ -9,9 +9,9 @@ words say so.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -137,7 +137,8 @@ def over(gained: np.ndarray | None) -> str:
 def gained_at(a: pd.Series, b: pd.Series, images: Images | None) -> np.ndarray | None:
     """At each image, the share of ``a``'s seeds that have it right minus that of ``b``'s.
 
-    None where a seed's answers are not known, or are of another evaluation than its accuracy.
+    None where a seed's answers are not known. Raises ValueError where they are of another
+    evaluation than its accuracy, as where a maximum is taken over evaluations on other images.
     """
     if images is None or not len(a) or not len(b):
         return None
@@ -146,8 +147,8 @@ def gained_at(a: pd.Series, b: pd.Series, images: Images | None) -> np.ndarray |
         if not set(values.index) <= set(right.index):
             return None
         mine = right.loc[values.index]
-        if (mine.mean(axis=1) - values).abs().max() > SAME:
-            return None
+        if (apart := (mine.mean(axis=1) - values).abs().max()) > SAME:
+            raise ValueError(f"accuracies and the images' answers are {apart:g} apart")
         rights.append(mine)
     shares = [right.mean(axis=0, skipna=False).to_numpy(float) for right in rights]
     if len(shares[0]) != len(shares[1]):
@@ -223,30 +224,69 @@ def higher_at_the_end(
     return difference(at_the_end(a), at_the_end(b), words, images=images)
 
 
-def differences(a: pd.DataFrame, b: pd.DataFrame, level: float) -> list[Interval]:
-    """At each step (column) the mean of ``a - b``, paired by seed (row)."""
-    columns = zip(a.to_numpy(float).T, b.to_numpy(float).T, strict=True)
-    return [intervals.difference(x, y, paired=True, level=level) for x, y in columns]
+def differences(
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    images: Mapping[Any, Images] | None = None,
+    level: float = intervals.LEVEL,
+) -> dict[Any, Interval]:
+    """By step (column) the mean of ``a - b``, paired by seed (row).
+
+    ``images``: by column, as in :func:`difference`. A column without them takes the variance over
+    images of the last that has them: of a curve's steps only the last one's answers are recorded.
+    """
+    a, b = shared(a, b)
+    gained = gained_by_column(a, b, images)
+    usual = gained[max(gained)] if gained else None
+    return {
+        at: intervals.difference(
+            a[at].to_numpy(float),
+            b[at].to_numpy(float),
+            paired=True,
+            images=gained.get(at, usual),
+            level=level,
+        )
+        for at in a
+    }
+
+
+def gained_by_column(
+    a: pd.DataFrame, b: pd.DataFrame, images: Mapping[Any, Images] | None
+) -> dict[Any, np.ndarray]:
+    """:func:`gained_at` of the columns whose answers are known."""
+    found = {
+        at: gained_at(pd.Series(a[at]), pd.Series(b[at]), both)
+        for at, both in (images or {}).items()
+        if at in a
+    }
+    return {at: gained for at, gained in found.items() if gained is not None}
 
 
 def ahead_at_each(
-    a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str], what: str = "evaluated step"
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    names: tuple[str, str],
+    what: str = "evaluated step",
+    images: Mapping[Any, Images] | None = None,
 ) -> Quantity:
     """How far ``a`` is above ``b`` where its lead is least sure; for :class:`rules.AtEach`.
 
-    The tables have a row a seed and a column a step, or whatever ``what`` names.
+    The tables have a row a seed and a column a step, or whatever ``what`` names; ``images`` as in
+    :func:`differences`.
     """
     a, b = shared(a, b)
-    found = differences(a, b, intervals.LEVEL)
-    worst, corrected, own = Interval(math.nan, math.nan, math.nan, len(a)), [], []
-    if found:
-        unsure = [f.estimate if math.isnan(f.low) else f.low for f in found]
-        at = int(np.argmin(unsure))
-        worst, own = found[at], (a.iloc[:, at] - b.iloc[:, at]).tolist()
-        corrected = differences(a, b, 1 - (1 - intervals.LEVEL) / len(found))
+    gained = gained_by_column(a, b, images)
+    of_last = ", that over images the last one's" if 0 < len(gained) < a.shape[1] else ""
     words = (
         f"At each {what}, the mean of {names[0]} minus {names[1]}, paired by seed, with its "
-        f"{OVER_SEEDS}; the number is that of the worst, whose interval reaches lowest. "
-        f"{AT_CHANCE}"
+        f"{over(next(iter(gained.values()), None))}{of_last}; the number is that of the worst, "
+        f"whose interval reaches lowest. {AT_CHANCE}"
     )
-    return Quantity(words, worst, "points", found, corrected, seeds=own)
+    found = differences(a, b, images)
+    if not found:
+        return Quantity(words, NOTHING, "points")
+    unsure = {at: f.estimate if math.isnan(f.low) else f.low for at, f in found.items()}
+    at = min(unsure, key=lambda key: unsure[key])
+    corrected = differences(a, b, images, 1 - (1 - intervals.LEVEL) / len(found))
+    parts, own = list(found.values()), (a[at] - b[at]).tolist()
+    return Quantity(words, found[at], "points", parts, list(corrected.values()), seeds=own)

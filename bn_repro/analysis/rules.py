@@ -258,6 +258,8 @@ class AtEach:
         """By the worst part."""
         if few := _few(quantity):
             return few
+        if not quantity.parts:
+            return Judgement("undecided", "not measured")
         if any(side(part, self.bound) < 0 for part in quantity.corrected):
             return Judgement("does not hold", f"behind at some {self.what}")
         ahead = sum(side(part, self.bound) > 0 for part in quantity.parts)

@@ -192,10 +192,14 @@ class Runs:
         """Right (1) or wrong (0) on the monitored split: a row a seed, a column an image, NaN where
         a run has not seen it; at the ``last`` evaluation or at the ``best``.
 
-        Only of the runs whose bits are known. Raises ``BadInput`` for two runs with one seed.
+        Only of the runs whose bits are known, and, at the last evaluation, that did not diverge:
+        chance stands for a diverged run's accuracy. Raises ``BadInput`` for two runs with one seed.
         """
         rows: dict[int, np.ndarray] = {}
+        lost = set(select(self.runs, state="diverged")["seed"]) if which == "last" else set()
         for row in self.correct.to_dict("records"):
+            if row["seed"] in lost:
+                continue
             if row["seed"] in rows:
                 raise BadInput(f"right: two runs with seed {row['seed']}; keep one with .where")
             right, seen = (unpacked(row[k], row["images"]) for k in (which, f"{which}_seen"))

@@ -11,7 +11,14 @@ from bn_repro.config.schema import Config, check
 from bn_repro.records.reader import Outcome
 from bn_repro.sweep.display import console, count_of, log, print_table
 from bn_repro.sweep.forecast import Forecast
-from bn_repro.sweep.study import Key, PlannedRun, accuracy_or_reported, expand, reported_outcomes
+from bn_repro.sweep.study import (
+    Key,
+    PlannedRun,
+    accuracy_anew,
+    accuracy_or_reported,
+    expand,
+    reported_outcomes,
+)
 from bn_repro.training.world import launched_world
 
 
@@ -28,7 +35,9 @@ def study(config: Config, own: Sequence[str], jobs: int | None) -> int:
     """Say what the runs of a study would take; those that wait for a choice have any value."""
     own = [override for override in own if not override.startswith(OF_THE_COMMAND)]
     rows = reported_outcomes(config.study)
-    accuracy = (lambda run: None) if config.force else accuracy_or_reported(rows)
+    accuracy = accuracy_or_reported(rows)
+    if config.force:
+        accuracy = accuracy_anew(config.study, own, accuracy)
     known, complete = expand(config.study, own, accuracy)
     runs = known if complete else expand(config.study, own, lambda run: accuracy(run) or 0.0)[0]
     title, later = f"study {config.study.name}", len(runs) - len(known)

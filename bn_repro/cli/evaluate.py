@@ -87,7 +87,7 @@ def runs_to_evaluate(
             )
         runs, _ = expand(study, own, accuracy)
         named = [b for b in study.blocks if str(b.get("name", "")).startswith("ensemble")]
-        named_runs, _ = expand(replace(study, blocks=named, seeds=None), own, accuracy)
+        named_runs, _ = expand(replace(study, blocks=named, seeds=None, only=None), own, accuracy)
         keys = {run.key for run in named_runs}
         members = [run for run in runs if run.key in keys]
     elif config.experiment:

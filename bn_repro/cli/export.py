@@ -12,6 +12,7 @@ from bn_repro.cli.errors import COMPLETED
 from bn_repro.config.identity import directory_of
 from bn_repro.config.schema import Config
 from bn_repro.records import paths
+from bn_repro.training.finished import check_no_copy
 
 
 def main(config: Config) -> int:
@@ -21,6 +22,7 @@ def main(config: Config) -> int:
     from bn_repro.training import weights  # torch
 
     directory = directory_of(config, config.evaluation.world)
+    check_no_copy(directory)
     file = Path(config.out or directory / paths.WEIGHTS)
     print(f"wrote {file} and {weights.export(directory, file)}")
     return COMPLETED

@@ -29,6 +29,8 @@ class Results:
         self.config, self.console = config, console
         self.outcomes: dict[Path, Outcome] = {}
         self.titles: dict[Path, str] = {}
+        self.archived: set[Path] = set()
+        """Of the runs that this command trains anew (``force``), those that it moved aside."""
 
     def add(self, title: str, directory: Path, outcome: Outcome) -> None:
         """Keep the outcome of a run, in place of one that it had before."""

@@ -26,7 +26,7 @@ from bn_repro.sweep import display
 from bn_repro.sweep.display import Display, label, log, print_table, summary, table
 from bn_repro.sweep.run_status import Row
 from bn_repro.sweep.scheduler import row_of
-from bn_repro.sweep.study import accuracy_or_reported, expand, reported_outcomes
+from bn_repro.sweep.study import PlannedRun, accuracy_or_reported, expand, reported_outcomes
 
 REFRESH_SECONDS = 2.0
 EXPAND_SECONDS = 30.0
@@ -45,11 +45,11 @@ def follow(config: Config, own: Sequence[str], console: Console) -> None:
     left_out: list[str] = []
     if config.study.blocks:
         title, rows_now = f"study {config.study.name}", rows_of_study(config, own)
-        first = rows_now()
+        first, complete = rows_now(True)
     else:
         root = Path(config.runs)
-        title, rows_now = str(root), lambda: rows_under(root)
-        first = rows_under(root, left_out)
+        title, rows_now = str(root), lambda anew: (rows_under(root), True)
+        first, complete = rows_under(root, left_out), True
     for line in left_out:
         log(console, line)
     view = Display(first, console, title)
@@ -65,24 +65,27 @@ def follow(config: Config, own: Sequence[str], console: Console) -> None:
     view.start(keep=True)
     with closing(view):
         view.update()
-        while not all(status.state in FINISHED for status in view.current):
+        while True:
+            ended = all(status.state in FINISHED for status in view.current)
+            if ended and complete:
+                break
             time.sleep(REFRESH_SECONDS)
-            view.rows = rows_now()
+            view.rows, complete = rows_now(ended)
             view.update()
 
 
-def rows_of_study(config: Config, own: Sequence[str]) -> Callable[[], list[Row]]:
-    """What gives the runs of a study that are known by now, begun or not."""
+def rows_of_study(config: Config, own: Sequence[str]) -> Callable[[bool], tuple[list[Row], bool]]:
+    """What gives the runs of a study that are known by now, begun or not, and whether these are
+    all; True: look for those of later blocks at once."""
     accuracy = accuracy_or_reported(reported_outcomes(config.study))
-    runs, complete = expand(config.study, list(own), accuracy)
-    expanded = time.monotonic()
+    runs, complete, expanded = list[PlannedRun](), False, float("-inf")
 
-    def rows() -> list[Row]:
+    def rows(anew: bool) -> tuple[list[Row], bool]:
         nonlocal runs, complete, expanded
-        if not complete and time.monotonic() - expanded > EXPAND_SECONDS:
+        if not complete and (anew or time.monotonic() - expanded > EXPAND_SECONDS):
             runs, complete = expand(config.study, list(own), accuracy)
             expanded = time.monotonic()
-        return [row_of(run) for run in runs]
+        return [row_of(run) for run in runs], complete
 
     return rows
 
@@ -124,9 +127,13 @@ def _settings(directory: Path) -> dict[str, Any]:
     return settings_of(_configuration(directory))
 
 
-@cache
 def _configuration(directory: Path) -> dict[str, Any]:
     try:
-        return read_config(directory)
-    except Unreadable:
+        return _read(directory)
+    except Unreadable:  # not kept: a run that begins has none for a moment
         return {}
+
+
+@cache
+def _read(directory: Path) -> dict[str, Any]:
+    return read_config(directory)

@@ -19,7 +19,6 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from rich.console import Console
 
 from bn_repro import stop_signal
 from bn_repro.cli import dry
@@ -42,7 +41,9 @@ from bn_repro.sweep.scheduler import Executor, failed_before, run_all, with_one_
 from bn_repro.sweep.study import (
     Key,
     PlannedRun,
+    accuracy_anew,
     accuracy_or_reported,
+    every_run,
     expand,
     numbered,
     reported_outcomes,
@@ -63,6 +64,7 @@ def main(config: Config) -> int:
         refuse_keys_of_a_study(config.study)
     elif config.study.run is not None:
         planned = numbered(config.study, overrides())
+        (planned,) = with_one_engine([planned], every_run(config.study, overrides()))
         config, done = planned.config, reported_outcomes(config.study).get(planned.key)
     if not config.study.blocks:
         refuse_launcher()
@@ -116,11 +118,11 @@ def train_study(config: Config, own: Sequence[str], executor: Executor) -> Resul
     """The runs of a study, block after block where one depends on another."""
     own = [override for override in own if not override.startswith(OF_THE_COMMAND)]
 
-    rows = reported_outcomes(config.study)
+    study, rows = config.study, reported_outcomes(config.study)
     accuracy = accuracy_or_reported(rows)
 
     def next_runs(anew: bool) -> tuple[list[PlannedRun], bool]:
-        return expand(config.study, own, (lambda run: None) if anew else accuracy)
+        return expand(study, own, accuracy_anew(study, own, accuracy) if anew else accuracy)
 
     results = Results(config, console())
     if "scale=smoke" in own:
@@ -130,7 +132,8 @@ def train_study(config: Config, own: Sequence[str], executor: Executor) -> Resul
             "experiments, and values that another block needs, stay"
         )
         log(results.console, line)
-    train_all(f"study {config.study.name}", next_runs, executor, results, rows)
+    title, compared = f"study {study.name}", every_run(study, own)
+    train_all(title, next_runs, executor, results, rows=rows, compared=compared)
     return results
 
 
@@ -139,7 +142,7 @@ def train_sweep(runs: Sequence[PlannedRun], executor: Executor, results: Results
     refuse_studies(runs)
     plain = {"force": False, "retry": False, "on_failure": "continue"}
     runs = [replace(planned, config=replace(planned.config, **plain)) for planned in runs]
-    train_all("sweep", lambda anew: (runs, True), executor, results)
+    train_all("sweep", lambda anew: (runs, True), executor, results, compared=runs)
     return [results.outcomes[planned.directory] for planned in runs]
 
 
@@ -148,26 +151,30 @@ def train_all(
     next_runs: NextRuns,
     executor: Executor,
     results: Results,
+    *,
+    compared: Sequence[PlannedRun],
     rows: Mapping[Key, Outcome] | None = None,
 ) -> None:
     """The runs that ``next_runs`` gives until these are all, or until ``results`` are ended.
 
-    Those in ``rows`` are done, wherever they were trained.
+    Those in ``rows`` are done, wherever they were trained. ``compared``: all whose numbers are set
+    beside theirs, so that one engine serves them.
     """
     if launched_world().size > 1:
         raise ValueError("torchrun: give one experiment; a study or sweep starts its own processes")
     config, runs, complete = results.config, [], False
-    archived: set[Path] = set()
     skipped: dict[Path, Outcome] = {}
     while not complete and not results.ended:
-        before = len(runs)
-        runs, complete = next_runs(config.force and not archived)
+        before, first = len(runs), not runs
+        # With force: what later blocks have there now too, by the choices made before.
+        there = next_runs(False)[0] if config.force and first else []
+        runs, complete = next_runs(config.force and first)
         refuse_unread_folder([run.config for run in runs] if complete else [])
         if not complete and len(runs) == before:
             break  # runs that the next block needs did not finish
         if config.force:
-            archive(runs, archived, executor, results.console)
-        runs = with_one_engine(runs)
+            archive(list({r.directory: r for r in (*there, *runs)}.values()), executor, results)
+        runs = with_one_engine(runs, compared)
         skipped |= {run.directory: rows[run.key] for run in runs if rows and run.key in rows}
         if not config.retry:
             skipped |= failed_before(runs)
@@ -185,14 +192,12 @@ def train_all(
                 skipped[run.directory] = outcome
 
 
-def archive(
-    runs: Sequence[PlannedRun], archived: set[Path], executor: Executor, console: Console
-) -> None:
+def archive(runs: Sequence[PlannedRun], executor: Executor, results: Results) -> None:
     """Move existing runs aside, each at most once in a command.
 
     ValueError, and nothing is moved, where one could not train or is being trained.
     """
-    anew = [planned for planned in runs if planned.directory not in archived]
+    anew = [planned for planned in runs if planned.directory not in results.archived]
     executor.preflight([replace(planned.config, force=True) for planned in anew])
     there = [planned.directory for planned in anew if planned.directory.exists()]
     for directory in there:
@@ -200,5 +205,5 @@ def archive(
             pass
     for directory in there:
         with lock_or_refuse(directory):
-            archive_run(directory, partial(log, console))
-    archived.update(planned.directory for planned in anew)
+            archive_run(directory, partial(log, results.console))
+    results.archived.update(planned.directory for planned in anew)

@@ -98,8 +98,8 @@ class Record(Protocol):
     def status(self, outcome: Outcome) -> None:
         """Replace ``status.json``."""
 
-    def close(self) -> None:
-        """Close the files, and the logger with the run's last state."""
+    def close(self, state: str | None = None) -> None:
+        """Close the files, and the logger with the run's last state, or with ``state``."""
 
 
 class NoRecord(Record):
@@ -206,10 +206,10 @@ class Recorder(Record):
                     f"start over with force=true"
                 )
 
-    def close(self) -> None:
+    def close(self, state: str | None = None) -> None:
         for file in self._files.values():
             file.close()
-        state = last_status(self.directory).state
+        state = state or last_status(self.directory).state
         # Still "running": an error closes the run, and is recorded after this.
         self.logger.finish("failed" if state in ("running", UNREADABLE) else state)
 

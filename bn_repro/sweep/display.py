@@ -135,8 +135,8 @@ class Display:
         if len(rows) == 1:
             return table(rows, statuses, width)
         head = Text(summary(self.title, rows, statuses, self.to_train))
-        tallest = max(-(-len(row.title) // max(16, width - 56)) for row in rows)
-        room = len(rows) if jupyter else (self.console.height - 5) // tallest
+        tallest = max((-(-len(row.title) // max(16, width - 56)) for row in rows), default=1)
+        room = len(rows) if jupyter else max(1, (self.console.height - 5) // tallest)
         if len(rows) <= room:
             return Group(head, table(rows, statuses, width))
         pairs = sorted(zip(rows, statuses, strict=True), key=lambda pair: urgency(pair[1].state))
@@ -250,7 +250,7 @@ def table(rows: Sequence[Row], statuses: Sequence[RunStatus], width: int) -> Tab
     Where ``width`` is too small for the titles, the bar is short and the last columns are left out;
     a title that is still too long goes on in the next line, since any part may tell runs apart.
     """
-    longest = max(len(row.title) for row in rows)
+    longest = max((len(row.title) for row in rows), default=0)
     kept, lines = range(0), []
     for count, bar in FORMS:
         lines = [_cells(row, s, bar) for row, s in zip(rows, statuses, strict=True)]

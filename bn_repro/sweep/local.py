@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
@@ -23,6 +23,9 @@ from bn_repro.stop_signal import StopFlag
 from bn_repro.sweep.scheduler import LOST, Worker, outcome_of
 from bn_repro.sweep.study import PlannedRun
 from bn_repro.training.world import cores, loader_workers
+
+NOT_BEGUN = 75
+"""The exit code of a run that failed before, and was stopped before it had gone on."""
 
 
 class LocalExecutor:
@@ -139,7 +142,8 @@ class Process:
     def stop(self) -> None:
         """By SIGTERM; a second SIGINT, after the terminal's own, would interrupt at once."""
         if self.process.pid is not None and self.process.is_alive():
-            os.kill(self.process.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it ends just now
+                os.kill(self.process.pid, signal.SIGTERM)
 
     def ended(self) -> bool:
         """Whether the process has ended."""
@@ -150,7 +154,7 @@ class Process:
         code = self.process.exitcode or 0
         if code == 0:
             return outcome_of(self.run.directory)
-        if stopping and -code in (signal.SIGTERM, signal.SIGINT):
+        if code == NOT_BEGUN or (stopping and -code in (signal.SIGTERM, signal.SIGINT)):
             return Outcome("preempted", last_status(self.run.directory).step, 0.0)
         reason = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return mark_as_lost(self.run.directory, f"{LOST}: {reason}")
@@ -167,7 +171,10 @@ def _train(run: PlannedRun, slot: int, gpus: int) -> None:
         except Exception as error:  # bad input that the preflight could not see
             run.directory.mkdir(parents=True, exist_ok=True)
             outcome = mark_as_lost(run.directory, f"{type(error).__name__}: {error}", cause="other")
-    if outcome.state == "failed" and last_status(run.directory).state != "failed":
+    before = last_status(run.directory).state
+    if outcome.state == "preempted" and before == "failed":
+        sys.exit(NOT_BEGUN)
+    if outcome.state == "failed" and before != "failed":
         sys.exit(f"{run.title}: {outcome.error}")  # the disk took no status
 
 

@@ -148,14 +148,16 @@ def _work(
     return outcomes
 
 
-def with_one_engine(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
-    """``runs``, whose numbers are to be compared: eager where by_hand does not serve all of them.
+def with_one_engine(runs: Sequence[PlannedRun], compared: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """``runs``, whose numbers are ``compared``: eager where by_hand does not serve all of these.
 
     Networks of ``mnist/`` and of ``imagenet/`` are never compared. What asks for an engine keeps
     it, and so does a run that was begun.
     """
     unlike = {
-        _family(run) for run in runs if unmet_requirements("by_hand", run.config, "cpu", World())
+        _family(run)
+        for run in compared
+        if unmet_requirements("by_hand", run.config, "cpu", World())
     }
 
     def eager(config: Config) -> Config:

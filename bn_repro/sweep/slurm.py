@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -51,12 +52,14 @@ class SlurmExecutor:
             ensure_writable(directory_of(config))
 
     def has_room(self, run: PlannedRun, busy: int) -> bool:
-        """A cluster queues what it has no room for; here ``jobs`` run at a time, one to a core.
+        """A cluster queues what it has no room for; here one job runs to a core.
+
+        With ``jobs`` so many run at a time, there as here.
 
         submitit shows a local job the first ``gpus_per_node`` GPUs, each job the same ones.
         """
         if self.cluster != "local":
-            return True
+            return self.jobs is None or busy < self.jobs
         on_gpus = self.common.get("gpus_per_node", 0) > 0
         here = 1 if on_gpus else side_by_side(replace(run.config, device="cpu"))
         return busy < (self.jobs or here)
@@ -119,7 +122,8 @@ class Job:
     def stop(self) -> None:
         """Cancel the job; at work, it saves its state."""
         if self.cluster == "local":  # submitit's own way gives it a second
-            os.kill(int(self.job.job_id), signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it ends just now
+                os.kill(int(self.job.job_id), signal.SIGTERM)
         else:
             self.job.cancel(check=False)
 

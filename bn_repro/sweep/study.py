@@ -25,7 +25,7 @@ from bn_repro.config.compose import compose, quoted
 from bn_repro.config.identity import run_id
 from bn_repro.config.schema import Config, StudyConfig
 from bn_repro.records import paths
-from bn_repro.records.reader import Outcome, Unreadable, finished
+from bn_repro.records.reader import Outcome, Unreadable, copy_warning, finished
 
 Key = tuple[str, str, int]
 """Of a run: its experiment, its id, its seed."""
@@ -79,7 +79,24 @@ def expand(
     a grid, an override of a key that a block sweeps, and a block or seeds that the study lacks.
     """
     blocks, waiting = _expanded(study, overrides, accuracy)
-    return _asked_runs(study, blocks), not any(_asked(study, name) for name in waiting)
+    runs, later = _asked_runs(study, blocks), [name for name in waiting if _asked(study, name)]
+    if later and not runs:
+        raise ValueError(
+            f"study.only: {', '.join(later)}: waits for the runs of other blocks of study "
+            f"{study.name} that have not finished; train these first"
+        )
+    return runs, not later
+
+
+def every_run(study: StudyConfig, overrides: Sequence[str]) -> list[PlannedRun]:
+    """The runs of all blocks, asked for or not, with any value where one waits for a choice."""
+    return expand(replace(study, only=None), overrides, lambda run: 0.0)[0]
+
+
+def accuracy_anew(study: StudyConfig, overrides: Sequence[str], accuracy: Accuracy) -> Accuracy:
+    """``accuracy``, but None for the runs that the study is asked for: ``force`` trains them."""
+    asked = {run.key for run in expand(study, overrides, lambda run: accuracy(run) or 0.0)[0]}
+    return lambda run: None if run.key in asked else accuracy(run)
 
 
 def _expanded(
@@ -326,9 +343,9 @@ def _union(blocks: dict[str, list[PlannedRun]]) -> list[PlannedRun]:
 
 
 def accuracy_of(run: PlannedRun) -> float | None:
-    """The final accuracy of a finished run, from its directory."""
+    """The final accuracy of a finished run, from its directory, unless that is another's copy."""
     try:
-        return _accuracy(finished(run.directory))
+        return None if copy_warning(run.directory) else _accuracy(finished(run.directory))
     except Unreadable:  # whoever is to train it says so
         return None
 

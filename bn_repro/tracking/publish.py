@@ -125,8 +125,6 @@ def publish(directory: Path, config: Config, destination: Destination) -> str:
     done = _finished(directory)
     if done is None:
         return "not finished"
-    if copy := copy_warning(directory):
-        raise CannotSend(copy)
     with FileLock(paths.lock_file(directory), timeout=0):
         try:
             made = read_config(directory)
@@ -173,6 +171,8 @@ def _show_evaluation(directory: Path, destination: Destination, arm: str, tags: 
 
 
 def _finished(directory: Path) -> Outcome | None:
+    if copy := copy_warning(directory):
+        raise CannotSend(copy)
     try:
         return finished(directory)
     except ValueError as error:

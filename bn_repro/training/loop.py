@@ -46,6 +46,7 @@ def train(
     """
     run = Run(config, model, data, directory, session, logger)
     at, state, record, world = config.train, run.state, run.record, session.world
+    ended: str | None = None
     cadence, losses, meter = Cadence(at, session), Losses(world), Meter(at.batch_size * world.size)
     try:
         run.begin()
@@ -82,8 +83,11 @@ def train(
             if stop:
                 return run.end("preempted", "signal")
         return run.complete()
+    except KeyboardInterrupt:
+        ended = "preempted"  # its status will say so
+        raise
     finally:
-        record.close()
+        record.close(ended)
 
 
 class Losses:

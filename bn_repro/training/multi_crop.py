@@ -42,7 +42,7 @@ from bn_repro.records.reader import (
 from bn_repro.training import checkpoint
 from bn_repro.training.build import build, configure_torch, device_of, in_memory
 from bn_repro.training.evaluate import accuracies, scores
-from bn_repro.training.finished import check_same_data
+from bn_repro.training.finished import check_no_copy, check_same_data
 from bn_repro.training.loop import Batch
 from bn_repro.training.population_batches import population_batches
 from bn_repro.training.session import Session
@@ -59,8 +59,9 @@ def evaluated_directory(config: Config) -> Path:
 
 
 def require_finished(config: Config) -> Outcome:
-    """How the run of ``config`` ended; ValueError where it has not."""
+    """How the run of ``config`` ended; ValueError where it has not, or is another's copy."""
     directory = evaluated_directory(config)
+    check_no_copy(directory)
     done = finished(directory)
     if done is None:
         last = last_status(directory)

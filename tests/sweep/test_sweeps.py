@@ -167,7 +167,7 @@ def test_a_run_that_failed_of_itself_waits_for_retry_and_a_killed_one_does_not(t
 
 def engines_of(*words):
     planned = [PlannedRun(compose([*SMOKE, word]), {}) for word in words]
-    return [run.config.train.engine for run in with_one_engine(planned)]
+    return [run.config.train.engine for run in with_one_engine(planned, planned)]
 
 
 def test_runs_to_be_compared_have_one_engine(tmp_path):
@@ -176,7 +176,7 @@ def test_runs_to_be_compared_have_one_engine(tmp_path):
     assert engines_of(runs, other, "train.engine=by_hand") == ["eager", "eager", "by_hand"]
     inception = PlannedRun(compose(["experiment=imagenet/bn_x5", "scale=smoke", runs]), {})
     mixed = [PlannedRun(compose([*SMOKE, runs]), {}), inception]  # these are never compared
-    assert [run.config.train.engine for run in with_one_engine(mixed)] == ["auto", "eager"]
+    assert [run.config.train.engine for run in with_one_engine(mixed, mixed)] == ["auto", "eager"]
     begun = PlannedRun(compose([*SMOKE, runs]), {}).directory
     begun.mkdir(parents=True)
     (begun / paths.MANIFEST).write_text('{"engine": "by_hand"}')

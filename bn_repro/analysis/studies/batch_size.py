@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from bn_repro.analysis import frames, panels, style
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis.claims import Claim
+from bn_repro.analysis.intervals import Images
 from bn_repro.analysis.prose import percent, points
 from bn_repro.analysis.rules import Above, AtEach, Below
 from bn_repro.analysis.study import Study
@@ -52,6 +53,11 @@ class Network:
         wide = rows.pivot(index="seed", columns=SIZE, values="value").astype(float)
         return wide.dropna(axis=1, how="all")
 
+    def right(self, runs: Runs, size: int) -> Images:
+        """Which images the final runs have right at a size (moving averages): with BN, without."""
+        final = self.final(runs).where(batch_size=size)
+        return final.where(experiment=self.bn).right(), final.where(experiment=self.without).right()
+
     def lines(self, runs: Runs) -> list[pd.DataFrame]:
         """The accuracies of ``LINES``: without BN, and with it by both statistics."""
         by = [self.finals(runs, self.bn, statistics) for statistics in STATISTICS]
@@ -86,7 +92,13 @@ def claims(runs: Runs) -> Iterator[Claim]:
             f"{network.name}: at each mini-batch size from {SAFE[0]} to {SAFE[-1]} the network "
             "with BN ends with the higher accuracy, each at its own best rate.",
             "4.1, 4.2",
-            q.ahead_at_each(bn, other, ("BN", "without BN"), "mini-batch size"),
+            q.ahead_at_each(
+                bn,
+                other,
+                ("BN", "without BN"),
+                "mini-batch size",
+                {size: network.right(runs, size) for size in SAFE},
+            ),
             AtEach("mini-batch size"),
             depends_on="the grid of rates",
         )
@@ -96,7 +108,12 @@ def claims(runs: Runs) -> Iterator[Claim]:
             f"{named}: the network with BN ends with the lower accuracy, each at its own best "
             "rate, by moving averages.",
             "3",
-            q.difference(bn, other, f"{ENDS}, BN minus without BN. {q.AT_CHANCE}"),
+            q.difference(
+                bn,
+                other,
+                f"{ENDS}, BN minus without BN. {q.AT_CHANCE}",
+                images=network.right(runs, SMALLEST),
+            ),
             Below(),
             depends_on="the grid of rates",
         )

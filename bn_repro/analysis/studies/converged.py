@@ -63,6 +63,8 @@ def on_the_same_images(runs: Runs) -> Runs:
     For scales with ``data.eval_limit``: a maximum over time, and a first crossing, are of numbers
     on the same images. What diverged has no such evaluation.
     """
+    if runs.curves.empty:
+        return runs
     completed = runs.runs.loc[runs.runs["state"] == "completed"]
     ends = completed.set_index(KEY)["step"]
     curves = runs.curves

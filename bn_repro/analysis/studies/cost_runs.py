@@ -49,7 +49,7 @@ class Network:
     def of(self, runs: Runs, arm: Arm) -> Runs:
         """The arm's runs, with the evaluations that can be compared."""
         mine = arm.of(runs.where(block=self.block))
-        return on_the_same_images(mine) if self.limited and len(mine.runs) else mine
+        return on_the_same_images(mine) if self.limited else mine
 
     def curve(self, runs: Runs, arm: Arm) -> pd.DataFrame:
         """Test accuracy by seed (row) and step (column)."""

@@ -9,6 +9,7 @@ import pandas as pd
 
 from bn_repro.analysis import frames
 from bn_repro.analysis.movement import tracks
+from bn_repro.analysis.studies.converged import on_the_same_images
 from bn_repro.analysis.studies.inception import BN_BASELINE, INCEPTION
 from bn_repro.analysis.style import BASELINE, BN, Arm
 from bn_repro.analysis.tables import Runs
@@ -49,8 +50,10 @@ class Setting:
     arms: tuple[Arm, ...]
 
     def of(self, runs: Runs, arm: Arm) -> Runs:
-        """The arm's runs here."""
-        return arm.of(runs if self.rate is None else runs.where(**{RATE: self.rate}))
+        """The arm's runs here; Inception's without the last evaluation, on other images."""
+        if self.rate is None:
+            return on_the_same_images(arm.of(runs))
+        return arm.of(runs.where(**{RATE: self.rate}))
 
 
 SETTINGS = (

@@ -25,6 +25,7 @@ from bn_repro.analysis.studies.depth_runs import (
     RATE,
     TRAINS,
     USUAL_STD,
+    answers,
     depths,
     greatest_depth,
     paired,
@@ -40,13 +41,14 @@ def claims(runs: Runs) -> Iterator[Claim]:
     for (block, (name, where)), nonlinearity in product(BLOCKS.items(), NONLINEARITIES):
         without, with_bn = map(q.at_the_end, paired(runs, block, nonlinearity, [DEEPEST]))
         words = f"Test accuracy at the last step with {DEEPEST} layers, with BN minus without BN"
+        images = answers(runs, block, nonlinearity, DEEPEST)
         parts = [intervals.interval(top1.to_numpy(float)) for top1 in (with_bn, without)]
         yield Claim(
             f"{nonlinearity}_{DEEPEST}_layers_{name}_difference",
             f"{nonlinearity.capitalize()} networks of {DEEPEST} layers train with BN and do not "
             f"train without it, each {where}.",
             "abstract, 1, 4.2.2",
-            q.difference(with_bn, without, words, parts=parts),
+            q.difference(with_bn, without, words, parts=parts, images=(images[1], images[0])),
             Crosses(TRAINS),
             depends_on="the initial scale" if nonlinearity == "tanh" and block != LARGER else "",
         )
@@ -54,17 +56,34 @@ def claims(runs: Runs) -> Iterator[Claim]:
         yield _greatest(layers, paired(runs, block, nonlinearity, layers), nonlinearity, block)
     for nonlinearity in NONLINEARITIES:
         ends = [layers[0], DEEPEST]
-        lost = [w.T.iloc[0] - w.T.iloc[-1] for w in paired(runs, "best", nonlinearity, ends)]
+        both = paired(runs, "best", nonlinearity, ends)
+        lost = [pd.Series(wide[ends[0]] - wide[ends[-1]]) for wide in both]
         words = f"Accuracy at the last step lost from {ends[0]} to {DEEPEST} layers, without BN"
         yield Claim(
             f"{nonlinearity}_lost_with_depth_difference",
             f"With BN a {nonlinearity} network loses less accuracy from {ends[0]} to {DEEPEST} "
             "layers, each at its own best rate.",
             "1",
-            q.difference(lost[0], lost[1], f"{words} minus with BN"),
+            q.mean(
+                lost[0] - lost[1],
+                f"{words} minus with BN, paired by seed",
+                gained=_lost_at_each_image(runs, nonlinearity, ends, both),
+            ),
             Above(),
             depends_on="the initial scale" if nonlinearity == "tanh" else "",
         )
+
+
+def _lost_at_each_image(
+    runs: Runs, nonlinearity: str, ends: Sequence[int], both: Sequence[pd.DataFrame]
+) -> np.ndarray | None:
+    """What is lost with depth without BN minus what is lost with it; None where not recorded."""
+    shallow, deep = (answers(runs, "best", nonlinearity, depth) for depth in ends)
+    without, with_bn = (
+        q.gained_at(pd.Series(wide[ends[0]]), pd.Series(wide[ends[1]]), images)
+        for wide, images in zip(both, zip(shallow, deep, strict=True), strict=True)
+    )
+    return None if without is None or with_bn is None else without - with_bn
 
 
 def _greatest(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
@@ -22,6 +23,8 @@ DEEPEST = 20
 NONLINEARITIES: tuple[str, ...] = ("sigmoid", "tanh")
 COLUMNS: list[tuple[str, Arm]] = list(product(NONLINEARITIES, MNIST_ARMS))
 MEASURES = {"saturated": "saturated inputs", "grad_norm": "norm of their gradient"}
+RECORDED = 1e-18
+"""Gradients of a smaller norm lose digits, or are recorded as 0: their squares are in float32."""
 KEPT_STEPS = [int(m * 10**k) for k in range(5) for m in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8)]
 
 
@@ -76,14 +79,16 @@ def at_end(rows: pd.DataFrame, name: str, *, first: bool) -> pd.DataFrame:
 
 def numbers(rows: pd.DataFrame) -> dict[str, float]:
     """Medians over seeds: the gradient's norm in the first layer over that in the last, at the
-    first step (``a_layer``: its root, from one layer to the next) and at the last; and the
-    saturated shares at the last step."""
+    first step and at the last, NaN where it is too small to be recorded; ``a_layer``, the factor
+    from one layer to the one below at the first step; the saturated shares at the last step."""
     found = {}
     for name, first in (("at_first", True), ("at_last", False)):
-        slopes = at_end(rows, "grad_norm", first=first).to_numpy()
-        with np.errstate(invalid="ignore", divide="ignore"):
-            found[name] = float(np.median(slopes[:, 0] / slopes[:, -1]))
-    found["a_layer"] = found["at_first"] ** (1 / max(1, rows["layer"].max() - 1))
+        norms = at_end(rows, "grad_norm", first=first).to_numpy()
+        lowest = int((norms >= RECORDED).all(axis=0).argmax())
+        across = float(np.median(norms[:, lowest] / norms[:, -1]))
+        found[name] = math.nan if lowest else across
+        if first:
+            found["a_layer"] = across ** (1 / max(1, norms.shape[1] - 1 - lowest))
     shares = np.median(at_end(rows, "saturated", first=False).to_numpy(), axis=0)
     return found | {"bottom": shares[0], "top": shares[-1], "most": shares.max()}
 
@@ -170,6 +175,10 @@ def table(runs: Runs, networks: Sequence[tuple[str, int, Arm]]) -> list[list[str
             continue
         rate, seen = found.final().levels("optimizer.lr")[0], numbers(by_layer(found))
         cells = [nonlinearity, f"{depth}", arm.label, f"{rate:g}", f"{seen['a_layer']:.2f}"]
-        cells += [f"{seen[name]:.2g}" for name in ("at_first", "at_last")]
+        cells += [_ratio(seen[name]) for name in ("at_first", "at_last")]
         rows.append(cells + [f"{100 * seen[name]:.1f} %" for name in ("bottom", "top", "most")])
     return rows if len(rows) > 1 else []
+
+
+def _ratio(value: float) -> str:
+    return "too small to record" if math.isnan(value) else f"{value:.2g}"

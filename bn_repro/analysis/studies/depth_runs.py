@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bn_repro.analysis import frames
+from bn_repro.analysis.intervals import Images
 from bn_repro.analysis.style import MNIST_ARMS, Arm
 from bn_repro.analysis.tables import Runs, Values
 
@@ -34,6 +35,13 @@ def paired(runs: Runs, block: str, nonlinearity: str, layers: list[int]) -> list
     final = runs.final("test", diverged=runs.chance)
     both = [by_depth(final, arm, block, nonlinearity) for arm in MNIST_ARMS]
     return [*frames.shared(*(wide.reindex(columns=layers).dropna() for wide in both))]
+
+
+def answers(runs: Runs, block: str, nonlinearity: str, depth: int) -> Images:
+    """Which test images the runs have right at the last step: without BN, and with it."""
+    part = runs.where(block=block, nonlinearity=nonlinearity, **{DEPTH: depth})
+    without, with_bn = (arm.of(part).right() for arm in MNIST_ARMS)
+    return without, with_bn
 
 
 def depths(runs: Runs) -> list[int]:

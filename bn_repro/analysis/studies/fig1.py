@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
-from bn_repro.analysis import frames, intervals, movement, steps_to
+from bn_repro.analysis import frames, movement, steps_to
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.intervals import Images
@@ -39,7 +39,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         "ahead_at_each_step_difference",
         "BN is ahead at each evaluated step.",
         where,
-        q.ahead_at_each(with_bn, without, NAMES),
+        q.ahead_at_each(with_bn, without, NAMES, images=last_answers(runs)),
         AtEachStep(),
         depends_on="the rate",
     )
@@ -51,6 +51,11 @@ def answers(runs: Runs) -> Images:
     return BN.of(runs).right(), BASELINE.of(runs).right()
 
 
+def last_answers(runs: Runs) -> dict[int, Images]:
+    """The same by step: of the last one, since only its answers are recorded."""
+    return {int(step): answers(runs) for step in curves(runs)[0].columns[-1:]}
+
+
 # --- prose ----------------------------------------------------------------------------------------
 
 
@@ -58,7 +63,7 @@ def values(runs: Runs) -> dict[str, Any]:
     """What the template shows besides the claims."""
     without, with_bn = curves(runs)
     exact = BN.of(runs).curve(split="test", statistics="population")
-    lead = q.differences(*frames.shared(with_bn, without), intervals.LEVEL)
+    lead = q.differences(with_bn, without, last_answers(runs)).values()
     return {
         "arms": [
             {

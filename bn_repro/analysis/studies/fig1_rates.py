@@ -19,8 +19,8 @@ from bn_repro.analysis.studies import fig1
 from bn_repro.analysis.studies.fig1_rates_figures import figures
 from bn_repro.analysis.studies.fig1_rates_runs import (
     by_rate,
-    differences,
     early,
+    early_runs,
     final_rate,
     finals,
     gaps,
@@ -51,7 +51,12 @@ def claims(runs: Runs) -> Iterator[Claim]:
         "ahead_at_each_step_difference",
         f"Each at its own best rate, BN is ahead at each evaluated step{_first(runs)}.",
         where,
-        q.ahead_at_each(first_with, first_without, fig1.NAMES),
+        q.ahead_at_each(
+            first_with,
+            first_without,
+            fig1.NAMES,
+            images=fig1.last_answers(early_runs(runs)),
+        ),
         AtEachStep(),
     )
     yield Claim(
@@ -107,7 +112,7 @@ def width(found: Grid) -> np.ndarray:
 
 def values(runs: Runs) -> dict[str, Any]:
     """What the template shows besides the claims."""
-    lead, (first_without, first_with) = leads(runs), early(runs)
+    lead, (first_without, first_with) = leads(early_runs(runs)), early(runs)
     tried = {arm.label: grid(runs, arm) for arm in MNIST_ARMS}
     target, arms = target_of(finals(runs)[0]), []
     for arm, wide in zip(MNIST_ARMS, finals(runs), strict=True):
@@ -124,7 +129,7 @@ def values(runs: Runs) -> dict[str, Any]:
         "many": len(runs.where(block="early").runs) > 0,
         "lead": lead,
         "not_ahead": [step for step, found in lead.items() if not found.low > 0],
-        "final_lead": (final_lead := differences(*reversed(finals(runs)))),
+        "final_lead": (final_lead := leads(runs.where(block="final"))),
         "final_ahead": sum(found.low > 0 for found in final_lead.values()),
         "in_every_seed": int((first_with > first_without).all().sum()),
         "gaps": gaps(runs),

@@ -14,6 +14,7 @@ from bn_repro.analysis import panels, style
 from bn_repro.analysis.intervals import Interval
 from bn_repro.analysis.studies.fig1_rates_runs import (
     by_rate,
+    early_runs,
     final_rate,
     finals,
     gaps,
@@ -72,11 +73,11 @@ def draw_gaps(ax: Axes, runs: Runs) -> Axes:
 
 def draw_leads(ax: Axes, runs: Runs) -> Axes:
     """BN's lead over the first steps, each arm at its own best rate: the mean and its interval."""
-    _leads(style.steps_axis(ax), leads(runs)).set_title("test images, own best rate")
+    _leads(style.steps_axis(ax), leads(early_runs(runs))).set_title("test images, own best rate")
     return ax
 
 
-def _leads(ax: Axes, found: Mapping[float, Interval]) -> Axes:
+def _leads(ax: Axes, found: Mapping[Any, Interval]) -> Axes:
     """Means with their intervals as a band, along their keys; linear within a point."""
     low, high = [one.low for one in found.values()], [one.high for one in found.values()]
     ax.fill_between(list(found), low, high, color=BN.color, alpha=0.25, lw=0)

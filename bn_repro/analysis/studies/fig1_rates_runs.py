@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from bn_repro.analysis import frames, grids, intervals
+from bn_repro.analysis import frames, grids
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis.grids import Grid
 from bn_repro.analysis.intervals import Interval
@@ -41,10 +41,16 @@ def finals(runs: Runs) -> tuple[pd.DataFrame, pd.DataFrame]:
     return frames.shared(*fig1.curves(runs.where(block="final")))
 
 
+def early_runs(runs: Runs) -> Runs:
+    """The many seeds that train the first steps alone; without them, the final runs."""
+    many = runs.where(block="early")
+    shared = frames.shared(*fig1.curves(many))
+    return runs.where(block="final") if shared[0].empty else many
+
+
 def early(runs: Runs) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The same of the many seeds that train the first steps alone; without them, the final runs."""
-    many = frames.shared(*fig1.curves(runs.where(block="early")))
-    return finals(runs) if many[0].empty else many
+    """(without, with BN) test accuracy of these, over common seeds and steps."""
+    return frames.shared(*fig1.curves(early_runs(runs)))
 
 
 def by_rate(runs: Runs) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -76,16 +82,10 @@ def race_of(runs: Runs, block: str = "early") -> Race:
 def gaps(runs: Runs) -> dict[float, Interval]:
     """With BN minus without, in held-out accuracy at the last step, at every rate of the grid."""
     without, with_bn = by_rate(runs)
-    return differences(with_bn, without)
+    return q.differences(with_bn, without)
 
 
-def leads(runs: Runs) -> dict[float, Interval]:
-    """With BN minus without, in test accuracy, at every step that the many seeds evaluate."""
-    without, with_bn = early(runs)
-    return differences(with_bn, without)
-
-
-def differences(a: pd.DataFrame, b: pd.DataFrame) -> dict[float, Interval]:
-    """The mean of ``a - b`` over seeds (rows), by column."""
-    found = q.differences(a, b, intervals.LEVEL)
-    return dict(zip(a.columns.tolist(), found, strict=True))
+def leads(runs: Runs) -> dict[int, Interval]:
+    """With BN minus without, in test accuracy, at every step of runs that one table holds."""
+    without, with_bn = fig1.curves(runs)
+    return q.differences(with_bn, without, fig1.last_answers(runs))

@@ -115,15 +115,21 @@ def said(network: Network) -> str:
     steps = {o.arm.label: side(o.fewer, 1.0) if o.race.counts() else 0 for o in network.beside}
     fewer = _listed(steps)
     which = "BN's maximum is" if network.maximum else "BN ends"
-    words = {
+    of_accuracy = {
         f"{which} higher than {{}}": above[1],
         f"{which} lower than {{}}": above[-1],
         "against {} this is undecided": above[0],
-        "it needs fewer steps than {}": fewer[1],
-        "it needs more steps than {}": fewer[-1],
+    }
+    of_steps = {
+        "BN needs fewer steps than {}": fewer[1],
+        "BN needs more steps than {}": fewer[-1],
         "against {} the number of steps is undecided": fewer[0],
     }
-    return "; ".join(text.format(names) for text, names in words.items() if names)
+    sentences = (
+        "; ".join(text.format(names) for text, names in words.items() if names)
+        for words in (of_accuracy, of_steps)
+    )
+    return ". ".join(sentence[0].upper() + sentence[1:] for sentence in sentences if sentence)
 
 
 def _listed(sides: Mapping[str, int]) -> dict[int, str]:

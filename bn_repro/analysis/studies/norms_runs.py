@@ -13,7 +13,7 @@ from bn_repro.analysis import quantities as q
 from bn_repro.analysis.frames import shared
 from bn_repro.analysis.intervals import LEVEL, Interval
 from bn_repro.analysis.speed import Race
-from bn_repro.analysis.studies import inception
+from bn_repro.analysis.studies import converged, inception
 from bn_repro.analysis.studies.inception_rates import RATE, Tried
 from bn_repro.analysis.style import Arm
 from bn_repro.analysis.tables import Runs
@@ -77,8 +77,9 @@ class Network:
 
     @cached_property
     def final(self) -> Runs:
-        """Fresh seeds, each norm at its own best rate."""
-        return self.whole.where(experiment=self.experiment, block=f"{self.name} final")
+        """Fresh seeds, each norm at its own best rate; a maximum is over the same images."""
+        runs = self.whole.where(experiment=self.experiment, block=f"{self.name} final")
+        return converged.on_the_same_images(runs) if self.maximum else runs
 
     @property
     def missing(self) -> list[str]:

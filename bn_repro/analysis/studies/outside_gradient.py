@@ -76,6 +76,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
                 good,
                 bad,
                 f"Test accuracy at the last step, inside minus outside. {q.AT_CHANCE}",
+                images=(inside.of(usual).right(), outside.of(usual).right()),
             ),
             Above(),
             depends_on="the rate",

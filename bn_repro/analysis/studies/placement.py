@@ -115,7 +115,9 @@ def by_rate(settings: list[Setting], arm: Arm) -> pd.DataFrame:
 def _ahead(settings: list[Setting], one: Arm, other: Arm, names: tuple[str, str]) -> Quantity:
     """``one`` minus ``other`` at each rate, the number that of the less sure."""
     a, b = shared(by_rate(settings, one), by_rate(settings, other))
-    found = q.ahead_at_each(a, b, (f"the final test accuracy {names[0]}", names[1]), "rate")
+    images = {r: (s.right(one), s.right(other)) for r, s in zip(RATES, settings, strict=True)}
+    words = f"the final test accuracy {names[0]}", names[1]
+    found = q.ahead_at_each(a, b, words, "rate", images)
     return _with_each(found, [f"at rate {rate:g}" for rate in RATES])
 
 

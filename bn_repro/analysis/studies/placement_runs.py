@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bn_repro.analysis import panels, style
+from bn_repro.analysis.studies.converged import on_the_same_images
 from bn_repro.analysis.style import Arm
 from bn_repro.analysis.tables import Runs
 
@@ -75,7 +76,7 @@ def mnist(runs: Runs) -> list[Setting]:
 
 def inception(runs: Runs) -> Setting:
     """Inception on digits at its own rate."""
-    own = runs.where(experiment="imagenet/bn_baseline")
+    own = on_the_same_images(runs.where(experiment="imagenet/bn_baseline"))
     return Setting("Inception on digits", own, INCEPTION, maximum=True)
 
 

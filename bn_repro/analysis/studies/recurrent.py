@@ -115,6 +115,10 @@ def values(runs: Runs) -> dict[str, Any]:
     return {
         "accuracies": {label: percent(found) for label, found in ends.items()},
         "arms": _arms(runs, there),
+        "best_rate": {arm.label: runs_of.rate(runs, arm) for arm in there},
+        "lowest_rate": min(
+            (min(of.axes[0]) for a in there if (of := runs_of.grid(runs, a))), default=0
+        ),
         "gradients": _gradients(runs),
         "same": runs_of.same_training(runs),
         "rows": _rows(runs),
