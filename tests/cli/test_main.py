@@ -18,6 +18,7 @@ from bn_repro.config import catalogue
 from bn_repro.config.compose import compose
 from bn_repro.config.schema import SETTINGS, Config
 from bn_repro.records import paths
+from bn_repro.records.reader import Outcome
 
 SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=20"]
 
@@ -201,16 +202,46 @@ def test_a_smaller_study_never_goes_over_the_committed_results(monkeypatch, caps
     assert (ROOT / "results" / "fig1" / "runs.csv").read_bytes() == before
 
 
-def test_a_study_done_by_force_does_each_run_once(monkeypatch, capsys, tmp_path):
-    grid = "{name:grid,experiment:[mnist/bn],optimizer.lr:[0.1,0.5],seed:[0]}"
-    final = "{experiment:[mnist/bn],optimizer.lr:{best_of:grid},seed:[1]}"
-    words = ["study.name=test", f"study.blocks=[{grid},{final}]", "scale=smoke", "train.steps=4"]
-    for again in ([], ["force=true"]):
-        code, out, err = call(monkeypatch, capsys, *words, f"runs={tmp_path}", *again)
-        assert code == 0, out + err
-    runs = {p.parent for p in tmp_path.glob("mnist/*/seed*/status.json")}
+GRID_AND_FINAL = [
+    "study.name=test",
+    "study.blocks=[{name:grid,experiment:[mnist/bn],optimizer.lr:[0.1,0.5],seed:[0]},"
+    "{name:final,experiment:[mnist/bn],optimizer.lr:{best_of:grid},seed:[1]}]",
+    *("scale=smoke", "train.steps=4"),
+]
+
+
+def now_and_before(folder):
+    """How many runs there are, and how many were moved aside."""
+    runs = {p.parent for p in folder.glob("mnist/*/seed*/status.json")}
     now = {p for p in runs if "." not in p.name}
-    assert (len(now), len(runs - now)) == (3, 3)
+    return len(now), len(runs - now)
+
+
+def test_a_study_by_force_trains_each_run_once_and_a_block_of_it_leaves_the_rest(
+    monkeypatch, capsys, tmp_path
+):
+    def train(*words):
+        code, out, err = call(monkeypatch, capsys, *GRID_AND_FINAL, f"runs={tmp_path}", *words)
+        return code, out + err
+
+    code, said = train("study.only=[final]")
+    assert code == 2
+    assert "study.only: final: waits for the runs of other blocks of study test" in said
+    for again in ([], ["force=true"]):
+        code, said = train(*again)
+        assert code == 0, said
+    assert now_and_before(tmp_path) == (3, 3)
+    code, said = train("study.only=[final]", "force=true")
+    assert code == 0, said
+    assert now_and_before(tmp_path) == (3, 4)
+
+    def stopped(runs, *args, **options):
+        return [Outcome("preempted", 0, 0.0) for _ in runs]
+
+    monkeypatch.setattr("bn_repro.cli.train.run_all", stopped)
+    code, said = train("force=true")
+    assert code == 75
+    assert now_and_before(tmp_path) == (0, 7)  # the last block's old run too
 
 
 @pytest.mark.parametrize("ask", [["study=fig1"], ["-m", "experiment=mnist/bn,mnist/baseline"]])

@@ -176,6 +176,15 @@ def test_a_small_screen_has_what_is_at_work_first(tmp_path):
     assert len(drawn.splitlines()) < 12
 
 
+@pytest.mark.parametrize("height", [1, 5, 6, 9])
+def test_a_screen_with_room_for_no_run_has_their_count(tmp_path, height):
+    rows = [Row(f"run {k} " + "x" * 90, tmp_path, 400, 60) for k in range(9)]
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, height=height)
+    with console.capture() as drawn:
+        console.print(Display(rows, console, "all").view([RunStatus("running", 5)] * 9))
+    assert "more: " in drawn.get()
+
+
 def test_the_table_of_outcomes_takes_any_text():
     text = io.StringIO()
     outcome = Outcome("failed", 3, 0.1, error="bad [/sub] tag")

@@ -191,6 +191,23 @@ blocks:
 """
 
 
+LAYER_IS_EAGER = [
+    "study.name=test",
+    "study.blocks=["
+    "{name:first,experiment:[mnist/bn],optimizer.lr:[0.1],seed:[0]},"
+    "{name:later,experiment:[mnist/bn],model.norm:[layer],optimizer.lr:{best_of:first},seed:[1]}]",
+]
+
+
+@pytest.mark.parametrize("ask", [[], ["study.only=[first]"], ["study.run=0"]])
+def test_a_block_that_waits_has_its_word_on_the_engine(monkeypatch, tmp_path, ask):
+    """Else the blocks of one study would have two, and its report would refuse them."""
+    words = [*LAYER_IS_EAGER, *SMOKE[1:], f"runs={tmp_path}", *ask]
+    assert command(monkeypatch, *words) == 0
+    (first,) = tmp_path.glob("mnist/bn-*/seed0")
+    assert read(first, paths.MANIFEST)["engine"] == "eager"
+
+
 @pytest.fixture
 def reported(monkeypatch, tmp_path):
     """A study's words; the runs of its first block are reported, trained elsewhere: 1.0 is best."""
@@ -489,3 +506,6 @@ def test_local_jobs_have_room_on_what_they_see(tmp_path, monkeypatch):
     assert jobs(common={"gpus_per_node": 0}) == jobs() == 3
     assert jobs(common={"gpus_per_node": 2}) == 1
     assert jobs(common={"gpus_per_node": 2}, jobs=4) == jobs(jobs=4) == 4
+    cluster = slurm.SlurmExecutor("slurm", str(tmp_path))
+    assert cluster.has_room(run, 1_000)
+    assert not replace(cluster, jobs=4).has_room(run, 4)
