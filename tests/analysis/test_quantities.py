@@ -113,16 +113,31 @@ def test_an_interval_is_over_images_too_where_they_are_those_of_the_numbers() ->
     assert "over images" in welch.words
 
 
-@pytest.mark.parametrize("spoilt", ["another evaluation", "a seed without", "other images"])
+def test_answers_of_another_evaluation_are_an_error() -> None:
+    """As of a maximum over evaluations on other images: the interval would be over seeds alone."""
+    high, low = [0.94, 0.95, 0.95, 0.94, 0.95, 0.96], [0.9, 0.9, 0.91, 0.9, 0.92, 0.9]
+    with pytest.raises(ValueError, match=r"accuracies and the images' answers are 0.001 apart"):
+        q.gained_at(pd.Series(high) + 0.001, pd.Series(low), (_answers(high), _answers(low)))
+
+
+def test_of_a_curve_each_step_takes_the_images_of_the_last() -> None:
+    high, low = [0.94, 0.95, 0.95, 0.94, 0.95, 0.96], [0.9, 0.9, 0.91, 0.9, 0.92, 0.9]
+    a, b = (pd.DataFrame({1: values, 2: values}) for values in (high, low))
+    images = {2: (_answers(high), _answers(low))}
+    alone, both = q.differences(a, b), q.differences(a, b, images)
+    assert both[1] == both[2]
+    assert both[2].high > alone[2].high
+    assert both[2] == q.difference(a[2], b[2], "gap", images=images[2]).interval
+    words = q.ahead_at_each(a, b, NAMES, images=images).words
+    assert "over seeds and over images" in words
+    assert "that over images the last one's" in words
+
+
+@pytest.mark.parametrize("spoilt", ["a seed without", "other images"])
 def test_answers_of_something_else_are_left_out(spoilt: str) -> None:
     high, low = [0.94, 0.95, 0.95, 0.94, 0.95, 0.96], [0.9, 0.9, 0.91, 0.9, 0.92, 0.9]
     a, b, right, other = pd.Series(high), pd.Series(low), _answers(high), _answers(low)
-    if spoilt == "another evaluation":
-        a = a + 0.001
-    elif spoilt == "a seed without":
-        other = other.iloc[1:]
-    else:
-        other = _answers(low, images=400)
+    other = other.iloc[1:] if spoilt == "a seed without" else _answers(low, images=400)
     assert q.gained_at(a, b, (right, other)) is None
     assert q.difference(a, b, "gap", images=(right, other)) == q.difference(a, b, "gap")
 

@@ -159,6 +159,13 @@ def test_at_each_rate_is_judged_by_a_bound_of_its_own(
     assert rule.judge(few) == (OPEN, "fewer than 5 seeds")
 
 
+def test_arms_without_a_common_step_decide_nothing() -> None:
+    a, b = pd.DataFrame({1: [0.9] * 6}), pd.DataFrame({2: [0.8] * 6})
+    assert rules.AtEachStep().judge(q.ahead_at_each(a, b, NAMES)) == (OPEN, "not measured")
+    nothing = Quantity("q", around(1.3), "x")
+    assert rules.AtEach("rate").judge(nothing) == (OPEN, "not measured")
+
+
 def test_the_worst_step_of_one_seed_is_the_one_with_the_smallest_lead() -> None:
     rule, found = (
         rules.AtEachStep(),

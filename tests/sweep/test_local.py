@@ -1,10 +1,13 @@
 """How many runs a machine does at once, and which GPU each of them sees."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 
 from bn_repro.config.compose import compose
+from bn_repro.records.reader import Outcome
+from bn_repro.records.recorder import write_status
 from bn_repro.sweep import local
 from bn_repro.sweep.local import LocalExecutor, side_by_side
 from bn_repro.sweep.study import PlannedRun
@@ -84,3 +87,18 @@ def test_loader_workers_are_no_more_than_the_cores(machine, monkeypatch):
     machine(8, 32)
     assert {workers for _, workers in seen_by(monkeypatch, PAPERS, 8, 8)} == {4}  # not 12 each
     assert {workers for _, workers in seen_by(monkeypatch, MNIST, 32, 8)} == {2}  # as configured
+
+
+def test_a_run_that_failed_and_is_stopped_before_it_goes_on_was_stopped(monkeypatch, tmp_path):
+    """Its status still says that it failed; the exit code says that this is of before."""
+    run = PlannedRun(compose([*MNIST, f"runs={tmp_path}"]), {})
+    run.directory.mkdir(parents=True)
+    write_status(run.directory, "failed", 7, 1.0, "its process ended: SIGKILL", "lost")
+    stopped = Outcome("preempted", 7, 1.0, cause="signal")
+    monkeypatch.setattr("bn_repro.training.run.run", lambda *args, **options: stopped)
+    with pytest.raises(SystemExit) as end:
+        local._train(run, 0, 0)
+    assert end.value.code == local.NOT_BEGUN
+    process = object.__new__(local.Process)
+    process.run, process.process = run, SimpleNamespace(exitcode=local.NOT_BEGUN)
+    assert process.outcome(stopping=True) == Outcome("preempted", 7, 0.0)

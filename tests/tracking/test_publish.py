@@ -158,6 +158,8 @@ def test_a_damaged_run_and_a_busy_one_are_left_out(runs, tmp_path):
     assert f"{busy}: another process works on this run; left out" in said
     assert "1 sent" in said
     assert "3 left out" in said
+    with pytest.raises(publish.CannotSend, match="so it is a copy"):
+        publish.write_events(copy)
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,13 @@ import math
 import pytest
 import torch
 
+from bn_repro.config.compose import compose
 from bn_repro.config.schema import TrainConfig
 from bn_repro.data.decode import CorruptImage
-from bn_repro.records.recorder import CAUSES
+from bn_repro.records.recorder import CAUSES, NoLogger
 from bn_repro.training import throughput
 from bn_repro.training.loop import Cadence, Losses
-from bn_repro.training.run import cause_of
+from bn_repro.training.run import cause_of, run
 from bn_repro.training.session import Session
 from bn_repro.training.throughput import Meter
 from bn_repro.training.world import World
@@ -89,3 +90,21 @@ def test_rates_leave_out_what_follows_an_evaluation_in_its_step(monkeypatch):
 def test_an_error_has_its_cause(error, cause):
     assert cause_of(error) == cause
     assert cause in CAUSES
+
+
+def test_an_interrupted_run_closes_its_loggers_as_one_that_goes_on(monkeypatch, tmp_path):
+    """W&B starts such a run again, and not one that failed."""
+    ended = []
+
+    class Heard(NoLogger):
+        def finish(self, state):
+            ended.append(state)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bn_repro.training.run.logger_of", lambda config: Heard())
+    monkeypatch.setattr("bn_repro.training.loop.set_learning_rate", interrupted)
+    config = compose(["experiment=mnist/bn", "scale=smoke", f"runs={tmp_path}"])
+    assert run(config, log=lambda line: None).state == "preempted"
+    assert ended == ["preempted"]

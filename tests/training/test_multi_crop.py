@@ -260,6 +260,13 @@ def test_an_unfinished_run_is_told(own_run):
         multi_crop.evaluate_run(own_run, 1)
 
 
+def test_a_copy_of_a_run_is_no_other_seed(own_run):
+    """Else an ensemble of both would be one network, twice."""
+    shutil.copytree(directory_of(own_run), directory_of(replace(own_run, seed=5)))
+    with pytest.raises(ValueError, match=r"seed5: its config.yaml is of seed \d, so it is a copy"):
+        multi_crop.evaluate_run(replace(own_run, seed=5), 1)
+
+
 def test_a_diverged_run_left_no_network(own_run):
     status = directory_of(own_run) / paths.STATUS
     status.write_text(status.read_text().replace("completed", "diverged"))
@@ -422,6 +429,10 @@ def test_the_ensemble_of_figure_4_is_six_networks_each_with_another_seed():
     assert [len(part) for part in command.runs_to_evaluate(compose(fewer), fewer)] == [8, 6]
     fig3, _ = expand(compose(["study=fig3"]).study, [], lambda run: 0.5)
     assert {r.key for r in plain} <= {r.key for r in fig3}
+    for only, both in ("plain", (3, 0)), ("ensemble 1,ensemble 2", (2, 2)):
+        some = [*words, f"study.only=[{only}]"]
+        found = command.runs_to_evaluate(compose(some), some)
+        assert (len(found[0]), len(found[1])) == both
     for key in ("model.init_gain", "model.dropout", "model.per_activation_modules"):
         assert 0 < sum(key in m.varied for m in members) < 6
     assert {m.varied.get("model.dropout") for m in members} == {None, 0.05, 0.1}
