@@ -20,12 +20,27 @@ from typing import Any
 
 import pytest
 
+from bn_repro.analysis.tables import unpacked
 from bn_repro.records import histograms
+from bn_repro.records.reader import read_correct
+from bn_repro.tracking.keys import History
 
 ROOT = Path(__file__).parent.parent
 
 
 # --- commands -------------------------------------------------------------------------------------
+
+
+def history_of(directory: Path) -> list[tuple[int, dict[str, Any]]]:
+    """The steps that a logger has of a run's records by now."""
+    return History(directory).steps(all_of_them=True)
+
+
+def answers_of(directory: Path) -> dict[str, Any]:
+    """``correct.npz`` with its bits as bools, one an image."""
+    found = read_correct(directory)
+    n = found.pop("images")
+    return {k: v if isinstance(v, int) else unpacked(v, n) for k, v in found.items()}
 
 
 def call(

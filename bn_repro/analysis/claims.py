@@ -32,7 +32,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from bn_repro.analysis.gates import Gate
@@ -159,13 +158,3 @@ def row(claim: Claim) -> dict[str, Any]:
 def to_json(claims: Sequence[Claim]) -> str:
     """The text of ``claims.json``."""
     return json.dumps([row(claim) for claim in claims], indent=2, ensure_ascii=False) + "\n"
-
-
-def from_json(path: Path) -> list[dict[str, Any]]:
-    """The rows of ``claims.json``, numbers as floats."""
-    rows = json.loads(path.read_text(encoding="utf-8"))
-    numbers = ("estimate", "low", "high")
-    return [
-        row | {key: math.nan if row[key] is None else float(row[key]) for key in numbers}
-        for row in rows
-    ]

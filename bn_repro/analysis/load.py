@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -286,14 +285,9 @@ def _histograms(blocks: Sequence[Block]) -> pd.DataFrame:
 def _correct(member: Member, warnings: list[str]) -> list[Row]:
     """The row of ``correct.npz``; none where a run, as of an earlier version, has none."""
     assert member.directory is not None
-    path = member.directory / paths.CORRECT
-    if not path.exists():
-        return []
     try:
-        with open(path, "rb") as content, np.load(content) as file:
-            found = {name: file[name] for name in CORRECT_COLUMNS if name not in KEY}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        warnings.append(f"{path}: not readable ({error}); which images are right is unknown")
+        found = reader.read_correct(member.directory)
+    except reader.Unreadable as error:
+        warnings.append(f"{error}; which images are right is unknown")
         return []
-    key = dict(zip(KEY, member.key, strict=True))
-    return [key | {k: int(v) if v.ndim == 0 else v for k, v in found.items()}]
+    return [dict(zip(KEY, member.key, strict=True)) | found] if found else []

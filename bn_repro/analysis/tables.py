@@ -36,10 +36,7 @@ PROBE_COLUMNS = [*KEY, *("step", "probe", "site", "unit", "p15", "p50", "p85")]
 BIN_COLUMNS = ["below", *(f"{left:g}" for left in histograms.edges()[1:-2]), "above"]
 """The bins by their left ends: ``below``, ``-8``, ``-7.75``, ..., ``7.75``, ``above``."""
 HISTOGRAM_COLUMNS = [*KEY, "step", "site", *BIN_COLUMNS]
-CORRECT_COLUMNS = [
-    *KEY,
-    *("images", "last_step", "best_step", "last", "last_seen", "best", "best_seen"),
-]
+CORRECT_COLUMNS = [*KEY, *reader.CORRECT]
 """The last four are bits, one an image, as ``np.packbits`` packs them: uint8 arrays."""
 
 

@@ -109,6 +109,11 @@ class MLPConfig(ModelConfig):
         super().__post_init__()
         self.drawn_from_gaussians()
 
+    @property
+    def widths(self) -> list[int]:
+        """Of the hidden layers, first to last."""
+        return self.hidden if self.depth is None else self.hidden[:1] * self.depth
+
 
 ORDERS = ("rows", "permuted")
 """In which order a recurrent network reads the pixels of an image."""

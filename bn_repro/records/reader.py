@@ -57,6 +57,7 @@ CONFIG_KINDS = {
     **{name: (dict, type(None)) for name in ("model", "data", "optimizer", "train")},
     **{"experiment": TEXT_OR_NONE, "seed": (int,)},
 }
+CORRECT = ("images", "last_step", "best_step", "last", "last_seen", "best", "best_seen")
 
 
 class BadInput(ValueError):
@@ -260,23 +261,21 @@ def read_evaluations(directory: Path) -> list[Row]:
 def read_correct(directory: Path) -> dict[str, Any]:
     """``correct.npz``; empty where there is none.
 
-    ``last`` and ``best`` are bool (images,), right or wrong, ``last_seen`` and ``best_seen`` which
-    images were evaluated; ``last_step`` and ``best_step`` are the evaluations' steps.
+    ``last`` and ``best`` are bits, one an image, right or wrong, as ``np.packbits`` packs them;
+    ``last_seen`` and ``best_seen`` which images were evaluated; ``last_step`` and ``best_step`` the
+    evaluations' steps; ``images`` how many there are.
     """
     import numpy as np  # half of what a status display would take to start
 
     path = directory / paths.CORRECT
     try:
-        with np.load(path) as file:
-            found = {name: file[name] for name in file.files}
-        n = int(found.pop("images"))
-        steps = {name: int(found.pop(name)) for name in ("last_step", "best_step")}
-        bits = {name: np.unpackbits(packed, count=n) == 1 for name, packed in found.items()}
+        with open(path, "rb") as content, np.load(content) as file:
+            found = {name: file[name] for name in CORRECT}
+        return {name: int(value) if value.ndim == 0 else value for name, value in found.items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise Unreadable(f"{path}: not readable ({error}); start over with force=true") from None
-    return bits | steps
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise Unreadable(f"{path}: not readable ({error}); {START_OVER}") from None
 
 
 def passed_over_line(found: Mapping[str, int]) -> str:

@@ -107,9 +107,8 @@ def _network(model: str, config: Config) -> tuple[int, int]:
     """The number of parameters, and of nonlinearities; those of a ``model`` are counted once."""
     m = config.model
     if isinstance(m, MLPConfig):
-        hidden = m.hidden if m.depth is None else m.hidden[:1] * m.depth
-        widths = [PIXELS, *hidden, DIGITS]
-        return sum((a + 1) * b for a, b in itertools.pairwise(widths)), len(hidden)
+        widths = [PIXELS, *m.widths, DIGITS]
+        return sum((a + 1) * b for a, b in itertools.pairwise(widths)), len(m.widths)
     if model not in _NETWORKS:
         from bn_repro.data.batches import Examples  # torch
         from bn_repro.training.activations import sites_of

@@ -89,11 +89,6 @@ class History:
                     values["train/learning_rate"] = self._rate(row["step"])
 
 
-def history(directory: Path) -> list[tuple[int, dict[str, Value]]]:
-    """The steps that a run's records have by now."""
-    return History(directory).steps(all_of_them=True)
-
-
 def summary_of(directory: Path) -> dict[str, Any]:
     """How a run stands: state, step and seconds, final and best accuracy, steps to :data:`TARGETS`,
     and its later evaluations as ``evaluation/144_moving/top1``.

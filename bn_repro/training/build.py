@@ -75,11 +75,10 @@ def network(config: Config, data: Data | Examples) -> nn.Module:
     generator = torch.Generator().manual_seed(config.seed)
     with in_memory("model"), norm_errors_in_one_line(m):
         if isinstance(m, MLPConfig):
-            hidden = m.hidden if m.depth is None else m.hidden[:1] * m.depth
             return MLP(
                 norm=normalization,
                 generator=generator,
-                widths=[data.shape[0], *hidden, data.classes],
+                widths=[data.shape[0], *m.widths, data.classes],
                 nonlinearity=nonlinearity,
                 init_std=m.init_std,
                 dropout=m.dropout,

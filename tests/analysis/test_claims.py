@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -127,7 +126,7 @@ def test_the_reference_trains_where_no_run_of_it_fails() -> None:
 # --- claims.json ----------------------------------------------------------------------------------
 
 
-def test_json_is_rounded_and_says_what_is_no_number(tmp_path: Path) -> None:
+def test_json_is_rounded_and_says_what_is_no_number() -> None:
     found = Quantity("What", Interval(1.23456789, math.nan, math.inf, 5), "x")
     text = c.to_json([Claim("x_ratio", "s", "4.1", found, Above(1.0), paper="2 x")])
     (row,) = json.loads(text)
@@ -137,10 +136,4 @@ def test_json_is_rounded_and_says_what_is_no_number(tmp_path: Path) -> None:
     ]
     assert (row["estimate"], row["low"], row["high"]) == (1.235, None, "inf")
     assert row["rule"] == "What. Holds if the interval lies above 1, does not hold if below"
-    path = tmp_path / "claims.json"
-    path.write_text(text, encoding="utf-8")
-    (back,) = c.from_json(path)
-    assert back["estimate"] == 1.235
-    assert math.isnan(back["low"])
-    assert back["high"] == math.inf
-    assert back["verdict"] == OPEN
+    assert row["verdict"] == OPEN

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Forked, call, train
+from support import Forked, answers_of, call, train
 
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of, run_id
 from bn_repro.config.schema import Config
 from bn_repro.records import paths
-from bn_repro.records.reader import last_top1, read_correct
+from bn_repro.records.reader import last_top1
 from bn_repro.stop_signal import StopFlag
 from bn_repro.training import multi_crop
 from bn_repro.training.run import run
@@ -70,7 +70,7 @@ def test_are_said_once_and_listed_in_the_manifest(folder, bad, tmp_path):
     for row in metrics(directory_of(config)):
         if row["split"] == "val":  # 8 of its 9 images are left
             assert row["top1"] * 8 == pytest.approx(round(row["top1"] * 8))
-    right = read_correct(directory_of(config))
+    right = answers_of(directory_of(config))
     assert list(right["last_seen"]) == [k != 4 for k in range(9)]  # n1/val_1 of three in each
     assert right["last"].sum() == round(8 * (last_top1(directory_of(config)) or 0))
     assert not right["last"][4]

@@ -100,5 +100,7 @@ def test_a_run_that_failed_and_is_stopped_before_it_goes_on_was_stopped(monkeypa
         local._train(run, 0, 0)
     assert end.value.code == local.NOT_BEGUN
     process = object.__new__(local.Process)
-    process.run, process.process = run, SimpleNamespace(exitcode=local.NOT_BEGUN)
+    process.run = run
+    ended = SimpleNamespace(exitcode=local.NOT_BEGUN)
+    monkeypatch.setattr(process, "process", ended, raising=False)
     assert process.outcome(stopping=True) == Outcome("preempted", 7, 0.0)

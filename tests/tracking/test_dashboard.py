@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from functools import cache
 
 import pytest
+from support import history_of
 
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import arm_of, directory_of, tags_of
@@ -169,7 +170,7 @@ def test_every_series_that_is_named_is_logged(saved, tmp_path):
     words = ["experiment=mnist/bn", "scale=smoke", "train.steps=20", "train.eval_every=10"]
     on_mnist = compose([*words, "data.limit=500", "train.population_batches=2", f"runs={tmp_path}"])
     run(on_mnist, log=lambda line: None)
-    logged = {k for _, values in keys.history(directory_of(on_mnist)) for k in values}
+    logged = {k for _, values in history_of(directory_of(on_mnist)) for k in values}
     # Of ImageNet, as values_of names the rows of its held-out split; and what was evaluated later.
     val = {"step": 1, "split": "val", "statistics": "moving", "top1": 0.5}
     logged |= {*keys.values_of(val), *keys.summary_of(directory_of(on_mnist))}

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from support import OfflineRun
+from support import OfflineRun, history_of
 
 from bn_repro.analysis import frames
 from bn_repro.analysis.load import load
@@ -74,7 +74,7 @@ def test_an_offline_run_holds_what_the_local_records_hold(tmp_path):
     assert run(config, log=silent).state == "completed"
     directory, shown = directory_of(config), OfflineRun(tmp_path)
 
-    history = list(keys.history(directory))
+    history = list(history_of(directory))
     assert shown.history == [{"_step": s, "step": s, **values} for s, values in history]
     assert {"test/top1", "trace/hidden3/unit/p50", "timing/waiting"} <= set(history[-1][1])
     counts = history[-1][1]["histogram/hidden3"]
@@ -134,7 +134,7 @@ def test_a_run_resumed_offline_is_one_whole_run(tmp_path):
     assert run(config, log=silent).state == "completed"
     whole = OfflineRun(tmp_path)  # which is the only one
     assert whole.about.run_id == first.about.run_id
-    history = keys.history(directory_of(config))
+    history = history_of(directory_of(config))
     assert whole.history == [{"_step": s, "step": s, **values} for s, values in history]
     assert whole.summary["state"] == "completed"
 
@@ -232,7 +232,7 @@ def test_a_run_killed_online_goes_on_without_a_row_twice(directory, tmp_path, se
     record.close()
     assert [*server.runs] == [name] == [wandb_id(directory)]
     shown = server.history(name)
-    local = [{"step": s, **values} for s, values in keys.history(directory)]
+    local = [{"step": s, **values} for s, values in history_of(directory)]
     assert [{k: v for k, v in r.items() if k[0] != "_"} for r in shown] == local
     assert [r["_step"] for r in shown] == list(range(1, 13))
     assert server.summary(name)["state"] == "completed"
@@ -336,7 +336,7 @@ def test_a_sweep_that_asks_for_a_finished_run_sees_it(tmp_path, server, monkeypa
     assert told(run(online, log=silent)) == begun
     assert [*server.runs] == ["abc123"]
     history = server.history("abc123")
-    local = [{"step": s, **values} for s, values in keys.history(directory_of(online))]
+    local = [{"step": s, **values} for s, values in history_of(directory_of(online))]
     assert [{k: v for k, v in row.items() if k[0] != "_"} for row in history] == local
     summary = server.summary("abc123")
     assert summary["state"] == "completed"

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from filelock import FileLock
 from rich.console import Console
-from support import ROOT, OfflineRun, call
+from support import ROOT, OfflineRun, call, history_of
 
 import bn_repro
 from bn_repro.cli.publish import directories_to_send
@@ -21,7 +21,7 @@ from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of, tags_of, usual_scale, variation
 from bn_repro.records import paths, reader
 from bn_repro.sweep.study import expand
-from bn_repro.tracking import keys, publish
+from bn_repro.tracking import publish
 from bn_repro.training.checkpoint import TrainingState
 from bn_repro.training.run import run
 
@@ -137,7 +137,7 @@ def test_killed_half_way_it_is_made_whole(runs, server, monkeypatch):
     assert len(server.history(name)) == 5
 
     assert "1 sent" in published(*words)
-    local = [{"step": s, **values} for s, values in keys.history(directory)]
+    local = [{"step": s, **values} for s, values in history_of(directory)]
     shown = [{k: v for k, v in r.items() if k[0] != "_"} for r in server.history(name)]
     assert shown == local
     (directory / paths.PUBLISHED).unlink()  # as if sent from elsewhere
@@ -361,5 +361,5 @@ def test_a_run_that_the_agent_starts_again_goes_on_where_it_was(
     assert reader.read_status(directory)["state"] == "completed"
     assert len(reader.read_manifest(directory)["resumed"]) == 1
     assert [*server.runs] == ["abc123"]
-    local = [step for step, _ in keys.history(directory)]
+    local = [step for step, _ in history_of(directory)]
     assert [row["step"] for row in server.history("abc123")] == local

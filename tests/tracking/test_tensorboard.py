@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
-from support import call
+from support import call, history_of
 
 from bn_repro.cli.publish import directories_to_send
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of
 from bn_repro.records import histograms, paths
 from bn_repro.records.recorder import Recorder
-from bn_repro.tracking import keys, publish
+from bn_repro.tracking import publish
 from bn_repro.tracking.live import TensorboardLogger
 from bn_repro.training.run import run
 
@@ -40,7 +40,7 @@ def events(directory):
 
 
 def series(directory):
-    """The numbers and the counts by step, as ``keys.history`` has them."""
+    """The numbers and the counts by step, as ``keys.History`` has them."""
     make_ndarray = part("util.tensor_util").make_ndarray
     found = {}
     for step, value in events(directory):
@@ -57,7 +57,7 @@ def series(directory):
 
 
 def assert_shows_the_records(directory):
-    local, shown = dict(keys.history(directory)), series(directory)
+    local, shown = dict(history_of(directory)), series(directory)
     assert shown.keys() == local.keys()
     for step, values in local.items():
         assert shown[step].keys() == values.keys()

@@ -18,7 +18,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from filelock import FileLock
-from support import ROOT, Forked, call, train
+from support import ROOT, Forked, answers_of, call, train
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from bn_repro import stop_signal
@@ -26,7 +26,7 @@ from bn_repro.cli import main
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import run_id
 from bn_repro.records import paths
-from bn_repro.records.reader import last_top1, read_correct
+from bn_repro.records.reader import last_top1
 from bn_repro.records.recorder import write_status
 from bn_repro.training import build, checkpoint, lost_rank, multi_crop
 from bn_repro.training import ranks as ranks_module
@@ -110,7 +110,7 @@ def test_evaluation_counts_every_sample_once(synchronized):
         if row["split"] == "test":
             assert row["top1"] * 10_000 == pytest.approx(round(row["top1"] * 10_000), abs=1e-6)
             assert row["top1"] > 0.3
-    right = read_correct(directory)
+    right = answers_of(directory)
     assert right["last_seen"].all()
     assert right["last"].sum() == round(10_000 * (last_top1(directory) or 0))
 

@@ -13,12 +13,12 @@ import pytest
 import torch
 import yaml
 from resumed import SMOKE, StopAt, assert_same_run, config_of, rows, silent, weights
-from support import ROOT, Forked, train
+from support import ROOT, Forked, answers_of, train
 
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of
 from bn_repro.records import paths
-from bn_repro.records.reader import last_status, monitored_curve, read_correct
+from bn_repro.records.reader import last_status, monitored_curve
 from bn_repro.training import checkpoint, loop
 from bn_repro.training.run import build, preflight, run
 
@@ -236,7 +236,7 @@ def test_the_records_follow_the_contract(settings):
 
 def test_which_images_are_right_at_the_last_and_at_the_best_evaluation(settings):
     _, directory = settings
-    found, curve = read_correct(directory), monitored_curve(rows(directory, paths.METRICS))
+    found, curve = answers_of(directory), monitored_curve(rows(directory, paths.METRICS))
     assert (found["last_step"], curve[-1][0]) == (120, 120)
     assert found["best_step"] in dict(curve)
     for which in ("last", "best"):
@@ -262,15 +262,15 @@ def test_evaluations_on_a_part_are_followed_by_one_on_all(tmp_path):
     full, some = (rows(directory_of(c), paths.METRICS) for c in (whole, part))
     of_a_part = {(r["step"], r["statistics"]) for r, s in zip(full, some, strict=True) if r != s}
     assert of_a_part == {(step, kind) for step in (10, 20) for kind in ("moving", "polyak")}
-    found = read_correct(directory_of(part))
+    found = answers_of(directory_of(part))
     assert found["last_seen"].all()
     assert found["best_seen"].sum() == 100  # though accuracy still rises: on other images
-    assert read_correct(directory_of(whole))["best_step"] == 30
+    assert answers_of(directory_of(whole))["best_step"] == 30
     stopper = StopAt(20)
     short = config_of(tmp_path / "short", *words)
     short.data.eval_limit = 100
     run(short, log=silent, stop=stopper.flag, progress=stopper.progress)
-    found = read_correct(directory_of(short))
+    found = answers_of(directory_of(short))
     assert np.flatnonzero(found["last_seen"]).tolist() == list(range(0, 10_000, 100))
     top1 = monitored_curve(rows(directory_of(short), paths.METRICS))[-1][1]
     assert found["last"].sum() == pytest.approx(100 * top1)
@@ -281,7 +281,7 @@ def test_the_best_evaluation_is_remembered_over_a_resume(tmp_path):
     words = ["optimizer.lr=30", "model.norm=none", "train.eval_every=1", "train.steps=30"]
     whole, cut = config_of(tmp_path / "whole", *words), config_of(tmp_path / "cut", *words)
     run(whole, log=silent)
-    found = read_correct(directory_of(whole))
+    found = answers_of(directory_of(whole))
     assert found["best_step"] < found["last_step"] == 30
     best = max(v for _, v in monitored_curve(rows(directory_of(whole), paths.METRICS)))
     assert found["best"].mean() == best > found["last"].mean()
