@@ -9,7 +9,7 @@ COMMANDS = {
     "diff": "show what differs between two runs, or between two folders of seeds",
     "list": "list the experiments and studies, with costs and verdicts",
     "export": "write a trained network to a file, with a model card",
-    "publish": "send finished runs to Weights & Biases",
+    "publish": "send finished runs to Weights & Biases, or write them for TensorBoard",
     "dashboard": "save a report on the runs in Weights & Biases",
 }
 """Each is the module of this name, with a line on what it does."""

@@ -62,7 +62,7 @@ def usage() -> str:
             "bn-repro COMMAND key=value ...\n",
             *lines,
             "\nA first run, of seconds:  bn-repro train experiment=mnist/bn scale=smoke",
-            "All keys of a command:    bn-repro COMMAND --help",
+            "The keys of a command:    bn-repro COMMAND --help",
             "",
         ]
     )

@@ -29,7 +29,7 @@ CONCERNS: dict[str, tuple[str, ...]] = {
     "report": ("runs", "out", "study.seeds", "wandb."),
     "export": ("seed", "runs", "out"),
     "status": ("runs", "live", "study.seeds"),
-    "publish": ("runs", "logger", "study.seeds", "wandb."),
+    "publish": ("runs", "logger", "force", "study.seeds", "wandb."),
     "dashboard": ("wandb.",),
 }
 """What a command reads, besides the keys that name its runs; ``model.`` is a whole section."""

@@ -1,4 +1,4 @@
-"""Send finished runs to Weights & Biases, or to TensorBoard, at any later time; none twice.
+"""Send finished runs to Weights & Biases, none twice, or write event files for TensorBoard.
 
 bn-repro publish wandb=online
 bn-repro publish wandb=online study=fig1

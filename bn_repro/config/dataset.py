@@ -29,8 +29,8 @@ class DataConfig(Section):
     )
     eval_limit: int | None = setting(
         None,
-        "evaluations during training are on at most so many images, evenly spaced, the last one on "
-        "all; a run's best accuracy is then over evaluations of both kinds; null: all",
+        "evaluations during training use at most this many images, evenly spaced; the last one "
+        "uses all; a run's best accuracy is then over evaluations of both kinds; null: all",
         number(1),
         identity=False,
     )

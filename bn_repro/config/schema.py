@@ -139,8 +139,8 @@ class TrainConfig(Section):
     )
     trace_units: list[str] = setting(
         (),
-        "those of trace_sites of which every unit is traced, at steps that are evaluated too; of "
-        "the others only the first unit",
+        "traced nonlinearities of which every unit is recorded, at steps that also have an "
+        "evaluation; of the others only the first unit is recorded",
         identity=False,
     )
     trace_histograms: bool = setting(
