@@ -127,7 +127,9 @@ def test_of_a_curve_each_step_takes_the_images_of_the_last() -> None:
     alone, both = q.differences(a, b), q.differences(a, b, images)
     assert both[1] == both[2]
     assert both[2].high > alone[2].high
-    assert both[2] == q.difference(a[2], b[2], "gap", images=images[2]).interval
+    assert (
+        both[2] == q.difference(pd.Series(high), pd.Series(low), "gap", images=images[2]).interval
+    )
     words = q.ahead_at_each(a, b, NAMES, images=images).words
     assert "over seeds and over images" in words
     assert "that over images the last one's" in words
