@@ -127,19 +127,24 @@ def of_steps(rounds: int, steps: int) -> Iterator[Row]:
         yield f"{name} / products", statistics.median(c[k] / c[0] for c in columns), "", bar
 
 
-def process(*words: str) -> tuple[float, float, float]:
-    """A command's seconds to its first line and to its end, and its greatest memory in MB."""
+def process(*words: str, code: int = 0) -> tuple[float, float, float]:
+    """A command's seconds to its first line and to its end, and its greatest memory in MB.
+
+    RuntimeError where it ends with another code than ``code``.
+    """
     begun = time.perf_counter()
     command = [sys.executable, *words]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     child = subprocess.Popen(command, cwd=ROOT, env=AS_A_USER, **pipes)
     assert child.stdout is not None
     with child.stdout as output:
-        output.readline()
+        said = output.readline()
         first = time.perf_counter() - begun
-        output.read()
+        said += output.read()
     _, status, used = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode != code:
+        raise RuntimeError(f"{' '.join(words)}: exit code {child.returncode}: {said.decode()}")
     return first, time.perf_counter() - begun, used.ru_maxrss / 1024
 
 
@@ -152,7 +157,7 @@ def of_starts(rounds: int) -> Iterator[Row]:
             shutil.rmtree(folder, ignore_errors=True)
             _, torch_seconds, torch_memory = process("-c", "import torch")
             first, seconds, memory = process(*train)
-            again, refused = process(*train)[1], process(*train, "optimizer.rate=1")[1]
+            again, refused = process(*train)[1], process(*train, "optimizer.rate=1", code=2)[1]
             above = seconds - torch_seconds, memory - torch_memory
             columns.append([torch_seconds, first, above[0], again, refused, above[1]])
     for name, values, unit, bar in zip(
@@ -303,7 +308,7 @@ def main() -> None:
         rows += of_steps(asked.rounds, asked.steps)
         rows += of_the_loader(asked.rounds)
         if asked.tiny:
-            rows += of_photographs(asked.tiny)
+            rows += of_photographs(asked.tiny.resolve())
     rows += of_cores(asked.rounds, cores())
     asked.out.mkdir(parents=True, exist_ok=True)
     text = page(rows, asked.rounds, asked.steps)

@@ -30,8 +30,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
 from bn_repro.cli.entry import exit_with
-from bn_repro.cli.train import OF_THE_COMMAND
+from bn_repro.cli.errors import explain
+from bn_repro.cli.refusals import OF_THE_COMMAND
 from bn_repro.config.compose import compose
 from bn_repro.records import paths
 from bn_repro.records.reader import BadInput, finished
@@ -129,7 +133,10 @@ def lanes_of(texts: Sequence[str], runs: Path, logs: Path) -> list[Lane]:
         commands = [[*words, f"runs={runs}"] for words in commands]
         lanes.append(Lane([Command(w, logs / f"{k}-{n}.log") for n, w in enumerate(commands)]))
         for command in lanes[-1].waiting:
-            command.runs()
+            try:
+                command.runs()
+            except (HydraException, OmegaConfBaseException) as error:
+                raise ValueError(explain(error)) from error
     return lanes
 
 

@@ -93,7 +93,16 @@ def _plain(composed: DictConfig, overrides: Sequence[Override]) -> Config:
             values[name] = _chosen(name, values[name], typed)
         else:
             del values[name]
+    _refuse_idle_decay(values, typed)
     return Config(**values)
+
+
+def _refuse_idle_decay(values: Mapping[str, Any], typed: set[str]) -> None:
+    """ValueError for a typed key of the decay where the rate does not decay."""
+    if values["experiment"] and values["optimizer"].decay_every is None:
+        for key in ("optimizer.decay_rate", "optimizer.decay_speed", "train.paper_steps"):
+            if key in typed:
+                raise ValueError(f"{key}: has no effect where optimizer.decay_every is null")
 
 
 def _refuse_unknown(values: Mapping[str, Any]) -> None:

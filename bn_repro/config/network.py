@@ -199,7 +199,7 @@ class InceptionConfig(ModelConfig):
         if self.norm_at == "input":
             raise ValueError("model.norm_at: 'input' is for mlp; use 'before' or 'after'")
         if self.norm_at == "before":  # where beta takes the role of the bias
-            self.idle("init_bias", "norm", "batch", "sync_batch")
+            self.idle("init_bias", "norm", *(NORMS.keys() - {"none", "weight"}))
         if self.modules == list(MODULES):
             self.modules = None  # a default spelled out gives the same run
         elif self.modules is not None:

@@ -19,7 +19,6 @@ BASE = 224
 SHORTER_SIDES = (256, 288, 320, 352)
 SQUARES = (0.0, 0.5, 1.0)
 """Places of the squares along the longer side: left, centre, right, or top, centre, bottom."""
-CROPS = 144
 
 
 def square(width: int, height: int) -> np.ndarray:

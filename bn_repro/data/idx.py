@@ -151,8 +151,8 @@ def _check_labels(labels: dict[Path, np.ndarray], classes: int | None) -> None:
     """
     path, train = next(iter(labels.items()))
     used = np.unique(train)
-    last = int(used[-1])
-    if classes is None and last >= 10 and len(used) < last - used[0] + 1:
+    first, last = int(used[0]), int(used[-1])
+    if classes is None and last >= 10 and len(used) < last - first + 1:
         raise ValueError(
             f"{path}: label {last}, but classes below it have no example; the file is corrupt, "
             "or the set lacks examples of some of its classes"

@@ -81,6 +81,7 @@ def unmet_requirements(engine: str, config: Config, device: str, world: World) -
             ("model.name", m.name, m.name == "mlp"),
             ("model.norm", m.norm, m.norm in ("none", "batch")),
             ("model.norm_at", m.norm_at, m.norm_at == "before"),
+            ("model.norm_eps", m.norm_eps, m.norm == "none" or m.norm_eps > 0),
             ("optimizer.momentum", o.momentum, o.momentum == 0),
             ("optimizer.weight_decay", o.weight_decay, o.weight_decay == 0),
             ("optimizer.delay", o.delay, o.delay == 0),

@@ -86,7 +86,9 @@ class PolyakAverage:
 
 
 def _floating(model: nn.Module) -> list[torch.Tensor]:
-    return [values for values in model.state_dict().values() if values.is_floating_point()]
+    """Each tensor once, also where modules share it, as the steps of a recurrent network do."""
+    found = {v.data_ptr(): v for v in model.state_dict().values() if v.is_floating_point()}
+    return list(found.values())
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:

@@ -17,7 +17,6 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bn_repro.norm import BatchNorm
 from bn_repro.training.lost_rank import RankLost, watched_ranks
 from bn_repro.training.world import World
 
@@ -103,8 +102,10 @@ def replicated(model: nn.Module, world: World, device: torch.device) -> nn.Modul
 
 
 def _moving_averages(model: nn.Module) -> list[torch.Tensor]:
-    layers = [m for m in model.modules() if isinstance(m, BatchNorm)]
-    return [buffer for m in layers for buffer in (m.running_mean, m.running_var)]
+    """What a model keeps besides its parameters, of any norm."""
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    kept = model.state_dict().items()
+    return [v for name, v in kept if name not in parameters and v.is_floating_point()]
 
 
 def _flat_moving_averages(model: nn.Module) -> torch.Tensor:

@@ -57,6 +57,11 @@ SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=20"]
             "model.init_std: has no effect where model.init is 'he'; leave it at 0.1, not 0.01",
         ),
         (["experiment=mnist/baseline", "model.norm_eps=0.1"], 2, "where model.norm is 'none'"),
+        (
+            ["experiment=mnist/bn", "optimizer.decay_rate=0.9"],
+            2,
+            "where optimizer.decay_every is null",
+        ),
         (["experiment=mnist/bn", "data.classes=5"], 2, "data.classes: mnist_binary has no such"),
         (
             [

@@ -218,6 +218,10 @@ def test_an_older_run_has_the_identity_that_it_would_have_today():
             "model.norm_momentum: has no effect where model.norm is 'layer'",
         ),
         (
+            ["imagenet/bn_x5", "model.norm=layer", "model.init_bias=0.2"],
+            "model.init_bias: has no effect where model.norm is 'layer'",
+        ),
+        (
             ["imagenet/inception", "model.per_activation_modules=1"],
             "model.per_activation_modules: ",
         ),

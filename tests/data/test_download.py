@@ -80,6 +80,15 @@ def test_an_archive_that_lies_there_is_taken(published, fetched, tmp_path):
     assert left_in(root) == {"train", "val", "wnids.txt", f"{NAME}.zip"}
 
 
+def test_another_file_of_its_name_stays_as_it_was(published, fetched, tmp_path):
+    root = tmp_path / "set"
+    root.mkdir()
+    (root / f"{NAME}.zip").write_bytes(b"a user's own archive")
+    assert fetched_to(root).splits == {"train": 18, "val": 6}
+    assert fetched == ASKED
+    assert (root / f"{NAME}.zip").read_bytes() == b"a user's own archive"
+
+
 def test_what_was_changed_on_its_way_is_refused_in_a_line(published, tmp_path):
     published.write_bytes(published.read_bytes()[:-1] + b"x")
     with pytest.raises(ValueError, match=rf"^data\.root: {NAME} cannot be downloaded to ") as error:

@@ -302,6 +302,7 @@ def bad_crc(content: bytes) -> bytes:
         (TEST_LABELS, as_idx(np.full(30, 10, np.uint8)), "label 10 is out of range for 10 classes"),
         (TRAIN_LABELS, as_idx(drawn(69)[1]), "69 labels for the 70 images"),
         (TRAIN_LABELS, as_idx(np.r_[drawn(69)[1], np.uint8(200)]), "label 200, but classes below"),
+        (TRAIN_LABELS, as_idx(np.r_[drawn(69)[1], np.uint8(255)]), "label 255, but classes below"),
     ],
 )
 @pytest.mark.parametrize("suffix", ["", ".gz"])

@@ -19,12 +19,15 @@ import torch
 import torch.distributed as dist
 from filelock import FileLock
 from support import ROOT, Forked, answers_of, call, train
+from torch import nn
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from bn_repro import stop_signal
 from bn_repro.cli import main
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import run_id
+from bn_repro.norm import BatchNorm1d
+from bn_repro.norm.outside_gradient import MiniBatchNorm
 from bn_repro.records import paths
 from bn_repro.records.reader import last_top1
 from bn_repro.records.recorder import write_status
@@ -121,6 +124,17 @@ def test_rank_0_alone_writes_and_speaks(synchronized):
     steps = [r["step"] for r in rows(directory) if r["split"] == "train"]
     assert steps == [10, 20, 30, 40]
     assert json.loads((directory / paths.MANIFEST).read_text())["world"] == 2
+
+
+def test_each_rank_keeps_the_running_statistics_of_any_norm():
+    own = MiniBatchNorm(2, eps=1e-5, momentum=0.1, scales=True, constant=False)
+    model = nn.Sequential(nn.Linear(3, 2), BatchNorm1d(2), own)
+    for k, layer in enumerate((model[1], own)):
+        layer.running_mean += 10 * k + 1
+        layer.running_var += 10 * k + 2
+    kept = ranks_module._flat_moving_averages(model)
+    assert kept.tolist() == [1, 1, 3, 3, 11, 11, 13, 13]
+    assert "weight" in dict(own.named_parameters())  # which are not among them
 
 
 STOPPED_AT_20 = """
