@@ -26,7 +26,7 @@ from bn_repro import stop_signal
 from bn_repro.cli import main
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import run_id
-from bn_repro.norm import BatchNorm1d
+from bn_repro.norm import BatchNormPerActivation
 from bn_repro.norm.outside_gradient import MiniBatchNorm
 from bn_repro.records import paths
 from bn_repro.records.reader import last_top1
@@ -128,7 +128,7 @@ def test_rank_0_alone_writes_and_speaks(synchronized):
 
 def test_each_rank_keeps_the_running_statistics_of_any_norm():
     own = MiniBatchNorm(2, eps=1e-5, momentum=0.1, scales=True, constant=False)
-    model = nn.Sequential(nn.Linear(3, 2), BatchNorm1d(2), own)
+    model = nn.Sequential(nn.Linear(3, 2), BatchNormPerActivation(2), own)
     for k, layer in enumerate((model[1], own)):
         layer.running_mean += 10 * k + 1
         layer.running_var += 10 * k + 2
