@@ -128,8 +128,9 @@ def test_rank_0_alone_writes_and_speaks(synchronized):
 
 def test_each_rank_keeps_the_running_statistics_of_any_norm():
     own = MiniBatchNorm(2, eps=1e-5, momentum=0.1, scales=True, constant=False)
-    model = nn.Sequential(nn.Linear(3, 2), BatchNormPerActivation(2), own)
-    for k, layer in enumerate((model[1], own)):
+    usual = BatchNormPerActivation(2)
+    model = nn.Sequential(nn.Linear(3, 2), usual, own)
+    for k, layer in enumerate((usual, own)):
         layer.running_mean += 10 * k + 1
         layer.running_var += 10 * k + 2
     kept = ranks_module._flat_moving_averages(model)
