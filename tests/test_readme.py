@@ -178,7 +178,7 @@ def test_the_results_in_brief_are_those_of_the_runs():
 
     brief = " ".join(README.partition("## Two commands")[0].split())
     on_mnist = [percent("fig1", f"mnist/{arm}", "final_top1") for arm in ("bn", "baseline")]
-    assert "test accuracy is {} % with BN, {} % without".format(*on_mnist) in brief
+    assert "test accuracy is {} % with BN and {} % without".format(*on_mnist) in brief
     names = ("bn_baseline", "inception", "bn_x5", "bn_x30")
     best = [percent("fig3", f"imagenet/{name}", "best_top1") for name in names]
     assert "({} against {} %)".format(*best[:2]) in brief
