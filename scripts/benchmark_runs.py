@@ -264,7 +264,10 @@ def page(rows: list[Row], rounds: int, steps: int) -> str:
     """``README.md``: the table, how it was measured, and on what."""
     machine = hardware_of(torch.device("cpu"), 1)
     versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}"
-    lines = ["| " + " | ".join((n, f"{v:.3g} {u}".strip(), bar)) + " |" for n, v, u, bar in rows]
+    lines = []
+    for name, value, unit, bar in rows:
+        number = f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+        lines.append(f"| {name} | {f'{number} {unit}'.strip()} | {bar} |")
     return "\n".join(
         [
             "# What a run costs",

@@ -98,11 +98,22 @@ def _plain(composed: DictConfig, overrides: Sequence[Override]) -> Config:
 
 
 def _refuse_idle_decay(values: Mapping[str, Any], typed: set[str]) -> None:
-    """ValueError for a typed key of the decay where the rate does not decay."""
+    """ValueError for a typed value of the decay, not its default, where the rate does not decay."""
     if values["experiment"] and values["optimizer"].decay_every is None:
-        for key in ("optimizer.decay_rate", "optimizer.decay_speed", "train.paper_steps"):
-            if key in typed:
-                raise ValueError(f"{key}: has no effect where optimizer.decay_every is null")
+        for section, name in IDLE_WITHOUT_DECAY:
+            value, usual = getattr(values[section], name), getattr(SECTIONS[section](), name)
+            if f"{section}.{name}" in typed and value != usual:
+                raise ValueError(
+                    f"{section}.{name}: has no effect where optimizer.decay_every is null; "
+                    f"leave it at {usual}, not {value}"
+                )
+
+
+IDLE_WITHOUT_DECAY = (
+    ("optimizer", "decay_rate"),
+    ("optimizer", "decay_speed"),
+    ("train", "paper_steps"),
+)
 
 
 def _refuse_unknown(values: Mapping[str, Any]) -> None:

@@ -9,13 +9,14 @@ import pytest
 from bn_repro.analysis import report
 from bn_repro.analysis.load import load
 from bn_repro.analysis.studies import batch_size as study
+from bn_repro.analysis.studies import batch_size_runs as runs_of
 from bn_repro.analysis.tables import Member
 from bn_repro.config.compose import compose
 from bn_repro.records import paths
 from bn_repro.sweep.study import accuracy_of, expand
 from bn_repro.training.run import run
 
-SIZES = (2, 8, *study.SAFE)
+SIZES = (2, 8, *runs_of.SAFE)
 BY_POPULATION = 0.05
 """What Algorithm 2's statistics add at mini-batches of 2 in the made-up runs."""
 
@@ -27,7 +28,7 @@ def members(make_run):
     def made(leads=None, sizes=SIZES, state="completed"):
         found = []
         leads = {2: -0.3, 8: -0.01} | (leads or {})
-        for network in study.NETWORKS:
+        for network in runs_of.NETWORKS:
             for experiment in (network.without, network.bn):
                 for size in sizes:
                     bn = experiment == network.bn
@@ -35,13 +36,13 @@ def members(make_run):
                     how |= {
                         "id": f"s{size}",
                         "top": 0.9 + bn * leads.get(size, 0.03),
-                        "varied": {study.SIZE: size, study.RATE: 0.3 if bn else 0.1},
+                        "varied": {runs_of.SIZE: size, runs_of.RATE: 0.3 if bn else 0.1},
                         "blocks": f"{network.name} final",
                     }
-                    if bn and size == study.SMALLEST:
+                    if bn and size == runs_of.SMALLEST:
                         how["state"] = state
                     found += [make_run(experiment, seed, **how) for seed in range(5)]
-                    if bn and size == study.SMALLEST and state == "completed":
+                    if bn and size == runs_of.SMALLEST and state == "completed":
                         for one in found[-5:]:
                             _lift(one.directory / paths.METRICS)
         return found
@@ -65,7 +66,7 @@ def test_verdicts(members):
     assert len(claims) == 6
     assert {claim.verdict for claim in claims.values()} == {"holds"}
     for name in ("mnist", "inception"):
-        assert len(claims[f"{name}_safe_sizes_difference"].quantity.parts) == len(study.SAFE)
+        assert len(claims[f"{name}_safe_sizes_difference"].quantity.parts) == len(runs_of.SAFE)
         behind = claims[f"{name}_smallest_difference"].quantity.interval
         assert behind.estimate == pytest.approx(-0.3, abs=0.01)
         mended = claims[f"{name}_smallest_population_difference"].quantity.interval
@@ -93,11 +94,11 @@ def test_a_diverged_run_counts_as_chance_by_both_statistics(members):
 
 
 def test_bn_is_ahead_from_the_size_after_the_last_at_which_it_is_behind(members):
-    runs, (mnist, _) = load(members({32: -0.02, 64: 0.01})), study.NETWORKS
-    lead = study.leads(mnist, runs)
+    runs, (mnist, _) = load(members({32: -0.02, 64: 0.01})), runs_of.NETWORKS
+    lead = runs_of.leads(mnist, runs)
     assert list(lead.columns) == list(SIZES)
-    assert study.ahead_from(lead) == 64
-    assert study.ahead_from(-lead) is None
+    assert runs_of.ahead_from(lead) == 64
+    assert runs_of.ahead_from(-lead) is None
 
 
 @pytest.mark.usefixtures("drawn_once")
@@ -105,7 +106,7 @@ def test_the_report_from_its_files_alone_is_the_same(members, make_run, tmp_path
     out, made = tmp_path / "out", members()
     how = {"id": "tried", "traces": False, "split": "val", "blocks": "MNIST rates"}
     for k, rate in enumerate((0.1, 0.3, 1.0)):
-        varied = {study.SIZE: 2, study.RATE: rate}
+        varied = {runs_of.SIZE: 2, runs_of.RATE: rate}
         made.append(make_run("mnist/bn", k, **how, varied=varied))
     outcome = report.write("batch_size", made, out).prose["outcome"]
     before = {path.name: path.read_bytes() for path in out.iterdir()}
@@ -122,7 +123,7 @@ def test_the_study_at_smoke_scale(tmp_path: Path):
     """Mini-batches of 2, one rate: each block is trained, and both statistics are evaluated."""
     words = ["scale=smoke", "train.steps=2", "train.engine=eager", f"runs={tmp_path / 'runs'}"]
     small = compose(["study=batch_size", *words]).study
-    few = {study.SIZE: [2], study.RATE: [0.1], "train.population_batches": [2]}
+    few = {runs_of.SIZE: [2], runs_of.RATE: [0.1], "train.population_batches": [2]}
     blocks = [
         block | {key: few[key] for key in few if isinstance(block.get(key), list)}
         for block in small.blocks

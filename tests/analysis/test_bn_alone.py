@@ -134,11 +134,13 @@ def test_the_settings_are_the_studys_runs_and_all_of_them() -> None:
 def test_each_claim_holds_where_its_prediction_is_right() -> None:
     found = _verdicts(made_up(PREDICTED))
     assert len(found) == 11
+    assert found.pop("late_5_own_rate_trained") == "undecided"  # five of five seeds
     assert set(found.values()) == {"holds"}, found
 
 
 def test_none_holds_where_it_is_wrong() -> None:
     found = _verdicts(made_up(TURNED))
+    assert found.pop("late_5_own_rate_trained") == "undecided"  # none of five
     assert set(found.values()) == {"does not hold"}, found
 
 

@@ -1,5 +1,7 @@
 """Section 3.2's places and parts, judged from made-up runs."""
 
+import re
+
 import pytest
 
 from bn_repro.analysis import report
@@ -74,7 +76,7 @@ def test_the_report_says_what_was_found(members, tmp_path):
     outcome = report.write("placement", members(), tmp_path).prose["outcome"]
     assert outcome.startswith("To the MNIST network at rate 0.1 BN adds -0.0")
     text = (tmp_path / "README.md").read_text()
-    assert "| before, per activation | - | - | 97.0" in text
+    assert re.search(r"\| before, per activation \| - \| - \| 96\.\d %", text)
     assert "| none | 97.0" in text
     assert "is behind the one after it" not in text
     assert (tmp_path / "figure_placement.png").exists()

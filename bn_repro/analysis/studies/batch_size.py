@@ -3,82 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bn_repro.analysis import frames, panels, style
+from bn_repro.analysis import panels, style
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis.claims import Claim
-from bn_repro.analysis.intervals import Images
 from bn_repro.analysis.prose import percent, points
 from bn_repro.analysis.rules import Above, AtEach, Below
-from bn_repro.analysis.study import Study
-from bn_repro.analysis.style import BASELINE, BN, Arm
-from bn_repro.analysis.tables import Runs
-from bn_repro.records.paths import monitored_split
-
-SIZE, RATE = "train.batch_size", "optimizer.lr"
-SMALLEST, SAFE = 2, (32, 64, 128, 256)
-"""The size at which BN is said to break, and those said to be safe; fixed before any run."""
-STATISTICS = {"moving": "moving averages", "population": "Algorithm 2's statistics"}
-BY_MOVING = BN.with_(label=f"with BN, {STATISTICS['moving']}")
-BY_POPULATION = Arm(f"with BN, {STATISTICS['population']}", "#56a3dc", (0, (6, 1.3, 1.2, 1.3)), "^")
-LINES = (BASELINE, BY_MOVING, BY_POPULATION)
-
-
-@dataclass(frozen=True)
-class Network:
-    """A network that is trained without BN and with it; its blocks begin with its name."""
-
-    name: str
-    without: str
-    bn: str
-
-    def final(self, runs: Runs) -> Runs:
-        """Its runs with fresh seeds, of both arms."""
-        return runs.where(block=f"{self.name} final")
-
-    def finals(self, runs: Runs, experiment: str, statistics: str = "moving") -> pd.DataFrame:
-        """Test accuracy at the last step: a row a seed, a column a size."""
-        final = self.final(runs)
-        split = monitored_split(set(final.curves["split"]))
-        values = final.final(split, statistics=statistics, diverged=final.chance)
-        rows = values.where(experiment=experiment).rows
-        if rows.empty:
-            return pd.DataFrame()
-        wide = rows.pivot(index="seed", columns=SIZE, values="value").astype(float)
-        return wide.dropna(axis=1, how="all")
-
-    def right(self, runs: Runs, size: int) -> Images:
-        """Which images the final runs have right at a size (moving averages): with BN, without."""
-        final = self.final(runs).where(batch_size=size)
-        return final.where(experiment=self.bn).right(), final.where(experiment=self.without).right()
-
-    def lines(self, runs: Runs) -> list[pd.DataFrame]:
-        """The accuracies of ``LINES``: without BN, and with it by both statistics."""
-        by = [self.finals(runs, self.bn, statistics) for statistics in STATISTICS]
-        return [self.finals(runs, self.without), *by]
-
-    def rate(self, runs: Runs, experiment: str, size: int) -> str:
-        """The rate of the final runs, with a word where it is at an end of those tried."""
-        final = self.final(runs).where(experiment=experiment, batch_size=size)
-        tried = [m.varied[RATE] for m in runs.planned(block=f"{self.name} rates")]
-        ends = {min(tried): " (lowest tried)", max(tried): " (highest tried)"} if tried else {}
-        rates = final.final().levels(RATE)
-        return f"{rates[0]:g}{ends.get(rates[0], '')}" if rates else "-"
-
-
-NETWORKS = (
-    Network("MNIST", "mnist/baseline", "mnist/bn"),
-    Network("Inception", "imagenet/inception", "imagenet/bn_baseline"),
+from bn_repro.analysis.studies.batch_size_runs import (
+    BY_POPULATION,
+    LINES,
+    NETWORKS,
+    OF_TEXT,
+    SAFE,
+    SMALLEST,
+    STATISTICS,
+    Network,
+    ahead_from,
+    at_size,
+    leads,
 )
+from bn_repro.analysis.study import Study
+from bn_repro.analysis.tables import Runs
+
 ENDS = "Test accuracy at the last step"
-OF_TEXT = (SMALLEST, SAFE[0], SAFE[-1])
-"""The sizes whose accuracies the text names."""
 
 
 def claims(runs: Runs) -> Iterator[Claim]:
@@ -102,7 +54,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
             AtEach("mini-batch size"),
             depends_on="the grid of rates",
         )
-        bn, by_population, other = (_at(w, SMALLEST) for w in (moving, population, without))
+        bn, by_population, other = (at_size(w, SMALLEST) for w in (moving, population, without))
         yield Claim(
             f"{network.name.lower()}_smallest_difference",
             f"{named}: the network with BN ends with the lower accuracy, each at its own best "
@@ -130,31 +82,6 @@ def claims(runs: Runs) -> Iterator[Claim]:
             ),
             Above(),
         )
-
-
-def _at(wide: pd.DataFrame, size: int) -> pd.Series:
-    """The accuracies at a size, by seed; empty where there are none."""
-    found = wide.get(size)
-    return pd.Series(dtype=float) if found is None else found.dropna()
-
-
-def leads(network: Network, runs: Runs) -> pd.DataFrame:
-    """BN's lead by moving averages: a row a seed, a column a size."""
-    without, moving, _ = network.lines(runs)
-    if without.empty or moving.empty:
-        return pd.DataFrame()
-    moving, without = frames.shared(moving, without)
-    return (moving - without).dropna(axis=1, how="all")
-
-
-def ahead_from(lead: pd.DataFrame) -> int | None:
-    """The smallest size from which on BN's mean lead is above 0, at all larger ones too."""
-    means, found = lead.mean(), None
-    for size in sorted(lead.columns, reverse=True):
-        if float(means.loc[size]) <= 0:
-            break
-        found = int(size)
-    return found
 
 
 def figures(runs: Runs) -> dict[str, Figure]:
@@ -193,7 +120,7 @@ def values(runs: Runs) -> dict[str, Any]:
         lead, lines = leads(network, runs), network.lines(runs)
         if not lead.empty:
             start = ahead_from(lead)
-            of_size = {size: [_at(wide, size) for wide in lines] for size in OF_TEXT}
+            of_size = {size: [at_size(wide, size) for wide in lines] for size in OF_TEXT}
             found: dict[str, Any] = {"name": network.name, "at": of_size, "ahead_from": start}
             found["lead"] = None if start is None else lead[start].dropna()
             shown.append(found | {"table": _table(network, runs, lead)})
@@ -207,7 +134,7 @@ def _table(network: Network, runs: Runs, lead: pd.DataFrame) -> list[list[str]]:
     table[0] += [f"with BN, {words}" for words in STATISTICS.values()]
     table[0] += ["BN's lead (moving averages)"]
     for size in lead:
-        without, moving, population = (percent(_at(wide, size)) for wide in lines)
+        without, moving, population = (percent(at_size(wide, size)) for wide in lines)
         rates = [network.rate(runs, name, size) for name in (network.without, network.bn)]
         row = [f"{size:,g}", rates[0], without, rates[1], moving, population]
         table.append([*row, points(lead[size].dropna())])

@@ -1,6 +1,6 @@
 """BN alone (sec. 4.2.2): under which reading of what the paper leaves open it speeds Inception up.
 
-The claims are the predictions of docs/log.md (2026-11-26, "BN alone"), which precede the runs.
+The claims are the predictions of docs/log.md (2026-11-26, "BN alone"), before the runs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from bn_repro import paper
 from bn_repro.analysis import gates
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis.claims import Claim
-from bn_repro.analysis.gates import Gate
 from bn_repro.analysis.intervals import ENOUGH_SEEDS
 from bn_repro.analysis.rules import Above, AtEach, Below, Crosses
 from bn_repro.analysis.speed import at_each, turned
@@ -154,7 +153,7 @@ def classifier(found: Found) -> Claim:
     )
     open_at = [d for d, c in zip(DEPTHS, usual, strict=True) if not c.outcome.endswith("faster")]
     met = not open_at if min(c.seeds for c in usual) >= ENOUGH_SEEDS else None
-    neither = f"from He's neither is with {' and with '.join(open_at)} modules"
+    neither = f"from He's neither is with {' and '.join(open_at)} modules"
     words = f"{FACTOR}; Inception's over BN-Baseline's where Inception is the faster from He's"
     races = [
         turned(c.race) if beside.outcome == "Inception is faster" else c.race
@@ -166,7 +165,7 @@ def classifier(found: Found) -> Claim:
         f"rate {OWN}.",
         quantity=at_each(races, [f"with {depth} modules" for depth in DEPTHS], words),
         rule=AtEach("depth", 1.0),
-        gates=[Gate("from He's one of them is faster at each depth", met, neither)],
+        gates=[gates.Gate("from He's one of them is faster at each depth", met, neither)],
     )
 
 
@@ -180,25 +179,22 @@ def asynchrony(runs: Runs, found: Found) -> Iterator[Claim]:
         Setting(LATE, "four", FIVE_TIMES, 50),
     )
     few = found[Setting(LATE, "four", OWN, 5)]
-    both = zip(few.failed[: few.seeds], few.bn_failed[: few.seeds], strict=True)
+    both = [not any(bad) for bad in zip(few.failed, few.bn_failed, strict=False)]
     yield of_figure3(
         "late_5_own_rate_trained",
         "With gradients 5 steps late, both train at Inception's own rate.",
-        quantity=q.failures(
-            [not any(bad) for bad in both],
-            "Share of the seeds whose runs of both networks exceed twice chance",
-        ),
+        quantity=q.failures(both, "Share of the seeds at which both exceed twice chance"),
         rule=Above(0.5),
         depends_on="the delay",
     )
 
 
 STUDY = Study(
-    prose="bn_alone.md.j2",
-    arms=(INCEPTION, BN_BASELINE),
-    claims=claims,
-    figures=bn_alone_figures.figures,
-    values=bn_alone_report.values,
+    "bn_alone.md.j2",
+    bn_alone_figures.figures,
+    claims,
+    (INCEPTION, BN_BASELINE),
+    bn_alone_report.values,
     traces=True,
     keep=bn_alone_weights.keep,
 )

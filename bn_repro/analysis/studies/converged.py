@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from bn_repro import paper
@@ -61,12 +62,13 @@ def on_the_same_images(runs: Runs) -> Runs:
     """The runs without the evaluation at the last step, which is on other images than the others.
 
     For scales with ``data.eval_limit``: a maximum over time, and a first crossing, are of numbers
-    on the same images. What diverged has no such evaluation.
+    on the same images. What diverged has no such evaluation, and what recorded as many answers
+    at its best evaluation as at its last had all on the same images.
     """
-    if runs.curves.empty:
+    if runs.runs.empty:
         return runs
     completed = runs.runs.loc[runs.runs["state"] == "completed"]
-    ends = completed.set_index(KEY)["step"]
+    ends = completed.set_index(KEY)["step"].drop(_on_all(runs), errors="ignore")
     curves = runs.curves
     mine = ends.reindex(pd.MultiIndex.from_frame(curves.loc[:, KEY])).to_numpy(float)
     followed = (curves["split"] == monitored_split(set(curves["split"]))).to_numpy(bool)
@@ -79,6 +81,16 @@ def on_the_same_images(runs: Runs) -> Runs:
     own = best.reindex(pd.MultiIndex.from_frame(runs.runs.loc[:, KEY]))
     columns = {"best_top1": own["value"].to_numpy(float), "best_step": own["step"].to_numpy(float)}
     return replace(runs, runs=runs.runs.assign(**columns), curves=kept)
+
+
+def _on_all(runs: Runs) -> list[tuple[str, str, int]]:
+    """The runs whose best evaluation was on as many images as their last."""
+    rows = runs.correct.to_dict("records")
+    return [
+        (row["experiment"], row["id"], row["seed"])
+        for row in rows
+        if np.unpackbits(row["best_seen"]).sum() == np.unpackbits(row["last_seen"]).sum()
+    ]
 
 
 # --- gates and claims, written before the runs ----------------------------------------------------
