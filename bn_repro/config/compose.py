@@ -101,8 +101,10 @@ def _refuse_idle_decay(values: Mapping[str, Any], typed: set[str]) -> None:
     """ValueError for a typed value of the decay, not its default, where the rate does not decay."""
     if values["experiment"] and values["optimizer"].decay_every is None:
         for section, name in IDLE_WITHOUT_DECAY:
+            if f"{section}.{name}" not in typed:
+                continue
             value, usual = getattr(values[section], name), getattr(SECTIONS[section](), name)
-            if f"{section}.{name}" in typed and value != usual:
+            if value != usual:
                 raise ValueError(
                     f"{section}.{name}: has no effect where optimizer.decay_every is null; "
                     f"leave it at {usual}, not {value}"

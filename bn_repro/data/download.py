@@ -76,11 +76,11 @@ def fetch_archive(published: Published, root: Path, place: Path, is_root: str) -
     A whole archive that lies in ``root`` already is not downloaded again. ``is_root`` says to one
     who has the files what their ``data.root`` is. Raises as :func:`fetch_once`.
     """
-    from torchvision.datasets.utils import check_integrity  # takes seconds, and few runs need it
-
     give = f"unpack {published.url} yourself, and give data.root, {is_root}"
 
     def fetch(scratch: Path) -> None:
+        from torchvision.datasets.utils import check_integrity  # takes seconds; few runs need it
+
         name = published.url.rpartition("/")[2]
         # A file of its name that is another one is the user's, and stays.
         whole = (root / name).is_file() and check_integrity(root / name, published.md5)
