@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from bn_repro.analysis import intervals
 from bn_repro.analysis.frames import shared
 from bn_repro.analysis.intervals import ENOUGH_SEEDS
+from bn_repro.analysis.tables import Runs
 
 MARGIN = 0.02
 """Twice the length may raise a converged network by this share of its accuracy above chance."""
@@ -55,9 +55,11 @@ def converged(
     return Gate(words, found.high < 0, reason)
 
 
-def failed(best: np.ndarray, chance: float, diverged: np.ndarray) -> list[bool]:
+def failed(runs: Runs) -> list[bool]:
     """By run: whether it diverged, or its best accuracy never exceeded ``ALIVE`` times chance."""
-    return ((best <= ALIVE * chance) | diverged).tolist()
+    best = runs.best(missing=runs.chance).array
+    diverged = (runs.runs["state"] == "diverged").to_numpy(bool)
+    return ((best <= ALIVE * runs.chance) | diverged).tolist()
 
 
 def trains(failed: Sequence[bool], who: str) -> Gate:

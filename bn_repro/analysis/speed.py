@@ -8,7 +8,7 @@ best is mostly luck. A target counts only where both medians are at least ten ev
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -143,15 +143,21 @@ class Race:
 
     def gate(self, share: float = HEADLINE) -> Gate:
         """That the target counts."""
-        words = f"the median steps of both are at least {EVALUATIONS} evaluations in"
-        met = self.counts(share) if self.known else None
-        return Gate(words, met, f"a median lies within the first {EVALUATIONS} evaluations")
+        return target_counts([self], share=share)
 
     def curve(self) -> list[Point]:
         """Over all targets."""
         if not self.known:
             return []
         return [Point(s, self.target(s), self.fewer(s), self.counts(s)) for s in SHARES]
+
+
+def target_counts(races: Iterable[Race], who: str = "both", share: float = HEADLINE) -> Gate:
+    """That the target counts in each of the races that are known."""
+    found = [race.counts(share) for race in races if race.known]
+    words = f"the median steps of {who} are at least {EVALUATIONS} evaluations in"
+    reason = f"a median lies within the first {EVALUATIONS} evaluations"
+    return Gate(words, all(found) if found else None, reason)
 
 
 def more(one: Race, other: Race, share: float = HEADLINE) -> Interval:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -61,6 +61,11 @@ class Study:
     def targets_of(self, runs: Runs) -> Sequence[float]:
         """The accuracies to count steps to."""
         return self.targets(runs) if callable(self.targets) else self.targets
+
+
+def probes_alone(runs: Runs) -> Runs:
+    """A study's ``keep``: the probes, without the traces."""
+    return replace(runs, traces=runs.traces.iloc[:0])
 
 
 def study_of(name: str) -> Study:

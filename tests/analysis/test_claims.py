@@ -116,8 +116,6 @@ def test_a_network_rests_where_twice_the_length_raises_it_little() -> None:
 
 
 def test_the_reference_trains_where_no_run_of_it_fails() -> None:
-    best, lost = pd.Series([0.5, 0.19, 0.9]).to_numpy(), pd.Series([False, False, True]).to_numpy()
-    assert gates.failed(best, 0.1, lost) == [False, True, True]
     assert gates.trains([False, False], "it").met is True
     assert gates.trains([False, True], "it").met is False
     assert gates.trains([], "it").met is None

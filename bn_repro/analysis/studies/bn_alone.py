@@ -15,7 +15,7 @@ from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.intervals import ENOUGH_SEEDS
 from bn_repro.analysis.rules import Above, AtEach, Below, Crosses
 from bn_repro.analysis.speed import at_each, turned
-from bn_repro.analysis.studies import bn_alone_figures, bn_alone_report, bn_alone_weights, converged
+from bn_repro.analysis.studies import bn_alone_figures, bn_alone_report, converged
 from bn_repro.analysis.studies.bn_alone_runs import (
     DEPTHS,
     FACTOR,
@@ -34,7 +34,7 @@ from bn_repro.analysis.studies.bn_alone_runs import (
     ratio_of_factors,
 )
 from bn_repro.analysis.studies.inception import BN_BASELINE, INCEPTION
-from bn_repro.analysis.study import Study
+from bn_repro.analysis.study import Study, probes_alone
 from bn_repro.analysis.tables import Runs
 
 Found = dict[Setting, Cell]  # what came out
@@ -196,5 +196,5 @@ STUDY = Study(
     (INCEPTION, BN_BASELINE),
     bn_alone_report.values,
     traces=True,
-    keep=bn_alone_weights.keep,
+    keep=probes_alone,
 )

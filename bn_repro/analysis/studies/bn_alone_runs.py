@@ -13,7 +13,7 @@ from bn_repro.analysis import quantities as q
 from bn_repro.analysis.gates import Gate
 from bn_repro.analysis.quantities import Quantity
 from bn_repro.analysis.rules import side
-from bn_repro.analysis.speed import EVALUATIONS, Race
+from bn_repro.analysis.speed import Race
 from bn_repro.analysis.studies import fig3_failures, inception
 from bn_repro.analysis.studies.inception import BN_BASELINE, INCEPTION
 from bn_repro.analysis.style import Arm
@@ -189,7 +189,4 @@ def only_bn_trains(runs: Runs, settings: Sequence[Setting]) -> Quantity:
 
 def counts(*cells: Cell) -> Gate:
     """That the target counts, at every setting."""
-    known = [c.race.counts() for c in cells if c.race.known]
-    words = f"the median steps of both are at least {EVALUATIONS} evaluations in"
-    reason = f"a median lies within the first {EVALUATIONS} evaluations"
-    return Gate(words, all(known) if known else None, reason)
+    return speed.target_counts(c.race for c in cells)

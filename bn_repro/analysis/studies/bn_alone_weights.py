@@ -6,7 +6,6 @@ traced steps.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -96,8 +95,3 @@ def steps_taken(runs: Runs) -> list[dict[str, Any]]:
                 ends = [[rate * values[0], rate * values[-1]] for values in both]
                 found.append({"setting": str(setting), "ends": ends})
     return found
-
-
-def keep(runs: Runs) -> Runs:
-    """The probes alone, without the traces."""
-    return replace(runs, traces=runs.traces.iloc[:0])

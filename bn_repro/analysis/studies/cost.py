@@ -6,7 +6,6 @@ The claims were written before the runs (docs/log.md, 2026-11-26, "What it costs
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ from bn_repro.analysis.studies.cost_runs import (
     STEP_FOLDED,
     Network,
 )
-from bn_repro.analysis.study import Study
+from bn_repro.analysis.study import Study, probes_alone
 from bn_repro.analysis.style import Arm
 from bn_repro.analysis.tables import Runs
 
@@ -189,9 +188,4 @@ def _fewer(race: Race) -> str:
     return str(Quantity("", race.fewer(), "x", never=never)).replace(" x", "")
 
 
-def keep(runs: Runs) -> Runs:
-    """The probes alone, without the traces."""
-    return replace(runs, traces=runs.traces.iloc[:0])
-
-
-STUDY = Study("cost.md.j2", figures, claims, values=values, traces=True, keep=keep)
+STUDY = Study("cost.md.j2", figures, claims, values=values, traces=True, keep=probes_alone)

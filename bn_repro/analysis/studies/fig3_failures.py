@@ -50,8 +50,7 @@ CONTROLS = control(X5_SMALL), control(X5_LARGE)
 
 def failed(runs: Runs, arm: Arm) -> list[bool]:
     """By run: whether it fails."""
-    diverged = (arm.of(runs).runs["state"] == "diverged").to_numpy(bool)
-    return gates.failed(best(runs, arm), runs.chance, diverged)
+    return gates.failed(arm.of(runs))
 
 
 def claims(runs: Runs) -> Iterator[Claim]:

@@ -57,15 +57,9 @@ def tried(runs: Runs) -> list[Tried]:
     for arm in ARMS:
         grid = grids.grid(arm.of(final), [RATE])
         if grid is not None:
-            found.append(Tried(arm, grid, [_failed(arm.of(runs), r) for r in grid.axes[0]]))
+            mine = [arm.of(runs).where(**{RATE: rate}) for rate in grid.axes[0]]
+            found.append(Tried(arm, grid, [sum(gates.failed(part)) for part in mine]))
     return found
-
-
-def _failed(runs: Runs, rate: float) -> int:
-    mine = runs.where(**{RATE: rate})
-    best = mine.best(missing=runs.chance).array
-    diverged = (mine.runs["state"] == "diverged").to_numpy(bool)
-    return sum(gates.failed(best, runs.chance, diverged))
 
 
 def figures(runs: Runs) -> dict[str, Figure]:

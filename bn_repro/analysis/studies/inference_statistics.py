@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -28,7 +27,7 @@ from bn_repro.analysis.studies.inference_statistics_runs import (
     of_last,
     same_training,
 )
-from bn_repro.analysis.study import Study
+from bn_repro.analysis.study import Study, probes_alone
 from bn_repro.analysis.tables import Runs
 
 MARGIN = 0.001
@@ -188,9 +187,6 @@ def _by_step(runs: Runs, steps: Sequence[int] = (10, 100, 1_000, 10_000)) -> lis
     return rows
 
 
-def keep(runs: Runs) -> Runs:
-    """The probes alone, without the traces."""
-    return replace(runs, traces=runs.traces.iloc[:0])
-
-
-STUDY = Study("inference_statistics.md.j2", figures, claims, values=values, traces=True, keep=keep)
+STUDY = Study(
+    "inference_statistics.md.j2", figures, claims, values=values, traces=True, keep=probes_alone
+)

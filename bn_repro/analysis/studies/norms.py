@@ -17,7 +17,7 @@ from bn_repro.analysis.intervals import Interval
 from bn_repro.analysis.prose import listed, percent, points
 from bn_repro.analysis.quantities import Quantity
 from bn_repro.analysis.rules import AtEach, side
-from bn_repro.analysis.speed import EVALUATIONS, at_each
+from bn_repro.analysis.speed import at_each, target_counts
 from bn_repro.analysis.studies.inception_rates import Tried
 from bn_repro.analysis.studies.norms_figures import figures
 from bn_repro.analysis.studies.norms_runs import BN, NORMS, Network, networks
@@ -90,10 +90,7 @@ def fewer_than_each(network: Network) -> Quantity:
 
 def all_count(network: Network) -> Gate:
     """That the steps to the target count, beside every norm."""
-    known = [one.race.counts() for one in network.beside]
-    words = f"the median steps of all are at least {EVALUATIONS} evaluations in"
-    reason = f"a median lies within the first {EVALUATIONS} evaluations"
-    return Gate(words, all(known) if known else None, reason)
+    return target_counts([one.race for one in network.beside], who="all")
 
 
 # --- prose ----------------------------------------------------------------------------------------

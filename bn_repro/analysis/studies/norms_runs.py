@@ -96,7 +96,7 @@ class Network:
         for arm in NORMS:
             grid = grids.grid(arm.of(accuracies), [RATE])
             if grid is not None:
-                lost = [sum(failed(arm.of(runs).where(**{RATE: r}))) for r in grid.axes[0]]
+                lost = [sum(gates.failed(arm.of(runs).where(**{RATE: r}))) for r in grid.axes[0]]
                 found.append(Tried(arm, grid, lost))
         return found
 
@@ -138,12 +138,6 @@ class Network:
         slow, fast, reference = (self.curve(one) for one in (arm, BN, NONE))
         race = Race(slow, fast, reference, names, self.final.chance)
         return Comparison(arm, above, corrected, gained is not None, race)
-
-
-def failed(runs: Runs) -> list[bool]:
-    """By run: whether it diverged, or never exceeded twice chance."""
-    diverged = (runs.runs["state"] == "diverged").to_numpy(bool)
-    return gates.failed(runs.best(missing=runs.chance).array, runs.chance, diverged)
 
 
 def networks(runs: Runs) -> list[Network]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -29,7 +28,7 @@ from bn_repro.analysis.studies.outside_gradient_runs import (
     failed,
     final,
 )
-from bn_repro.analysis.study import Study
+from bn_repro.analysis.study import Study, probes_alone
 from bn_repro.analysis.tables import Runs
 
 
@@ -129,9 +128,6 @@ def _ends(top1: pd.Series) -> str:
     return percent(top1) if len(top1) else "-"
 
 
-def keep(runs: Runs) -> Runs:
-    """The probes alone, without the traces."""
-    return replace(runs, traces=runs.traces.iloc[:0])
-
-
-STUDY = Study("outside_gradient.md.j2", figures, claims, ARMS, values, traces=True, keep=keep)
+STUDY = Study(
+    "outside_gradient.md.j2", figures, claims, ARMS, values, traces=True, keep=probes_alone
+)

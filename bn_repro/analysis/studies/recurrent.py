@@ -16,7 +16,7 @@ from bn_repro.analysis.steps_to import shown
 from bn_repro.analysis.studies import recurrent_runs as runs_of
 from bn_repro.analysis.studies.recurrent_figures import figures
 from bn_repro.analysis.studies.recurrent_runs import ARMS, NONE, PER_STEP, SHARED, When
-from bn_repro.analysis.study import Study
+from bn_repro.analysis.study import Study, probes_alone
 from bn_repro.analysis.style import Arm
 from bn_repro.analysis.tables import Runs
 
@@ -168,4 +168,4 @@ def _gradients(runs: Runs) -> list[list[str]]:
     return [head, *rows] if rows else []
 
 
-STUDY = Study("recurrent.md.j2", figures, claims, values=values, traces=True, keep=runs_of.keep)
+STUDY = Study("recurrent.md.j2", figures, claims, values=values, traces=True, keep=probes_alone)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -112,8 +111,3 @@ def median_steps(wide: pd.DataFrame, target: float) -> float:
 def typical(values: pd.Series) -> float:
     """The geometric mean."""
     return float(np.exp(np.log(values).mean())) if len(values) else math.nan
-
-
-def keep(runs: Runs) -> Runs:
-    """The probes alone, without the traces."""
-    return replace(runs, traces=runs.traces.iloc[:0])

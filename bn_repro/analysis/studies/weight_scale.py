@@ -22,7 +22,7 @@ from bn_repro.analysis.studies.weight_scale_runs import (
     growth,
     of_probe,
 )
-from bn_repro.analysis.study import Study
+from bn_repro.analysis.study import Study, probes_alone
 from bn_repro.analysis.style import BASELINE, BN, MNIST_ARMS
 from bn_repro.analysis.tables import Runs
 
@@ -182,11 +182,6 @@ def _grown(runs: Runs) -> list[list[str]]:
     return rows if any(wide.size for wide in both) else []
 
 
-def keep(runs: Runs) -> Runs:
-    """The probes alone, without the traces."""
-    return replace(runs, traces=runs.traces.iloc[:0])
-
-
 STUDY = Study(
     prose="weight_scale.md.j2",
     arms=(*MNIST_ARMS, INCEPTION, BN_BASELINE),
@@ -194,5 +189,5 @@ STUDY = Study(
     figures=figures,
     values=values,
     traces=True,
-    keep=keep,
+    keep=probes_alone,
 )
