@@ -14,8 +14,8 @@ from bn_repro.records import paths
 from bn_repro.records.reader import read_config, read_manifest, read_object
 
 FILES = (
-    *(paths.CONFIG, paths.MANIFEST, paths.STATUS),
-    *(paths.METRICS, paths.TRACES, paths.HISTOGRAMS, paths.TIMING, paths.EVALUATION),
+    *(paths.CONFIG, paths.MANIFEST, paths.STATUS, paths.METRICS, paths.TRACES, paths.HISTOGRAMS),
+    *(paths.PROBES, paths.TIMING, paths.CORRECT, paths.EVALUATION),
 )
 """The records that W&B is given of a finished run, where they are there."""
 

@@ -114,7 +114,9 @@ def test_an_offline_run_holds_what_the_local_records_hold(tmp_path):
     (artifact,) = (record.artifact for record in shown.of("artifact"))
     names = {content.path for content in artifact.manifest.contents}
     assert artifact.type == "records"
-    assert {"metrics.jsonl", "traces.jsonl", "config.yaml", "metrics.table.json"} <= names
+    written = {path.name for path in directory.iterdir() if path.is_file()} - {paths.PUBLISHED}
+    assert {*written, "metrics.table.json"} <= names
+    assert paths.CORRECT in written
 
     alone = compose([*WORDS, "optimizer.lr=0.5", f"runs={tmp_path / 'alone'}"])
     run(alone, log=silent)
