@@ -22,7 +22,13 @@ ASSERTIONS = (
     Assertion(
         "abstract, 3.3",
         "BN allows much higher learning rates.",
-        ("learning_rate_and_init", "fig1_rates", "rates_digits", "fig3_digits"),
+        (
+            "learning_rate_and_init",
+            "fig1_rates",
+            "rates_digits",
+            "fig3_digits",
+            "fig3_photographs",
+        ),
     ),
     Assertion(
         "abstract, 3.3", "BN depends less on the initial weights.", ("learning_rate_and_init",)
@@ -58,7 +64,7 @@ ASSERTIONS = (
     Assertion(
         "3",
         "Normalizing each activation on its own, without decorrelating, speeds training up.",
-        ("fig1", "fig1_rates", "fig3_digits", "norms"),
+        ("fig1", "fig1_rates", "fig3_digits", "fig3_photographs", "norms"),
     ),
     Assertion(
         "3",
@@ -135,12 +141,12 @@ ASSERTIONS = (
     Assertion(
         "4.2.2",
         "BN alone needs less than half of Inception's steps, and ends higher.",
-        ("fig3_digits", "bn_alone", "fig3", "fig3_longer"),
+        ("fig3_digits", "fig3_photographs", "bn_alone", "fig3", "fig3_longer"),
     ),
     Assertion(
         "4.2.2",
         "BN-x5 needs 14 times fewer steps; BN-x30 starts slower and ends highest.",
-        ("fig3_digits", "fig3"),
+        ("fig3_digits", "fig3_photographs", "fig3"),
     ),
     Assertion(
         "4.2.2",
@@ -150,12 +156,14 @@ ASSERTIONS = (
         "less time",
     ),
     Assertion(
-        "4.2.2", "Without BN, Inception fails at five times its rate.", ("fig3_digits", "fig3")
+        "4.2.2",
+        "Without BN, Inception fails at five times its rate.",
+        ("fig3_digits", "fig3_photographs", "rates_photographs", "fig3"),
     ),
     Assertion(
         "4.2.2",
         "With BN Inception trains with sigmoids; without it never leaves chance.",
-        ("fig3_digits", "fig3"),
+        ("fig3_digits", "fig3_photographs", "fig3"),
     ),
     Assertion(
         "4.2.3",
