@@ -30,6 +30,8 @@ from bn_repro.analysis.tables import Runs
 
 FAILURES = (converged.X5, SIGMOID)
 FASTER = (BN_BASELINE, BN_X5, BN_X30)
+EARLIER = 0.8
+"""A share of Inception's best that shows the speed of a network which does not reach more."""
 
 
 # --- figures --------------------------------------------------------------------------------------
@@ -92,6 +94,8 @@ def values(runs: Runs) -> dict[str, Any]:
         "target": None if math.isnan(target) else target,
         "grid": inception.evaluation_grid(main),
         "table": table,
+        "fitted": {arm.label: _fitted(arm.of(main)) for arm in known},
+        "earlier": _fewer(main, BN_BASELINE, EARLIER) if table else "",
         "at_best": {arm.label: arm.of(main).runs["best_step"].dropna().tolist() for arm in known},
         "rest": converged.has_converged(runs),
         "rates": fig3_failures.happened_table(runs, [converged.FIFTH, own, converged.X5]),
@@ -99,10 +103,16 @@ def values(runs: Runs) -> dict[str, Any]:
     }
 
 
-def _fewer(main: Runs, arm: Arm) -> str:
+def _fewer(main: Runs, arm: Arm, share: float = HEADLINE) -> str:
     """How many times fewer steps than Inception, without what stands beside."""
-    found = inception.race(main, INCEPTION, arm).quantity()
+    found = inception.race(main, INCEPTION, arm).quantity(share)
     return str(replace(found, beside="")).replace(" x", " times")
+
+
+def _fitted(runs: Runs) -> np.ndarray:
+    """Each seed's accuracy on its training mini-batches, the mean of the last tenth of a run."""
+    wide = runs.curve(split="train", statistics="batch", metric="top1")
+    return wide.loc[:, wide.columns > 0.9 * runs.last_step].mean(axis=1).to_numpy(float)
 
 
 def study(
