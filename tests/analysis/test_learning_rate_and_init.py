@@ -54,6 +54,10 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
                 else:
                     run = write_run(place, arm, seed, top=float(top), **cell, **how)
                     found.append(at_the_end(run, top + 0.001 * seed))
+    for arm, tops in {"mnist/baseline": (0.9, 0.96, 0.9), "mnist/bn": (0.97, 0.975, 0.97)}.items():
+        for rate, top in zip((0.8, 1.0, 1.25), tops, strict=True):
+            row = {"id": f"r{rate}{arm[-1]}", "varied": {"optimizer.lr": rate}, "blocks": "fine"}
+            found += [write_run(place, arm, seed, top=top, **row, **how) for seed in range(20, 26)]
     for arm, top in (("mnist/baseline", 0.96), ("mnist/bn", 0.975)):
         for seed in range(10, 15):
             varied = {"optimizer.lr": 1.0, "model.init_std": 0.1}
@@ -109,6 +113,7 @@ def test_claims_hold_where_bn_is_wider_higher_and_better(runs: Runs) -> None:
     assert estimates["good_rates_ratio"] == pytest.approx(10)
     assert estimates["good_scales_ratio"] == pytest.approx(100)
     assert estimates["highest_rate_ratio"] == pytest.approx(10)
+    assert estimates["fine_good_rates_ratio"] == pytest.approx(1.25 / 0.8)
 
 
 def test_the_same_grid_twice_decides_nothing(runs: Runs) -> None:

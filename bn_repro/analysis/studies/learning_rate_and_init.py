@@ -24,6 +24,7 @@ from bn_repro.analysis.studies.learning_rate_and_init_runs import (
     cells,
     compared,
     finals,
+    fine,
     highest,
     span,
 )
@@ -77,6 +78,15 @@ def claims(runs: Runs) -> Iterator[Claim]:
         f"test accuracy of at least {100 * TRAINS:g} %, with BN over without. {q.AT_CHANCE}; the "
         "grid's highest rate is a limit",
         compared([of.usual() for of in both], highest),
+    )
+    yield _ratio(
+        "fine_good_rates_ratio",
+        "From the initial scale of Figure 1, BN trains well over a wider range of learning rates, "
+        "in steps of a quarter.",
+        "abstract; 3.3",
+        f"At the initial scale {USUAL_STD:g}, over rates from 0.1 to 31.5 of which each is about "
+        f"1.25 times the one before: the highest good rate over the lowest. {GOOD}",
+        compared([fine(runs, arm) for arm in MNIST_ARMS], span),
     )
     final = runs.where(block="final")
     without, with_bn = (finals(runs, arm) for arm in MNIST_ARMS)

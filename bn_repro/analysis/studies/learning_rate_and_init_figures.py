@@ -13,9 +13,11 @@ from matplotlib.figure import Figure
 from bn_repro.analysis import panels, style
 from bn_repro.analysis.studies.learning_rate_and_init_runs import (
     TRAINS,
+    USUAL_STD,
     Cells,
     cells,
     finals,
+    fine,
 )
 from bn_repro.analysis.style import MNIST_ARMS, Arm
 from bn_repro.analysis.tables import Runs
@@ -40,14 +42,15 @@ def figures(runs: Runs) -> dict[str, Figure]:
         for ax in axes.flat:
             ax.set(xlabel="learning rate", ylabel="std of the initial weights")
             ax.label_outer()
-        best = Figure(figsize=(style.WIDTH, 2.8), layout="constrained")
-        left, middle, right = best.subplots(1, 3)
-        draw_along(left, found, 0).set_title("along the rate")
-        draw_along(middle, found, 1).set(title="along the initial scale", ylabel="")
-        panels.reference(left, runs.chance)
-        panels.reference(middle, runs.chance, "chance")
-        draw_finals(right, runs).set_ylabel("")
-        style.letters((left, middle, right))
+        best = Figure(figsize=(style.WIDTH, 5.2), layout="constrained")
+        axes = np.asarray(best.subplots(2, 2))
+        draw_along(axes[0, 0], found, 0).set_title("along the rate")
+        draw_along(axes[0, 1], found, 1).set(title="along the initial scale", ylabel="")
+        draw_fine(axes[1, 0], runs)
+        draw_finals(axes[1, 1], runs).set_ylabel("")
+        for ax in axes.flat[:3]:
+            panels.reference(ax, runs.chance, "chance")
+        style.letters(axes.flat)
         return {"figure_grid": maps, "figure_best": best}
 
 
@@ -114,6 +117,17 @@ def draw_along(ax: Axes, found: Sequence[tuple[Arm, Cells]], key: int) -> Axes:
     style.error_axis(ax, 0.0, HIGH).set_xlabel(("learning rate", "std of the initial weights")[key])
     if found:
         ax.legend(loc="lower center", bbox_to_anchor=(0.53, 0.18), fontsize=6)
+    return ax
+
+
+def draw_fine(ax: Axes, runs: Runs) -> Axes:
+    """Test accuracy along the finer row of rates, at the initial scale of Figure 1."""
+    for arm in MNIST_ARMS:
+        if row := fine(runs, arm):
+            panels.along(ax, row.axes[0], row.values, arm)
+    ax.set_xscale("log")
+    style.error_axis(ax, 0.0, HIGH)
+    ax.set(xlabel="learning rate", title=f"rates in steps of a quarter, std {USUAL_STD:g}")
     return ax
 
 

@@ -17,6 +17,7 @@ from bn_repro.analysis.studies.learning_rate_and_init_runs import (
     Cells,
     cells,
     finals,
+    fine,
 )
 from bn_repro.analysis.style import MNIST_ARMS, Arm
 from bn_repro.analysis.tables import Runs
@@ -32,12 +33,14 @@ def values(runs: Runs) -> dict[str, Any]:
     both = len(tests) == 2 and tests[0].axes == tests[1].axes
     scales = tests[0].axes[1] if both else ()
     rows = [[of.along_rates(k) for _, of in found] for k in range(len(scales))]
+    row = [(arm.label, of) for arm in MNIST_ARMS if (of := fine(runs, arm))]
     return {
         "arms": [_about(arm, of, runs.last_step) for arm, of in found],
         "ends": ends if all(len(end) for end in ends) else [],
         "by_scale": by_scale(scales, rows) if both else [],
         "wider": sum(_span(with_bn) > _span(without) for without, with_bn in rows),
         "slope": slope(tests[1]) if both else None,
+        "fine": [["arm", *RANGES], *([label, *ranges(of)] for label, of in row)] if row else [],
     }
 
 

@@ -1,4 +1,4 @@
-"""The runs of ``learning_rate_and_init``: the grid, and the best cells."""
+"""The runs of ``learning_rate_and_init``: the grid, a finer row of rates, the best cells."""
 
 from __future__ import annotations
 
@@ -67,6 +67,16 @@ def cells(runs: Runs, arm: Arm) -> Cells | None:
 def finals(runs: Runs, arm: Arm) -> pd.DataFrame:
     """Test accuracy of the fresh seeds at the arm's best cell, seeds by steps."""
     return arm.of(runs).where(block="final").curve(split="test", diverged=runs.chance)
+
+
+def fine(runs: Runs, arm: Arm) -> Grid | None:
+    """Test accuracy over the finer row of rates, (rates, seeds), at the scale of Figure 1.
+
+    None where a run of the row is missing.
+    """
+    part = arm.of(runs).where(block="fine")
+    row = grids.grid(part.final("test", diverged=runs.chance), (RATE,))
+    return row if row and row.complete else None
 
 
 def alike(both: Sequence[Cells | None]) -> list[Cells]:
