@@ -5,6 +5,7 @@ one. A command for a SLURM cluster is only composed.
 """
 
 import csv
+import json
 import os
 import re
 import shlex
@@ -179,7 +180,13 @@ def test_the_results_in_brief_are_those_of_the_runs():
     brief = " ".join(README.partition("## Two commands")[0].split())
     on_mnist = [percent("fig1", f"mnist/{arm}", "final_top1") for arm in ("bn", "baseline")]
     assert "test accuracy is {} % with BN and {} % without".format(*on_mnist) in brief
-    names = ("bn_baseline", "inception", "bn_x5", "bn_x30")
-    best = [percent("fig3", f"imagenet/{name}", "best_top1") for name in names]
-    assert "({} against {} %)".format(*best[:2]) in brief
-    assert "(BN-x5 {} %, BN-x30 {} %)".format(*best[2:]) in brief
+    found = json.loads((ROOT / "results" / "fig3_photographs" / "claims.json").read_text())
+    claims = {claim["id"]: claim for claim in found}
+    speed = [claims["bn_x5_speed_up_ratio"][key] for key in ("estimate", "low", "high")]
+    assert "needs {:.1f} [{:.1f}, {:.1f}] times fewer steps than".format(*speed) in brief
+    ahead, behind = (
+        100 * claims[f"{name}_over_inception_maximum_difference"]["estimate"]
+        for name in ("bn_x5", "bn_baseline")
+    )
+    assert f"ends {ahead:.1f} points higher" in brief
+    assert f"ends {-behind:.1f} points below Inception" in brief

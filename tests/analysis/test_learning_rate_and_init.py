@@ -175,7 +175,7 @@ def test_the_study_at_smoke_scale(tmp_path) -> None:
     while not whole:
         planned, whole = expand(config.study, words, accuracy_of)
         assert {run(p.config).state for p in planned} == {"completed"}
-    assert len(planned) == 10  # the corners of the grid, and a best cell for each arm
+    assert len(planned) == 14  # the corners of the grid, the ends of `fine`, an arm's best cell
     members = [Member(*p.key, p.varied, p.directory, "+".join(p.blocks)) for p in planned]
     written = report.write("learning_rate_and_init", members, tmp_path / "out")
     assert written.warnings == []

@@ -94,7 +94,7 @@ def values(runs: Runs) -> dict[str, Any]:
         "target": None if math.isnan(target) else target,
         "grid": inception.evaluation_grid(main),
         "table": table,
-        "fitted": {arm.label: _fitted(arm.of(main)) for arm in known},
+        "fitted": {arm.label: values for arm in known if len(values := _fitted(arm.of(main)))},
         "earlier": _fewer(main, BN_BASELINE, EARLIER) if table else "",
         "at_best": {arm.label: arm.of(main).runs["best_step"].dropna().tolist() for arm in known},
         "rest": converged.has_converged(runs),
@@ -112,7 +112,8 @@ def _fewer(main: Runs, arm: Arm, share: float = HEADLINE) -> str:
 def _fitted(runs: Runs) -> np.ndarray:
     """Each seed's accuracy on its training mini-batches, the mean of the last tenth of a run."""
     wide = runs.curve(split="train", statistics="batch", metric="top1")
-    return wide.loc[:, wide.columns > 0.9 * runs.last_step].mean(axis=1).to_numpy(float)
+    late = wide.loc[:, wide.columns > 0.9 * runs.last_step].dropna(how="all")
+    return late.mean(axis=1).to_numpy(float)
 
 
 def study(

@@ -32,8 +32,8 @@ from bn_repro.analysis.studies.domain_adaptation_runs import (
     Network,
     loses,
 )
-from bn_repro.analysis.studies.inference_statistics import MARGIN, keep
-from bn_repro.analysis.study import Study
+from bn_repro.analysis.studies.inference_statistics import MARGIN
+from bn_repro.analysis.study import Study, probes_alone
 from bn_repro.analysis.tables import Runs
 
 WORDS = {
@@ -161,4 +161,6 @@ def shown(runs: Runs, network: Network) -> dict[str, Any]:
     return {"name": network.name, "table": table, "usual": usual, "named": named}
 
 
-STUDY = Study("domain_adaptation.md.j2", figures, claims, values=values, traces=True, keep=keep)
+STUDY = Study(
+    "domain_adaptation.md.j2", figures, claims, values=values, traces=True, keep=probes_alone
+)

@@ -15,8 +15,7 @@ from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.studies.domain_adaptation import helps, makes_up, robust, shown
 from bn_repro.analysis.studies.domain_adaptation_figures import against_strength
 from bn_repro.analysis.studies.domain_adaptation_runs import INVERTED, NOISY, PHOTOGRAPHS, SHIFTED
-from bn_repro.analysis.studies.inference_statistics import keep
-from bn_repro.analysis.study import Study
+from bn_repro.analysis.study import Study, probes_alone
 from bn_repro.analysis.tables import Runs
 
 
@@ -41,5 +40,10 @@ def values(runs: Runs) -> dict[str, Any]:
 
 
 STUDY = Study(
-    "domain_adaptation_photographs.md.j2", figures, claims, values=values, traces=True, keep=keep
+    "domain_adaptation_photographs.md.j2",
+    figures,
+    claims,
+    values=values,
+    traces=True,
+    keep=probes_alone,
 )
