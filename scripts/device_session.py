@@ -9,7 +9,8 @@ quotes as in a shell. Lanes work side by side. Before the time is up all are ask
 `FOLDER` gets the records of the finished runs, without checkpoints, as `records-<k>.tar.xz`, and
 `summary.txt`. `--unpack ARCHIVE=FOLDER` extracts data first. With `--runs FOLDER` a second call on
 the same machine goes on with what the first one stopped. Where CUDA's multi-process service can
-start, runs share a GPU by it. The machine needs no git: `BN_REPRO_COMMIT` names the commit.
+start, runs share a GPU by it. The machine needs no git: `BN_REPRO_COMMIT` names the commit; nor the
+package installed, where PYTHONPATH names the checkout.
 """
 
 from __future__ import annotations
