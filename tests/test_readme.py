@@ -188,5 +188,5 @@ def test_the_results_in_brief_are_those_of_the_runs():
         100 * claims[f"{name}_over_inception_maximum_difference"]["estimate"]
         for name in ("bn_x5", "bn_baseline")
     )
-    assert f"ends {ahead:.1f} points higher" in brief
-    assert f"ends {-behind:.1f} points below Inception" in brief
+    assert f"its maximum is {ahead:.1f} points higher" in brief
+    assert f"its maximum is {-behind:.1f} points lower" in brief

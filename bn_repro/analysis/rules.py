@@ -77,8 +77,9 @@ def _bound(bound: float, unit: Unit) -> str:
 
 def _lies(quantity: Quantity, where: str) -> str:
     """The reason of a verdict: the interval's side, or that an arm never reaches the target."""
-    if quantity.never and not 0 < quantity.interval.estimate < math.inf:
-        return "not within the length of its runs"
+    estimate = quantity.interval.estimate
+    if quantity.never and not 0 < estimate < math.inf:
+        return f"{quantity.never[estimate > 0]} does not reach the target"
     return f"the interval lies {where}"
 
 

@@ -117,12 +117,13 @@ def claims(runs: Runs) -> Iterator[Claim]:
 def maxima(main: Runs) -> Iterator[Claim]:
     """Who becomes more accurate than whom."""
     alone = "BN alone (BN-Baseline) reaches a higher accuracy than Inception."
-    yield inception.higher(main, BN_BASELINE, INCEPTION, alone, "the rate, the initial weights")
+    depends_on = "the rate, the initial weights, the length"
+    yield inception.higher(main, BN_BASELINE, INCEPTION, alone, depends_on)
     sentence = "BN-x5 reaches a higher accuracy than Inception."
     yield inception.higher(main, BN_X5, INCEPTION, sentence)
     yield from fig3.maxima(main)
     sentence = "BN-x5-Sigmoid stays below BN-x5."
-    yield inception.higher(main, BN_X5, BN_SIGMOID, sentence)
+    yield inception.higher(main, BN_X5, BN_SIGMOID, sentence, "taking maxima over time")
 
 
 def late_maximum(main: Runs) -> Claim:

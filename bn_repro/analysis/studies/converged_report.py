@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from bn_repro.analysis import panels, style
+from bn_repro.analysis import panels, steps_to, style
 from bn_repro.analysis.claims import Claim
-from bn_repro.analysis.speed import HEADLINE
+from bn_repro.analysis.speed import HEADLINE, Race
 from bn_repro.analysis.studies import (
     converged,
     fig3_failures,
@@ -95,7 +95,8 @@ def values(runs: Runs) -> dict[str, Any]:
         "grid": inception.evaluation_grid(main),
         "table": table,
         "fitted": {arm.label: values for arm in known if len(values := _fitted(arm.of(main)))},
-        "earlier": _fewer(main, BN_BASELINE, EARLIER) if table else "",
+        "earlier": _earlier(main) if table else None,
+        "longer": _longer(runs),
         "at_best": {arm.label: arm.of(main).runs["best_step"].dropna().tolist() for arm in known},
         "rest": converged.has_converged(runs),
         "rates": fig3_failures.happened_table(runs, [converged.FIFTH, own, converged.X5]),
@@ -106,13 +107,39 @@ def values(runs: Runs) -> dict[str, Any]:
 def _fewer(main: Runs, arm: Arm, share: float = HEADLINE) -> str:
     """How many times fewer steps than Inception, without what stands beside."""
     found = inception.race(main, INCEPTION, arm).quantity(share)
-    return str(replace(found, beside="")).replace(" x", " times")
+    text = str(replace(found, beside="")).replace(f" by {arm.label}", "")
+    return text.replace(" x", " times")
+
+
+def _earlier(main: Runs) -> str | None:
+    """How many times fewer steps BN alone needs to a lower target; None where not clearly fewer."""
+    faster = inception.race(main, INCEPTION, BN_BASELINE).fewer(EARLIER).low > 1
+    return _fewer(main, BN_BASELINE, EARLIER) if faster else None
+
+
+def _longer(runs: Runs) -> dict[str, Any]:
+    """Inception twice as long: its best, its fit, and who reaches the target that it sets."""
+    main, longer = converged.networks(runs), converged.LONGER
+    if longer.of(runs).runs.empty or INCEPTION.of(main).runs.empty:
+        return {}
+    own, alone, reference = (
+        inception.curves(part, arm)
+        for part, arm in ((main, INCEPTION), (main, BN_BASELINE), (runs, longer))
+    )
+    target = Race(own, alone, reference, ("", "", ""), runs.chance).target(HEADLINE)
+    return {
+        "best": inception.best(runs, longer),
+        "fit": _fitted(longer.of(runs)),
+        "target": target,
+        "reached": int(np.isfinite(steps_to.at(alone, target)).sum()) if len(alone) else 0,
+        "of": len(alone),
+    }
 
 
 def _fitted(runs: Runs) -> np.ndarray:
     """Each seed's accuracy on its training mini-batches, the mean of the last tenth of a run."""
     wide = runs.curve(split="train", statistics="batch", metric="top1")
-    late = wide.loc[:, wide.columns > 0.9 * runs.last_step].dropna(how="all")
+    late = wide.loc[:, wide.columns > 0.9 * wide.columns.max()].dropna(how="all")
     return late.mean(axis=1).to_numpy(float)
 
 

@@ -117,7 +117,7 @@ def bn_alone_claim(runs: Runs) -> Claim:
         "BN alone (BN-Baseline) reaches Inception's accuracy in fewer than half of the steps.",
         (INCEPTION, BN_BASELINE),
         2.0,
-        depends_on="the rate, the initial weights, the length",
+        depends_on="the target, the rate, the initial weights, the length",
     )
 
 

@@ -127,7 +127,7 @@ def draw_fine(ax: Axes, runs: Runs) -> Axes:
             panels.along(ax, row.axes[0], row.values, arm)
     ax.set_xscale("log")
     style.error_axis(ax, 0.0, HIGH)
-    ax.set(xlabel="learning rate", title=f"rates in steps of a quarter, std {USUAL_STD:g}")
+    ax.set(xlabel="learning rate", title=f"rates 1.25 times apart, std {USUAL_STD:g}")
     return ax
 
 

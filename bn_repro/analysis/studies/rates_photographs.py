@@ -1,4 +1,4 @@
-"""Inception's best rate on photographs, and up to which rate each network trains."""
+"""Inception's best rate on photographs, and up to which rate it trains."""
 
 from __future__ import annotations
 
