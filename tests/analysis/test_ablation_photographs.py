@@ -49,10 +49,11 @@ def _claims(runs: Runs) -> dict[str, Claim]:
 
 def test_the_study_has_the_blocks_that_the_changes_name_and_one_for_rest() -> None:
     named = {block["name"]: block for block in compose(["study=ablation_photographs"]).study.blocks}
-    asked = {ablation_421.block_of(change, base) for change in (None, *CHANGES) for base in BASES}
+    made = [change for change in CHANGES if change.block != "distortions"]
+    asked = {ablation_421.block_of(change, base) for change in (None, *made) for base in BASES}
     assert set(named) == {*asked, "rest"}
     assert set(named["rest"]["experiment"]) == {base.keys["experiment"] for base in BASES}
-    assert named["rest"]["scale"] == ["photographs_long"]
+    assert named["rest"]["scale"] == ["photographs_plain_long"]
 
 
 def test_after_convergence_a_change_is_judged_as_in_the_other_study() -> None:
@@ -61,8 +62,9 @@ def test_after_convergence_a_change_is_judged_as_in_the_other_study() -> None:
     assert found["all_seven_difference"].verdict == "holds"
     assert found["higher_learning_rate_difference"].verdict == "holds"
     assert found["no_dropout_difference"].verdict == "undecided"
+    assert found.pop("weaker_distortions_difference").reason == "images are not distorted here"
     others = {claim.id: claim.verdict for claim in ablation_421.claims(runs)}
-    assert {id: claim.verdict for id, claim in found.items()} == others
+    assert {id: claim.verdict for id, claim in found.items()}.items() <= others.items()
 
 
 @pytest.mark.parametrize("restless", [base.label for base in BASES])
@@ -70,9 +72,11 @@ def test_nothing_is_asked_where_a_base_has_not_converged(restless: str) -> None:
     longer = {base.label: 0.001 for base in BASES} | {restless: 0.02}
     found = _claims(made_up(longer))
     assert {claim.verdict for claim in found.values()} == {"not testable"}
+    unknown = _claims(made_up({label: 0.001 for label in longer if label != restless}))
+    for claims in (found, unknown):
+        del claims["weaker_distortions_difference"]
     reason = f"{restless} has not converged: twice the length adds"
     assert all(claim.reason.startswith(reason) for claim in found.values())
-    unknown = _claims(made_up({label: 0.001 for label in longer if label != restless}))
     assert {claim.verdict for claim in unknown.values()} == {"undecided"}
 
 
