@@ -139,7 +139,8 @@ def _longer(runs: Runs) -> dict[str, Any]:
 def _fitted(runs: Runs) -> np.ndarray:
     """Each seed's accuracy on its training mini-batches, the mean of the last tenth of a run."""
     wide = runs.curve(split="train", statistics="batch", metric="top1")
-    late = wide.loc[:, wide.columns > 0.9 * wide.columns.max()].dropna(how="all")
+    steps = wide.columns.to_numpy(float)
+    late = wide.loc[:, steps > 0.9 * steps.max(initial=0.0)].dropna(how="all")
     return late.mean(axis=1).to_numpy(float)
 
 
