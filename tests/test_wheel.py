@@ -108,10 +108,10 @@ def test_the_list_has_costs_and_verdicts(installed, folder):
 def test_what_is_asked_before_the_hours_is_answered(installed, folder):
     before = sorted(folder.rglob("*"))
     out = installed.said("study", "fig1", "dry=true", cwd=folder)
-    assert "study fig1: 60 runs, 0 finished, 60 to train" in out
+    assert "study fig1: 200 runs, 0 finished, 200 to train" in out
     assert "results/fig1" in out
     out = installed.said("study", "fig1", "skip_reported=true", "dry=true", cwd=folder)
-    assert "60 runs, 60 finished, 0 to train" in out
+    assert "200 runs, 200 finished, 0 to train" in out
     assert sorted(folder.rglob("*")) == before
 
 

@@ -119,11 +119,11 @@ def test_sizes_in_words():
     ("words", "said"),
     [
         (["train", *SMOKE], ["mnist/bn seed 0: 1 run, 0 finished, 1 to train", "time: unknown"]),
-        (["study", "fig1"], ["study fig1: 60 runs, 0 finished, 60 to train", "results/fig1"]),
-        (["study", "fig1", "skip_reported=true"], ["60 finished, 0 to train", "time: none"]),
+        (["study", "fig1"], ["study fig1: 200 runs, 0 finished, 200 to train", "results/fig1"]),
+        (["study", "fig1", "skip_reported=true"], ["200 finished, 0 to train", "time: none"]),
         (
             ["study", "learning_rate_and_init", "scale=smoke"],
-            ["10 runs, 0 finished", "2 runs of a later block wait for a choice"],
+            ["14 runs, 0 finished", "2 runs of a later block wait for a choice"],
         ),
         (
             ["train", "-m", "experiment=mnist/bn,mnist/baseline", "seed=range(0,3)"],
@@ -150,7 +150,7 @@ def test_a_dry_command_says_it_all_and_leaves_nothing(monkeypatch, capsys, tmp_p
         (["report", "study=fig1"], "dry: is for what trains; leave it out"),
         (["train"], "nothing to train: give experiment=..."),
         (["train", "experiment=mnist/bn", "optimizer.lr=-1"], "optimizer.lr: -1.0 is not positive"),
-        (["study", "fig1", "seeds=31"], "study.seeds: 31, but study fig1 lists 30"),
+        (["study", "fig1", "seeds=31"], "study.seeds: 101, but study fig1 lists 100"),
     ],
 )
 def test_bad_input_of_a_dry_command(monkeypatch, capsys, words, said):

@@ -168,7 +168,7 @@ def test_a_damaged_run_and_a_busy_one_are_left_out(runs, tmp_path):
         ([], "wandb: give wandb=online, or wandb=offline"),
         (["wandb=offline", "runs=nowhere"], "runs: no run directory under"),
         (["wandb=offline", "experiment=mnist/bn"], "is not finished; finish it with"),
-        (["wandb=offline", "study=fig1"], "each of 60 runs is not finished"),
+        (["wandb=offline", "study=fig1"], "each of 200 runs is not finished"),
         (["wandb=online", *ONE], "wandb: no API key; log in with: wandb login"),
     ],
 )
