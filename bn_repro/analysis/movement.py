@@ -35,13 +35,11 @@ def tracks(rows: pd.DataFrame, site: str, unit: int | None) -> dict[int, Track]:
 
     ``rows`` are the traces or the probes of one arm.
     """
-    rows = frames.select(rows, site=site, unit=unit)
-    found: dict[int, Track] = {}
-    for seed in sorted(set(rows["seed"])):
-        part = frames.select(rows, seed=seed).sort_values("step")
-        values = part[["p15", "p50", "p85"]].to_numpy(float).T
-        found[int(seed)] = part["step"].to_numpy(float), values
-    return found
+    rows = frames.select(rows, site=site, unit=unit).sort_values(["seed", "step"])
+    seeds, first = np.unique(rows["seed"].to_numpy(int), return_index=True)
+    steps = np.split(rows["step"].to_numpy(float), first[1:])
+    values = np.split(rows[["p15", "p50", "p85"]].to_numpy(float).T, first[1:], axis=1)
+    return dict(zip(seeds.tolist(), zip(steps, values, strict=True), strict=False))
 
 
 def median_track(by_seed: dict[int, Track]) -> Track:

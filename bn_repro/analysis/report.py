@@ -39,14 +39,15 @@ def write(
     """
     study, folder = study_of(name), Path(out)
     found = load(members, name=name, traces=study.traces, histograms=study.histograms)
-    data = results.merge(results.read(folder, name), finished(found), members)
+    found, stored = finished(found), results.read(folder, name)
+    data = results.merge(stored, found, members)
     if data.runs.empty:
         raise BadInput(
             f"study {name}: none of its {len(members)} runs is finished, and {folder} has "
             f"no rows of them; train them with: {training_command(name, overrides)}"
         )
     _require_one_engine(name, data)
-    _write_rows(study, data, members, folder)
+    _write_rows(study, data, members, folder, stored if found.runs.empty else None)
     report = read(name, folder, members, complete=complete, overrides=overrides)
     figures = study.figures(report.runs)
     _draw(study, figures, folder, name)
@@ -100,8 +101,14 @@ def read(
     return Report(name, study, data, claims, prose, drawn, weights, complete, overrides)
 
 
-def _write_rows(study: Study, data: Runs, members: Sequence[Member], folder: Path) -> None:
-    """The study's tables, as far as they have changed."""
+def _write_rows(
+    study: Study, data: Runs, members: Sequence[Member], folder: Path, stored: Runs | None
+) -> None:
+    """The study's tables, as far as they have changed.
+
+    ``stored``: what the folder has, where no run was found; then of its long tables, which take
+    seconds to format, those are left alone that lose no row.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     data.runs = results.with_steps_to(data, study.targets_of(data))
     frames = {results.RUNS: data.runs, results.CURVES: data.curves}
@@ -114,8 +121,16 @@ def _write_rows(study: Study, data: Runs, members: Sequence[Member], folder: Pat
     if study.extra:
         file = study.extra.file
         frames[file] = study.extra.rows(members, results.read_extra(folder / file))
+    long = {
+        results.CURVES: "curves",
+        results.TRACES: "traces",
+        results.PROBES: "probes",
+        results.HISTOGRAMS: "histograms",
+    }
     for file, frame in frames.items():
-        results.write(folder / file, results.to_csv(frame, file))
+        same = stored and file in long and len(frame) == len(getattr(stored, long[file]))
+        if not same:
+            results.write(folder / file, results.to_csv(frame, file))
     correct.write(folder / results.CORRECT, data.correct)
 
 

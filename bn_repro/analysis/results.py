@@ -227,8 +227,12 @@ def to_csv(frame: pd.DataFrame, name: str) -> str:
     """The frame as text: whole numbers without a point, floats to the file's digits."""
     out = frame.copy()
     for column in map(str, frame.columns):
+        whole = column in _INTEGERS or column.startswith("steps_to_")
+        if pd.api.types.is_numeric_dtype(frame[column]):
+            out[column] = frame[column].astype("Int64") if whole else frame[column]
+            continue
         values = frame[column].tolist()
-        if column in _INTEGERS or column.startswith("steps_to_"):
+        if whole:
             out[column] = pd.array([None if pd.isna(v) else int(v) for v in values], "Int64")
         elif any(isinstance(value, list | dict | bool) for value in values):
             out[column] = [None if value is None else json.dumps(value) for value in values]
