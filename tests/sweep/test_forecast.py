@@ -150,7 +150,7 @@ def test_a_dry_command_says_it_all_and_leaves_nothing(monkeypatch, capsys, tmp_p
         (["report", "study=fig1"], "dry: is for what trains; leave it out"),
         (["train"], "nothing to train: give experiment=..."),
         (["train", "experiment=mnist/bn", "optimizer.lr=-1"], "optimizer.lr: -1.0 is not positive"),
-        (["study", "fig1", "seeds=31"], "study.seeds: 101, but study fig1 lists 100"),
+        (["study", "fig1", "seeds=101"], "study.seeds: 101, but study fig1 lists 100"),
     ],
 )
 def test_bad_input_of_a_dry_command(monkeypatch, capsys, words, said):
