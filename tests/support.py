@@ -47,16 +47,10 @@ def call(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     *words: str,
-    script: str = "train.py",
+    command: str = "train",
 ) -> tuple[int, str, str]:
-    """The exit code of a command and what it prints; in this process."""
-    path = str(ROOT / "scripts" / script)
-    monkeypatch.setattr(sys, "argv", [path, *words])
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(path, run_name="__main__")
-    code, printed = end.value.code or 0, capsys.readouterr()
-    assert isinstance(code, int)
-    return code, printed.out, printed.err
+    """:func:`bn_repro` of a command, by default ``train``."""
+    return bn_repro(monkeypatch, capsys, command, *words)
 
 
 def bn_repro(

@@ -14,6 +14,7 @@ from support import ROOT
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of
 from bn_repro.records import paths
+from bn_repro.records.reader import Outcome
 from bn_repro.records.recorder import write_status
 from bn_repro.training.run import run
 
@@ -28,7 +29,7 @@ def runs(tmp_path_factory):
     assert run(compose([*SMOKE, f"runs={folder}"]), log=lambda line: None).state == "completed"
     stopped = directory_of(compose([*SMOKE, f"runs={folder}", "seed=1"]))
     stopped.mkdir()
-    write_status(stopped, "preempted", 2, 0.1)
+    write_status(stopped, Outcome("preempted", 2, 0.1))
     return folder
 
 

@@ -130,9 +130,9 @@ class Overview:
         """How many would hold if nothing had an effect."""
         asked = [claim.by_chance for claim in self.claims if claim.by_chance]
         return (
-            f"If every effect were zero, about {sum(asked):.1f} of the "
-            f"{count(len(asked), 'claim')} of an effect, with seeds enough for a verdict, would "
-            "still hold (2.5 % of the two-sided ones)."
+            f"{count(len(asked), 'claim')} {'is' if len(asked) == 1 else 'are'} of an effect and "
+            f"{'has' if len(asked) == 1 else 'have'} enough seeds for a verdict. If all effects "
+            f"were zero, about {sum(asked):.1f} of them would hold by chance."
         )
 
     @property

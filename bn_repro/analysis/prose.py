@@ -2,8 +2,9 @@
 
 A study is a module ``studies/<name>.py`` with one object ``STUDY``, and a template beside it,
 ``<name>.md.j2``, which has the words: the blocks ``title``, ``question``, ``what``, ``outcome`` (a
-sentence or two; the README shows the first), ``in_short`` (of the deviations), ``deviations``,
-``findings``, ``note`` (on the intervals) and ``caption_<figure>``. A block that presumes a verdict
+sentence or two), ``in_a_row`` (the outcome in a few words, for the README; without it the outcome's
+first sentence), ``in_short`` (of the deviations), ``deviations``, ``findings``, ``note`` (on the
+intervals) and ``caption_<figure>``. A block that presumes a verdict
 names it::
 
     {% call given("final_accuracy_difference", "holds") %}BN ends higher.{% endcall %}

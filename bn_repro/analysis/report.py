@@ -154,15 +154,27 @@ def _digest(folder: Path, study: Study, name: str) -> str:
         if path.is_file():
             content = path.read_bytes()
             digest.update(gzip.decompress(content) if path.suffix == ".gz" else content)
-    module = importlib.import_module(study.figures.__module__)
-    drawing = {"panels", "densities", "style", "movement", "grids", "ensembles"}
-    used = {v.__name__ for v in vars(module).values() if hasattr(v, "__file__")}
-    used |= {getattr(v, "__module__", "") for v in vars(module).values()}
-    own, shared = f"{__package__}.studies.", {f"{__package__}.{n}" for n in drawing}
-    names = {n for n in used if n.startswith(own) or n in shared}
-    for part in sorted(names | {module.__name__}):
+    for part in sorted(_drawing(study.figures.__module__)):
         source = importlib.import_module(part).__file__ or ""
         lines = Path(source).read_text(encoding="utf-8").splitlines()
         code = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
         digest.update("\n".join(code).encode())
     return f"sha256:{digest.hexdigest()[:32]}"
+
+
+DRAWING = {"panels", "densities", "style", "movement", "grids", "ensembles"}
+"""The modules outside ``studies`` whose code shows in figures."""
+
+
+def _drawing(module: str) -> set[str]:
+    """``module``, and what it uses, and what that uses, of ``studies`` and ``DRAWING``."""
+    own, shared = f"{__package__}.studies.", {f"{__package__}.{name}" for name in DRAWING}
+    found, todo = set[str](), [module]
+    while todo:
+        name = todo.pop()
+        found.add(name)
+        names = vars(importlib.import_module(name)).values()
+        used = {v.__name__ for v in names if hasattr(v, "__file__")}
+        used |= {str(getattr(v, "__module__", "")) for v in names}
+        todo += [n for n in used - found if n.startswith(own) or n in shared]
+    return found

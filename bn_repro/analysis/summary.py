@@ -111,6 +111,7 @@ class Report:
         kept = [results.RUNS, results.CURVES]
         kept += [] if self.runs.traces.empty else [results.TRACES]
         kept += [] if self.runs.probes.empty else [results.PROBES]
+        kept += [] if self.runs.histograms.empty else [results.HISTOGRAMS]
         kept += [] if self.runs.correct.empty else [results.CORRECT]
         return kept + ([self.study.extra.file] if self.study.extra else [])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from bn_repro.cli.errors import COMPLETED
@@ -31,8 +31,11 @@ def one_run(config: Config, finished: Outcome | None = None) -> int:
     return COMPLETED
 
 
-def study(config: Config, own: Sequence[str], jobs: int | None) -> int:
-    """Say what the runs of a study would take; those that wait for a choice have any value."""
+def study(config: Config, own: Sequence[str], jobs: Callable[[Config], int | None]) -> int:
+    """Say what the runs of a study would take; those that wait for a choice have any value.
+
+    ``jobs``: how many runs like that of a configuration are at work at once.
+    """
     own = [override for override in own if not override.startswith(OF_THE_COMMAND)]
     rows = reported_outcomes(config.study)
     accuracy = accuracy_or_reported(rows)
@@ -41,7 +44,7 @@ def study(config: Config, own: Sequence[str], jobs: int | None) -> int:
     known, complete = expand(config.study, own, accuracy)
     runs = known if complete else expand(config.study, own, lambda run: accuracy(run) or 0.0)[0]
     title, later = f"study {config.study.name}", len(runs) - len(known)
-    _tell(title, runs, config, jobs, rows=rows, later=later)
+    _tell(title, runs, config, jobs(runs[0].config), rows=rows, later=later)
     return COMPLETED
 
 

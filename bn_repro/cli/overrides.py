@@ -54,9 +54,8 @@ def _swept(argument: str) -> int:
 def resumed(arguments: list[str]) -> list[str]:
     """The arguments of a W&B agent without those that only describe the run.
 
-    It starts a preempted run again with all that the run logged as its configuration
-    (``tracking.logger.flat``),
-    in Python's notation: texts have no quotes, and ``arm`` and ``manifest`` are no keys.
+    It starts a preempted run again with all that the run logged as its configuration, in Python's
+    notation (``tracking.logger.flat``): texts have no quotes, ``arm`` and ``manifest`` are no keys.
     """
     keys = [argument.partition("=")[0] for argument in arguments]
     if "arm" not in keys:  # a first start has only the sweep's own arguments

@@ -8,10 +8,9 @@ bn-repro publish logger=tensorboard experiment=mnist/bn seed=0
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-
-from rich.console import Console
 
 from bn_repro.cli.errors import COMPLETED, FAILED
 from bn_repro.cli.evaluate import runs_to_evaluate
@@ -27,13 +26,16 @@ from bn_repro.tracking.publish import publish_all
 
 def main(config: Config) -> int:
     """Show finished runs: of an experiment, of a study, or all under the runs directory."""
-    directories = directories_to_send(config, overrides())
+    directories, log = (
+        directories_to_send(config, overrides()),
+        partial(display.log, display.console()),
+    )
     if config.wandb.mode != "disabled" and config.wandb.log_model == "final":
-        export_all(directories, display.console())
-    return COMPLETED if publish_all(config, directories, display.console()) else FAILED
+        export_all(directories, log)
+    return COMPLETED if publish_all(config, directories, log) else FAILED
 
 
-def export_all(directories: Sequence[Path], console: Console) -> None:
+def export_all(directories: Sequence[Path], log: Callable[[str], None]) -> None:
     """The networks of the completed runs that have not been exported into their directories."""
     from bn_repro.training.weights import export  # torch
 
@@ -42,7 +44,7 @@ def export_all(directories: Sequence[Path], console: Console) -> None:
             try:
                 export(directory, directory / paths.WEIGHTS)
             except ValueError as error:
-                console.print(f"{error}; without its network", soft_wrap=True, highlight=False)
+                log(f"{error}; without its network")
 
 
 def directories_to_send(config: Config, own: Sequence[str]) -> list[Path]:

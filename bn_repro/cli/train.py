@@ -77,9 +77,8 @@ def main(config: Config) -> int:
         if not launcher._target_.startswith("hydra_plugins.bn_repro_launcher."):
             raise ValueError(LAUNCHERS)
         if config.dry:
-            return dry.study(
-                config, overrides(), instantiate(launcher).expected_jobs(config.study.jobs)
-            )
+            jobs = partial(instantiate(launcher).expected_jobs, config.study.jobs)
+            return dry.study(config, overrides(), jobs)
         executor = instantiate(launcher).executor(config.study.jobs)
         results = train_study(config, overrides(), executor)
     results.log()

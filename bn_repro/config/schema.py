@@ -239,7 +239,7 @@ class StudyConfig(Section):
     only: list[str] | None = setting(
         None,
         "names of the blocks to train; null: all",
-        Rule(lambda v: v is None or bool(v), "null, or a list of names"),
+        Rule(bool, "a list of names"),
     )
     run: int | None = setting(
         None, "train only the run of this number, from 0, in this process", number(0)

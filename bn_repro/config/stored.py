@@ -33,4 +33,9 @@ def _section(section: str, values: Mapping[str, Any]) -> Any:
         if f"{section}.{key}" not in SETTINGS:
             raise ValueError(f"{section}.{key}: no key of this version; take the run's own version")
     own = {f.name for f in fields(kind)}
-    return kind(**{key: value for key, value in values.items() if key in own})
+    try:
+        return kind(**{key: value for key, value in values.items() if key in own})
+    except (TypeError, AttributeError) as error:  # a value of another type, which no rule expects
+        raise ValueError(
+            f"{section}: a value is of another type than its key's ({error})"
+        ) from None

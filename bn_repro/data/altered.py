@@ -24,27 +24,17 @@ def noisy(p: Tensor, std: float, generator: torch.Generator) -> Tensor:
     return (p + std * noise).clamp_(0, 1)
 
 
-def contrast(p: Tensor, factor: float) -> Tensor:
-    """``factor`` times the distance from mid-grey, 1/2."""
-    return 0.5 + factor * (p - 0.5)
-
-
 def shifted(p: Tensor, pixels: int) -> Tensor:
     """To the right; black comes in at the left."""
     return F.pad(p, (pixels, 0))[..., : p.shape[3]]
 
 
-def inverted(p: Tensor) -> Tensor:
-    """1 - p: the negative."""
-    return 1 - p
-
-
 ALTERATIONS: dict[str, Callable[[Tensor, float, torch.Generator], Tensor]] = {
     "unaltered": lambda p, strength, generator: p,
     "noisy": noisy,
-    "contrast": lambda p, strength, generator: contrast(p, strength),
+    "contrast": lambda p, factor, generator: 0.5 + factor * (p - 0.5),  # 1/2 is mid-grey
     "shifted": lambda p, strength, generator: shifted(p, int(strength)),
-    "inverted": lambda p, strength, generator: inverted(p),
+    "inverted": lambda p, strength, generator: 1 - p,
 }
 """By name: functions of the pixels p (B, C, H, W), the strength and a generator."""
 

@@ -129,7 +129,7 @@ class Data(ABC):
         return ()
 
     def _cuts(
-        self, split: str, batch_size: int, rank: int, world: int, limit: int | None = None
+        self, split: str, batch_size: int, rank: int = 0, world: int = 1, limit: int | None = None
     ) -> Iterator[Cut]:
         """The part of ``split`` in each of this rank's mini-batches."""
         own = self.eval_indices(split, rank=rank, world=world, limit=limit)
@@ -153,7 +153,7 @@ def _as_slice(index: np.ndarray) -> Cut:
 
 
 def to_device(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
-    """A copy of a CPU tensor on ``device``; the host does not wait for a GPU.
+    """A CPU tensor on ``device``, copied where that is another; the host does not wait for a GPU.
 
     A copy from pageable memory would wait until the GPU has finished all that was queued before. A
     copy from pinned memory is queued itself, and PyTorch keeps that memory until it is done.

@@ -12,9 +12,8 @@ from bn_repro.data.download import Published, fetch_archive
 from bn_repro.data.image_cache import fingerprint_of
 from bn_repro.data.listing import Listing
 from bn_repro.data.resident import ResidentImages
-from bn_repro.data.subset import Subset
+from bn_repro.data.subset import WHOLE, Subset
 
-WHOLE = Subset()
 FOLDER = "cifar-10-batches-py"
 
 

@@ -12,9 +12,7 @@ from bn_repro.data.image_cache import open_cache
 from bn_repro.data.listing import Listing, list_images
 from bn_repro.data.resident import ResidentImages
 from bn_repro.data.streaming import StreamedImages
-from bn_repro.data.subset import Subset
-
-WHOLE = Subset()
+from bn_repro.data.subset import WHOLE, Subset
 
 RESIDENT_BYTES = 4 * 2**30
 """A folder of images up to this decoded size is held in memory; a larger one is streamed."""

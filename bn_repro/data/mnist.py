@@ -236,7 +236,7 @@ def _decompressed(path: Path) -> bytes:
 def _damaged(path: Path, reason: str) -> ValueError:
     return ValueError(
         f"{path}: not the packed MNIST of this package: {reason}; "
-        "check it out again, or make it with scripts/pack_mnist.py"
+        "check it out or install the package again, or make it with scripts/pack_mnist.py"
     )
 
 

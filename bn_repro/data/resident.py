@@ -108,8 +108,6 @@ class ResidentImages(Resident):
         split: str,
         *,
         batch_size: int,
-        rank: int = 0,
-        world: int = 1,
         device: torch.device | str = "cpu",
         repeated: bool = True,
     ) -> Batches:
@@ -120,7 +118,7 @@ class ResidentImages(Resident):
         """
         size = self.shape[1]
         boxes = crops.multi_crop(size, size, size, crops.SQUARES if repeated else (0.0,))
-        cuts = self._cuts(split, batch_size, rank, world)
+        cuts = self._cuts(split, batch_size)
         images, labels = self.on(device, split)
         return (
             (torch.cat(list(crops.crops(images[cut], boxes, size)), dim=1), labels[cut])

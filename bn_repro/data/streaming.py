@@ -125,15 +125,13 @@ class StreamedImages(Data):
         split: str,
         *,
         batch_size: int,
-        rank: int = 0,
-        world: int = 1,
         device: torch.device | str = "cpu",
     ) -> Batches:
         """GoogLeNet's crops of every image of ``split``: x (B, 144, 3, size, size), y (B,).
 
         At 224 the crops of one image take 87 MB: keep the mini-batch small.
         """
-        requests = Requests(_all(self._cuts(split, batch_size, rank, world)))
+        requests = Requests(_all(self._cuts(split, batch_size)))
         loader = self._loader(split, requests, partial(_multi_crop, self.shape[1]), device)
         read = self._read(split, requests, loader, device)
         return (

@@ -42,6 +42,9 @@ class Subset:
         return listing
 
 
+WHOLE = Subset()
+
+
 def drawn(n: int, limit: int, seed: int) -> np.ndarray:
     """``limit`` indices of ``n``, sorted, drawn without replacement.
 

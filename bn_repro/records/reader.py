@@ -28,8 +28,8 @@ FINISHED = ("completed", "diverged")
 """The states of a run that has nothing left to do."""
 UNREADABLE = "unreadable"
 """The state of a run whose status cannot be read; it has not finished."""
-TAIL_BYTES = 16_384
-"""The end of a record that a status display reads: dozens of rows."""
+TAIL_BYTES = 65_536
+"""The end of a record that a status display reads: hundreds of rows."""
 START_OVER = "start over with force=true"
 DERIVED = "it is written anew when the run is trained again"
 """What to do about a damaged status or manifest: the checkpoint knows the rest."""
@@ -37,17 +37,20 @@ GARBLED = "\ufffd"
 """What stands for a byte that is no UTF-8; the records themselves are ASCII."""
 NUMBER, TEXT, TEXT_OR_NONE = (int, float), (str,), (str, type(None))
 STATUS_KINDS = {
-    **{"state": TEXT, "step": (int,), "seconds": NUMBER},
-    **{"cause": TEXT_OR_NONE, "error": TEXT_OR_NONE},
+    "state": TEXT,
+    "step": (int,),
+    "seconds": NUMBER,
+    "cause": TEXT_OR_NONE,
+    "error": TEXT_OR_NONE,
 }
 MANIFEST_KINDS = {
-    **{
-        "data": TEXT_OR_NONE,
-        "started": TEXT_OR_NONE,
-        "engine": TEXT_OR_NONE,
-        "threads": (int, type(None)),
-    },
-    **{"quarantined": (dict,), "resumed": (list,)},
+    "data": TEXT_OR_NONE,
+    "started": TEXT_OR_NONE,
+    "engine": TEXT_OR_NONE,
+    "threads": (int, type(None)),
+    "quarantined": (dict,),
+    "passed_over": (dict,),
+    "resumed": (list,),
 }
 EVALUATION_KINDS = {
     **{"crops": (int,), "statistics": TEXT},

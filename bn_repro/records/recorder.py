@@ -191,8 +191,7 @@ class Recorder(Record):
 
     def status(self, outcome: Outcome) -> None:
         self._check_there()
-        o = outcome
-        write_status(self.directory, o.state, o.step, o.seconds, o.error, o.cause)
+        write_status(self.directory, outcome)
 
     def _check_there(self) -> None:
         for name, file in self._files.items():
@@ -233,17 +232,11 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_status(
-    directory: Path,
-    state: str,
-    step: int,
-    seconds: float,
-    error: str | None = None,
-    cause: str | None = None,
-) -> None:
+def write_status(directory: Path, outcome: Outcome) -> None:
     """Replace ``status.json`` atomically; for ``cause`` see :data:`CAUSES`."""
-    status = {"state": state, "step": step, "seconds": round(seconds, 3)}
-    write_json(directory / paths.STATUS, {**status, "cause": cause, "error": error})
+    o = outcome
+    status = {"state": o.state, "step": o.step, "seconds": round(o.seconds, 3)}
+    write_json(directory / paths.STATUS, {**status, "cause": o.cause, "error": o.error})
 
 
 def manifest(
@@ -292,6 +285,7 @@ def mark_as_lost(directory: Path, error: str, cause: str = "lost") -> Outcome:
     Nothing is written where another process has taken the run over.
     """
     before = last_status(directory)
+    lost = Outcome("failed", before.step, before.seconds, error=error, cause=cause)
     lock = FileLock(paths.lock_file(directory))
     try:
         with lock.acquire(timeout=0):
@@ -299,7 +293,7 @@ def mark_as_lost(directory: Path, error: str, cause: str = "lost") -> Outcome:
             if done is not None:  # it had finished, and died before it could say so
                 return done
             if directory.is_dir():
-                write_status(directory, "failed", before.step, before.seconds, error, cause)
+                write_status(directory, lost)
     except (Timeout, OSError, Unreadable):
         pass
-    return Outcome("failed", before.step, before.seconds, error=error, cause=cause)
+    return lost

@@ -171,7 +171,7 @@ class Display:
         log(self.console, f"{place}{row.title}: {how}")
 
     def close(self) -> None:
-        """Take the table away."""
+        """End the live view; with ``keep`` it stays where it was."""
         if self._screen is not None:
             self._screen.stop()
 

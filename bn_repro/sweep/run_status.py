@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Container, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -53,7 +54,10 @@ def run_status(directory: Path, batch_size: int = 0) -> RunStatus:
     if last.state == reader.UNREADABLE:
         return RunStatus(last.state, error=last.error)
     names = (paths.STATUS, paths.METRICS, paths.TIMING)
-    times = [p.stat().st_mtime for name in names if (p := directory / name).exists()]
+    times = []
+    for name in names:
+        with suppress(OSError):  # not there yet, or moved aside by force=true
+            times.append((directory / name).stat().st_mtime)
     if not times:
         return RunStatus("not begun")
     over = last.state in FINISHED
@@ -84,12 +88,12 @@ def _under_way(
     if timing and batch_size:
         rate = reader.number(timing[-1].get("examples_per_second")) / batch_size
         rate = rate if rate > 0 else None
+    step = max([status.step, *(row["step"] for row in rows)])
+    evaluated = curve[-1][0] if curve else 0
     if state == "running" and not is_locked(directory):
         state = "interrupted"
-    elif state == "running" and timing:  # each evaluation begins with a row of timing
-        evaluated = curve[-1][0] if curve else 0
-        state = "evaluating" if timing[-1]["step"] > evaluated else state
-    step = max([status.step, *(row["step"] for row in rows)])
+    elif state == "running" and timing and evaluated < timing[-1]["step"] >= step:
+        state = "evaluating"  # which begins with a row of timing, and ends with one of metrics
     return replace(status, state=state, step=step, rate=rate)
 
 

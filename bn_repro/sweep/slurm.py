@@ -52,11 +52,10 @@ class SlurmExecutor:
             ensure_writable(directory_of(config))
 
     def has_room(self, run: PlannedRun, busy: int) -> bool:
-        """A cluster queues what it has no room for; here one job runs to a core.
+        """On a cluster always, unless ``jobs`` are at work: it queues the others.
 
-        With ``jobs`` so many run at a time, there as here.
-
-        submitit shows a local job the first ``gpus_per_node`` GPUs, each job the same ones.
+        On this machine (``cluster=local``) ``jobs``, by default one to a core; one alone where jobs
+        use GPUs, since submitit shows all of them the same ones.
         """
         if self.cluster != "local":
             return self.jobs is None or busy < self.jobs

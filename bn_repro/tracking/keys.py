@@ -50,7 +50,7 @@ def rate_of(directory: Path) -> Callable[[int], float] | None:
     of a version with other keys."""
     try:
         made = stored(reader.read_config(directory))
-    except (ValueError, TypeError, AttributeError):
+    except ValueError:
         return None
     return lambda step: learning_rate_at(step, made)
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import pandas as pd
 from filelock import FileLock, Timeout
-from rich.console import Console
 
 from bn_repro.analysis import results
 from bn_repro.config.identity import arm_of, at_scale, tags_of
@@ -41,7 +40,7 @@ from bn_repro.tracking.wandb_run import (
 )
 
 
-def publish_all(config: Config, directories: Sequence[Path], console: Console) -> bool:
+def publish_all(config: Config, directories: Sequence[Path], log: Callable[[str], None]) -> bool:
     """Send the finished runs among the ``directories`` to W&B, write their event files, or both.
 
     A run that has been sent whole is not sent again, except with ``force``; one whose sending was
@@ -56,19 +55,19 @@ def publish_all(config: Config, directories: Sequence[Path], console: Console) -
         )
     if config.logger == "tensorboard":
         check_logger(config)
-        whole = not _each(directories, write_events, "tensorboard", console)["left out"]
-        console.print(f"To look: tensorboard --logdir {config.runs}", soft_wrap=True)
+        whole = not _each(directories, write_events, "tensorboard", log)["left out"]
+        log(f"To look: tensorboard --logdir {config.runs}")
     if destination.mode != "disabled":
         send = partial(publish, config=config, destination=destination)
-        count = _each(directories, send, "wandb", console)
+        count = _each(directories, send, "wandb", log)
         whole = whole and not count["left out"]
         if destination.mode == "offline" and count["sent"]:
-            console.print(f"To W&B: {destination.sync_command}", soft_wrap=True)
+            log(f"To W&B: {destination.sync_command}")
     return whole
 
 
 def _each(
-    directories: Sequence[Path], send: Callable[[Path], str], where: str, console: Console
+    directories: Sequence[Path], send: Callable[[Path], str], where: str, log: Callable[[str], None]
 ) -> Counter[str]:
     """Have each run sent; how many came to what."""
     count: Counter[str] = Counter()
@@ -79,7 +78,7 @@ def _each(
             came = "left out"
             busy = f"{directory}: another process works on this run"
             reason = busy if isinstance(error, Timeout) else str(error)
-            console.print(f"{reason}; {came}", soft_wrap=True, highlight=False)
+            log(f"{reason}; {came}")
         except Exception as error:
             kind = ValueError if isinstance(error, ValueError) else OSError
             done = sum(count[came] for came in ("sent", "written", "there already"))
@@ -88,7 +87,7 @@ def _each(
                 f"{len(directories)} runs are done, and the same command goes on from there"
             ) from error
         if came == "sent":
-            console.print(f"{directory}: sent", soft_wrap=True, highlight=False)
+            log(f"{directory}: sent")
         count[came] += 1
     if count["not finished"] == len(directories):
         one = len(directories) == 1
@@ -98,7 +97,7 @@ def _each(
             f"finish it with bn-repro train and the same overrides"
         )
     counts = ", ".join(f"{number} {came}" for came, number in count.items())
-    console.print(f"{len(directories)} runs: {counts}")
+    log(f"{len(directories)} runs: {counts}")
     return count
 
 
@@ -128,18 +127,19 @@ def publish(directory: Path, config: Config, destination: Destination) -> str:
     with FileLock(paths.lock_file(directory), timeout=0):
         try:
             made = read_config(directory)
-        except ValueError as error:
+            own, arm = tags_of(made), arm_of(made)
+        except (ValueError, LookupError, TypeError) as error:
             raise CannotSend(f"{directory}: not a run's records ({error})") from error
         study = [config.study.name] if config.study.name else []
         before = sent(directory, destination.mode).get("tags", [])
-        tags = list(dict.fromkeys([*tags_of(made), *config.wandb.tags, *study, *before]))
+        tags = list(dict.fromkeys([*own, *config.wandb.tags, *study, *before]))
         if not config.force and is_sent(directory, destination, tags):
             return "there already"
-        upload = RunUpload(directory, destination, tags, arm_of(made), force=config.force)
+        upload = RunUpload(directory, destination, tags, arm, force=config.force)
         upload.begin()
         upload.close(done.state)
         if destination.mode == "online" and destination.log_model == "final":
-            _show_evaluation(directory, destination, arm_of(made), tags)
+            _show_evaluation(directory, destination, arm, tags)
         upload.mark_sent()
     return "sent"
 

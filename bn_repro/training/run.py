@@ -178,7 +178,8 @@ def write_first_files(config: Config, data: Data, directory: Path, session: Sess
     before = last_status(directory)
     if before.state == UNREADABLE:
         session.log(str(before.error))
-    write_status(directory, "running", before.step, before.seconds)
+    (directory / paths.TRACEBACK).unlink(missing_ok=True)  # of an earlier failure
+    write_status(directory, Outcome("running", before.step, before.seconds))
     content = yaml.safe_dump(asdict(config), sort_keys=False)
     write_atomically(directory / paths.CONFIG, content.encode())
     facts = manifest(
@@ -244,10 +245,10 @@ def record_failure(directory: Path, error: BaseException, world: World) -> Outco
     if world.size > 1 and before.state == "failed":
         return replace(outcome, state="failed", error=line)
     try:
-        o = outcome
-        write_status(directory, o.state, o.step, o.seconds, o.error, o.cause)
-        text = "".join(traceback.format_exception(error))
-        write_atomically(directory / paths.TRACEBACK, text.encode())
+        write_status(directory, outcome)
+        if not interrupted:
+            text = "".join(traceback.format_exception(error))
+            write_atomically(directory / paths.TRACEBACK, text.encode())
     except OSError as also:
         return replace(outcome, error=f"{line} (and its record could not be written: {also})")
     return outcome

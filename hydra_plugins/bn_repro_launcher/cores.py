@@ -76,11 +76,11 @@ class CoresLauncher(Launcher):
 
         return LocalExecutor(self.side_by_side(jobs))
 
-    def expected_jobs(self, jobs: int | None) -> int | None:
-        """How many runs are at work at once, as far as that is known before they are."""
-        from bn_repro.training.world import cores
+    def expected_jobs(self, jobs: int | None, config: Config) -> int | None:
+        """How many runs like that of ``config`` are at work at once, as far as that is known."""
+        from bn_repro.sweep.local import side_by_side
 
-        return self.side_by_side(jobs) or cores()
+        return self.side_by_side(jobs) or side_by_side(config)
 
     def side_by_side(self, jobs: int | None) -> int | None:
         """Its own number of jobs, else ``jobs``. ValueError for one with which none would begin."""
@@ -143,7 +143,7 @@ class CoresLauncher(Launcher):
 
         if not self.config.hydra.sweeper._target_.endswith("BasicSweeper"):
             raise ValueError("dry: a search chooses its runs as it goes; leave out hydra/sweeper")
-        dry.sweep(runs, self.expected_jobs(None))
+        dry.sweep(runs, self.expected_jobs(None, runs[0].config))
         done = [JobReturn(status=JobStatus.COMPLETED) for _ in runs]
         for job in done:
             job.return_value = None
@@ -165,7 +165,7 @@ class SubmititLauncher(CoresLauncher):
         self.cluster, self.folder = cluster, submitit_folder
         self.max_num_timeout, self.parameters = max_num_timeout, parameters
 
-    def expected_jobs(self, jobs: int | None) -> int | None:
+    def expected_jobs(self, jobs: int | None, config: Config) -> int | None:
         """The number of its jobs at once; how many the cluster gives is not known."""
         return self.side_by_side(jobs)
 

@@ -56,9 +56,9 @@ def test_every_script_goes_through_it(path):
     assert last.strip().startswith(('main("', 'start("', "exit_with(main)"))
 
 
-@pytest.mark.parametrize("words", [["train.py", "--help"], ["list.py"]])
+@pytest.mark.parametrize("words", [["train", "--help"], ["list"]])
 def test_a_reader_that_leaves_and_a_full_disk_are_no_traceback(words):
-    command = [sys.executable, str(ROOT / "scripts" / words[0]), *words[1:]]
+    command = [sys.executable, "-m", "bn_repro", *words]
     reader, writer = os.pipe()
     os.close(reader)
     left = subprocess.Popen(command, stdout=writer, stderr=subprocess.PIPE, text=True)

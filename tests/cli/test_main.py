@@ -201,7 +201,7 @@ def test_a_truncated_data_file_is_told_by_its_path(monkeypatch, capsys, tmp_path
 @pytest.mark.parametrize("words", [["scale=smoke"], ["study.seeds=5"]])
 def test_a_smaller_study_never_goes_over_the_committed_results(monkeypatch, capsys, words):
     before = (ROOT / "results" / "fig1" / "runs.csv").read_bytes()
-    code, _, err = call(monkeypatch, capsys, "study=fig1", *words, script="report.py")
+    code, _, err = call(monkeypatch, capsys, "study=fig1", *words, command="report")
     assert code == 2
     assert "give out=..." in err
     assert (ROOT / "results" / "fig1" / "runs.csv").read_bytes() == before
@@ -272,7 +272,7 @@ def test_a_study_goes_from_runs_to_verdicts(monkeypatch, capsys, tmp_path):
     code, out, err = call(monkeypatch, capsys, *words)
     assert code == 0, out + err
     folder = tmp_path / "fig1"
-    code, out, err = call(monkeypatch, capsys, *words, f"out={folder}", script="report.py")
+    code, out, err = call(monkeypatch, capsys, *words, f"out={folder}", command="report")
     assert code == 0, out + err
     assert "verdict" in out
     assert "With 1 seed nothing is decided: give more (study.seeds=5;" in out
@@ -289,7 +289,7 @@ def test_a_report_on_no_folder_or_into_a_file_is_refused_in_a_line(monkeypatch, 
         (f"runs={tmp_path}/nowhere", "error: runs: no folder"),
         (f"out={file}", "error: out: "),
     ):
-        code, out, err = call(monkeypatch, capsys, word, script="report.py")
+        code, out, err = call(monkeypatch, capsys, word, command="report")
         assert (code, out) == (2, "")
         assert err.startswith(said)
         assert err.count("\n") == 1

@@ -12,6 +12,7 @@ from rich.console import Console
 from bn_repro.cli import status as command
 from bn_repro.config.compose import compose
 from bn_repro.records import paths
+from bn_repro.records.reader import Outcome
 from bn_repro.records.recorder import write_status
 from bn_repro.training.run import run
 
@@ -23,7 +24,7 @@ def lay(root, name, state, *, scale="default", steps=50_000, error=None, rows=()
     train = {"steps": steps, "batch_size": 60}
     config = {"scale": scale, "model": {}, "data": {}, "optimizer": keys, "train": train}
     (directory / paths.CONFIG).write_text(yaml.safe_dump(config))
-    write_status(directory, state, 200, 1.0, error)
+    write_status(directory, Outcome(state, 200, 1.0, error=error))
     (directory / paths.METRICS).write_text("".join(json.dumps(row) + "\n" for row in rows))
     paths.lock_file(directory).touch()
     return directory
@@ -96,7 +97,7 @@ def test_a_terminal_is_followed_until_all_have_ended(tmp_path, monkeypatch):
 
     def sleep(seconds):
         naps.append(seconds)
-        write_status(directory, "completed" if len(naps) > 1 else "preempted", 400, 2.0)
+        write_status(directory, Outcome("completed" if len(naps) > 1 else "preempted", 400, 2.0))
 
     monkeypatch.setattr(command.time, "sleep", sleep)
     monkeypatch.setattr("bn_repro.sweep.display.REFRESH_SECONDS", 0)

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support import call
 
 from bn_repro.data import idx, mnist
 from bn_repro.data.batches import batch_indices
@@ -213,12 +212,13 @@ def test_packed_equals_thresholded(tmp_path, monkeypatch, packer, zipped):
     assert whole(data, "train")[0][0, :4].tolist() == [0, 0, 1, 1]
 
 
-def test_packer_refuses_files_that_are_not_mnist(monkeypatch, capsys, tmp_path):
+def test_packer_refuses_files_that_are_not_mnist(script, tmp_path):
     out = tmp_path / "out.xz"
     root = write_set(tmp_path / "idx")
     words = [str(root), "--out", str(out)]
-    code, _, err = call(monkeypatch, capsys, *words, script=SCRIPT.name)
-    assert code == 2
+    done = script(SCRIPT.name, *words)
+    err = done.stderr
+    assert done.returncode == 2
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert idx.MNIST_MD5[TRAIN_IMAGES] in err

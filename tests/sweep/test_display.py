@@ -28,7 +28,7 @@ def rows(tmp_path, monkeypatch):
 def at(row, step, top1=None):
     """A run at ``step``, as its records have it."""
     row.directory.mkdir(exist_ok=True)
-    write_status(row.directory, "running", 0, 0.0)
+    write_status(row.directory, Outcome("running", 0, 0.0))
     with open(row.directory / paths.METRICS, "a") as file:
         for split, statistics, value in (("train", "batch", 0.1), ("test", "moving", top1)):
             line = {"step": step, "split": split, "statistics": statistics, "top1": value}

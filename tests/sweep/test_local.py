@@ -93,7 +93,9 @@ def test_a_run_that_failed_and_is_stopped_before_it_goes_on_was_stopped(monkeypa
     """Its status still says that it failed; the exit code says that this is of before."""
     run = PlannedRun(compose([*MNIST, f"runs={tmp_path}"]), {})
     run.directory.mkdir(parents=True)
-    write_status(run.directory, "failed", 7, 1.0, "its process ended: SIGKILL", "lost")
+    write_status(
+        run.directory, Outcome("failed", 7, 1.0, error="its process ended: SIGKILL", cause="lost")
+    )
     stopped = Outcome("preempted", 7, 1.0, cause="signal")
     monkeypatch.setattr("bn_repro.training.run.run", lambda *args, **options: stopped)
     with pytest.raises(SystemExit) as end:

@@ -9,6 +9,7 @@ import pytest
 from filelock import FileLock
 
 from bn_repro.records import paths, reader
+from bn_repro.records.reader import Outcome
 from bn_repro.records.recorder import write_status
 from bn_repro.sweep.run_status import Row, RunStatus, Statuses, run_status, time_left
 
@@ -16,7 +17,7 @@ from bn_repro.sweep.run_status import Row, RunStatus, Statuses, run_status, time
 def lay(directory, state, *, step=200, rows=(), error=None):
     """A run directory as training leaves it."""
     directory.mkdir(parents=True)
-    write_status(directory, state, step, 1.0, error)
+    write_status(directory, Outcome(state, step, 1.0, error=error))
     (directory / paths.METRICS).write_text("".join(json.dumps(row) + "\n" for row in rows))
     paths.lock_file(directory).touch()
     return directory
@@ -55,6 +56,15 @@ def test_a_timed_step_without_its_accuracy_is_being_evaluated(directory):
         assert run_status(directory).state == "running"
 
 
+def test_a_run_whose_last_accuracy_is_far_back_still_trains(directory):
+    losses = [at(k, "train", "batch") for k in range(200, 2_000)]
+    lay(directory, "running", rows=[at(200), *losses])
+    (directory / paths.TIMING).write_text('{"step": 200}\n')
+    assert (directory / paths.METRICS).stat().st_size > 2 * reader.TAIL_BYTES
+    with FileLock(paths.lock_file(directory)):
+        assert run_status(directory).state == "running"
+
+
 def test_the_rate_is_known_where_the_batch_is(directory):
     lay(directory, "running", rows=[at(100)])
     (directory / paths.TIMING).write_text('{"step": 100, "examples_per_second": 6000.0}\n')
@@ -63,11 +73,11 @@ def test_the_rate_is_known_where_the_batch_is(directory):
 
 
 def test_what_is_being_written_is_left_out(directory):
-    lay(directory, "running", rows=[at(k) for k in range(1, 500)])
+    lay(directory, "running", rows=[at(k) for k in range(1, 2_000)])
     with open(directory / paths.METRICS, "a") as file:
-        file.write('{"step": 999, "spl')
+        file.write('{"step": 9999, "spl')
     assert (directory / paths.METRICS).stat().st_size > 2 * reader.TAIL_BYTES
-    assert run_status(directory).step == 499
+    assert run_status(directory).step == 1_999
 
 
 def test_a_finished_run_has_its_accuracy_on_the_monitored_split(directory):

@@ -121,7 +121,7 @@ def test_a_damaged_file_of_one_run_stops_no_other(tmp_path, name, content, state
     runs, executor = five(tmp_path), Executor()
     directory = runs[2].directory
     directory.mkdir(parents=True)
-    write_status(directory, "completed", 4, 0.5)
+    write_status(directory, Outcome("completed", 4, 0.5))
     (directory / paths.METRICS).write_text('{"step": 4}\n')
     (directory / name).write_text(content)
     outcomes, text, code = bring_to_end(runs, executor)
@@ -150,9 +150,11 @@ def test_a_run_that_failed_of_itself_waits_for_retry_and_a_killed_one_does_not(t
     runs = five(tmp_path)
     for planned, error in ((runs[0], "OSError: disk full"), (runs[1], f"{LOST}: SIGKILL")):
         planned.directory.mkdir(parents=True)
-        write_status(planned.directory, "failed", 2, 0.5, error)
+        write_status(planned.directory, Outcome("failed", 2, 0.5, error=error))
     runs[2].directory.mkdir(parents=True)
-    write_status(runs[2].directory, "failed", 2, 0.5, "job 7 left no result", "lost")
+    write_status(
+        runs[2].directory, Outcome("failed", 2, 0.5, error="job 7 left no result", cause="lost")
+    )
     skipped = failed_before(runs)
     assert skipped == {runs[0].directory: Outcome("failed", 2, 0.5, error="OSError: disk full")}
     executor = Executor()
@@ -240,9 +242,9 @@ def test_reported_runs_are_not_trained_again(monkeypatch, executor, reported, ca
     assert "study.skip_reported: " in capsys.readouterr().err
 
 
-def command(monkeypatch, *words, script="train.py"):
+def command(monkeypatch, *words):
     """The command in this process: its exit code."""
-    path = str(ROOT / "scripts" / script)
+    path = str(ROOT / "scripts" / "train.py")
     monkeypatch.setattr(sys, "argv", [path, *words])
     with pytest.raises(SystemExit) as end:
         runpy.run_path(path, run_name="__main__")
@@ -333,7 +335,7 @@ def test_a_sweep_in_batches_has_one_table_and_one_exit_code(
 def test_a_run_that_ended_and_died_before_it_could_tell_has_ended(tmp_path, died):
     run = five(tmp_path)[0]
     run.directory.mkdir(parents=True)
-    write_status(run.directory, "completed", 4, 0.5)
+    write_status(run.directory, Outcome("completed", 4, 0.5))
     (run.directory / paths.METRICS).write_text('{"step": 4}\n')
     assert died(run.directory, f"{LOST}: SIGKILL").state == "completed"
     assert json.loads((run.directory / paths.STATUS).read_text())["state"] == "completed"
@@ -466,7 +468,7 @@ def test_a_lost_job_is_told_and_harms_none(tmp_path):
     failed = job_of(planned, tmp_path, result=trace).outcome(stopping=False)
     assert failed.error == "ValueError: data.root: gone"
     planned.directory.mkdir()
-    write_status(planned.directory, "failed", 3, 1.0, "OSError: disk full")
+    write_status(planned.directory, Outcome("failed", 3, 1.0, error="OSError: disk full"))
     assert job_of(planned, tmp_path, result=trace).outcome(stopping=False) == Outcome(
         "failed", 3, 1.0, error="OSError: disk full"
     )

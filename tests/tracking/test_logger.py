@@ -19,6 +19,7 @@ from bn_repro.analysis.tables import Member
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of
 from bn_repro.records import paths, reader
+from bn_repro.records.reader import Outcome
 from bn_repro.records.recorder import Recorder, write_status
 from bn_repro.stop_signal import StopFlag
 from bn_repro.tracking import keys, live
@@ -199,7 +200,7 @@ def test_a_run_resumed_offline_is_synced_without_a_row_twice(directory, tmp_path
     record.close()
     record = Recorder(directory, written, WandbLogger(destination))
     write_steps(record, 5, 9)
-    write_status(directory, "completed", 9, 1.0)
+    write_status(directory, Outcome("completed", 9, 1.0))
     record.close()
     OfflineRun(tmp_path)
     sync = [sys.executable, "-m", "wandb", "sync", "--yes", str(tmp_path / "wandb")]
@@ -230,7 +231,7 @@ def test_a_run_killed_online_goes_on_without_a_row_twice(directory, tmp_path, se
 
     record = Recorder(directory, written, WandbLogger(destination))
     write_steps(record, 7, 12)
-    write_status(directory, "completed", 12, 1.0)
+    write_status(directory, Outcome("completed", 12, 1.0))
     record.close()
     assert [*server.runs] == [name] == [wandb_id(directory)]
     shown = server.history(name)
@@ -245,7 +246,7 @@ def test_a_run_killed_online_goes_on_without_a_row_twice(directory, tmp_path, se
 def test_a_run_that_diverges_while_it_is_watched_is_told_at_once(directory, tmp_path, live, alerts):
     record, upload = Recorder(directory), RunUpload(directory, offline_in(tmp_path), live=live)
     write_steps(record, 1, 3)
-    write_status(directory, "diverged", 3, 1.0)
+    write_status(directory, Outcome("diverged", 3, 1.0))
     record.close()
     upload.begin()
     upload.finish("diverged")
@@ -261,7 +262,7 @@ def test_what_artifacts_copy_is_gone_or_goes_with_the_run(
     monkeypatch.delenv("WANDB_DATA_DIR")
     record = Recorder(directory, None, WandbLogger(Destination(mode, "bn", None, tmp_path)))
     write_steps(record, 1, 3)
-    write_status(directory, "completed", 3, 1.0)
+    write_status(directory, Outcome("completed", 3, 1.0))
     record.close()
     assert "WANDB_DATA_DIR" not in os.environ
     copies = {path.parent for path in tmp_path.rglob("staging")}
@@ -297,7 +298,7 @@ def test_a_long_name_is_cut_and_kept_apart():
 
 def test_a_failed_run_is_shown_as_failed(directory, tmp_path):
     record = Recorder(directory, None, WandbLogger(offline_in(tmp_path)))
-    write_status(directory, "running", 0, 0.0)
+    write_status(directory, Outcome("running", 0, 0.0))
     write_steps(record, 1, 3)
     record.close()
     shown = OfflineRun(tmp_path)
@@ -418,7 +419,7 @@ def test_an_unreachable_server_costs_a_run_nothing_at_its_start(directory, tmp_p
     waited = Event()
     monkeypatch.setattr(RunUpload, "begin", lambda self: waited.wait(60))
     monkeypatch.setattr(live, "FINISH_SECONDS", 0.1)
-    write_status(directory, "running", 0, 0.0)
+    write_status(directory, Outcome("running", 0, 0.0))
     begun = time.monotonic()
     record = Recorder(directory, None, WandbLogger(Destination("online", "bn", None, tmp_path)))
     write_steps(record, 1, 2)

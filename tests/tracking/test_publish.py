@@ -12,7 +12,6 @@ from unittest.mock import Mock
 import pytest
 import yaml
 from filelock import FileLock
-from rich.console import Console
 from support import ROOT, OfflineRun, call, history_of
 
 import bn_repro
@@ -48,11 +47,9 @@ def runs(trained, tmp_path):
 
 def published(*words):
     """What the command prints, for the words of its line."""
-    console = Console(width=500, color_system=None)
-    with console.capture() as said:
-        config = compose(words)
-        publish.publish_all(config, directories_to_send(config, list(words)), console)
-    return said.get()
+    said, config = list[str](), compose(words)
+    publish.publish_all(config, directories_to_send(config, list(words)), said.append)
+    return "\n".join([*said, ""])
 
 
 ONE = ["experiment=mnist/bn", *SMOKE]
@@ -88,6 +85,15 @@ def test_asked_twice_it_sends_nothing_twice(runs):
     assert len(files) == 2
     assert "2 runs: 2 there already" in published(*words)
     assert {path: path.stat().st_mtime_ns for path in (runs / "wandb").rglob("*.wandb")} == files
+
+
+def test_a_run_with_half_a_configuration_is_left_out_and_the_others_are_sent(runs):
+    path = directory_of(compose([*ONE, f"runs={runs}"])) / paths.CONFIG
+    path.write_text(path.read_text().replace("scale: smoke\n", ""))
+    said = published(f"runs={runs}", "wandb=offline")
+    assert f"{path.parent}: not a run's records ('scale'); left out" in said
+    assert "2 runs: " in said
+    assert "1 sent" in said
 
 
 def test_what_came_later_is_sent_too(runs):
@@ -176,14 +182,10 @@ def test_bad_input_is_told_in_a_line(runs, words, said, monkeypatch, capsys):
     import wandb
 
     wandb.teardown()
-    path = str(ROOT / "scripts" / "publish_wandb.py")
-    monkeypatch.setattr(sys, "argv", [path, f"runs={runs}", *words])
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(path, run_name="__main__")
-    printed = capsys.readouterr()
-    assert said in printed.err
-    assert printed.err.count("\n") == 1
-    assert end.value.code == 2
+    code, _, err = call(monkeypatch, capsys, f"runs={runs}", *words, command="publish")
+    assert said in err
+    assert err.count("\n") == 1
+    assert code == 2
 
 
 def test_a_report_shows_figures_tables_and_verdicts(tmp_path, capsys):
@@ -238,20 +240,20 @@ def test_a_network_goes_along_and_its_evaluation_says_that_it_used_it(
     words = [*ONE, f"runs={runs}", "wandb=online"]
     directory = directory_of(compose(words))
     (directory / paths.EVALUATION).write_text(json.dumps(EVALUATED) + "\n")
-    assert call(monkeypatch, capsys, *words, script="publish_wandb.py")[0] == 0
+    assert call(monkeypatch, capsys, *words, command="publish")[0] == 0
     (name,) = server.runs
     assert server.requests == [f"artifact {name}"]  # its records; no network was asked for
 
     with monkeypatch.context() as at:  # what goes wrong in between is made good
         at.setattr("wandb.Run.use_artifact", Mock(side_effect=ConnectionError("gone")))
-        code, _, err = call(at, capsys, *words, "wandb.log_model=final", script="publish_wandb.py")
+        code, _, err = call(at, capsys, *words, "wandb.log_model=final", command="publish")
     assert (code, err) == (
         1,
         "error: wandb: gone; 0 of 1 runs are done, and the same command goes on from there\n",
     )
     server.requests.clear()
     asked = [*words, "wandb.log_model=final"]
-    code, out, _ = call(monkeypatch, capsys, *asked, script="publish_wandb.py")
+    code, out, _ = call(monkeypatch, capsys, *asked, command="publish")
     assert code == 0
     assert "1 sent" in out
     model = f"{name}-weights"
@@ -260,19 +262,19 @@ def test_a_network_goes_along_and_its_evaluation_says_that_it_used_it(
     assert server.summary(f"{name}-evaluation")["evaluation/144_moving/top1"] == 0.5
     assert server.told[f"{name}-evaluation"]["jobType"] == "evaluate"
     assert server.told[f"{name}-evaluation"]["groupName"] == server.told[name]["groupName"]
-    assert "1 there already" in call(monkeypatch, capsys, *asked, script="publish_wandb.py")[1]
+    assert "1 there already" in call(monkeypatch, capsys, *asked, command="publish")[1]
     assert bn_repro.load(directory / paths.WEIGHTS).config.experiment == "mnist/bn"
 
 
 def test_a_run_without_a_network_is_sent_without(runs, monkeypatch, capsys):
     words = [*ONE, f"runs={runs}", "wandb=offline", "wandb.log_model=final"]
     shutil.rmtree(directory_of(compose(words)) / paths.CHECKPOINTS)
-    code, out, _ = call(monkeypatch, capsys, *words, script="publish_wandb.py")
+    code, out, _ = call(monkeypatch, capsys, *words, command="publish")
     assert code == 0
     assert "no intact checkpoint of step 20" in out
     assert "; without its network" in out
     assert "1 runs: 1 sent" in out
-    assert "1 there already" in call(monkeypatch, capsys, *words, script="publish_wandb.py")[1]
+    assert "1 there already" in call(monkeypatch, capsys, *words, command="publish")[1]
 
 
 def test_a_run_that_is_watched_leaves_its_network_at_its_end(tmp_path):

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 from support import call, history_of
 
 from bn_repro.cli.publish import directories_to_send
@@ -136,13 +135,11 @@ def test_a_finished_run_is_shown_later_as_it_would_have_been_live(trained, tmp_p
     live, later = trained
     words = [*WORDS, f"runs={later.parents[2]}", "logger=tensorboard"]
     row = {"crops": 144, "statistics": "moving", "split": "test", "step": 60, "top1": 0.5}
-    console = Console(width=500, color_system=None)
     for _ in range(2):  # written anew
-        with console.capture() as said:
-            config = compose(words)
-            publish.publish_all(config, directories_to_send(config, words), console)
-    assert said.get().splitlines()[0] == "1 runs: 1 written"
-    assert f"tensorboard --logdir {later.parents[2]}" in said.get()
+        said, config = list[str](), compose(words)
+        publish.publish_all(config, directories_to_send(config, words), said.append)
+    assert said[0] == "1 runs: 1 written"
+    assert f"tensorboard --logdir {later.parents[2]}" in said[1]
     clock = {"timing/examples_per_second", "timing/waiting"}
     one, two = (
         [(s, v.SerializeToString()) for s, v in events(d) if v.tag not in {*clock, "run", "end"}]
@@ -168,11 +165,11 @@ def test_the_command_says_where_to_look_and_what_is_missing(trained, monkeypatch
     assert out.rstrip().endswith("bn-repro publish logger=tensorboard writes them")
 
 
-@pytest.mark.parametrize("script", ["train.py", "publish_wandb.py"])
-def test_without_the_package_there_is_one_line(trained, monkeypatch, capsys, script):
+@pytest.mark.parametrize("command", ["train", "publish"])
+def test_without_the_package_there_is_one_line(trained, monkeypatch, capsys, command):
     monkeypatch.setattr("bn_repro.config.schema.find_spec", lambda name: None)
     words = [*WORDS, f"runs={trained[0].parents[2]}", "logger=tensorboard"]
-    code, _, err = call(monkeypatch, capsys, *words, script=script)
+    code, _, err = call(monkeypatch, capsys, *words, command=command)
     assert code == 2
     assert "logger: the package tensorboard, which writes event files, is not installed; pip" in err
     assert err.count("\n") == 1

@@ -3,17 +3,19 @@
 import pytest
 
 from bn_repro.config.compose import compose
-from bn_repro.config.learning_rate import learning_rate, learning_rate_at
+from bn_repro.config.learning_rate import learning_rate_at
 from bn_repro.training.cadence import is_due
 
 
 def test_constant_without_decay():
-    assert learning_rate(1, lr=0.1) == learning_rate(50_000, lr=0.1) == 0.1
+    config = compose(["experiment=mnist/bn"])
+    assert learning_rate_at(1, config) == learning_rate_at(50_000, config) == 0.1
 
 
 def test_stairs():
-    rates = [learning_rate(s, lr=1.0, decay_rate=0.5, decay_every=10) for s in (1, 10, 11, 20, 21)]
-    assert rates == [1.0, 1.0, 0.5, 0.5, 0.25]
+    words = ["optimizer.lr=1.0", "optimizer.decay_rate=0.5", "optimizer.decay_every=10"]
+    config = compose(["experiment=mnist/bn", *words])
+    assert [learning_rate_at(s, config) for s in (1, 10, 11, 20, 21)] == [1.0, 1.0, 0.5, 0.5, 0.25]
 
 
 def test_a_compressed_run_decays_by_the_same_total():

@@ -349,19 +349,19 @@ def test_values_that_make_no_sense_are_told(words, said):
 )
 def test_bad_input_is_a_line_and_an_exit_code(monkeypatch, capsys, tmp_path, words, said):
     words = [*words, f"runs={tmp_path / 'runs'}"]
-    code, out, err = call(monkeypatch, capsys, *words, script="evaluate.py")
+    code, out, err = call(monkeypatch, capsys, *words, command="evaluate")
     assert code == 2
     assert said in err
     assert "Traceback" not in out + err
     assert not (tmp_path / "runs").exists()
 
 
-def test_sweeps_are_for_training(script, tmp_path):
+def test_sweeps_are_for_training(tmp_path, monkeypatch, capsys):
     words = ["-m", "experiment=mnist/bn", "seed=0,1", f"runs={tmp_path / 'runs'}"]
-    done = script("evaluate.py", *words)
-    assert done.returncode == 2
-    assert "-m: sweeps are for bn-repro train" in done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
+    code, out, err = call(monkeypatch, capsys, *words, command="evaluate")
+    assert code == 2
+    assert "-m: sweeps are for bn-repro train" in err
+    assert "Traceback" not in out + err
     assert not (tmp_path / "runs").exists()
 
 
@@ -443,7 +443,7 @@ def test_ctrl_c_is_told_and_what_was_evaluated_stays(monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "evaluate_all", interrupted)
-    code, _, err = call(monkeypatch, capsys, *WORDS, script="evaluate.py")
+    code, _, err = call(monkeypatch, capsys, *WORDS, command="evaluate")
     assert code == main.PREEMPTED
     assert err == "stopped; run the same command again to go on\n"
 
@@ -455,7 +455,7 @@ def test_figure_4_goes_from_runs_to_verdicts(monkeypatch, tmp_path, capsys):
     runs, _ = expand(config.study, words, lambda run: 0.5)
     for planned in runs:
         assert run(planned.config, log=silent).state == "completed"
-    code, told, err = call(monkeypatch, capsys, *words, script="evaluate.py")
+    code, told, err = call(monkeypatch, capsys, *words, command="evaluate")
     assert code == 0, err
     assert told.count("144 crops: 16 images") == 7
     assert told.count("ensemble of 6") == 1

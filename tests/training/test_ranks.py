@@ -29,7 +29,7 @@ from bn_repro.config.identity import run_id
 from bn_repro.norm import BatchNormPerActivation
 from bn_repro.norm.outside_gradient import MiniBatchNorm
 from bn_repro.records import paths
-from bn_repro.records.reader import last_top1
+from bn_repro.records.reader import Outcome, last_top1
 from bn_repro.records.recorder import write_status
 from bn_repro.training import build, checkpoint, lost_rank, multi_crop
 from bn_repro.training import ranks as ranks_module
@@ -201,7 +201,7 @@ def test_a_diverged_run_has_no_trace_beyond_its_end(tmp_path):
 def test_other_data_are_told_by_every_rank_in_a_line(synchronized, tmp_path):
     directory = directory_of(tmp_path, *JOINT)
     shutil.copytree(synchronized[1], directory)
-    write_status(directory, "preempted", 20, 1.0)
+    write_status(directory, Outcome("preempted", 20, 1.0))
     manifest = json.loads((directory / paths.MANIFEST).read_text())
     (directory / paths.MANIFEST).write_text(json.dumps(manifest | {"data": "0" * 64}))
     said, _ = ranks(tmp_path, *JOINT, code=2)
@@ -332,7 +332,7 @@ def test_an_average_of_weights_is_for_one_rank(tmp_path):
 
 
 def test_the_first_rank_to_fail_tells_why(tmp_path):
-    write_status(tmp_path, "running", 3, 1.0)
+    write_status(tmp_path, Outcome("running", 3, 1.0))
     run_module.record_failure(tmp_path, ValueError("n01/bad.JPEG: not an image"), World(1, 2))
     run_module.record_failure(tmp_path, RuntimeError("Connection closed by peer"), World(0, 2))
     status = json.loads((tmp_path / paths.STATUS).read_text())

@@ -422,6 +422,7 @@ def test_an_error_in_training_leaves_its_traceback_in_the_run(tmp_path, monkeypa
     assert "out of luck" in (directory_of(config) / paths.TRACEBACK).read_text()
     monkeypatch.undo()
     assert run(config, log=silent).state == "completed"
+    assert not (directory_of(config) / paths.TRACEBACK).exists()  # of nothing that still holds
 
 
 def test_both_arms_begin_with_the_same_weights_and_see_the_same_order():

@@ -139,6 +139,9 @@ def test_a_configuration_of_another_version_is_refused(runs):
         stored({**values, "model": {**values["model"], "sharpness": 1}})
     with pytest.raises(ValueError, match="^model.name: 'transformer' is not one of mlp, inception"):
         stored({**values, "model": {"name": "transformer"}})
+    for section, odd in (("optimizer", {"lr": "abc"}), ("model", {"hidden": 5})):
+        with pytest.raises(ValueError, match=f"^{section}: a value is of another type"):
+            stored({**values, section: {**values[section], **odd}})
     older = {**values, "model": {**values["model"], "lrn": False}}  # a key of Inception's
     assert run_id(stored(older)) == run_id(runs["mnist"])
 
@@ -221,7 +224,7 @@ def test_a_committed_network_has_its_recorded_accuracy(path):
 
 def test_the_script(runs, tmp_path, monkeypatch, capsys):
     words = [*MNIST, f"runs={runs['mnist'].runs}"]
-    code, out, err = call(monkeypatch, capsys, *words, script="export.py")
+    code, out, err = call(monkeypatch, capsys, *words, command="export")
     made = directory_of(runs["mnist"]) / "weights.safetensors"
     assert (code, out) == (0, f"wrote {made} and {made.with_suffix('.md')}\n"), err
     assert made.exists()
@@ -229,9 +232,9 @@ def test_the_script(runs, tmp_path, monkeypatch, capsys):
         (f"out={tmp_path / 'net'}", "net: expected a name that ends in .safetensors"),
         ("seed=1", "seed1: no run is here; train it first, or give the directory of one"),
     ):
-        code, _, err = call(monkeypatch, capsys, *words, more, script="export.py")
+        code, _, err = call(monkeypatch, capsys, *words, more, command="export")
         assert (code, err.endswith(f"{said}\n")) == (2, True), err
-    code, _, err = call(monkeypatch, capsys, "seed=0", script="export.py")
+    code, _, err = call(monkeypatch, capsys, "seed=0", command="export")
     assert (code, "nothing to export: give experiment=" in err) == (2, True)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+import pandas as pd
+
 from bn_repro import paper
 from bn_repro.analysis import gates
 from bn_repro.analysis import quantities as q
@@ -153,7 +155,7 @@ def classifier(found: Found) -> Claim:
     )
     open_at = [d for d, c in zip(DEPTHS, usual, strict=True) if not c.outcome.endswith("faster")]
     met = not open_at if min(c.seeds for c in usual) >= ENOUGH_SEEDS else None
-    neither = f"from He's neither is with {' and '.join(open_at)} modules"
+    neither = f"with {' and '.join(open_at)} modules and He's weights neither is faster"
     words = f"{FACTOR}; Inception's over BN-Baseline's where Inception is the faster from He's"
     races = [
         turned(c.race) if beside.outcome == "Inception is faster" else c.race
@@ -165,7 +167,11 @@ def classifier(found: Found) -> Claim:
         f"rate {OWN}.",
         quantity=at_each(races, [f"with {depth} modules" for depth in DEPTHS], words),
         rule=AtEach("depth", 1.0),
-        gates=[gates.Gate("from He's one of them is faster at each depth", met, neither)],
+        gates=[
+            gates.Gate("from He's one of them is faster at each depth", met, neither),
+            counts(*large),
+            *(c.gate for c in large),
+        ],
     )
 
 
@@ -179,11 +185,11 @@ def asynchrony(runs: Runs, found: Found) -> Iterator[Claim]:
         Setting(LATE, "four", FIVE_TIMES, 50),
     )
     few = found[Setting(LATE, "four", OWN, 5)]
-    both = [not any(bad) for bad in zip(few.failed, few.bn_failed, strict=False)]
+    both = ~pd.concat([few.failed, few.bn_failed], axis=1, join="inner").any(axis=1)
     yield of_figure3(
         "late_5_own_rate_trained",
         "With gradients 5 steps late, both train at Inception's own rate.",
-        quantity=q.failures(both, "Share of the seeds at which both exceed twice chance"),
+        quantity=q.failures(both.tolist(), "Share of the seeds at which both exceed twice chance"),
         rule=Above(0.5),
         depends_on="the delay",
     )

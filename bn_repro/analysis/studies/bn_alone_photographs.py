@@ -44,9 +44,11 @@ def figures(runs: Runs) -> dict[str, Figure]:
 
 def values(runs: Runs) -> dict[str, Any]:
     """What the template shows besides the claims."""
+    found = inception_rates.tried(runs.where(block="rates"))
     return {
         "missing": inception.missing(runs, PAIR),
         "pair": inception.pair(compared(runs), *PAIR),
+        "search": found[0] if found else None,
     }
 
 
@@ -56,5 +58,4 @@ STUDY = Study(
     claims=claims,
     arms=PAIR,
     values=values,
-    paper="fig3",
 )

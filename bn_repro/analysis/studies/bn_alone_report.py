@@ -17,7 +17,7 @@ ASKED = ("BN alone is faster", "Inception is faster", "not decided", "Inception 
 SAID = {
     "BN alone is faster": "BN alone is faster",
     "Inception is faster": "Inception is faster",
-    "not decided": "neither is, by the interval,",
+    "not decided": "which is faster is undecided",
     "Inception fails": "at least one run of Inception fails",
 }
 

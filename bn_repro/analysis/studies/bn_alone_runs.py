@@ -14,7 +14,7 @@ from bn_repro.analysis.gates import Gate
 from bn_repro.analysis.quantities import Quantity
 from bn_repro.analysis.rules import side
 from bn_repro.analysis.speed import Race
-from bn_repro.analysis.studies import fig3_failures, inception
+from bn_repro.analysis.studies import inception
 from bn_repro.analysis.studies.inception import BN_BASELINE, INCEPTION
 from bn_repro.analysis.style import Arm
 from bn_repro.analysis.tables import Runs
@@ -104,9 +104,9 @@ class Cell:
     race: Race
     gap: Quantity
     """BN's maximum accuracy minus Inception's."""
-    failed: list[bool]
-    """By run of Inception."""
-    bn_failed: list[bool]
+    failed: pd.Series
+    """Whether Inception fails, by seed."""
+    bn_failed: pd.Series
 
     @property
     def seeds(self) -> int:
@@ -116,12 +116,12 @@ class Cell:
     @property
     def trains(self) -> bool:
         """Whether no run of Inception fails: then the question can be asked."""
-        return bool(self.failed) and not any(self.failed)
+        return len(self.failed) > 0 and not any(self.failed)
 
     @property
     def gate(self) -> Gate:
         """That Inception trains there."""
-        return gates.trains(self.failed, f"Inception ({self.setting})")
+        return gates.trains(self.failed.tolist(), f"Inception ({self.setting})")
 
     @property
     def outcome(self) -> Outcome:
@@ -147,9 +147,14 @@ def cell(runs: Runs, setting: Setting) -> Cell:
     slow, fast = setting.inception, setting.bn
     race = inception.race(runs, slow, fast, slow)
     best = runs.best(missing=runs.chance)
-    gap = q.difference(fast.of(best).by_seed(), slow.of(best).by_seed(), q.MAXIMUM)
-    failed, bn_failed = (fig3_failures.failed(runs, arm) for arm in (slow, fast))
-    return Cell(setting, race, gap, failed, bn_failed)
+    images = fast.of(runs).right("best"), slow.of(runs).right("best")
+    gap = q.difference(fast.of(best).by_seed(), slow.of(best).by_seed(), q.MAXIMUM, images=images)
+    return Cell(setting, race, gap, _failed(slow.of(runs)), _failed(fast.of(runs)))
+
+
+def _failed(runs: Runs) -> pd.Series:
+    """Whether each run fails, by seed."""
+    return pd.Series(gates.failed(runs), runs.runs["seed"].to_numpy(), dtype=bool)
 
 
 # --- quantities -----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from bn_repro.analysis.intervals import Images
 from bn_repro.analysis.rules import Above, AtEachStep
 from bn_repro.analysis.studies import fig1_movement as inputs
 from bn_repro.analysis.studies.fig1_densities import SEEDS
-from bn_repro.analysis.studies.fig1_figures import curves, figures
+from bn_repro.analysis.studies.fig1_figures import SHOWN, curves, figures
 from bn_repro.analysis.studies.fig1_layers import MEASURES
 from bn_repro.analysis.studies.fig1_units import typical_unit
 from bn_repro.analysis.study import Study
@@ -76,6 +76,7 @@ def values(runs: Runs) -> dict[str, Any]:
             for arm, wide in zip(MNIST_ARMS, (without, with_bn), strict=True)
             if wide.size
         ],
+        "shown": min(SHOWN, runs.runs["seed"].nunique()),
         "densities": sorted(set(runs.histograms["seed"])),
         "algorithm2": 100 * (q.at_the_end(exact) - q.at_the_end(with_bn)).dropna(),
         "ahead": sum(f.low > 0 for f in lead),

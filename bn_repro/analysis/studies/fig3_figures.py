@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from bn_repro.analysis import intervals, panels, steps_to, style
+from bn_repro.analysis import panels, steps_to, style
 from bn_repro.analysis.intervals import Interval
 from bn_repro.analysis.quantities import NOTHING
 from bn_repro.analysis.speed import ITSELF
@@ -159,7 +159,7 @@ def draw_maximum(ax: Axes, runs: Runs) -> Axes:
         if len(values):
             words = [f"{100 * values.mean():.1f} %", *words]
         if len(values) and len(reference):
-            found = intervals.difference(values, reference, paired=False)
+            found = inception.maximum_gap(runs, arm, INCEPTION).interval
             if arm is INCEPTION:
                 found = Interval(0.0, math.nan, math.nan, len(values))
             values = values - reference.mean()

@@ -33,8 +33,8 @@ def claims(runs: Runs) -> Iterator[Claim]:
         reaches = "maximum test accuracy" if network.maximum else "test accuracy at the end"
         yield Claim(
             f"{network.name.lower()}_above_each_difference",
-            f"{network}: BN has a higher {reaches} than each of the other norms and none, each at "
-            "its own best rate.",
+            f"{network}: BN has a higher {reaches} than every other norm and than no norm, each "
+            "at its own best rate.",
             NOT_THEIRS,
             above_each(network),
             AtEach("norm"),
@@ -42,8 +42,8 @@ def claims(runs: Runs) -> Iterator[Claim]:
         )
         yield Claim(
             f"{network.name.lower()}_fewer_steps_than_each_ratio",
-            f"{network}: BN needs fewer steps than each of the other norms and none, each at its "
-            "own best rate.",
+            f"{network}: BN needs fewer steps than every other norm and than no norm, each at "
+            "its own best rate.",
             NOT_THEIRS,
             fewer_than_each(network),
             AtEach("norm", 1.0),

@@ -93,7 +93,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
             f"jacobian_{end}_within_difference",
             f"{when}, most singular values between normalized inputs lie from 1/2 to 2 with BN.",
             "3.3",
-            replace(found, beside=without),
+            replace(found, words=found.words.replace(q.OVER_SEEDS, q.ONE_SAMPLE), beside=without),
             Above(),
         )
     grown, other = (_mean(growth(runs, arm)) for arm in (BN, BASELINE))
