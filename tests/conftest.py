@@ -52,7 +52,7 @@ def script() -> Callable[..., subprocess.CompletedProcess[str]]:
         command = [sys.executable, str(ROOT / "scripts" / name), *words]
         env = os.environ | {"WANDB_MODE": "disabled"} | options.pop("env", {})
         return subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, env=env, timeout=120, **options
+            command, cwd=ROOT, capture_output=True, text=True, env=env, timeout=300, **options
         )
 
     return call

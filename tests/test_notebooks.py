@@ -26,14 +26,14 @@ SCRIPT = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(SCRIPT)
 
 NOTEBOOKS = {
-    "batch_norm_by_hand": ((), 2),
-    "figure1": (("fig1", "fig1_rates"), 3),
-    "figure2_3": (("fig3",), 4),
-    "figure4": (("fig4",), 2),
-    "learning_rate_and_init": (("learning_rate_and_init",), 3),
-    "your_own": (("fig1",), 3),
+    "batch_norm_by_hand": 2,
+    "figure1": 3,
+    "figure2_3": 4,
+    "figure4": 2,
+    "learning_rate_and_init": 3,
+    "your_own": 3,
 }
-"""The studies that each reads, and how many pictures it draws at least."""
+"""How many pictures each draws at least."""
 MOST_BYTES = 300_000
 HERE = "FOLDER = None"
 
@@ -57,8 +57,7 @@ def test_committed_with_what_it_shows(name: str):
     assert len(text.encode()) < MOST_BYTES
     assert 5 <= len(notebook["cells"]) <= 12
     assert outputs(notebook, "error") == []
-    missing = [s for s in NOTEBOOKS[name][0] if not (ROOT / "results" / s / "runs.csv").exists()]
-    assert pictures(notebook) >= (0 if missing else NOTEBOOKS[name][1])
+    assert pictures(notebook) >= NOTEBOOKS[name]
     assert str(ROOT) not in text
     assert not re.search(r"/home/|/root/|/Users/|/tmp/|0x[0-9a-f]{6}", text)
 
@@ -137,22 +136,11 @@ def ran_through(notebook: NotebookNode) -> bool:
 @pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_runs_from_another_folder(name: str, tmp_path: Path):
-    """Where a study has no results yet, it stops at once, with the line that says what to do."""
     notebook = run(name, tmp_path)
-    studies, drawn = NOTEBOOKS[name]
-    missing = [s for s in studies if not (ROOT / "results" / s / "runs.csv").exists()]
-    if missing:
-        (error,) = outputs(notebook, "error")
-        (line,) = error.traceback
-        assert f"study {missing[0]}: no results in" in line
-        assert f"bn-repro train study={missing[0]}" in line
-        assert "\n" not in line
-        assert pictures(notebook) == 0
-    else:
-        assert ran_through(notebook)
-        assert pictures(notebook) >= drawn
-        shown = said(nbformat.read(path_of(name), 4))
-        assert said(notebook) == shown, f"python scripts/notebooks.py {name}"
+    assert ran_through(notebook)
+    assert pictures(notebook) >= NOTEBOOKS[name]
+    shown = said(nbformat.read(path_of(name), 4))
+    assert said(notebook) == shown, f"python scripts/notebooks.py {name}"
 
 
 @pytest.mark.usefixtures("quiet")
@@ -177,7 +165,7 @@ def test_a_notebook_shows_other_runs(tmp_path: Path):
     report.write("fig4", members, tmp_path / "report")
     notebook = run("figure4", tmp_path, tmp_path / "report")
     assert ran_through(notebook)
-    assert pictures(notebook) == NOTEBOOKS["figure4"][1]
+    assert pictures(notebook) == NOTEBOOKS["figure4"]
     shown = json.dumps(notebook)
     assert "dropout" in shown
     assert "**holds**" in shown
@@ -194,7 +182,7 @@ def test_any_runs_have_a_notebook(tmp_path: Path):
     write_run(tmp_path / "runs", "mnist/bn", 7, id="running", state="running", **how)
     notebook = run("your_own", tmp_path, "runs", then="print(left.get_legend_handles_labels()[1])")
     assert ran_through(notebook)
-    assert pictures(notebook) == NOTEBOOKS["your_own"][1] - 1  # these have no histograms
+    assert pictures(notebook) == NOTEBOOKS["your_own"] - 1  # these have no histograms
     (table,) = (
         o.data["text/html"] for o in outputs(notebook, "execute_result") if "text/html" in o.data
     )

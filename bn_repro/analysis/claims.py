@@ -16,7 +16,7 @@ A study yields its claims like this (``q`` is :mod:`quantities`)::
 
 Quantities (:mod:`quantities`): ``difference`` (paired or Welch), ``mean``, ``factor``, ``failures``
 (k of n), ``discrete`` (for :class:`rules.SignTest`), ``higher_at_the_end``, ``ahead_at_each_step``
-(for :class:`rules.AtEachStep`); steps to a target are a :class:`speed.Race`. The answers image by
+(for :class:`rules.AtEach`); steps to a target are a :class:`speed.Race`. The answers image by
 image are ``arm.of(runs).right("last")`` and ``right("best")``.
 
 The verdict, in this order: *undecided* with 1 to 4 seeds; *not testable* where a gate is not met;

@@ -61,6 +61,18 @@ def grid(values: Values, keys: Sequence[str]) -> Grid | None:
     return Grid(axes, tuple(int(seed) for seed in seeds), np.array(rows).reshape(shape))
 
 
+def good(row: Grid) -> tuple[float, float]:
+    """The lowest and the highest of the settings around the best that are all good, by means."""
+    low, high = good_range(row.means)
+    return row.axes[0][int(low)], row.axes[0][int(high)]
+
+
+def span(row: Grid) -> np.ndarray:
+    """Highest over lowest good setting of a row (settings, seeds), by seed."""
+    settings, (low, high) = np.array(row.axes[0]), good_range(row.values)
+    return settings[high] / settings[low]
+
+
 def good_range(means: np.ndarray, within: float = GOOD) -> tuple[np.ndarray, np.ndarray]:
     """First and last index of the unbroken range around the best that is ``within`` of it.
 

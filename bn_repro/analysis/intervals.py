@@ -155,11 +155,6 @@ def sign_test(values: Numbers, bound: float) -> tuple[int, float]:
 # --- medians on a grid of steps -------------------------------------------------------------------
 
 
-def median(values: np.ndarray) -> np.ndarray:
-    """Median over the last axis; infinities (targets never reached) take part."""
-    return np.median(values, axis=-1)
-
-
 def bootstrap(
     compute: Callable[..., np.ndarray],
     *samples: Numbers,

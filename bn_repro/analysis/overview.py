@@ -62,10 +62,11 @@ class Overview:
         return next((claim for claim in found.claims if claim.id == id), None) if found else None
 
     @property
-    def opening(self) -> str:
-        """What was learned of BN alone, for a file in ``results``; empty without its studies."""
+    def opening(self) -> list[str]:
+        """What was learned, in paragraphs, for a file in ``results``; none without its studies."""
         text = environment().get_template("opening.md.j2").render(overview=self)
-        return relinked(text, "results/bn_alone", "results").strip()
+        paragraphs = re.split(r"\n\s*\n", relinked(text, "results/bn_alone", "results").strip())
+        return [" ".join(paragraph.split()) for paragraph in paragraphs if paragraph]
 
     @property
     def assertions(self) -> list[Assertion]:

@@ -209,6 +209,11 @@ def discrete(
     return Quantity(words, found, "x", never=never, seeds=own.tolist())
 
 
+def at(wide: pd.DataFrame, column: float) -> pd.Series:
+    """A column of a table of curves, by seed (row); empty where there is none."""
+    return wide.loc[:, column] if column in wide else pd.Series(dtype=float)
+
+
 def at_the_end(wide: pd.DataFrame) -> pd.Series:
     """The last column (step) of a table of curves, by seed (row); empty where there is none."""
     return wide.iloc[:, -1] if wide.shape[1] else pd.Series(dtype=float)

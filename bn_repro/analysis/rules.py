@@ -268,10 +268,3 @@ class AtEach:
             return Judgement("holds", f"ahead at all {ahead} {self.what}s")
         reason = f"ahead at {ahead} of {len(quantity.parts)} {self.what}s"
         return Judgement("undecided", reason)
-
-
-@dataclass(frozen=True)
-class AtEachStep(AtEach):
-    """At each step of a curve."""
-
-    what: str = "step"

@@ -16,8 +16,6 @@ from bn_repro.analysis.tables import Member, Runs
 if TYPE_CHECKING:  # matplotlib, which to read a study's rows needs not
     from matplotlib.figure import Figure
 
-    from bn_repro.analysis.style import Arm
-
 
 @dataclass(frozen=True)
 class Extra:
@@ -48,15 +46,12 @@ class Study:
     prose: str
     figures: Callable[[Runs], Mapping[str, Figure]]
     claims: Callable[[Runs], Iterable[Claim]] = lambda runs: ()
-    arms: Sequence[Arm] = ()
     values: Callable[[Runs], Mapping[str, Any]] = lambda runs: {}
     targets: Sequence[float] | Callable[[Runs], Sequence[float]] = ()
     traces: bool = False
     histograms: Sequence[int] = ()
     keep: Callable[[Runs], Runs] | None = None
     extra: Extra | None = None
-    paper: str = ""
-    """The study whose entry in ``paper.STUDIES`` says what the paper has; by default its own."""
 
     def targets_of(self, runs: Runs) -> Sequence[float]:
         """The accuracies to count steps to."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,8 +19,6 @@ from bn_repro.analysis.study import Study
 from bn_repro.analysis.tables import KEY, Runs
 from bn_repro.records.paths import CONFIGS
 
-FOLDER = "data.root=FOLDER"
-"""As the heads of the studies' files have it."""
 SAME_RUNS = {"study", "runs", "out", "data.root", "data.cache", "study.jobs", "device", "threads"}
 SAME_RUNS |= {"study.skip_reported", "train.engine", "--config-dir"}
 SAME_RUNS |= {"wandb", "wandb.dir", "wandb.project", "wandb.entity", "wandb.tags"}
@@ -151,13 +150,16 @@ def training_command(name: str, overrides: Sequence[str]) -> str:
 
 
 def _of_the_runs(name: str, overrides: Sequence[str]) -> list[str]:
-    """The overrides but ``study`` and ``out``; with ``data.root=FOLDER`` where the study's file has
-    it and none of ``data``, ``data.root`` and ``scale`` is given."""
+    """The overrides but ``study`` and ``out``, and those of the command in the study's file: of
+    these ``data.root`` only where neither ``data`` nor ``scale`` is given."""
     found = [override for override in overrides if _key(override) not in ("study", "out")]
+    given = {_key(override) for override in found}
+    given |= {"data.root"} if given & {"data", "scale"} else set()
     own = CONFIGS / "study" / f"{name}.yaml"
-    given = {"data", "data.root", "scale"} & {_key(override) for override in found}
-    needed = not given and own.is_file() and FOLDER in own.read_text(encoding="utf-8")
-    return [*found, *([FOLDER] if needed else [])]
+    text = own.read_text(encoding="utf-8") if own.is_file() else ""
+    said = re.search(rf"^# Command: +bn-repro train study={re.escape(name)}(.*)$", text, re.M)
+    usual = shlex.split(said[1]) if said else []
+    return [*found, *(word for word in usual if _key(word) not in given)]
 
 
 def _key(override: str) -> str:

@@ -54,7 +54,7 @@ def test_the_page(members: list[Member], tmp_path) -> None:
     page = (tmp_path / "README.md").read_text()
     assert "- The best accuracy is " in page
     assert "one run each (n = 1)" in page
-    assert "length alone does not bring BN ahead" not in page
+    assert "three times the length does not bring BN ahead" not in page
     assert "Not finished" not in page
 
 

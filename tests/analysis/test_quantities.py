@@ -11,7 +11,7 @@ import pytest
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis.intervals import Interval
 from bn_repro.analysis.quantities import Quantity
-from bn_repro.analysis.rules import Above, AtEachStep
+from bn_repro.analysis.rules import Above, AtEach
 
 NAMES = ("with BN", "without BN")
 HOLDS, OPEN = "holds", "undecided"
@@ -49,7 +49,7 @@ def test_arms_are_paired_by_the_seeds_that_both_have() -> None:
 
 def test_without_runs_nothing_is_decided() -> None:
     empty = pd.DataFrame()
-    each, rule = q.ahead_at_each(empty, empty, NAMES), AtEachStep()
+    each, rule = q.ahead_at_each(empty, empty, NAMES), AtEach("step")
     for found in (q.higher_at_the_end(empty, empty, NAMES), each):
         assert found.interval.n == 0
         assert str(found) == "not measured"

@@ -133,7 +133,7 @@ def _tables(gaps: list[float], seeds: int = 8) -> tuple[pd.DataFrame, pd.DataFra
 def test_ahead_at_each_step_is_as_good_as_its_worst_step(
     gaps: list[float], verdict: str, reason: str, worst: float
 ) -> None:
-    rule, found = rules.AtEachStep(), q.ahead_at_each(*_tables(gaps), NAMES)
+    rule, found = rules.AtEach("step"), q.ahead_at_each(*_tables(gaps), NAMES)
     assert rule.judge(found) == (verdict, reason)
     assert found.interval.estimate == pytest.approx(worst, abs=0.002)
     assert found.interval.n == 8
@@ -161,14 +161,14 @@ def test_at_each_rate_is_judged_by_a_bound_of_its_own(
 
 def test_arms_without_a_common_step_decide_nothing() -> None:
     a, b = pd.DataFrame({1: [0.9] * 6}), pd.DataFrame({2: [0.8] * 6})
-    assert rules.AtEachStep().judge(q.ahead_at_each(a, b, NAMES)) == (OPEN, "not measured")
+    assert rules.AtEach("step").judge(q.ahead_at_each(a, b, NAMES)) == (OPEN, "not measured")
     nothing = Quantity("q", around(1.3), "x")
     assert rules.AtEach("rate").judge(nothing) == (OPEN, "not measured")
 
 
 def test_the_worst_step_of_one_seed_is_the_one_with_the_smallest_lead() -> None:
     rule, found = (
-        rules.AtEachStep(),
+        rules.AtEach("step"),
         q.ahead_at_each(*_tables([0.05, 0.01, 0.03], seeds=1), NAMES),
     )
     assert found.interval.estimate == pytest.approx(0.01, abs=0.003)

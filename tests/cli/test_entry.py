@@ -65,8 +65,8 @@ def test_a_reader_that_leaves_and_a_full_disk_are_no_traceback(words):
     os.close(writer)
     with open("/dev/full", "w") as full:
         disk = subprocess.Popen(command, stdout=full, stderr=subprocess.PIPE, text=True)
-    assert left.communicate(timeout=60)[1] == ""
-    assert disk.communicate(timeout=60)[1] == "error: [Errno 28] No space left on device\n"
+    assert left.communicate(timeout=300)[1] == ""
+    assert disk.communicate(timeout=300)[1] == "error: [Errno 28] No space left on device\n"
     assert (left.returncode, disk.returncode) == (1, 1)
 
 

@@ -122,7 +122,7 @@ def test_a_thread_updates_while_this_one_trains(rows, monkeypatch):
     text = io.StringIO()
     d = Display(rows[:1], Console(file=text, force_terminal=True, width=120, height=20))
     with display.updated(d):
-        for _ in range(500):
+        for _ in range(6_000):
             at(rows[0], 42)
             time.sleep(0.01)
             if "42/100" in text.getvalue():

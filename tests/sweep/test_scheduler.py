@@ -60,7 +60,7 @@ def test_ctrl_c_stops_all_runs_in_order(start, tmp_path, to):
         os.killpg(process.pid, signal.SIGINT)
     else:
         process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 75, out + err
     assert "Traceback" not in out + err
     found = statuses(tmp_path)
@@ -76,7 +76,7 @@ def test_a_killed_run_harms_no_other(start, tmp_path, monkeypatch, capsys):
         ["pgrep", "-g", str(process.pid), "-f", "forkserver"], capture_output=True, text=True
     ).stdout.split()
     os.kill(int(children[-1]), signal.SIGKILL)  # the youngest: a run, not the server
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 1, out + err
     states = sorted(s["state"] for s in statuses(tmp_path).values())
     assert states == ["completed", "failed"]

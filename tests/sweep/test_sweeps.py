@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -404,12 +403,11 @@ def test_submitit_runs_jobs_and_one_that_is_preempted_goes_on(monkeypatch, tmp_p
     words = ["-m", *SMOKE, "train.steps=8000", "train.log_every=10", "train.eval_every=2000"]
     words += ["seed=0,1"]
     words += ["hydra/launcher=submitit_local", "hydra.launcher.jobs=2", f"runs={tmp_path}"]
-    sent = []
+    sent, over = [], threading.Event()
 
     def preempt():
         """The first job that trains is told that its machine is wanted."""
-        while not sent:
-            time.sleep(0.02)
+        while not sent and not over.wait(0.02):
             for metrics in tmp_path.glob("mnist/*/seed*/metrics.jsonl"):
                 folders = (tmp_path / ".submitit").glob("[0-9]*")
                 controllers = ",".join(folder.name for folder in folders)
@@ -426,7 +424,9 @@ def test_submitit_runs_jobs_and_one_that_is_preempted_goes_on(monkeypatch, tmp_p
     thread = threading.Thread(target=preempt, daemon=True)
     thread.start()
     assert command(monkeypatch, *words) == 0
+    over.set()
     thread.join()
+    assert sent
     out = capsys.readouterr().out
     assert out.count("completed at step 8,000") == 2
     manifests = [read(d, paths.MANIFEST) for d in directories(tmp_path)]

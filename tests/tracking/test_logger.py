@@ -412,18 +412,17 @@ def test_a_service_that_is_frozen_or_killed_holds_no_run_up(tmp_path, monkeypatc
     begun = time.monotonic()
     with suppress(Exception):
         wandb.teardown()  # as at the end of the process
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 60  # it waits for minutes
 
 
 def test_an_unreachable_server_costs_a_run_nothing_at_its_start(directory, tmp_path, monkeypatch):
-    waited = Event()
-    monkeypatch.setattr(RunUpload, "begin", lambda self: waited.wait(60))
+    waited, over = Event(), Event()
+    monkeypatch.setattr(RunUpload, "begin", lambda self: (waited.wait(60), over.set()))
     monkeypatch.setattr(live, "FINISH_SECONDS", 0.1)
     write_status(directory, Outcome("running", 0, 0.0))
-    begun = time.monotonic()
     record = Recorder(directory, None, WandbLogger(Destination("online", "bn", None, tmp_path)))
     write_steps(record, 1, 2)
-    assert time.monotonic() - begun < 5
+    assert not over.is_set()
     record.close()
     waited.set()
 

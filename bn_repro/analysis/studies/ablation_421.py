@@ -95,4 +95,4 @@ def values(runs: Runs) -> dict[str, Any]:
     return {"rows": rows, "worth": worth, "sums": sums, "noise": known}
 
 
-STUDY = Study("ablation_421.md.j2", figures, claims, arms=BASES, values=values)
+STUDY = Study(prose="ablation_421.md.j2", figures=figures, claims=claims, values=values)

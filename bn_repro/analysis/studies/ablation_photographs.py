@@ -40,7 +40,6 @@ STUDY = Study(
     prose="ablation_photographs.md.j2",
     figures=ablation_421.figures,
     claims=claims,
-    arms=BASES,
     values=lambda runs: {
         **ablation_421.values(runs),
         "rest": [has_converged(runs, b) for b in BASES],

@@ -24,7 +24,6 @@ from bn_repro.analysis.studies.batch_size_runs import (
     STATISTICS,
     Network,
     ahead_from,
-    at_size,
     leads,
 )
 from bn_repro.analysis.study import Study
@@ -54,7 +53,8 @@ def claims(runs: Runs) -> Iterator[Claim]:
             AtEach("mini-batch size"),
             depends_on="the grid of rates",
         )
-        bn, by_population, other = (at_size(w, SMALLEST) for w in (moving, population, without))
+        arms = moving, population, without
+        bn, by_population, other = (q.at(wide, SMALLEST).dropna() for wide in arms)
         yield Claim(
             f"{network.name.lower()}_smallest_difference",
             f"{named}: the network with BN ends with the lower accuracy, each at its own best "
@@ -120,7 +120,7 @@ def values(runs: Runs) -> dict[str, Any]:
         lead, lines = leads(network, runs), network.lines(runs)
         if not lead.empty:
             start = ahead_from(lead)
-            of_size = {size: [at_size(wide, size) for wide in lines] for size in OF_TEXT}
+            of_size = {size: [q.at(wide, size).dropna() for wide in lines] for size in OF_TEXT}
             found: dict[str, Any] = {"name": network.name, "at": of_size, "ahead_from": start}
             found["lead"] = None if start is None else lead[start].dropna()
             shown.append(found | {"table": _table(network, runs, lead)})
@@ -134,11 +134,11 @@ def _table(network: Network, runs: Runs, lead: pd.DataFrame) -> list[list[str]]:
     table[0] += [f"with BN, {words}" for words in STATISTICS.values()]
     table[0] += ["BN's lead (moving averages)"]
     for size in lead:
-        without, moving, population = (percent(at_size(wide, size)) for wide in lines)
+        without, moving, population = (percent(q.at(wide, size).dropna()) for wide in lines)
         rates = [network.rate(runs, name, size) for name in (network.without, network.bn)]
         row = [f"{size:,g}", rates[0], without, rates[1], moving, population]
         table.append([*row, points(lead[size].dropna())])
     return table
 
 
-STUDY = Study("batch_size.md.j2", figures, claims, LINES, values)
+STUDY = Study(prose="batch_size.md.j2", figures=figures, claims=claims, values=values)

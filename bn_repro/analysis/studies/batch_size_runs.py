@@ -71,12 +71,6 @@ OF_TEXT = (SMALLEST, SAFE[0], SAFE[-1])
 """The sizes whose accuracies the text names."""
 
 
-def at_size(wide: pd.DataFrame, size: int) -> pd.Series:
-    """The accuracies at a size, by seed; empty where there are none."""
-    found = wide.get(size)
-    return pd.Series(dtype=float) if found is None else found.dropna()
-
-
 def leads(network: Network, runs: Runs) -> pd.DataFrame:
     """BN's lead by moving averages: a row a seed, a column a size."""
     without, moving, _ = network.lines(runs)

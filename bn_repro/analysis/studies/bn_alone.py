@@ -35,7 +35,6 @@ from bn_repro.analysis.studies.bn_alone_runs import (
     only_bn_trains,
     ratio_of_factors,
 )
-from bn_repro.analysis.studies.inception import BN_BASELINE, INCEPTION
 from bn_repro.analysis.study import Study, probes_alone
 from bn_repro.analysis.tables import Runs
 
@@ -196,11 +195,10 @@ def asynchrony(runs: Runs, found: Found) -> Iterator[Claim]:
 
 
 STUDY = Study(
-    "bn_alone.md.j2",
-    bn_alone_figures.figures,
-    claims,
-    (INCEPTION, BN_BASELINE),
-    bn_alone_report.values,
+    prose="bn_alone.md.j2",
+    figures=bn_alone_figures.figures,
+    claims=claims,
+    values=bn_alone_report.values,
     traces=True,
     keep=probes_alone,
 )

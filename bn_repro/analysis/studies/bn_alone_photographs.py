@@ -52,10 +52,4 @@ def values(runs: Runs) -> dict[str, Any]:
     }
 
 
-STUDY = Study(
-    prose="bn_alone_photographs.md.j2",
-    figures=figures,
-    claims=claims,
-    arms=PAIR,
-    values=values,
-)
+STUDY = Study(prose="bn_alone_photographs.md.j2", figures=figures, claims=claims, values=values)

@@ -63,7 +63,6 @@ def figure_targets(main: Runs) -> Figure:
     axes = figure.subplots(1, len(FASTER), sharey=True)
     for ax, arm in zip(axes, FASTER, strict=True):
         panels.speed_up(ax, inception.race(main, INCEPTION, arm), arm).set_title(arm.label)
-        ax.set(xlabel="target, % of Inception's best", ylabel="")
     lines = [line for ax in axes for line in ax.lines if not line.get_label().startswith("_")]
     found = np.concatenate([line.get_ydata() for line in lines])
     if found.size:  # an interval with an open end leaves the panel
@@ -150,7 +149,6 @@ def study(
     """A study of this kind; ``cut`` leaves evaluations that can be compared."""
     return Study(
         prose=prose,
-        arms=NETWORKS,
         claims=lambda runs: claims(cut(runs)),
         figures=lambda runs: figures(cut(runs)),
         values=lambda runs: values(cut(runs)),

@@ -17,8 +17,6 @@ from bn_repro.analysis.intervals import ENOUGH_SEEDS
 from bn_repro.analysis.prose import percent
 from bn_repro.analysis.rules import Above, Below
 from bn_repro.analysis.studies.covariate_shift_runs import (
-    DIGITS,
-    MNIST,
     SETTINGS,
     Setting,
     accuracy,
@@ -190,5 +188,5 @@ def _mean(series: pd.Series) -> float:
 
 
 STUDY = Study(
-    "covariate_shift.md.j2", figures, claims, (*MNIST, *DIGITS), values=values, traces=True
+    prose="covariate_shift.md.j2", figures=figures, claims=claims, values=values, traces=True
 )

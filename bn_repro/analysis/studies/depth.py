@@ -190,7 +190,6 @@ def _one_scale(final: Values) -> bool:
 
 STUDY = Study(
     prose="depth.md.j2",
-    arms=MNIST_ARMS,
     claims=claims,
     figures=figures,
     values=values,

@@ -17,7 +17,6 @@ from bn_repro.analysis.rules import Above
 from bn_repro.analysis.studies.dropout_figures import figures
 from bn_repro.analysis.studies.dropout_runs import ALL, DROPOUT, RATE, Both, Part, read
 from bn_repro.analysis.study import Study
-from bn_repro.analysis.style import MNIST_ARMS
 from bn_repro.analysis.tables import Runs
 
 Gained = np.ndarray | None
@@ -163,10 +162,5 @@ def _rate(part: Part, dropout: float) -> str:
 
 
 STUDY = Study(
-    prose="dropout.md.j2",
-    arms=MNIST_ARMS,
-    claims=claims,
-    figures=figures,
-    values=values,
-    targets=(0.9, 0.95),
+    prose="dropout.md.j2", claims=claims, figures=figures, values=values, targets=(0.9, 0.95)
 )

@@ -10,7 +10,7 @@ from bn_repro.analysis import frames, movement, steps_to
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.intervals import Images
-from bn_repro.analysis.rules import Above, AtEachStep
+from bn_repro.analysis.rules import Above, AtEach
 from bn_repro.analysis.studies import fig1_movement as inputs
 from bn_repro.analysis.studies.fig1_densities import SEEDS
 from bn_repro.analysis.studies.fig1_figures import SHOWN, curves, figures
@@ -40,7 +40,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         "BN is ahead at each evaluated step.",
         where,
         q.ahead_at_each(with_bn, without, NAMES, images=last_answers(runs)),
-        AtEachStep(),
+        AtEach("step"),
         depends_on="the rate",
     )
     yield from inputs.claims(runs)
@@ -131,7 +131,6 @@ def _ends(runs: Runs) -> list[list[str]]:
 
 STUDY = Study(
     prose="fig1.md.j2",
-    arms=MNIST_ARMS,
     claims=claims,
     figures=figures,
     values=values,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from bn_repro.analysis import grids, steps_to
@@ -13,7 +12,7 @@ from bn_repro.analysis import quantities as q
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.grids import Grid
 from bn_repro.analysis.quantities import Quantity
-from bn_repro.analysis.rules import Above, AtEach, AtEachStep, SignTest
+from bn_repro.analysis.rules import Above, AtEach, SignTest
 from bn_repro.analysis.speed import HEADLINE
 from bn_repro.analysis.studies import fig1
 from bn_repro.analysis.studies.fig1_rates_figures import figures
@@ -24,7 +23,6 @@ from bn_repro.analysis.studies.fig1_rates_runs import (
     final_rate,
     finals,
     gaps,
-    good,
     grid,
     leads,
     race_of,
@@ -57,7 +55,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
             fig1.NAMES,
             images=fig1.last_answers(early_runs(runs)),
         ),
-        AtEachStep(),
+        AtEach("step"),
     )
     yield Claim(
         "ahead_at_each_rate_difference",
@@ -100,14 +98,8 @@ def _wider(without: Grid | None, with_bn: Grid | None) -> Quantity:
     )
     if without is None or with_bn is None or without.seeds != with_bn.seeds:
         return Quantity(words, q.NOTHING, "x")
-    above, below = (pd.Series(width(g), g.seeds, float) for g in (with_bn, without))
+    above, below = (pd.Series(grids.span(g), g.seeds, float) for g in (with_bn, without))
     return q.discrete(above, below, words)
-
-
-def width(found: Grid) -> np.ndarray:
-    """Highest over lowest good rate, by seed."""
-    rates, (low, high) = np.array(found.axes[0]), grids.good_range(found.values)
-    return rates[high] / rates[low]
 
 
 def values(runs: Runs) -> dict[str, Any]:
@@ -133,13 +125,12 @@ def values(runs: Runs) -> dict[str, Any]:
         "final_ahead": sum(found.low > 0 for found in final_lead.values()),
         "in_every_seed": int((first_with > first_without).all().sum()),
         "gaps": gaps(runs),
-        "grids": {label: (found, good(found)) for label, found in tried.items() if found},
+        "grids": {label: (found, grids.good(found)) for label, found in tried.items() if found},
     }
 
 
 STUDY = Study(
     prose="fig1_rates.md.j2",
-    arms=MNIST_ARMS,
     claims=claims,
     figures=figures,
     values=values,

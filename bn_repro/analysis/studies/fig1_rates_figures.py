@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from bn_repro.analysis import panels, style
+from bn_repro.analysis import grids, panels, style
 from bn_repro.analysis.intervals import Interval
 from bn_repro.analysis.studies.fig1_rates_runs import (
     by_rate,
@@ -18,7 +18,6 @@ from bn_repro.analysis.studies.fig1_rates_runs import (
     final_rate,
     finals,
     gaps,
-    good,
     grid,
     leads,
     target_of,
@@ -49,7 +48,7 @@ def draw_rates(ax: Axes, runs: Runs) -> Axes:
         panels.along(ax, rates, found.values, arm)
         ax.plot([rates[best]], [found.means[best]], **panels.RING, mec=arm.color)
         bar: dict[str, Any] = {"color": arm.color, "marker": "|", "ms": 7, "transform": height}
-        ax.plot(good(found), [0.13 + 0.045 * place] * 2, lw=3, solid_capstyle="butt", **bar)
+        ax.plot(grids.good(found), [0.13 + 0.045 * place] * 2, lw=3, solid_capstyle="butt", **bar)
     ax.set(xscale="log", xlabel="learning rate")
     ax.xaxis.set_major_formatter("{x:g}")
     style.error_axis(ax, 0.0, 1 - 0.6 * (1 - highest), "accuracy on held-out images")

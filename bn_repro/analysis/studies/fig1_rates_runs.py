@@ -25,12 +25,6 @@ def grid(runs: Runs, arm: Arm) -> Grid | None:
     return grids.grid(arm.of(tried), [RATE])
 
 
-def good(found: Grid) -> tuple[float, float]:
-    """The lowest and the highest of the rates around the best that are all good."""
-    low, high = grids.good_range(found.means)
-    return found.axes[0][int(low)], found.axes[0][int(high)]
-
-
 def final_rate(runs: Runs, arm: Arm) -> float:
     """The rate of the arm's final runs; NaN where there are none."""
     return next(iter(arm.of(runs.where(block="final")).final().levels(RATE)), math.nan)

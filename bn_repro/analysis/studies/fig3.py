@@ -167,11 +167,5 @@ def _algorithm2(runs: Runs) -> np.ndarray:
 
 
 STUDY = Study(
-    prose="fig3.md.j2",
-    arms=NETWORKS,
-    claims=claims,
-    figures=figures,
-    values=values,
-    targets=targets,
-    traces=True,
+    prose="fig3.md.j2", claims=claims, figures=figures, values=values, targets=targets, traces=True
 )

@@ -53,10 +53,5 @@ def values(runs: Runs) -> dict[str, Any]:
 
 
 STUDY = Study(
-    prose="fig3_longer.md.j2",
-    arms=PAIR,
-    claims=claims,
-    figures=figures,
-    values=values,
-    targets=fig3.targets,
+    prose="fig3_longer.md.j2", claims=claims, figures=figures, values=values, targets=fig3.targets
 )

@@ -90,7 +90,6 @@ def values(runs: Runs) -> dict[str, Any]:
 
 STUDY = Study(
     prose="fig4.md.j2",
-    arms=(PLAIN, SIX),
     claims=claims,
     figures=figures,
     values=values,

@@ -123,4 +123,4 @@ def _table(found: list[Tried]) -> list[list[str]]:
 
 def study(prose: str) -> Study:
     """A study of this kind."""
-    return Study(prose=prose, figures=figures, arms=ARMS, values=values)
+    return Study(prose=prose, figures=figures, values=values)

@@ -22,9 +22,7 @@ from bn_repro.analysis.studies.inference_statistics_runs import (
     RATES,
     USUAL,
     Network,
-    at_step,
     by_rate,
-    of_last,
     same_training,
 )
 from bn_repro.analysis.study import Study, probes_alone
@@ -53,8 +51,8 @@ def _serves(network: Network, runs: Runs) -> Claim:
         f"over {network.most:,} mini-batches.",
         "3.1",
         q.difference(
-            of_last(network.by(runs, MOVING)),
-            of_last(network.by(runs, EXACT)),
+            q.at_the_end(network.by(runs, MOVING)),
+            q.at_the_end(network.by(runs, EXACT)),
             f"{END}: by moving averages minus by Algorithm 2's statistics {LOSS}",
         ),
         Above(-MARGIN),
@@ -68,8 +66,8 @@ def _own(network: Network, runs: Runs) -> Claim:
         f"{network.examples}, the accuracy is lower than by Algorithm 2's.",
         "3.1",
         q.difference(
-            of_last(network.by(runs, OWN)),
-            of_last(network.by(runs, EXACT)),
+            q.at_the_end(network.by(runs, OWN)),
+            q.at_the_end(network.by(runs, EXACT)),
             f"{END}: by the mini-batch's own statistics minus by Algorithm 2's over "
             f"{network.most:,} training mini-batches",
         ),
@@ -79,8 +77,8 @@ def _own(network: Network, runs: Runs) -> Claim:
 
 def _counts(runs: Runs) -> Iterator[Claim]:
     """How many mini-batches Algorithm 2 needs, on MNIST."""
-    most = of_last(MNIST.by(runs, EXACT))
-    few, one = (of_last(MNIST.by(runs, EXACT, mini_batches=n)) for n in (100, 1))
+    most = q.at_the_end(MNIST.by(runs, EXACT))
+    few, one = (q.at_the_end(MNIST.by(runs, EXACT, mini_batches=n)) for n in (100, 1))
     words = "{}: by Algorithm 2's statistics over {} minus over 1,000"
     yield Claim(
         "mnist_hundred_serve_difference",
@@ -102,7 +100,7 @@ def _counts(runs: Runs) -> Iterator[Claim]:
 
 def _rates(runs: Runs) -> Iterator[Claim]:
     """Which momentum the moving averages need, on MNIST: early, and at the end."""
-    early = at_step(MNIST.by(runs, EXACT), EARLY)
+    early = q.at(MNIST.by(runs, EXACT), EARLY)
     for rate, name in ((SLOW, "slow"), (USUAL, "usual")):
         yield Claim(
             f"mnist_early_{name}_difference",
@@ -111,14 +109,14 @@ def _rates(runs: Runs) -> Iterator[Claim]:
             "3.1",
             q.difference(
                 early,
-                at_step(by_rate(runs, rate), EARLY),
+                q.at(by_rate(runs, rate), EARLY),
                 f"Test accuracy at step {EARLY}, on the same images by the same weights: by "
                 "Algorithm 2's statistics over 1,000 mini-batches minus by moving averages",
             ),
             Above(),
             depends_on="the step",
         )
-    usual = of_last(by_rate(runs, USUAL))
+    usual = q.at_the_end(by_rate(runs, USUAL))
     for rate, name, what in (
         (SLOWEST, "slowest", f"moving averages of momentum {SLOWEST:g} give"),
         (LAST, "last_mini_batch", f"the last mini-batch alone (momentum {LAST:g}) gives"),
@@ -129,7 +127,7 @@ def _rates(runs: Runs) -> Iterator[Claim]:
             f"{USUAL:g}.",
             "3.1",
             q.difference(
-                of_last(by_rate(runs, rate)),
+                q.at_the_end(by_rate(runs, rate)),
                 usual,
                 f"{END}: by momentum {rate:g} minus by momentum {USUAL:g}",
             ),
@@ -153,22 +151,22 @@ def values(runs: Runs) -> dict[str, Any]:
 
 def _shown(network: Network, runs: Runs) -> dict[str, Any]:
     """Of a network: its accuracies at the end, and what each loses against the most exact."""
-    exact = of_last(network.by(runs, EXACT))
+    exact = q.at_the_end(network.by(runs, EXACT))
     if exact.empty:
         return {}
     kinds: list[tuple[str, pd.Series]] = [
-        (f"the mini-batch's own, {size:,} images", of_last(network.by(runs, OWN, examples=size)))
-        for size in network.sizes
+        (f"the mini-batch's own, {n:,} images", q.at_the_end(network.by(runs, OWN, examples=n)))
+        for n in network.sizes
     ]
-    kinds.append((f"moving averages, momentum {USUAL:g}", of_last(network.by(runs, MOVING))))
+    kinds.append((f"moving averages, momentum {USUAL:g}", q.at_the_end(network.by(runs, MOVING))))
     for n in network.counts(runs):
         words = f"Algorithm 2, {n:,} mini-batch{'es' if n > 1 else ''}"
-        kinds.append((words, of_last(network.by(runs, EXACT, mini_batches=n))))
+        kinds.append((words, q.at_the_end(network.by(runs, EXACT, mini_batches=n))))
     table = [["statistics", "accuracy", f"against Algorithm 2 over {network.most:,}"]]
     for words, found in kinds:
         table.append([words, percent(found), points((found - exact).dropna())])
     table[-1][-1] = ""  # that is what the others are held against
-    own, moving = (of_last(network.by(runs, kind)) for kind in (OWN, MOVING))
+    own, moving = (q.at_the_end(network.by(runs, kind)) for kind in (OWN, MOVING))
     found = {"name": network.name, "most": network.most, "table": table}
     return found | {"own": own, "moving": moving, "exact": exact}
 

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bn_repro.analysis import panels, style
+from bn_repro.analysis import quantities as q
 from bn_repro.analysis.studies.inference_statistics_runs import (
     EXACT,
     INCEPTION,
@@ -16,7 +17,6 @@ from bn_repro.analysis.studies.inference_statistics_runs import (
     USUAL,
     Network,
     by_rate,
-    of_last,
 )
 from bn_repro.analysis.style import Arm
 from bn_repro.analysis.tables import Runs
@@ -62,15 +62,15 @@ def draw_training(ax: Axes, runs: Runs) -> Axes:
 
 def draw_counts(ax: Axes, network: Network, runs: Runs) -> Axes:
     """What statistics over fewer mini-batches lose at the end, in points, seed by seed."""
-    exact, counts = of_last(network.by(runs, EXACT)), network.counts(runs)
-    lost = [100 * (of_last(network.by(runs, EXACT, mini_batches=n)) - exact) for n in counts]
+    exact, counts = q.at_the_end(network.by(runs, EXACT)), network.counts(runs)
+    lost = [100 * (q.at_the_end(network.by(runs, EXACT, mini_batches=n)) - exact) for n in counts]
     if len(exact):
         values = [own.to_numpy(float) for own in lost]
         panels.along(ax, counts, np.array(values), BY_EXACT)
     own = BY_OWN.with_(label=f"{BY_OWN.label}, {network.examples} images")
     moving = BY_RATE[USUAL].with_(label=f"moving averages, momentum {USUAL:g}")
     for statistics, arm in ((MOVING, moving), (OWN, own)):
-        against = 100 * (of_last(network.by(runs, statistics)) - exact)
+        against = 100 * (q.at_the_end(network.by(runs, statistics)) - exact)
         if len(against):
             look = {"color": arm.color, "ls": arm.linestyle, "lw": 1.2, "label": arm.label}
             ax.axhline(float(against.mean()), **look)

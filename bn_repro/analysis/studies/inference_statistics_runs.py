@@ -75,17 +75,6 @@ INCEPTION = Network("inception", "Inception on digits", "Inception", examples=32
 NETWORKS = (MNIST, INCEPTION)
 
 
-def of_last(wide: pd.DataFrame) -> pd.Series:
-    """The last column (step), by seed (row); empty where there is none."""
-    return wide.iloc[:, -1] if wide.size else pd.Series(dtype=float)
-
-
-def at_step(wide: pd.DataFrame, step: int) -> pd.Series:
-    """The column of a step, by seed (row); empty where there is none."""
-    found = wide.get(step)
-    return pd.Series(dtype=float) if found is None else found
-
-
 def of_rate(runs: Runs, rate: float) -> Runs:
     """The MNIST runs whose moving averages have this momentum."""
     return runs.where(block=[MNIST.block, "MNIST rates"], **{MOMENTUM: rate})

@@ -26,7 +26,6 @@ from bn_repro.analysis.studies.learning_rate_and_init_runs import (
     finals,
     fine,
     highest,
-    span,
 )
 from bn_repro.analysis.study import Study
 from bn_repro.analysis.style import BASELINE, BN, MNIST_ARMS
@@ -60,7 +59,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         "abstract; 3.3",
         "At the initial scale of each arm's best cell on held-out images: the highest good rate "
         f"over the lowest. {GOOD}",
-        compared([of.through_best(0) for of in both], span),
+        compared([of.through_best(0) for of in both], grids.span),
     )
     yield _ratio(
         "good_scales_ratio",
@@ -68,7 +67,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         "abstract; 1",
         "At the rate of each arm's best cell on held-out images: the largest good standard "
         f"deviation of the initial weights over the smallest. {GOOD}",
-        compared([of.through_best(1) for of in both], span),
+        compared([of.through_best(1) for of in both], grids.span),
     )
     yield _ratio(
         "highest_rate_ratio",
@@ -86,7 +85,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         "abstract; 3.3",
         f"At the initial scale {USUAL_STD:g}, over rates from 0.1 to 31.5 of which each is about "
         f"1.25 times the one before: the highest good rate over the lowest. {GOOD}",
-        compared([fine(runs, arm) for arm in MNIST_ARMS], span),
+        compared([fine(runs, arm) for arm in MNIST_ARMS], grids.span),
         "the grid, the margin of one point, the rule on gaps",
     )
     final = runs.where(block="final")
@@ -116,4 +115,10 @@ def _ratio(
     return Claim(id, sentence, section, wider, SignTest(1.0), depends_on=depends_on)
 
 
-STUDY = Study("learning_rate_and_init.md.j2", figures, claims, MNIST_ARMS, values, targets=TARGETS)
+STUDY = Study(
+    prose="learning_rate_and_init.md.j2",
+    figures=figures,
+    claims=claims,
+    values=values,
+    targets=TARGETS,
+)

@@ -45,19 +45,14 @@ def values(runs: Runs) -> dict[str, Any]:
 
 
 def _span(row: Grid) -> float:
-    low, high = _good(row)
+    low, high = grids.good(row)
     return high / low
-
-
-def _good(row: Grid) -> tuple[float, float]:
-    low, high = (row.axes[0][int(k)] for k in grids.good_range(row.means))
-    return low, high
 
 
 def _about(arm: Arm, cells: Cells, last: float) -> dict[str, Any]:
     """An arm's shares of runs that train, and its best cell."""
     grid, (i, j) = cells.test, cells.best
-    good = [_good(cells.through_best(axis)) for axis in (0, 1)]
+    good = [grids.good(cells.through_best(axis)) for axis in (0, 1)]
     return {
         "label": arm.label,
         "cells": grid.means.size,
@@ -94,7 +89,7 @@ def ranges(row: Grid) -> list[str]:
     trains = [rate for rate, mean in zip(rates, means, strict=True) if mean >= TRAINS]
     return [
         f"{rates[best]:g} ({100 * means[best]:.1f} %)",
-        _from_to(*_good(row)),
+        _from_to(*grids.good(row)),
         _from_to(trains[0], trains[-1]) if trains else "none",
     ]
 

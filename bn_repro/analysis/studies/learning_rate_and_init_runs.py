@@ -87,12 +87,6 @@ def alike(both: Sequence[Cells | None]) -> list[Cells]:
     )
 
 
-def span(row: Grid) -> np.ndarray:
-    """Highest over lowest good setting along a row (settings, seeds), by seed."""
-    low, high = grids.good_range(row.values)
-    return np.asarray(row.axes[0])[high] / np.asarray(row.axes[0])[low]
-
-
 def highest(row: Grid) -> np.ndarray:
     """The highest rate of a row (rates, seeds) that trains, by seed; NaN where none does."""
     trains = row.values >= TRAINS

@@ -180,4 +180,4 @@ def _trains_to(own: Tried) -> str:
     return f"{own.rates[own.trains_to]:g}{end}"
 
 
-STUDY = Study("norms.md.j2", figures, claims, NORMS, values)
+STUDY = Study(prose="norms.md.j2", figures=figures, claims=claims, values=values)

@@ -129,5 +129,10 @@ def _ends(top1: pd.Series) -> str:
 
 
 STUDY = Study(
-    "outside_gradient.md.j2", figures, claims, ARMS, values, traces=True, keep=probes_alone
+    prose="outside_gradient.md.j2",
+    figures=figures,
+    claims=claims,
+    values=values,
+    traces=True,
+    keep=probes_alone,
 )

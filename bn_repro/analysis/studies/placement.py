@@ -186,4 +186,4 @@ def _gained(setting: Setting, arm: Arm) -> str:
     return points(a - b) if len(a) else "-"
 
 
-STUDY = Study("placement.md.j2", figures, claims, VARIANTS, values)
+STUDY = Study(prose="placement.md.j2", figures=figures, claims=claims, values=values)

@@ -83,8 +83,8 @@ def _propagation(runs: Runs, when: When) -> Iterator[Claim]:
         f"{WORDS[when]} more of the last state's gradient reaches the first state with BN.",
         SECTION,
         q.factor(
-            runs_of.at_step(with_bn, 1),
-            runs_of.at_step(without, 1),
+            q.at(with_bn, 1),
+            q.at(without, 1),
             f"The norm {of_state}, at t = 1, with BN over without",
         ),
         Above(1.0),
@@ -160,7 +160,7 @@ def _gradients(runs: Runs) -> list[list[str]]:
         for arm in (NONE, PER_STEP):
             wide = runs_of.gradients(runs, arm, when)
             if wide.size:
-                cells = [f"{runs_of.typical(runs_of.at_step(wide, t)):.3g}" for t in steps]
+                cells = [f"{runs_of.typical(q.at(wide, t)):.3g}" for t in steps]
                 rows.append(
                     [f"{words}, {arm.label}", *cells, f"{runs_of.distance(wide).mean():.2f}"]
                 )

@@ -81,12 +81,6 @@ def gradients(runs: Runs, arm: Arm, when: When) -> pd.DataFrame:
     return wide.rename(columns=int)
 
 
-def at_step(wide: pd.DataFrame, t: int) -> pd.Series:
-    """A column of :func:`gradients` by seed; empty where there is none."""
-    found = wide.get(t)
-    return pd.Series(dtype=float) if found is None else found
-
-
 def distance(wide: pd.DataFrame) -> pd.Series:
     """By seed, how far gradients are from the last one: the mean of |ln| over the states before."""
     if wide.empty:

@@ -146,10 +146,4 @@ def values(runs: Runs) -> dict[str, Any]:
     return {"table": rows if len(rows) > 1 else [], "gains": gains, "lead": lead}
 
 
-STUDY = Study(
-    "regularization.md.j2",
-    figures,
-    claims,
-    [arm for arms in PAIRS.values() for arm in arms],
-    values,
-)
+STUDY = Study(prose="regularization.md.j2", figures=figures, claims=claims, values=values)

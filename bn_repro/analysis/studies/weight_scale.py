@@ -12,7 +12,7 @@ import pandas as pd
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.rules import Above, Below
-from bn_repro.analysis.studies.inception import BN_BASELINE, INCEPTION
+from bn_repro.analysis.studies.inception import BN_BASELINE
 from bn_repro.analysis.studies.weight_scale_figures import figures
 from bn_repro.analysis.studies.weight_scale_runs import (
     LAYERS,
@@ -184,7 +184,6 @@ def _grown(runs: Runs) -> list[list[str]]:
 
 STUDY = Study(
     prose="weight_scale.md.j2",
-    arms=(*MNIST_ARMS, INCEPTION, BN_BASELINE),
     claims=claims,
     figures=figures,
     values=values,
