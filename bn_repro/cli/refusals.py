@@ -9,10 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from bn_repro.config.dataset import MnistBinaryConfig
 from bn_repro.config.fields import expanded, from_environment
-from bn_repro.config.schema import (
-    Config,
-    StudyConfig,
-)
+from bn_repro.config.schema import Config, StudyConfig
 from bn_repro.records.paths import CONFIGS
 from bn_repro.sweep.study import PlannedRun
 

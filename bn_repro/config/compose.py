@@ -17,14 +17,7 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
 from bn_repro.config.fields import from_environment
-from bn_repro.config.schema import (
-    FROM_ENVIRONMENT,
-    KINDS,
-    SECTIONS,
-    SETTINGS,
-    Composed,
-    Config,
-)
+from bn_repro.config.schema import FROM_ENVIRONMENT, KINDS, SECTIONS, SETTINGS, Composed, Config
 from bn_repro.records.paths import CONFIGS
 
 GROUPS = ("experiment", "scale", "data", "wandb", "study")

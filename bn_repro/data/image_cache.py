@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import sys
 import time
@@ -28,7 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bn_repro.data.chunks import decode_split, images_of, write_rest
 from bn_repro.data.decode import Quarantine
 from bn_repro.data.listing import Listing
-from bn_repro.records.files import waiting_for
+from bn_repro.records.files import to_disk, waiting_for
 from bn_repro.records.paths import cache_folder
 
 FORMAT = 1
@@ -175,23 +174,14 @@ def _build(
         (scratch / META).write_text(json.dumps(meta, indent=1))
         scratch.chmod(0o755)  # other users may open it; the files keep the umask
         for written in (*scratch.iterdir(), scratch):
-            _to_disk(written)  # before it gets the name of a complete cache
+            to_disk(written)  # before it gets the name of a complete cache
         if path.exists():
             shutil.rmtree(path)  # not complete, or it would have been loaded
         scratch.rename(path)
-        _to_disk(path.parent)
+        to_disk(path.parent)
     except Exception:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
-
-
-def _to_disk(path: Path) -> None:
-    """Flush a file's content, or a folder's names, to the disk, so that a crash cannot lose it."""
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def fingerprint_of(

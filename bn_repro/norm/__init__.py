@@ -26,17 +26,7 @@ from bn_repro.norm.batch_norm import (
 )
 from bn_repro.norm.convert import from_torch, to_torch
 from bn_repro.norm.folding import fold, fold_into
-from bn_repro.norm.kinds import (
-    Norm,
-    Place,
-    batch,
-    group,
-    instance,
-    layer,
-    none,
-    sync_batch,
-    weight,
-)
+from bn_repro.norm.kinds import Norm, Place, batch, group, instance, layer, none, sync_batch, weight
 from bn_repro.norm.per_example import GroupNorm, InstanceNorm, LayerNorm
 from bn_repro.norm.population import estimate_population_statistics, population_statistics
 from bn_repro.norm.ranks import joined_statistics

@@ -27,12 +27,18 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
-    if FOLDERS_OPEN:
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    to_disk(path.parent)
+
+
+def to_disk(path: Path) -> None:
+    """Flush a file's content, or a folder's names, to the disk, so that a crash cannot lose it."""
+    if path.is_dir() and not FOLDERS_OPEN:
+        return
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def write_json(path: Path, value: object) -> None:

@@ -31,13 +31,7 @@ from bn_repro.tracking.sent import (
     sent,
     wandb_id,
 )
-from bn_repro.tracking.wandb_run import (
-    artifacts_of,
-    begin,
-    check_service,
-    folder_of,
-    remove_copies,
-)
+from bn_repro.tracking.wandb_run import artifacts_of, begin, check_service, folder_of, remove_copies
 
 TAG_LENGTH, NAME_LENGTH = 64, 128
 LOGGED = ("experiment", "seed", "scale", "device", "threads")

@@ -25,13 +25,7 @@ from bn_repro.config.dataset import (
     SyntheticConfig,
     TinyImageNetConfig,
 )
-from bn_repro.config.network import (
-    BATCH_NORMS,
-    NORMS,
-    InceptionConfig,
-    MLPConfig,
-    RecurrentConfig,
-)
+from bn_repro.config.network import BATCH_NORMS, NORMS, InceptionConfig, MLPConfig, RecurrentConfig
 from bn_repro.config.schema import Config
 from bn_repro.data import cifar, imagenet, mnist, synthetic
 from bn_repro.data.augment import Preprocessing

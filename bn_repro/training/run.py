@@ -33,23 +33,12 @@ from bn_repro.records.reader import (
     passed_over_line,
     read_manifest,
 )
-from bn_repro.records.recorder import (
-    Logger,
-    NoLogger,
-    RecordsGone,
-    manifest,
-    write_status,
-)
+from bn_repro.records.recorder import Logger, NoLogger, RecordsGone, manifest, write_status
 from bn_repro.stop_signal import StopFlag
 from bn_repro.tracking.live import logger_of
 from bn_repro.training.build import build, configure_torch, device_of, network, validate
 from bn_repro.training.engine import with_engine
-from bn_repro.training.finished import (
-    check_no_copy,
-    check_same_data,
-    find_finished,
-    finished_line,
-)
+from bn_repro.training.finished import check_no_copy, check_same_data, find_finished, finished_line
 from bn_repro.training.loop import train
 from bn_repro.training.lost_rank import RankLost
 from bn_repro.training.ranks import barrier, process_group

@@ -54,16 +54,20 @@ class Eager:
 
     def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """The loss and the logits; the parameters are updated."""
-        loss, logits = gradients(self.model, x, y, self.optimizer, self.precision)
+        loss, logits = self._gradients(x, y)
         self.optimizer.step()
         return loss, logits
+
+    def _gradients(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return gradients(self.model, x, y, self.optimizer, self.precision)
 
     def traced(
         self, sites: Mapping[str, nn.Module], x: Tensor, y: Tensor
     ) -> tuple[Tensor, Tensor, ActivationRecorder]:
         """Also the inputs of the ``sites``, modules of the model; the step runs eagerly."""
         with record_activations(sites) as activations:
-            loss, logits = Eager.__call__(self, x, y)
+            loss, logits = Eager._gradients(self, x, y)
+        self.optimizer.step()
         return loss, logits, activations
 
 
@@ -74,11 +78,8 @@ class Compiled(Eager):
         super().__init__(model, optimizer, precision)
         self.compiled = cast(nn.Module, torch.compile(model))
 
-    def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss and the logits; the parameters are updated."""
-        loss, logits = gradients(self.compiled, x, y, self.optimizer, self.precision)
-        self.optimizer.step()
-        return loss, logits
+    def _gradients(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return gradients(self.compiled, x, y, self.optimizer, self.precision)
 
 
 class Replay(NamedTuple):
@@ -128,12 +129,6 @@ class Graphed(Eager):
     ) -> None:
         super().__init__(model, optimizer, precision)
         self.capture, self.replay, self.seen = capture, None, 0
-
-    def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss and the logits; the parameters are updated, their ``grad`` is left."""
-        loss, logits = self._gradients(x, y)
-        self.optimizer.step()
-        return loss, logits
 
     def _gradients(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         self.seen += 1

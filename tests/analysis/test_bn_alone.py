@@ -13,12 +13,7 @@ import pytest
 
 from bn_repro.analysis import intervals, report
 from bn_repro.analysis.claims import Claim
-from bn_repro.analysis.studies import (
-    bn_alone,
-    bn_alone_figures,
-    bn_alone_report,
-    bn_alone_weights,
-)
+from bn_repro.analysis.studies import bn_alone, bn_alone_figures, bn_alone_report, bn_alone_weights
 from bn_repro.analysis.studies.bn_alone_runs import SETTINGS, WEIGHTS, Setting, at, cell
 from bn_repro.analysis.tables import CURVE_COLUMNS, KEY, RUN_COLUMNS, Member, Runs
 from bn_repro.config.compose import compose

@@ -192,8 +192,8 @@ def test_inference_mode_and_all_units_are_drawn_where_they_are_known(detailed: R
 def test_findings_on_the_registered_measures(detailed: Runs) -> None:
     words = _prose(detailed)["findings"]
     assert words.count("| mini-batches | 6 |") == words.count("inference | 5 |") == 3
-    assert "Of the 4 claims so registered that are judged by mini-batch (seeds 10 to 29)" in words
-    assert "Of the 6 claims so registered that are judged in inference mode (seeds 0 to 9)" in words
+    assert "Registered claims judged by mini-batch (seeds 10 to 29): " in words
+    assert "Registered claims judged in inference mode (seeds 0 to 9): " in words
     assert "of a seed's median unit" in words
     assert "| from step | 500 | 1,000 | 2,000 | 4,000 | 8,000 |" in words
 
@@ -228,6 +228,17 @@ def test_what_is_kept_is_all_that_claims_and_figures_see(detailed: Runs) -> None
     ).any()  # what was given is as it was
     assert list(fig1.claims(kept)) == list(fig1.claims(detailed))
     assert _prose(kept)["findings"] == _prose(detailed)["findings"]
+
+
+def test_of_later_seeds_the_last_layers_percentiles_are_kept(make_run) -> None:
+    both = load([make_run(arm, s) for arm in ("mnist/baseline", "mnist/bn") for s in (9, 10)])
+    kept = fig1.STUDY.keep(both).traces  # pyright: ignore[reportOptionalCall]
+    early, late = (kept.loc[kept["seed"] == seed] for seed in (9, 10))
+    assert set(early["site"]) == {"hidden1", "hidden2", "hidden3"}
+    assert set(late["site"]) == {"hidden3"}
+    assert late["saturated"].isna().all()
+    assert late[["p15", "p50", "p85"]].notna().all(axis=None)
+    assert early["saturated"].notna().all()
 
 
 def test_probes_are_read_back_and_rewritten_to_the_byte(detailed: Runs, tmp_path: Path) -> None:

@@ -91,11 +91,11 @@ def test_one_norm_that_is_as_good_and_a_target_that_is_soon_reached_decide_nothi
     ]
     mnist, inception = norms.values(runs)["said"].values()
     assert mnist == (
-        "BN ends higher than none, weight, group and instance; against layer this is undecided. "
-        "BN needs fewer steps than none, weight, group and instance; against layer the number of "
-        "steps is undecided"
+        "BN ends higher than no norm, weight, group and instance; against layer this is undecided. "
+        "BN needs fewer steps than no norm, weight, group and instance; against layer the number "
+        "of steps is undecided"
     )
-    against = "Against none, weight, layer, group and instance"
+    against = "Against no norm, weight, layer, group and instance"
     assert inception.endswith(f"{against} the number of steps is undecided")
 
 

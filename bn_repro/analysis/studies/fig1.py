@@ -119,7 +119,7 @@ def _ends(runs: Runs) -> list[list[str]]:
     rows = [["arm", "layer", *MEASURES.values()]]
     traces = {arm.label: frames.select(arm.of(runs).traces, unit=None) for arm in MNIST_ARMS}
     for (label, pooled), site in product(traces.items(), inputs.SITES):
-        layer = frames.select(pooled, site=site)
+        layer = frames.select(pooled, site=site).dropna(subset="saturated")  # of seeds in detail
         steps = sorted(set(layer["step"]))[-movement.WINDOW :]
         end = layer.loc[layer["step"].isin(steps)]
         if len(end):

@@ -176,13 +176,22 @@ def by_doubling(runs: Runs) -> list[list[str]]:
 
 
 def keep(runs: Runs) -> Runs:
-    """Every row of a layer and of its first unit; of other units percentiles, at fewer steps."""
+    """Every row of a layer and of its first unit; of other units percentiles, at fewer steps.
+
+    Of seeds beyond IN_DETAIL, the percentiles of the last layer alone.
+    """
     traces, probes = (
         rows.loc[_first_or_pooled(rows) | kept_step(rows)] for rows in (runs.traces, runs.probes)
     )
+    traces = traces.loc[_in_detail(traces) | (traces["site"] == LAST)]
+    whole = _first_or_pooled(traces) & _in_detail(traces)
     rest = [c for c in traces if c in ("mean", "std", "saturated", "grad_norm")]
-    traces = traces.assign(**{c: traces[c].where(_first_or_pooled(traces), np.nan) for c in rest})
+    traces = traces.assign(**{c: traces[c].where(whole, np.nan) for c in rest})
     return replace(runs, traces=traces, probes=probes)
+
+
+def _in_detail(rows: pd.DataFrame) -> np.ndarray:
+    return rows["seed"].isin(IN_DETAIL).to_numpy(bool)
 
 
 def _first_or_pooled(rows: pd.DataFrame) -> np.ndarray:

@@ -20,7 +20,7 @@ from bn_repro.analysis.rules import AtEach, side
 from bn_repro.analysis.speed import at_each, target_counts
 from bn_repro.analysis.studies.inception_rates import Tried
 from bn_repro.analysis.studies.norms_figures import figures
-from bn_repro.analysis.studies.norms_runs import BN, NORMS, Network, networks
+from bn_repro.analysis.studies.norms_runs import BN, NONE, NORMS, Network, networks
 from bn_repro.analysis.study import Study
 from bn_repro.analysis.tables import Runs
 
@@ -131,7 +131,8 @@ def said(network: Network) -> str:
 
 def _listed(sides: Mapping[str, int]) -> dict[int, str]:
     """The norms by side."""
-    return {k: listed(name for name, at in sides.items() if at == k) for k in (1, -1, 0)}
+    words = {name: "no norm" if name == NONE.label else name for name in sides}
+    return {k: listed(words[name] for name, at in sides.items() if at == k) for k in (1, -1, 0)}
 
 
 def table(network: Network) -> list[list[str]]:
