@@ -178,7 +178,7 @@ def find_it_in_the_report(copy):
 
 @pytest.mark.parametrize(("group", "name"), [("study", "rms"), ("experiment", "mnist/rms_norm")])
 def test_what_is_new_is_listed(copy, monkeypatch, group, name):
-    """With its place in the paper and its cost, which ``--help`` and ``list.py`` want of each."""
+    """With its place in the paper and its cost, which ``--help`` and ``list`` want of each."""
     monkeypatch.setattr(catalogue, "CONFIGS", copy / "configs")
     assert name in catalogue.names(group)
     assert catalogue.entry(group, name).cost

@@ -15,7 +15,7 @@ A study yields its claims like this (``q`` is :mod:`quantities`)::
     )
 
 Quantities (:mod:`quantities`): ``difference`` (paired or Welch), ``mean``, ``factor``, ``failures``
-(k of n), ``discrete`` (for :class:`rules.SignTest`), ``higher_at_the_end``, ``ahead_at_each_step``
+(k of n), ``discrete`` (for :class:`rules.SignTest`), ``higher_at_the_end``, ``ahead_at_each``
 (for :class:`rules.AtEach`); steps to a target are a :class:`speed.Race`. The answers image by
 image are ``arm.of(runs).right("last")`` and ``right("best")``.
 

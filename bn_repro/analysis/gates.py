@@ -57,9 +57,15 @@ def converged(
 
 def failed(runs: Runs) -> list[bool]:
     """By run: whether it diverged, or its best accuracy never exceeded ``ALIVE`` times chance."""
+    return failed_by_seed(runs).tolist()
+
+
+def failed_by_seed(runs: Runs) -> pd.Series:
+    """:func:`failed` of one setting's runs, by seed."""
     best = runs.best(missing=runs.chance).array
     diverged = (runs.runs["state"] == "diverged").to_numpy(bool)
-    return ((best <= ALIVE * runs.chance) | diverged).tolist()
+    found = (best <= ALIVE * runs.chance) | diverged
+    return pd.Series(found, runs.runs["seed"].to_numpy(), dtype=bool)
 
 
 def trains(failed: Sequence[bool], who: str) -> Gate:

@@ -73,8 +73,8 @@ def _require_one_engine(name: str, data: Runs) -> None:
         if len(used) > 1:
             raise BadInput(
                 f"study {name}: its runs of {family}/ used several engines "
-                f"({', '.join(sorted(used))}), whose numbers differ in their last digits; train "
-                "all with one (train.engine=... force=true), or report them elsewhere (out=...)"
+                f"({', '.join(sorted(used))}), whose rounding differs; train all with one "
+                "(train.engine=... force=true), or report them elsewhere (out=...)"
             )
 
 

@@ -1,4 +1,4 @@
-"""The type of a study: its arms, claims and figures; its words are a template (:mod:`prose`)."""
+"""The type of a study: its claims and figures; its words are a template (:mod:`prose`)."""
 
 from __future__ import annotations
 

@@ -24,16 +24,17 @@ def stored(values: Mapping[str, Any]) -> Config:
 
 
 def _section(section: str, values: Mapping[str, Any]) -> Any:
-    kinds = KINDS.get(section, {})
-    name = values.get("name", "")
-    if kinds and name not in kinds:
-        raise ValueError(f"{section}.name: {name!r} is not one of {', '.join(kinds)}")
-    kind = kinds[name] if kinds else SECTIONS[section]
-    for key in values:
-        if f"{section}.{key}" not in SETTINGS:
-            raise ValueError(f"{section}.{key}: no key of this version; take the run's own version")
-    own = {f.name for f in fields(kind)}
     try:
+        kinds, name = KINDS.get(section, {}), values.get("name", "")
+        if kinds and name not in kinds:
+            raise ValueError(f"{section}.name: {name!r} is not one of {', '.join(kinds)}")
+        kind = kinds[name] if kinds else SECTIONS[section]
+        for key in values:
+            if f"{section}.{key}" not in SETTINGS:
+                raise ValueError(
+                    f"{section}.{key}: no key of this version; take the run's own version"
+                )
+        own = {f.name for f in fields(kind)}
         return kind(**{key: value for key, value in values.items() if key in own})
     except (TypeError, AttributeError) as error:  # a value of another type, which no rule expects
         raise ValueError(

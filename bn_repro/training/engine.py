@@ -1,7 +1,6 @@
 """Which engine takes a run's steps: what was asked for, what serves, what a run was begun with.
 
-Engines differ in the last digits, as numbers of threads do, so a run resumes with its own. No torch
-here.
+Engines round differently, as numbers of threads do, so a run resumes with its own. No torch here.
 """
 
 from __future__ import annotations
@@ -41,8 +40,8 @@ def with_engine(config: Config, device: str, world: World) -> Config:
     ):
         if before not in (None, now):
             raise ValueError(
-                f"{key}: {directory} was begun with {before}, not with {now}, and the last digits "
-                f"would differ; give {key}={before}, or start over with force=true"
+                f"{key}: {directory} was begun with {before}, not with {now}, and its "
+                f"numbers would differ; give {key}={before}, or start over with force=true"
             )
     wrong = unmet_requirements(engine, config, device, world)
     if wrong:

@@ -54,3 +54,11 @@ def test_the_claims_leave_the_search_out(make_run, tmp_path, top, pace, verdict)
     assert f" at {BEST:g}, " in page.split("**The search**")[1]
     assert "Not finished" not in page
     assert "a better one may lie beyond" not in page
+
+
+@pytest.mark.usefixtures("drawn_once")
+def test_the_page_of_the_search_alone(make_run, tmp_path) -> None:
+    search = [m for m in _members(make_run, 0.49, 350) if m.blocks == "rates"]
+    found = report.write("bn_alone_photographs", search, tmp_path / "out")
+    assert found.prose["outcome"] == "There is nothing to compare yet."
+    assert {claim.verdict for claim in found.claims} == {"undecided"}

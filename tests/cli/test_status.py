@@ -1,4 +1,4 @@
-"""``status.py``: the runs of a study or of a folder, for one look and for many."""
+"""``bn-repro status``: the runs of a study or of a folder, for one look and for many."""
 
 import io
 import json

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-import pandas as pd
-
 from bn_repro import paper
 from bn_repro.analysis import gates
 from bn_repro.analysis import quantities as q
@@ -168,8 +166,7 @@ def classifier(found: Found) -> Claim:
         rule=AtEach("depth", 1.0),
         gates=[
             gates.Gate("from He's one of them is faster at each depth", met, neither),
-            counts(*large),
-            *(c.gate for c in large),
+            *(counts(*large), *(c.gate for c in large)),
         ],
     )
 
@@ -184,11 +181,10 @@ def asynchrony(runs: Runs, found: Found) -> Iterator[Claim]:
         Setting(LATE, "four", FIVE_TIMES, 50),
     )
     few = found[Setting(LATE, "four", OWN, 5)]
-    both = ~pd.concat([few.failed, few.bn_failed], axis=1, join="inner").any(axis=1)
     yield of_figure3(
         "late_5_own_rate_trained",
         "With gradients 5 steps late, both train at Inception's own rate.",
-        quantity=q.failures(both.tolist(), "Share of the seeds at which both exceed twice chance"),
+        quantity=q.failures(few.both_train, "Share of the seeds at which both exceed twice chance"),
         rule=Above(0.5),
         depends_on="the delay",
     )

@@ -33,12 +33,17 @@ def claims(runs: Runs) -> Iterator[Claim]:
 
 def figures(runs: Runs) -> dict[str, Figure]:
     """``figure_own_rate``: (a) the search, (b) accuracy against steps at each one's best rate."""
+    pair = compared(runs)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 3.0), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=[1, 1.5])
-        inception_rates.draw_rates(left, runs.where(block="rates"))
-        inception_figures.draw_pair(right, compared(runs), *PAIR)
-        inception_figures.name_ends(right, compared(runs), PAIR).set_title("at each one's own rate")
+        inception_rates.draw_rates(left, runs.where(block="rates")).set_title("the search")
+        if legend := left.get_legend():
+            legend.remove()
+        if len(pair.runs):
+            inception_figures.draw_pair(right, pair, *PAIR).set_title("each at its own best rate")
+            inception_figures.name_ends(right, pair, PAIR)
+        style.letters([left, right])
         return {"figure_own_rate": figure}
 
 

@@ -42,7 +42,7 @@ def values(runs: Runs) -> dict[str, Any]:
 
 
 def _along(row: Sequence[Cell]) -> str:
-    """``BN alone is faster at rates 0.02 (1.80 times) and 0.08 (3.50 times); neither is ...``."""
+    """``BN alone is faster at rates 0.02 (1.80 times) and 0.08 (3.50 times); which is ...``."""
     parts = []
     for outcome in ASKED:
         some = [c for c in row if c.outcome == outcome]

@@ -119,6 +119,12 @@ class Cell:
         return len(self.failed) > 0 and not any(self.failed)
 
     @property
+    def both_train(self) -> list[bool]:
+        """Of each seed that both have."""
+        failed = pd.concat([self.failed, self.bn_failed], axis=1, join="inner")
+        return (~failed.any(axis=1)).tolist()
+
+    @property
     def gate(self) -> Gate:
         """That Inception trains there."""
         return gates.trains(self.failed.tolist(), f"Inception ({self.setting})")
@@ -149,12 +155,8 @@ def cell(runs: Runs, setting: Setting) -> Cell:
     best = runs.best(missing=runs.chance)
     images = fast.of(runs).right("best"), slow.of(runs).right("best")
     gap = q.difference(fast.of(best).by_seed(), slow.of(best).by_seed(), q.MAXIMUM, images=images)
-    return Cell(setting, race, gap, _failed(slow.of(runs)), _failed(fast.of(runs)))
-
-
-def _failed(runs: Runs) -> pd.Series:
-    """Whether each run fails, by seed."""
-    return pd.Series(gates.failed(runs), runs.runs["seed"].to_numpy(), dtype=bool)
+    failed, bn_failed = (gates.failed_by_seed(arm.of(runs)) for arm in (slow, fast))
+    return Cell(setting, race, gap, failed, bn_failed)
 
 
 # --- quantities -----------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from bn_repro.analysis.studies import fig1_movement as inputs
 from bn_repro.analysis.studies.fig1_densities import SEEDS
 from bn_repro.analysis.studies.fig1_figures import SHOWN, curves, figures
 from bn_repro.analysis.studies.fig1_layers import MEASURES
+from bn_repro.analysis.studies.fig1_rows import UNIT_STEPS, keep
 from bn_repro.analysis.studies.fig1_units import typical_unit
 from bn_repro.analysis.study import Study
 from bn_repro.analysis.style import BASELINE, BN, MNIST_ARMS
@@ -99,7 +100,7 @@ def _of_inputs(runs: Runs) -> dict[str, Any]:
         "registered": inputs.REGISTERED,
         "typical_unit": typical_unit(inputs.probed(runs)),
         "ends": _ends(runs) if traced else [],
-        "unit_steps": inputs.UNIT_STEPS,
+        "unit_steps": UNIT_STEPS,
     }
 
 
@@ -136,6 +137,6 @@ STUDY = Study(
     values=values,
     targets=(0.9, 0.95, 0.97),
     traces=True,
-    keep=inputs.keep,
+    keep=keep,
     histograms=SEEDS,
 )

@@ -32,8 +32,6 @@ STARTS = (1, 1_000, 10_000)
 """Where in training the first measure starts, in the findings."""
 IN_DETAIL, FRESH = range(10), range(10, 30)
 """The seeds of which inference mode is recorded, and those not looked at before the log's entry."""
-UNIT_STEPS = 2_000
-"""The other units than the first are kept at its multiples, and where drift starts."""
 
 MEASURES: dict[str, tuple[Measure, str]] = {
     "percentile_movement": (
@@ -170,35 +168,3 @@ def by_doubling(runs: Runs) -> list[list[str]]:
         if whole:
             table.append([arm.label, *(f"{x:.3f}" for x in np.median(whole, axis=0))])
     return table if len(table) == 3 else []
-
-
-# --- rows -----------------------------------------------------------------------------------------
-
-
-def keep(runs: Runs) -> Runs:
-    """Every row of a layer and of its first unit; of other units percentiles, at fewer steps.
-
-    Of seeds beyond IN_DETAIL, the percentiles of the last layer alone.
-    """
-    traces, probes = (
-        rows.loc[_first_or_pooled(rows) | kept_step(rows)] for rows in (runs.traces, runs.probes)
-    )
-    traces = traces.loc[_in_detail(traces) | (traces["site"] == LAST)]
-    whole = _first_or_pooled(traces) & _in_detail(traces)
-    rest = [c for c in traces if c in ("mean", "std", "saturated", "grad_norm")]
-    traces = traces.assign(**{c: traces[c].where(whole, np.nan) for c in rest})
-    return replace(runs, traces=traces, probes=probes)
-
-
-def _in_detail(rows: pd.DataFrame) -> np.ndarray:
-    return rows["seed"].isin(IN_DETAIL).to_numpy(bool)
-
-
-def _first_or_pooled(rows: pd.DataFrame) -> np.ndarray:
-    return np.asarray(rows["unit"].isna() | (rows["unit"] == 0), dtype=bool)
-
-
-def kept_step(rows: pd.DataFrame) -> np.ndarray:
-    """At which rows all units are kept."""
-    steps = rows["step"].to_numpy(float)
-    return (steps == movement.DRIFT_FROM) | (steps % UNIT_STEPS == 0)

@@ -8,7 +8,8 @@ import pandas as pd
 from bn_repro.analysis import movement
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis.quantities import Quantity
-from bn_repro.analysis.studies.fig1_movement import LAST, Rows, kept_step
+from bn_repro.analysis.studies.fig1_movement import LAST, Rows
+from bn_repro.analysis.studies.fig1_rows import kept_step
 
 
 def of_units(rows: pd.DataFrame) -> pd.DataFrame:
