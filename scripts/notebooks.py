@@ -44,6 +44,7 @@ def run(notebook: NotebookNode, where: Path) -> None:
     config.KernelManager.transport = "ipc"  # sockets with names: no ports, nothing to encrypt
     config.KernelManager.ip = str(Path(os.environ["JUPYTER_RUNTIME_DIR"]) / "kernel")
     config.NotebookClient.coalesce_streams = True
+    config.NotebookClient.iopub_timeout = 600  # by default what a cell shows after 4 s is too late
     resources = {"metadata": {"path": str(where)}}
     NotebookClient(notebook, timeout=600, resources=resources, config=config).execute()
 

@@ -190,3 +190,8 @@ def test_the_results_in_brief_are_those_of_the_runs():
     )
     assert f"its maximum is {ahead:.1f} points higher" in brief
     assert f"its maximum is {-behind:.1f} points lower" in brief
+    own = json.loads((ROOT / "results" / "bn_alone_photographs" / "claims.json").read_text())
+    factor, gap = own
+    speed = [factor[key] for key in ("estimate", "low", "high")]
+    assert "it needs {:.1f} [{:.1f}, {:.1f}] times fewer steps (the".format(*speed) in brief
+    assert f"its maximum is {100 * gap['estimate']:.1f} points higher" in brief
