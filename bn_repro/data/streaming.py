@@ -11,7 +11,7 @@ from __future__ import annotations
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.process import BaseProcess
@@ -195,23 +195,24 @@ class StreamedImages(Data):
             while True:
                 watch.waited = 0.0
                 try:
+                    if watch.killed:
+                        for worker in loaded._workers:
+                            worker.join(1)
+                        break
                     item = next(loaded, None)
                 except (RuntimeError, OSError, EOFError):
                     if not watch.killed:
                         raise
-                    for _ in range(3 * len(loaded._workers)):  # PyTorch raises for each dead one
-                        with suppress(RuntimeError):
-                            for worker in loaded._workers:
-                                worker.join(1)
-                    path = self._listing.path(split, int(awaited[0][1][0]))
-                    raise CorruptImage(
-                        f"{path}: a loader worker did not read the mini-batch that begins with it "
-                        f"in {LIMIT_SECONDS} s; it was stopped, or the disk does not answer"
-                    ) from None
+                    continue  # PyTorch raises for each dead worker, whatever is done just then
                 watch.waited = None
                 if item is None:
                     return
                 yield item
+        path = self._listing.path(split, int(awaited[0][1][0]))
+        raise CorruptImage(
+            f"{path}: a loader worker did not read the mini-batch that begins with it in "
+            f"{LIMIT_SECONDS} s; it was stopped, or the disk does not answer"
+        )
 
     def _distorted(
         self, seed: int, read: Iterator[tuple[Request, torch.Tensor, torch.Tensor]]
