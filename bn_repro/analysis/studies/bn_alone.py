@@ -153,6 +153,7 @@ def classifier(found: Found) -> Claim:
     open_at = [d for d, c in zip(DEPTHS, usual, strict=True) if not c.outcome.endswith("faster")]
     met = not open_at if min(c.seeds for c in usual) >= ENOUGH_SEEDS else None
     neither = f"with {' and '.join(open_at)} modules and He's weights neither is faster"
+    decided = gates.Gate("from He's one of them is faster at each depth", met, neither)
     words = f"{FACTOR}; Inception's over BN-Baseline's where Inception is the faster from He's"
     races = [
         turned(c.race) if beside.outcome == "Inception is faster" else c.race
@@ -164,10 +165,7 @@ def classifier(found: Found) -> Claim:
         f"rate {OWN}.",
         quantity=at_each(races, [f"with {depth} modules" for depth in DEPTHS], words),
         rule=AtEach("depth", 1.0),
-        gates=[
-            gates.Gate("from He's one of them is faster at each depth", met, neither),
-            *(counts(*large), *(c.gate for c in large)),
-        ],
+        gates=[decided, counts(*large), *(c.gate for c in large)],
     )
 
 

@@ -38,8 +38,6 @@ def figures(runs: Runs) -> dict[str, Figure]:
         figure = Figure(figsize=(style.WIDTH, 3.0), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=[1, 1.5])
         inception_rates.draw_rates(left, runs.where(block="rates")).set_title("the search")
-        if legend := left.get_legend():
-            legend.remove()
         if len(pair.runs):
             inception_figures.draw_pair(right, pair, *PAIR).set_title("each at its own best rate")
             inception_figures.name_ends(right, pair, PAIR)

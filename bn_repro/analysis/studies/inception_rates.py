@@ -66,7 +66,9 @@ def figures(runs: Runs) -> dict[str, Figure]:
     """``figure_rates``: accuracy against the rate."""
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 3.2), layout="constrained")
-        draw_rates(figure.subplots(), runs)
+        ax = draw_rates(figure.subplots(), runs)
+        if ax.lines:
+            ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
         return {"figure_rates": figure}
 
 
@@ -89,7 +91,6 @@ def draw_rates(ax: Axes, runs: Runs) -> Axes:
         ax.minorticks_off()
         top = max(one.grid.values.max() for one in found)
         ax.set_ylim(-0.16 * top, 1.05 * top)
-        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     style.percent_axis(ax).set_ylabel("accuracy on held-out images")
     ax.set_title("at the last step; bars: rates at which all seeds train")
     return ax
