@@ -92,16 +92,20 @@ def higher(name: str, other: str) -> str:
     return f"{100 * gap(name, other):+.1f} points ({100 * high:.1f} and {100 * low:.1f} %)"
 
 
-def error_gap(name: str, other: str) -> float:
-    """How far the top-1 error of one way lies below another's, by Figure 4, as a fraction."""
-    low, high = (FIGURE4[f"BN-Inception {n}"].top1 or 0.0 for n in (name, other))
+def _errors(name: str, other: str, metric: str) -> list[float]:
+    return [getattr(FIGURE4[f"BN-Inception {n}"], metric) for n in (name, other)]
+
+
+def error_gap(name: str, other: str, metric: str = "top1") -> float:
+    """How far the error of one way lies below another's, by Figure 4, as a fraction."""
+    low, high = _errors(name, other, metric)
     return high - low
 
 
-def lower_error(name: str, other: str) -> str:
+def lower_error(name: str, other: str, metric: str = "top1") -> str:
     """The same in words."""
-    low, high = (FIGURE4[f"BN-Inception {n}"].top1 or 0.0 for n in (name, other))
-    return f"{100 * error_gap(name, other):+.2f} points ({100 * high:g} and {100 * low:g} %)"
+    low, high = _errors(name, other, metric)
+    return f"{100 * (high - low):+.2f} points ({100 * high:g} and {100 * low:g} %)"
 
 
 _ROWS = {
@@ -165,6 +169,13 @@ _INCEPTIONS = Said(
     f"({percent(FIGURE3['imagenet/bn_x30'].max_top1)}). With BN the network trains with "
     "sigmoids too. Without BN it reaches machine infinity at five times the rate, and with "
     "sigmoids it never gets beyond chance.",
+)
+_ENSEMBLES = Said(
+    "4.2.3",
+    "Six networks based on BN-x30, each with some of: larger initial weights, 5 or 10 % "
+    "dropout, BN per activation in the last layers. Their mean by 144 crops has "
+    f"{percent(FIGURE4['BN-Inception ensemble'].top5)} top-5 error on the validation images, "
+    "below the best published until then.",
 )
 _RATES = Said(
     "4.2.2",
@@ -252,13 +263,8 @@ STUDIES = {
         f"reaches {percent(FIGURE3['imagenet/bn_baseline'].max_top1)}, Inception "
         f"{percent(FIGURE3['imagenet/inception'].max_top1)}.",
     ),
-    "fig4": Said(
-        "4.2.3",
-        "Six networks based on BN-x30, each with some of: larger initial weights, 5 or 10 % "
-        "dropout, BN per activation in the last layers. Their mean by 144 crops has "
-        f"{percent(FIGURE4['BN-Inception ensemble'].top5)} top-5 error on the validation images, "
-        "below the best published until then.",
-    ),
+    "fig4_photographs": _ENSEMBLES,
+    "fig4": _ENSEMBLES,
     "learning_rate_and_init": Said(
         "abstract, 3.3",
         "BN allows much higher learning rates and less care about initial weights: "

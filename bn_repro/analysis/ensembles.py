@@ -7,11 +7,11 @@ study's report needs less: :func:`table`, which is small enough to be committed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
@@ -26,17 +26,36 @@ from bn_repro.records.reader import read_evaluations
 COLUMNS = [
     *KEY,
     *("crops", "statistics", "split", "step", "models", "members", "images"),
-    *("loss", "top1", "top5", "gained", "lost"),
+    *("loss", "top1", "top5", "gained", "lost", "right_top1", "right_top5"),
 ]
 """Of :func:`table`: accuracies are fractions. In a row of an ensemble ``members`` counts its
 networks from 1 ("1+4"), and ``gained`` and ``lost`` are the images that it has right and its best
-member wrong, and the other way round."""
+member wrong, and the other way round. ``right_top1`` and ``right_top5`` say which images a network,
+or a whole ensemble, has right: ``np.packbits`` of them, in hexadecimal digits."""
 NAME = "ensemble"
 """The value of ``experiment`` in an ensemble's rows."""
 WAYS = tuple(product((1, 144), ("moving", "population")))
 """Crops and statistics."""
 
 Rows = list[dict[str, Any]]
+Run = TypeVar("Run")
+
+
+def grouped(runs: Sequence[Run], blocks: Callable[[Run], Iterable[str]]) -> list[list[Run]]:
+    """The networks of each ensemble of a study, by the ``blocks`` that ask for a run.
+
+    Every block whose name begins with ``ensemble`` gives each ensemble one network: their first
+    runs are the first ensemble, their second runs the second. None where a block lacks runs that
+    another has, since it is not known then which belong together.
+    """
+    members: dict[str, list[Run]] = {}
+    for run in runs:
+        for block in blocks(run):
+            if block.startswith(NAME):
+                members.setdefault(block, []).append(run)
+    if len({len(own) for own in members.values()}) > 1:
+        return []
+    return [list(ensemble) for ensemble in zip(*members.values(), strict=True)]
 
 
 def read(files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
@@ -88,6 +107,36 @@ def over_images(gained: float, lost: float, images: float) -> Interval:
     """
     counts = [int(gained), int(lost), int(images - gained - lost)]
     return intervals.interval(np.repeat([1.0, -1.0, 0.0], counts))
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Several networks, or several ensembles, by one way of evaluating them.
+
+    ``accuracy`` is by seed, or by number, and ``right`` the same image by image (a row each, a
+    column an image) of those whose answers are known.
+    """
+
+    accuracy: pd.Series
+    right: pd.DataFrame
+
+
+def scores(rows: dict[int, dict[str, Any]], metric: str = "top1") -> Scores:
+    """Of rows by seed, or by number, as :func:`errors` gives them."""
+    accuracy = pd.Series({key: 1 - row[metric] for key, row in rows.items()}, dtype=float)
+    digits = {key: frames.plain(row[f"right_{metric}"]) for key, row in rows.items()}
+    known = {key: _bits(own, int(rows[key]["images"])) for key, own in digits.items() if own}
+    right = pd.DataFrame.from_dict(known, orient="index", dtype=float)
+    accuracy.update(right.mean(axis=1))  # by one rule for ties: a network's own is by logits
+    return Scores(accuracy.dropna(), right)
+
+
+def _bits(digits: str, images: int) -> np.ndarray:
+    return np.unpackbits(np.frombuffer(bytes.fromhex(digits), np.uint8), count=images)
+
+
+def _digits(right: np.ndarray) -> str:
+    return np.packbits(right).tobytes().hex()
 
 
 def errors(table: pd.DataFrame, **which: Any) -> Rows:
@@ -144,7 +193,7 @@ def table(
     rows: Rows = []
     for member in members:
         kept = [r for r in before if _key(r) == member.key]
-        rows += _of_member(member) or kept
+        rows += _of_member(member, kept) or kept
     for ensemble, way in product(together, WAYS):
         name = name_of(ensemble)
         kept = [r for r in before if _key(r)[:2] == (NAME, name) and _way(r) == way]
@@ -160,10 +209,25 @@ def _way(row: dict[str, Any]) -> tuple[int, str]:
     return row["crops"], row["statistics"]
 
 
-def _of_member(member: Member) -> Rows:
-    found = [] if member.directory is None else read_evaluations(member.directory)
+def _of_member(member: Member, kept: Rows) -> Rows:
+    """Its evaluations; what they have right from its files, or as ``kept`` where these are gone."""
+    if member.directory is None:
+        return []
     key = dict(zip(KEY, member.key, strict=True))
-    return [{**key, "models": 1, **row} for row in found]
+    rows: Rows = []
+    for row in read_evaluations(member.directory):
+        file = paths.predictions_file(member.directory, *_way(row))
+        same = [r for r in kept if _way(r) == _way(row) and abs(r["top1"] - row["top1"]) < 1e-5]
+        answers = _answers(*read([file])) if file.exists() else {}
+        rows.append({**(same[0] if same else {}), **key, "models": 1, **answers, **row})
+    return rows
+
+
+def _answers(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """What a row says image by image, of the mean of ``probabilities`` (members, n, classes)."""
+    before = ahead(mean(probabilities), labels)
+    right = {"right_top1": _digits(before < 1), "right_top5": _digits(before < 5)}
+    return {"images": len(labels), **right}
 
 
 def _of_subsets(members: Sequence[Member], name: str, crops: int, statistics: str) -> Rows:
@@ -180,12 +244,14 @@ def _of_subsets(members: Sequence[Member], name: str, crops: int, statistics: st
         for subset in combinations(range(len(members)), models):
             together = mean(probabilities[list(subset)])
             measured = measure(together, labels)
+            whole = _answers(probabilities, labels) if models == len(members) else {}
             ours, best = ahead(together, labels) == 0, max((right[i] for i in subset), key=np.sum)
             rows.append(
                 {key: measured.get(key, value) for key, value in row.items()}
                 | {"experiment": NAME, "id": name, "seed": None, "step": None, "models": models}
                 | {"members": "+".join(str(i + 1) for i in subset), "images": len(labels)}
                 | {"gained": int((ours & ~best).sum()), "lost": int((best & ~ours).sum())}
+                | whole
             )
     return rows
 

@@ -114,10 +114,12 @@ def difference(
     paired: bool = True,
     images: Images | None = None,
     parts: Sequence[Interval] = (),
+    of: str = "seeds",
 ) -> Quantity:
     """The mean of ``a`` minus that of ``b``, by seed, in points.
 
-    ``paired``: over the seeds that both have; else each arm's seeds on their own (Welch).
+    ``paired``: over the seeds that both have; else each arm's seeds on their own (Welch). ``of`` as
+    in :func:`mean`.
     """
     if paired:
         a, b = shared(a, b)
@@ -125,13 +127,13 @@ def difference(
     x, y = a.to_numpy(float), b.to_numpy(float)
     found = intervals.difference(x, y, paired=paired, images=gained)
     how = f"{words}, paired by seed: mean" if paired else f"{words}: difference of means"
-    how += f" with its {over(gained)}{'' if paired else ', each arm on its own (Welch)'}"
-    return Quantity(how, found, "points", parts, seeds=(x - y).tolist() if paired else ())
+    how += f" with its {over(gained, of)}{'' if paired else ', each arm on its own (Welch)'}"
+    return Quantity(how, found, "points", parts, seeds=(x - y).tolist() if paired else (), of=of)
 
 
-def over(gained: np.ndarray | None) -> str:
-    """What an interval is over, in words."""
-    return OVER_SEEDS if gained is None else OVER_BOTH
+def over(gained: np.ndarray | None, of: str = "seeds") -> str:
+    """What an interval is over, in words; ``of`` as in :func:`mean`."""
+    return (OVER_SEEDS if gained is None else OVER_BOTH).replace("over seeds", f"over {of}")
 
 
 def gained_at(a: pd.Series, b: pd.Series, images: Images | None) -> np.ndarray | None:
@@ -172,7 +174,7 @@ def mean(
     """
     known = values.dropna()
     found = intervals.interval(known.to_numpy(float), images=gained)
-    words = f"{words}: mean with its {over(gained).replace('over seeds', f'over {of}')}"
+    words = f"{words}: mean with its {over(gained, of)}"
     return Quantity(words, found, "points", parts, seeds=known.tolist(), of=of)
 
 

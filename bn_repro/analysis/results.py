@@ -32,6 +32,7 @@ FIX_HINT = "restore it from git, or write it anew with bn-repro report"
 _INTEGERS = {"seed", "step", "best_step", "unit", "classes", *tables.BIN_COLUMNS}
 _WORDS = ("experiment", "id", "state", "commit", "device", "engine", "data", "blocks")
 _WORDS += ("split", "statistics", "metric", "site", "probe", "distribution")
+_WORDS += ("right_top1", "right_top5")
 
 
 def read(folder: str | Path, name: str = "") -> Runs:

@@ -50,11 +50,11 @@ def evaluate_all(config: Config, own: Sequence[str], console: Console) -> Evalua
     """
     if launched_world().size > 1:
         raise ValueError("evaluate in one process; for runs of N ranks give evaluation.world=N")
-    runs, members = runs_to_evaluate(config, own)
+    runs, together = runs_to_evaluate(config, own)
     from bn_repro.training import multi_crop  # torch
 
     asked = config.evaluation.crops
-    crops = [asked] if asked else [1, 144] if members and config.study.blocks else [1]
+    crops = [asked] if asked else [1, 144] if has_ensembles(config) else [1]
     diverged = {r.key for r in runs if multi_crop.require_finished(r.config).state == "diverged"}
     for run in runs:
         if run.key in diverged and len(runs) > 1:
@@ -64,21 +64,30 @@ def evaluate_all(config: Config, own: Sequence[str], console: Console) -> Evalua
     for run, k in product(trained, crops):
         with progress_bar(console, f"{run.title}, {count_of(k, 'crop')}") as progress:
             evaluations.append((run.title, multi_crop.evaluate_run(run.config, k, progress)))
-    several = [m for m in members if m.key not in diverged]
-    if several:
-        title = f"ensemble of {len(several)}"
-        evaluations += [(title, ensemble_row(several, k, evaluations)) for k in crops]
+    for number, ensemble in enumerate(together, start=1):
+        members = [m for m in ensemble if m.key not in diverged]
+        title = f"ensemble {number}, {len(members)} networks"
+        title = title if len(together) > 1 else f"ensemble of {len(members)}"
+        if len(members) < len(ensemble) and not config.evaluation.ensemble:
+            log(console, f"ensemble {number}: a network of it diverged; it is left out")
+        elif members:
+            evaluations += [(title, ensemble_row(members, k, evaluations)) for k in crops]
     return evaluations
+
+
+def has_ensembles(config: Config) -> bool:
+    """Whether a study is asked for that has ensembles, by its blocks or as it is asked."""
+    names = [str(block.get("name", "")) for block in config.study.blocks]
+    own = any(name.startswith(ensembles.NAME) for name in names)
+    return own or bool(names and config.evaluation.ensemble)
 
 
 def runs_to_evaluate(
     config: Config, own: Sequence[str]
-) -> tuple[list[PlannedRun], list[PlannedRun]]:
-    """The runs that a command names, and those of them that make an ensemble.
-
-    In a study, the blocks whose name begins with ``ensemble`` are one.
-    """
-    study, asked, members = config.study, config.evaluation, []
+) -> tuple[list[PlannedRun], list[list[PlannedRun]]]:
+    """The runs that a command names, and the ensembles of which all networks are among them."""
+    study, asked = config.study, config.evaluation
+    together: list[list[PlannedRun]] = []
     accuracy = accuracy_or_reported(reported_outcomes(study))
     if study.blocks:
         if asked.seeds:
@@ -86,10 +95,11 @@ def runs_to_evaluate(
                 f"evaluation.seeds: study {study.name} has its own; study.seeds=N takes the first N"
             )
         runs, _ = expand(study, own, accuracy)
-        named = [b for b in study.blocks if str(b.get("name", "")).startswith("ensemble")]
-        named_runs, _ = expand(replace(study, blocks=named, seeds=None, only=None), own, accuracy)
-        keys = {run.key for run in named_runs}
-        members = [run for run in runs if run.key in keys]
+        planned, _ = expand(replace(study, only=None), own, accuracy)
+        keys = {run.key for run in runs}
+        grouped = ensembles.grouped(planned, lambda run: run.blocks)
+        several = [each for each in grouped if len(each) > 1]
+        together = [each for each in several if keys.issuperset(run.key for run in each)]
     elif config.experiment:
         seeds = asked.seeds or [config.seed]
         block = {"experiment": [config.experiment], "seed": seeds}
@@ -101,13 +111,13 @@ def runs_to_evaluate(
         )
     if not runs:
         raise ValueError(f"study {study.name}: has no runs yet; train it first")
-    if asked.ensemble and not members:
-        members = runs
-    if members and len(members) < 2:
-        raise ValueError(
-            "evaluation.ensemble: it needs several runs; give evaluation.seeds=[0,1,2]"
-        )
-    return runs, members
+    if asked.ensemble and not together:
+        if len(runs) < 2:
+            raise ValueError(
+                "evaluation.ensemble: it needs several runs; give evaluation.seeds=[0,1,2]"
+            )
+        together = [runs]
+    return runs, together
 
 
 def ensemble_row(members: Sequence[PlannedRun], crops: int, evaluations: Evaluations) -> Row:

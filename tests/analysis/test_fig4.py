@@ -172,7 +172,7 @@ def test_an_ensemble_is_forgotten_when_a_network_of_it_is_another(members, tmp_p
         forget(member)
     evaluate(members[5], 144, signal=1.0)
     claims, rows, _ = written(members, out)
-    of_six = ensembles.name_of(fig4_runs.members_of(members, fig4.SIX))
+    of_six = ensembles.name_of(fig4_runs.ensembles_of(members, fig4.SIX)[0])
     assert frames.select(rows, experiment="ensemble", id=of_six, crops=144).empty
     assert claims[1].verdict == "undecided"
     assert claims[1].n == 0
@@ -217,11 +217,11 @@ def test_the_figure_shows_every_network_and_every_ensemble(members, tmp_path):
     figure.draw_without_rendering()
     left, middle, right = figure.axes
     labels = [label.get_text() for label in left.get_yticklabels()]
-    assert labels[0] == "BN-x30, seed 0"
+    assert labels[0] == "BN-x30"
     assert "weights x2, dropout 10 %" in labels
-    assert "dropout 5 %, BN per\nactivation in 5a, 5b" in labels
+    assert "dropout 5 %, BN per\nactivation in the last 2\nmodules" in labels
     assert labels[-2:] == ["ensemble of plain BN-x30", "ensemble of the six"]
-    assert len(labels) == 11
+    assert len(labels) == 9
     for axes in (middle, right):
         points = [len(np.asarray(line.get_xdata())) for line in axes.lines]
         assert points == [63, 6, 63, 6, 7, 3, 7, 3]

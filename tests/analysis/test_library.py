@@ -15,7 +15,7 @@ import pytest
 from bn_repro import analysis
 from bn_repro.analysis import library, results
 from bn_repro.analysis.load import load
-from bn_repro.analysis.studies import fig1, fig4, fig4_runs
+from bn_repro.analysis.studies import fig1, fig4
 from bn_repro.analysis.tables import Member
 from bn_repro.records import paths
 
@@ -178,8 +178,8 @@ def test_a_study_brings_its_own_table(make_run, tmp_path: Path, home: Path) -> N
     results.write(home / "fig4" / extra.file, results.to_csv(table, extra.file))
     for data in (analysis.study("fig4"), analysis.study("fig4", tmp_path / "runs")):
         assert data.extra["top1"].tolist() == [0.5] * 3
-        assert [m.seed for m in fig4_runs.members_of(data.members, fig4.SIX)] == [1, 2]
-        assert len(fig4.networks(data.where(seed=0), fig4.PLAIN, fig4.SIX)) == 1
+        assert [member.seed for member, _ in fig4.networks(data, fig4.SIX)] == [1, 2]
+        assert len(fig4.networks(data, fig4.PLAIN)) == 1
 
 
 # --- nothing to show ------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Evaluating a finished run says again what the run said, and what many crops and networks say."""
 
+import csv
+import io
 import json
 import math
 import shutil
@@ -20,7 +22,7 @@ from bn_repro.cli import main, report
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of
 from bn_repro.records import paths
-from bn_repro.records.reader import read_evaluations
+from bn_repro.records.reader import Outcome, read_evaluations
 from bn_repro.sweep.study import expand
 from bn_repro.training import checkpoint, multi_crop
 from bn_repro.training.build import build
@@ -419,23 +421,52 @@ def test_an_unfinished_run_of_several_stops_all_before_the_first(finished_run):
 
 def test_the_ensemble_of_figure_4_is_six_networks_each_with_another_seed():
     words = ["study=fig4"]
-    runs, members = command.runs_to_evaluate(compose(words), words)
+    runs, (members,) = command.runs_to_evaluate(compose(words), words)
     plain = [r for r in runs if r.key not in {m.key for m in members}]
     assert (len(plain), len(members)) == (3, 6)
     assert all(not r.varied for r in plain)  # the report tells them apart by this
     assert all(m.varied for m in members)
     assert len({r.config.seed for r in runs}) == 9
     fewer = [*words, "study.seeds=2"]
-    assert [len(part) for part in command.runs_to_evaluate(compose(fewer), fewer)] == [8, 6]
+    runs, (six,) = command.runs_to_evaluate(compose(fewer), fewer)
+    assert (len(runs), len(six)) == (8, 6)
     fig3, _ = expand(compose(["study=fig3"]).study, [], lambda run: 0.5)
     assert {r.key for r in plain} <= {r.key for r in fig3}
-    for only, both in ("plain", (3, 0)), ("ensemble 1,ensemble 2", (2, 2)):
+    for only, number in ("plain", 3), ("ensemble 1,ensemble 2", 2):
         some = [*words, f"study.only=[{only}]"]
-        found = command.runs_to_evaluate(compose(some), some)
-        assert (len(found[0]), len(found[1])) == both
+        found, together = command.runs_to_evaluate(compose(some), some)
+        assert (len(found), together) == (number, [])  # no ensemble without all of its networks
     for key in ("model.init_gain", "model.dropout", "model.per_activation_modules"):
         assert 0 < sum(key in m.varied for m in members) < 6
     assert {m.varied.get("model.dropout") for m in members} == {None, 0.05, 0.1}
+
+
+def test_six_ensembles_share_no_network():
+    words = ["study=fig4_photographs"]
+    runs, together = command.runs_to_evaluate(compose(words), words)
+    assert [len(ensemble) for ensemble in together] == [6] * 6
+    assert len({run.key for ensemble in together for run in ensemble}) == 36
+    assert len({run.config.seed for run in runs}) == len(runs) == 42
+    for ensemble in together:  # one of each kind, in one order
+        assert [run.blocks for run in ensemble] == [run.blocks for run in together[0]]
+
+
+def test_an_ensemble_of_which_a_network_diverged_is_left_out(monkeypatch):
+    def outcome(config):
+        return Outcome("diverged" if config.seed == 31 else "completed", 5_000, 1.0)
+
+    def row(crops):
+        return {"crops": crops, "statistics": "moving"}
+
+    monkeypatch.setattr(multi_crop, "require_finished", outcome)
+    monkeypatch.setattr(multi_crop, "evaluate_run", lambda config, crops, progress: row(crops))
+    monkeypatch.setattr(command, "ensemble_row", lambda members, crops, done: row(crops))
+    words, told = ["study=fig4_photographs"], io.StringIO()
+    found = command.evaluate_all(compose(words), words, Console(file=told, width=200))
+    whole = [title for title, _ in found if title.startswith("ensemble")]
+    assert whole == [f"ensemble {n}, 6 networks" for n in (1, 3, 4, 5, 6) for _ in (1, 144)]
+    assert "ensemble 2: a network of it diverged" in told.getvalue()
+    assert len(found) == 2 * (41 + 5)
 
 
 def test_ctrl_c_is_told_and_what_was_evaluated_stays(monkeypatch, capsys):
@@ -465,6 +496,7 @@ def test_figure_4_goes_from_runs_to_verdicts(monkeypatch, tmp_path, capsys):
     names = {path.name for path in out.iterdir()}
     assert {"README.md", "evaluations.csv", "runs.csv", "figure4.svg", "figure4.png"} <= names
     shown = next(x for x in told.splitlines() if "ensemble of 6" in x).split()
-    by_report = (out / "evaluations.csv").read_text().splitlines()
-    six = next(r for r in by_report if "1+2+3+4+5+6" in r).split(",")
-    assert (f"{100 * float(six[-4]):.1f}", f"{float(six[-5]):.3f}") == (shown[-4], shown[-1])
+    with open(out / "evaluations.csv", newline="") as file:
+        six = next(row for row in csv.DictReader(file) if row["members"] == "1+2+3+4+5+6")
+    by_report = f"{100 * float(six['top1']):.1f}", f"{float(six['loss']):.3f}"
+    assert by_report == (shown[-4], shown[-1])

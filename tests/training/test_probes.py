@@ -5,21 +5,18 @@ import json
 
 import pytest
 import torch
-from training.samples import sample_of
+from training.samples import SMOKE, sample_of, train
 
 from bn_repro import norm
 from bn_repro.config.compose import compose
-from bn_repro.config.identity import directory_of, run_id
+from bn_repro.config.identity import run_id
 from bn_repro.models.mlp import MLP
 from bn_repro.records import paths
 from bn_repro.records.histograms import read_histograms
-from bn_repro.stop_signal import StopFlag
 from bn_repro.training import probes
 from bn_repro.training.finished import find_finished, finished_line
-from bn_repro.training.run import run
 from bn_repro.training.world import World
 
-SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=60", "train.checkpoint_every=20"]
 PROBED = ["train.probes=[activations]", "train.trace_units=[hidden3]"]
 
 
@@ -44,17 +41,6 @@ def test_activations_are_of_the_network_in_inference_mode_and_leave_it_as_it_was
         expected = torch.quantile(values, torch.tensor([0.15, 0.5, 0.85])).tolist()
         assert [row["p15"], row["p50"], row["p85"]] == pytest.approx(expected)
         assert (row["step"], row["probe"]) == (3, "activations")
-
-
-def train(folder, *words, stop_at=None):
-    config, stop = compose([*SMOKE, f"runs={folder}", *words]), StopFlag()
-
-    def progress(step, values):
-        if stop_at is not None and step >= stop_at:
-            stop.name = "SIGTERM"
-
-    run(config, log=lambda line: None, stop=stop, progress=progress)
-    return directory_of(config)
 
 
 def test_a_run_without_histograms_is_the_same_run_and_has_no_such_file(tmp_path):

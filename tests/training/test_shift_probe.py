@@ -6,13 +6,12 @@ import pytest
 import torch
 from resumed import StopAt, assert_same_run, config_of, silent
 from torch.nn.functional import cross_entropy
-from training.samples import sample_of
+from training.samples import mini_batch, network, sample_of
 
 from bn_repro import norm
 from bn_repro.config.identity import directory_of
 from bn_repro.models.figure_5 import Shape
 from bn_repro.models.inception import Inception
-from bn_repro.models.mlp import MLP
 from bn_repro.norm import jolted
 from bn_repro.training import probes, shift_probe
 from bn_repro.training.run import run
@@ -21,17 +20,9 @@ RATE = 0.5
 NORMS = {"batch": norm.batch(), "none": norm.none(), "jolted": jolted.batch(1e-5, 0.1)}
 
 
-def network(kind, dropout=0.0):
-    generator = torch.Generator().manual_seed(0)
-    how = {"generator": generator, "widths": [20, 7, 5, 6, 10], "init_std": 0.5}
-    return MLP(norm=kind, dropout=dropout, **how).train()
-
-
 @pytest.fixture(scope="module")
 def batch():
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randn(60, 20, generator=generator)
-    return x, torch.randint(10, (60,), generator=generator)
+    return mini_batch()
 
 
 def gradients_of(model, batch):

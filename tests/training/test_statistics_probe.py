@@ -7,20 +7,17 @@ from itertools import pairwise
 import pytest
 import torch
 from torch import nn
-from training.samples import sample_of
+from training.samples import SMOKE, sample_of, train
 
 from bn_repro import norm
 from bn_repro.config.compose import compose
-from bn_repro.config.identity import directory_of, run_id
+from bn_repro.config.identity import run_id
 from bn_repro.models.mlp import MLP
 from bn_repro.norm import BatchNorm
 from bn_repro.records import paths
-from bn_repro.stop_signal import StopFlag
 from bn_repro.training import probes, statistics_probe
 from bn_repro.training.evaluate import evaluate
-from bn_repro.training.run import run
 
-SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=60", "train.checkpoint_every=20"]
 PROBED = "train.probes=[statistics]"
 
 
@@ -74,17 +71,6 @@ def test_each_kind_is_what_it_says_and_the_network_stays_as_it_was(model, drawn,
     norm.estimate_population_statistics(model, training[:3])
     assert rows[4]["loss"] == pytest.approx(evaluate(model, [(x, y)])["loss"])
     assert len({row["loss"] for row in rows}) == 5
-
-
-def train(folder, *words, stop_at=None):
-    config, stop = compose([*SMOKE, f"runs={folder}", *words]), StopFlag()
-
-    def progress(step, values):
-        if stop_at is not None and step >= stop_at:
-            stop.name = "SIGTERM"
-
-    run(config, log=lambda line: None, stop=stop, progress=progress)
-    return directory_of(config)
 
 
 def rows_of(directory, name):

@@ -6,21 +6,14 @@ from typing import Any
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
-from training.samples import sample_of
+from training.samples import mini_batch, network, sample_of
 
 from bn_repro import norm
 from bn_repro.models.figure_5 import Shape
 from bn_repro.models.inception import Inception
-from bn_repro.models.mlp import MLP
 from bn_repro.training import probes, weight_probes
 
 NORMS = {"batch": norm.batch(), "none": norm.none()}
-
-
-def network(kind: norm.Norm) -> Any:
-    generator = torch.Generator().manual_seed(0)
-    widths = [20, 7, 5, 6, 10]
-    return MLP(norm=kind, generator=generator, widths=widths, init_std=0.5).train()
 
 
 @pytest.fixture(params=NORMS)
@@ -34,9 +27,7 @@ def rows_of(probe: Any, *arguments: Any) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def batch():
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randn(60, 20, generator=generator)
-    return x, torch.randint(10, (60,), generator=generator)
+    return mini_batch()
 
 
 def test_probes_leave_the_network_as_it_was_and_each_gets_the_images(model, batch):
