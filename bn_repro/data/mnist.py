@@ -78,6 +78,10 @@ class Part:
         return drawn(kept, self.limit, self.limit_seed), kept
 
 
+ALL = Part()
+"""All training images, none held out."""
+
+
 class DigitRows(Resident):
     """A set of small labelled images, each image one row, or, where ``coloured``, :func:`coloured`.
 
@@ -159,28 +163,17 @@ def coloured(x: torch.Tensor) -> torch.Tensor:
     return repeated.contiguous(memory_format=torch.channels_last)
 
 
-def mnist_binary(
-    *,
-    held_out: int = 0,
-    limit: int | None = None,
-    limit_seed: int = 0,
-    shuffling: str = "full",
-    coloured: bool = False,
-) -> DigitRows:
+def mnist_binary(part: Part = ALL, *, coloured: bool = False) -> DigitRows:
     """MNIST's 60,000 + 10,000 digits, each pixel 0 or 1 (> 127), from the file in this package."""
     train, test = _read_packed(PACKED)
-    part = Part(held_out, limit, limit_seed, shuffling)
     return DigitRows("mnist_binary", train, test, part, classes=10, white=1, coloured=coloured)
 
 
 def mnist_grey(
     root: str | Path | None = None,
+    part: Part = ALL,
     *,
     classes: int | None = None,
-    held_out: int = 0,
-    limit: int | None = None,
-    limit_seed: int = 0,
-    shuffling: str = "full",
     coloured: bool = False,
 ) -> DigitRows:
     """MNIST in grey, in [0, 1], or another set in its format, such as Fashion-MNIST.
@@ -193,7 +186,6 @@ def mnist_grey(
         train, test = read_idx_set(downloaded(), published=True, classes=classes)
     else:
         train, test = read_idx_set(Path(root), classes=classes)
-    part = Part(held_out, limit, limit_seed, shuffling)
     classes = classes or int(train.labels.max()) + 1
     return DigitRows("mnist", train, test, part, classes=classes, white=255, coloured=coloured)
 

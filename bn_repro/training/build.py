@@ -142,10 +142,10 @@ def data_of(config: Config) -> Data:
 
 
 def _digits(d: DigitsConfig, seed: int, coloured: bool) -> Data:
-    part = {"held_out": d.held_out, "limit": d.limit, "limit_seed": seed, "shuffling": d.shuffling}
+    part = mnist.Part(d.held_out, d.limit, limit_seed=seed, shuffling=d.shuffling)
     if isinstance(d, MnistConfig):
-        return mnist.mnist_grey(d.root, **part, coloured=coloured)
-    return mnist.mnist_binary(**part, coloured=coloured)
+        return mnist.mnist_grey(d.root, part, coloured=coloured)
+    return mnist.mnist_binary(part, coloured=coloured)
 
 
 def _images(d: ImagesConfig, seed: int) -> Data:

@@ -263,10 +263,10 @@ def test_fingerprint_follows_content(tmp_path):
     assert plain.fingerprint == mnist.mnist_grey(tmp_path / "zipped").fingerprint
     others = [
         mnist.mnist_grey(tmp_path / "relabelled"),
-        mnist.mnist_grey(tmp_path / "plain", held_out=1),
-        mnist.mnist_grey(tmp_path / "plain", limit=70),
-        mnist.mnist_grey(tmp_path / "plain", limit=50),
-        mnist.mnist_grey(tmp_path / "plain", limit=50, limit_seed=1),
+        mnist.mnist_grey(tmp_path / "plain", mnist.Part(held_out=1)),
+        mnist.mnist_grey(tmp_path / "plain", mnist.Part(limit=70)),
+        mnist.mnist_grey(tmp_path / "plain", mnist.Part(limit=50)),
+        mnist.mnist_grey(tmp_path / "plain", mnist.Part(limit=50, limit_seed=1)),
     ]
     assert len({data.fingerprint for data in (plain, *others)}) == 6
 
@@ -398,7 +398,7 @@ def test_coloured_digits_are_padded_and_repeated(tmp_path):
 def test_held_out_are_the_last_training_images(tmp_path):
     images, labels = drawn(70)
     write_set(tmp_path, (images, labels))
-    data = mnist.mnist_grey(tmp_path, held_out=20)
+    data = mnist.mnist_grey(tmp_path, mnist.Part(held_out=20))
     assert data.splits == {"train": 50, "val": 20, "test": 30}
     flat = torch.tensor(images).reshape(70, -1) / 255
     torch.testing.assert_close(whole(data, "train")[0], flat[:50])
@@ -414,7 +414,7 @@ def test_limit_draws_by_seed_without_replacement(tmp_path):
     write_set(tmp_path)
 
     def kept(**wanted) -> set[bytes]:
-        x, _ = whole(mnist.mnist_grey(tmp_path, **wanted), "train")
+        x, _ = whole(mnist.mnist_grey(tmp_path, mnist.Part(**wanted)), "train")
         return {row.numpy().tobytes() for row in x}
 
     everything, before = kept(), kept(held_out=20)
@@ -424,7 +424,7 @@ def test_limit_draws_by_seed_without_replacement(tmp_path):
     assert few == kept(limit=10)
     assert few != kept(limit=10, limit_seed=1)
     assert kept(held_out=20, limit=50) == before
-    assert mnist.mnist_grey(tmp_path, limit=10).splits == {"train": 10, "test": 30}
+    assert mnist.mnist_grey(tmp_path, mnist.Part(limit=10)).splits == {"train": 10, "test": 30}
 
 
 @pytest.mark.parametrize(
@@ -441,7 +441,7 @@ def test_limit_draws_by_seed_without_replacement(tmp_path):
 def test_impossible_splits(tmp_path, wanted, reason):
     write_set(tmp_path)
     with pytest.raises(ValueError, match=reason):
-        mnist.mnist_grey(tmp_path, **wanted)
+        mnist.mnist_grey(tmp_path, mnist.Part(**wanted))
 
 
 def test_unknown_split(binary):
@@ -523,7 +523,7 @@ def test_a_limited_evaluation_meets_images_evenly_spaced(numbered, world):
 
 def test_shuffling_fixed_differs_from_full(tmp_path):
     write_set(tmp_path)
-    full, fixed = (mnist.mnist_grey(tmp_path, shuffling=s) for s in ("full", "fixed"))
+    full, fixed = (mnist.mnist_grey(tmp_path, mnist.Part(shuffling=s)) for s in ("full", "fixed"))
     assert not equal(stream(full), stream(fixed))
     # All 70 images are one shard of a fixed order: each epoch of 10 batches repeats the first.
     repeated = stream(fixed, batch_size=7)
