@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
@@ -111,8 +112,8 @@ class Forecast:
         while not there.exists():
             there = there.parent
         size = sum(sum(part.sizes) for part in self.parts.values())
-        free = in_bytes(shutil.disk_usage(there).free)
-        taken = f"about {in_bytes(size)} more" if size else "no more"
+        free = decimal(shutil.disk_usage(there).free)
+        taken = f"about {decimal(round(size))} more" if size else "no more"
         return f"{taken} in {self.config.runs}, where {free} are free"
 
     def table(self) -> Table:
@@ -141,12 +142,3 @@ def _is_finished(run: PlannedRun) -> bool:
 def _some(sources: Iterable[str], at_most: int) -> str:
     listed = list(sources)
     return ", ".join([*listed[:at_most], *["..."] * (len(listed) > at_most)])
-
-
-def in_bytes(size: float) -> str:
-    """``12 MB``."""
-    units = ["kB", "MB", "GB", "TB"]
-    size /= 1000
-    while size >= 1000 and len(units) > 1:
-        size, units = size / 1000, units[1:]
-    return f"{size:.0f} {units[0]}" if size >= 10 else f"{size:.1f} {units[0]}"

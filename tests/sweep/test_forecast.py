@@ -12,7 +12,7 @@ from support import ROOT, bn_repro, call
 from bn_repro.config.compose import compose
 from bn_repro.records.paths import RESULTS
 from bn_repro.sweep import costs
-from bn_repro.sweep.forecast import Forecast, in_bytes
+from bn_repro.sweep.forecast import Forecast
 from bn_repro.sweep.study import PlannedRun
 
 SMOKE = ["experiment=mnist/bn", "scale=smoke"]
@@ -107,12 +107,6 @@ def test_the_size_of_a_run_is_about_that_of_its_files(monkeypatch, capsys, tmp_p
     directory = PlannedRun(config, {}).directory
     size = sum(p.stat().st_size for p in directory.rglob("*") if p.is_file())
     assert costs.size_of(config) == pytest.approx(size, rel=0.35)
-
-
-def test_sizes_in_words():
-    assert [in_bytes(n) for n in (800, 52e6, 6.24e6, 3e9, 2e15)] == [
-        *("0.8 kB", "52 MB", "6.2 MB", "3.0 GB", "2000 TB")
-    ]
 
 
 @pytest.mark.parametrize(
