@@ -5,16 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from analysis.reports import same_from_files, trained
 
 from bn_repro.analysis import report
 from bn_repro.analysis.load import load
 from bn_repro.analysis.studies import batch_size as study
 from bn_repro.analysis.studies import batch_size_runs as runs_of
-from bn_repro.analysis.tables import Member
 from bn_repro.config.compose import compose
 from bn_repro.records import paths
-from bn_repro.sweep.study import accuracy_of, expand
-from bn_repro.training.run import run
 
 SIZES = (2, 8, *runs_of.SAFE)
 BY_POPULATION = 0.05
@@ -109,13 +107,11 @@ def test_the_report_from_its_files_alone_is_the_same(members, make_run, tmp_path
         varied = {runs_of.SIZE: 2, runs_of.RATE: rate}
         made.append(make_run("mnist/bn", k, **how, varied=varied))
     outcome = report.write("batch_size", made, out).prose["outcome"]
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
     text = (out / "README.md").read_text()
     assert "From mini-batches of 32 on BN's mean is higher" in text
     assert "| 2 | 0.1 (lowest tried) | 90.0 % " in text
     assert "MNIST with mini-batches of 2: 60.0 % test accuracy with BN, 90.0" in outcome
-    report.write("batch_size", [replace(m, directory=None) for m in made], out)
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    same_from_files("batch_size", made, out)
 
 
 @pytest.mark.usefixtures("drawn_once")
@@ -128,11 +124,7 @@ def test_the_study_at_smoke_scale(tmp_path: Path):
         block | {key: few[key] for key in few if isinstance(block.get(key), list)}
         for block in small.blocks
     ]
-    small, whole, planned = replace(small, blocks=blocks), False, []
-    while not whole:
-        planned, whole = expand(small, words, accuracy_of)
-        assert {run(p.config, log=lambda line: None).state for p in planned} == {"completed"}
-    made = [Member(*p.key, p.varied, p.directory, "+".join(p.blocks)) for p in planned]
+    made = trained(replace(small, blocks=blocks), words)
     found = report.write("batch_size", made, tmp_path / "out")
     assert found.warnings == []
     assert {claim.verdict for claim in found.claims} == {"undecided"}

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from analysis.reports import same_from_files, trained
 
 from bn_repro.analysis import frames, report, results
 from bn_repro.analysis.load import load
@@ -21,8 +22,6 @@ from bn_repro.analysis.studies.depth_layers import DEEPEST, NONLINEARITIES
 from bn_repro.analysis.style import MNIST_ARMS
 from bn_repro.analysis.tables import Member, Runs
 from bn_repro.config.compose import compose
-from bn_repro.sweep.study import accuracy_of, expand
-from bn_repro.training.run import run
 
 BASELINE, BN = "mnist/baseline", "mnist/bn"
 DEPTHS, RATES, COMMON = (3, 20), (0.1, 1.0), 0.1
@@ -342,14 +341,12 @@ def test_a_study_half_done_reports(make: Make, tmp_path: Path) -> None:
 def test_the_report_is_whole_and_repeats(make: Make, tmp_path: Path) -> None:
     members, out = make(traced=True), tmp_path / "out"
     report.write("depth", members, out)
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
-    drawn = {Path(name).stem for name in before if name.endswith(".svg")}
+    drawn = {path.stem for path in out.glob("*.svg")}
     assert drawn == {"figure_depth", "figure_depth_layers", "figure_depth_ends"}
     kept = results.read(out).traces
     assert not set(kept["unit"].dropna())
     assert set(kept["seed"]) == set(FRESH)
-    report.write("depth", [replace(m, directory=None) for m in members], out)
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    same_from_files("depth", members, out)
 
 
 @pytest.mark.usefixtures("drawn_once")
@@ -366,11 +363,7 @@ def test_the_study_at_smoke_scale(tmp_path: Path) -> None:
         }
         for block in study.blocks
     ]
-    study, whole, planned = replace(study, blocks=blocks), False, []
-    while not whole:
-        planned, whole = expand(study, overrides, accuracy_of)
-        assert {run(p.config, log=lambda line: None).state for p in planned} == {"completed"}
-    members = [Member(*p.key, p.varied, p.directory, "+".join(p.blocks)) for p in planned]
+    members = trained(replace(study, blocks=blocks), overrides)
     found = report.write("depth", members, tmp_path / "out")
     assert found.warnings == []
     assert [claim.verdict for claim in found.claims] == ["undecided"] * 12

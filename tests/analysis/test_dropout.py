@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from analysis.reports import same_from_files, trained
 
 from bn_repro.analysis import report
 from bn_repro.analysis.load import load
@@ -17,8 +18,6 @@ from bn_repro.analysis.studies import dropout
 from bn_repro.analysis.tables import Member, Runs
 from bn_repro.config.compose import compose
 from bn_repro.records import paths
-from bn_repro.sweep.study import accuracy_of, expand
-from bn_repro.training.run import run
 
 BASELINE, BN = "mnist/baseline", "mnist/bn"
 DROPOUTS, RATES = (0.0, 0.1, 0.5), (0.3, 1.0, 3.0)
@@ -226,9 +225,7 @@ def test_a_study_half_done_is_reported(make: Make, tmp_path: Path) -> None:
 def test_the_report_repeats_from_its_files(make: Make, tmp_path: Path) -> None:
     members, out = make(), tmp_path / "out"
     report.write("dropout", members, out)
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
-    report.write("dropout", [replace(m, directory=None) for m in members], out)
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    same_from_files("dropout", members, out)
     assert not (out / "traces.csv.gz").exists()
 
 
@@ -243,13 +240,7 @@ def test_two_final_runs_of_a_setting_are_refused(make: Make) -> None:
 def test_the_study_at_smoke_scale(tmp_path: Path) -> None:
     words = ["scale=smoke", "train.steps=2", "train.population_batches=2"]
     words.append(f"runs={tmp_path / 'runs'}")
-    config = compose(["study=dropout", *words])
-    whole, planned = False, []
-    while not whole:
-        planned, whole = expand(config.study, words, accuracy_of)
-        states = [run(p.config, log=lambda line: None).state for p in planned]
-        assert set(states) == {"completed"}
-    members = [Member(*p.key, p.varied, p.directory, "+".join(p.blocks)) for p in planned]
+    members = trained(compose(["study=dropout", *words]).study, words)
     found = report.write("dropout", members, tmp_path / "out")
     assert len(members) == 24
     assert [k.n for k in found.claims] == [1] * 6

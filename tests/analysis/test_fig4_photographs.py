@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from analysis.reports import same_from_files
 from analysis.test_fig4 import CHANGES, evaluate
 
 from bn_repro.analysis import ensembles, report, results
@@ -53,9 +54,7 @@ def test_every_claim_counts_six_and_counts_images(members, tmp_path: Path):
     assert "bn-repro evaluate study=fig4_photographs" in readme
     assert "**An ensemble of equals**: the six plain BN-x30" in readme
 
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
-    report.write("fig4_photographs", [replace(m, directory=None) for m in members], out)
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    same_from_files("fig4_photographs", members, out)
 
 
 def test_an_ensemble_is_beside_its_own_networks(members):

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from analysis.conftest import write_run
+from analysis.reports import trained
 
 from bn_repro.analysis import report, results
 from bn_repro.analysis.load import load
@@ -20,8 +21,6 @@ from bn_repro.analysis.style import BASELINE, BN
 from bn_repro.analysis.tables import Member, Runs
 from bn_repro.config.compose import compose
 from bn_repro.records import paths
-from bn_repro.sweep.study import accuracy_of, expand
-from bn_repro.training.run import run
 
 RATES, STDS = (0.01, 0.1, 1.0, 10.0), (0.01, 0.1, 1.0)
 # Rows are rates, columns initial scales.
@@ -171,12 +170,8 @@ def test_one_arm_alone_is_drawn(runs: Runs) -> None:
 @pytest.mark.usefixtures("drawn_once")
 def test_the_study_at_smoke_scale(tmp_path) -> None:
     words = ["scale=smoke", "train.steps=2", "train.population_batches=2", f"runs={tmp_path}"]
-    config, whole, planned = compose(["study=learning_rate_and_init", *words]), False, []
-    while not whole:
-        planned, whole = expand(config.study, words, accuracy_of)
-        assert {run(p.config).state for p in planned} == {"completed"}
-    assert len(planned) == 14  # the corners of the grid, the ends of `fine`, an arm's best cell
-    members = [Member(*p.key, p.varied, p.directory, "+".join(p.blocks)) for p in planned]
+    members = trained(compose(["study=learning_rate_and_init", *words]).study, words)
+    assert len(members) == 14  # the corners of the grid, the ends of `fine`, an arm's best cell
     written = report.write("learning_rate_and_init", members, tmp_path / "out")
     assert written.warnings == []
     assert {claim.verdict for claim in written.claims} == {"undecided"}

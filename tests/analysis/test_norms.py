@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from analysis.reports import trained
 
 from bn_repro.analysis import report
 from bn_repro.analysis.claims import Claim
@@ -16,8 +17,6 @@ from bn_repro.analysis.studies import norms, norms_runs
 from bn_repro.analysis.studies.norms_runs import BN, NORMS
 from bn_repro.analysis.tables import CURVE_COLUMNS, RUN_COLUMNS, TRACE_COLUMNS, Member, Runs
 from bn_repro.config.compose import compose
-from bn_repro.sweep.study import accuracy_of, expand
-from bn_repro.training.run import run
 
 RATES = {"MNIST": (0.3, 3.0, 10.0), "Inception": (0.02, 0.08, 0.32)}
 EXPERIMENTS = {"MNIST": "mnist/baseline", "Inception": "imagenet/inception"}
@@ -139,11 +138,7 @@ def test_the_study_at_smoke_scale(tmp_path: Path) -> None:
         }
         for block in study.blocks
     ]
-    study, whole, planned = replace(study, blocks=blocks), False, []
-    while not whole:
-        planned, whole = expand(study, words, accuracy_of)
-        assert {run(p.config, log=lambda line: None).state for p in planned} == {"completed"}
-    members = [Member(*p.key, p.varied, p.directory, "+".join(p.blocks)) for p in planned]
+    members = trained(replace(study, blocks=blocks), words)
     found = report.write("norms", members, tmp_path / "out")
     assert len(members) == 8
     assert [claim.verdict for claim in found.claims] == ["undecided"] * 4
