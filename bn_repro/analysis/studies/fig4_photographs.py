@@ -113,6 +113,18 @@ def mean_of_members(runs: Runs) -> Scores:
     return Scores(pd.Series(accuracy, dtype=float), rows.dropna())
 
 
+def without_per_activation(runs: Runs) -> list[float]:
+    """By ensemble, the top-1 error of those of its networks that have no BN per activation."""
+    errors = []
+    for ensemble, members in with_members(runs, SIX, MULTI):
+        kept = [
+            n for n, m in enumerate(members, 1) if "model.per_activation_modules" not in m.varied
+        ]
+        subset = "+".join(map(str, kept))
+        errors += [row["top1"] for row in ensemble.rows if row["members"] == subset]
+    return errors
+
+
 def _name(metric: str) -> str:
     return f"top-{metric[3:]} error"
 
@@ -122,6 +134,7 @@ def values(runs: Runs) -> dict[str, Any]:
     found = together(runs, SIX, MULTI)
     return fig4.values(runs) | {
         "together": [each.all["top1"] for each in found],
+        "without_per_activation": without_per_activation(runs),
         "leads": [each.lead.estimate for each in found],
         "alone": [error for each in found for error in each.by_size()[1]],
     }
