@@ -131,10 +131,12 @@ def _name(metric: str) -> str:
 
 def values(runs: Runs) -> dict[str, Any]:
     """What the template shows besides the claims, by 144 crops."""
-    found = together(runs, SIX, MULTI)
+    found, without = together(runs, SIX, MULTI), without_per_activation(runs)
+    whole = [each.all["top1"] for each in found]
     return fig4.values(runs) | {
-        "together": [each.all["top1"] for each in found],
-        "without_per_activation": without_per_activation(runs),
+        "together": whole,
+        "without_per_activation": without,
+        "the_rest_adds": [a - b for a, b in zip(whole, without, strict=True)],
         "leads": [each.lead.estimate for each in found],
         "alone": [error for each in found for error in each.by_size()[1]],
     }
