@@ -19,7 +19,7 @@ import pandas as pd
 
 from bn_repro.analysis import frames, intervals
 from bn_repro.analysis.intervals import Interval
-from bn_repro.analysis.tables import KEY, Member
+from bn_repro.analysis.tables import KEY, Member, unpacked
 from bn_repro.records import paths
 from bn_repro.records.reader import read_evaluations
 
@@ -41,6 +41,11 @@ Rows = list[dict[str, Any]]
 Run = TypeVar("Run")
 
 
+def makes_ensembles(block: str) -> bool:
+    """Whether a study's block, by its name, gives each ensemble a network."""
+    return block.startswith("ensemble")
+
+
 def grouped(runs: Sequence[Run], blocks: Callable[[Run], Iterable[str]]) -> list[list[Run]]:
     """The networks of each ensemble of a study, by the ``blocks`` that ask for a run.
 
@@ -51,7 +56,7 @@ def grouped(runs: Sequence[Run], blocks: Callable[[Run], Iterable[str]]) -> list
     members: dict[str, list[Run]] = {}
     for run in runs:
         for block in blocks(run):
-            if block.startswith(NAME):
+            if makes_ensembles(block):
                 members.setdefault(block, []).append(run)
     if len({len(own) for own in members.values()}) > 1:
         return []
@@ -125,14 +130,14 @@ def scores(rows: dict[int, dict[str, Any]], metric: str = "top1") -> Scores:
     """Of rows by seed, or by number, as :func:`errors` gives them."""
     accuracy = pd.Series({key: 1 - row[metric] for key, row in rows.items()}, dtype=float)
     digits = {key: frames.plain(row[f"right_{metric}"]) for key, row in rows.items()}
-    known = {key: _bits(own, int(rows[key]["images"])) for key, own in digits.items() if own}
+    known = {k: unpacked(_bytes(own), rows[k]["images"]) for k, own in digits.items() if own}
     right = pd.DataFrame.from_dict(known, orient="index", dtype=float)
     accuracy.update(right.mean(axis=1))  # by one rule for ties: a network's own is by logits
     return Scores(accuracy.dropna(), right)
 
 
-def _bits(digits: str, images: int) -> np.ndarray:
-    return np.unpackbits(np.frombuffer(bytes.fromhex(digits), np.uint8), count=images)
+def _bytes(digits: str) -> np.ndarray:
+    return np.frombuffer(bytes.fromhex(digits), np.uint8)
 
 
 def _digits(right: np.ndarray) -> str:
@@ -144,6 +149,12 @@ def errors(table: pd.DataFrame, **which: Any) -> Rows:
     found = frames.select(table.reindex(columns=COLUMNS), statistics="moving", **which)
     rows: Rows = found.to_dict("records")  # pyright: ignore[reportAssignmentType]
     return [row | {name: 1 - float(row[name]) for name in ("top1", "top5")} for row in rows]
+
+
+def by_size(rows: Rows, metric: str = "top1") -> dict[int, list[float]]:
+    """The errors of the ensembles of 1, 2, ... networks among ``rows``."""
+    sizes = sorted({int(row["models"]) for row in rows})
+    return {k: [row[metric] for row in rows if row["models"] == k] for k in sizes}
 
 
 @dataclass(frozen=True)
@@ -160,8 +171,7 @@ class Ensemble:
 
     def by_size(self, metric: str = "top1") -> dict[int, list[float]]:
         """The errors of all ensembles of 1, 2, ... networks."""
-        sizes = sorted({int(row["models"]) for row in self.rows})
-        return {k: [row[metric] for row in self.rows if row["models"] == k] for k in sizes}
+        return by_size(self.rows, metric)
 
     @property
     def lead(self) -> Interval:

@@ -66,8 +66,8 @@ def evaluate_all(config: Config, own: Sequence[str], console: Console) -> Evalua
             evaluations.append((run.title, multi_crop.evaluate_run(run.config, k, progress)))
     for number, ensemble in enumerate(together, start=1):
         members = [m for m in ensemble if m.key not in diverged]
-        title = f"ensemble {number}, {len(members)} networks"
-        title = title if len(together) > 1 else f"ensemble of {len(members)}"
+        one_of = f"ensemble {number}, {len(members)} networks"
+        title = one_of if len(together) > 1 else f"ensemble of {len(members)}"
         if len(members) < len(ensemble) and not config.evaluation.ensemble:
             log(console, f"ensemble {number}: a network of it diverged; it is left out")
         elif members:
@@ -78,8 +78,7 @@ def evaluate_all(config: Config, own: Sequence[str], console: Console) -> Evalua
 def has_ensembles(config: Config) -> bool:
     """Whether a study is asked for that has ensembles, by its blocks or as it is asked."""
     names = [str(block.get("name", "")) for block in config.study.blocks]
-    own = any(name.startswith(ensembles.NAME) for name in names)
-    return own or bool(names and config.evaluation.ensemble)
+    return any(map(ensembles.makes_ensembles, names)) or bool(names and config.evaluation.ensemble)
 
 
 def runs_to_evaluate(

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bn_repro.analysis import style
+from bn_repro.analysis import ensembles, style
 from bn_repro.analysis.studies.fig4_runs import (
     CROPS,
     ERRORS,
@@ -85,9 +85,8 @@ def draw_sizes(ax: Axes, runs: Runs, metric: str) -> Axes:
             dots = look | {"ls": "none", "ms": 2, "mew": 0.6, "alpha": 0.45}
             ax.plot([row["models"] for row in rows], errors, **dots)
             look["label"] = f"{arm.label}, {CROPS[crops]}"
-            sizes = sorted({int(row["models"]) for row in rows})
-            means = [np.mean([row[metric] for row in rows if row["models"] == n]) for n in sizes]
-            ax.plot(sizes, means, **look)
+            sizes = ensembles.by_size(rows, metric)
+            ax.plot(list(sizes), [np.mean(each) for each in sizes.values()], **look)
     if not ax.lines:
         ax.text(0.5, 0.5, "not evaluated", ha="center", va="center", transform=ax.transAxes)
     ax.set_xticks(range(1, 1 + len(SIX.keys["block"])))
