@@ -249,6 +249,7 @@ STUDIES = {
     ),
     "ablation_photographs": _CHANGES,
     "ablation_421": _CHANGES,
+    "ablation_digits": _CHANGES,
     "rates_digits": _RATES,
     "fig3_digits": _INCEPTIONS,
     "bn_alone": _ALONE,

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 
 from bn_repro import paper
-from bn_repro.analysis import intervals
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis.claims import Claim
+from bn_repro.analysis.intervals import Interval
+from bn_repro.analysis.quantities import Quantity
 from bn_repro.analysis.rules import Above, InEach, Provided
 from bn_repro.analysis.studies.ablation_421_figures import figures
 from bn_repro.analysis.studies.ablation_421_runs import (
     BASES,
     CHANGES,
+    Worth,
     block_of,
     effects,
     final,
     noise,
+    worth_of,
 )
 from bn_repro.analysis.studies.inception import BN_X5
 from bn_repro.analysis.study import Study
@@ -29,39 +32,45 @@ from bn_repro.analysis.tables import Runs
 
 def claims(runs: Runs) -> Iterator[Claim]:
     """All seven changes together, and each in both directions."""
-    last = "Validation accuracy at the last step"
-    bn_x5, baseline = (final(runs, None, base) for base in BASES)
+    last = "Accuracy at the last step"
+    together = worth_of(runs, None, BN_X5)
     yield Claim(
         "all_seven_difference",
         "All seven changes together (BN-x5 over BN-Baseline) train better.",
         "4.2.1, 4.2.2",
-        q.difference(bn_x5, baseline, f"{last}, BN-x5 minus BN-Baseline"),
+        _mean([together], f"{last}, BN-x5 minus BN-Baseline, paired by seed"),
         Above(),
         paper.higher("bn_x5", "bn_baseline"),
         effect=paper.gap("bn_x5", "bn_baseline"),
     )
     for change in CHANGES:
-        both = [effects(runs, change, base) for base in BASES]
+        both = [worth_of(runs, change, base) for base in BASES]
+        judged = [worth_of(runs, change, base, change.tolerated) for base in BASES]
         words = (
             f"{last} with the change ({change.name}) minus without, paired by seed, in two "
             "directions (removed alone from BN-x5, added alone to BN-Baseline), both averaged"
         )
-        parts = []
-        for worth, base in zip(both, BASES, strict=True):
-            if change.tolerated:
-                without = final(runs, change if base is BN_X5 else None, base)
-                worth = worth + change.tolerated * (without.reindex(worth.index) - runs.chance)
-            parts.append(intervals.interval(worth.to_numpy(float)))
+        parts = [_mean([one], "").interval for one in judged]
         bound = f"a loss of {100 * change.tolerated:g} % of what is above chance without it"
         yield Claim(
             f"{change.name.lower().replace(' ', '_')}_difference",
             change.sentence,
             "4.2.1",
-            q.mean((both[0] + both[1]) / 2, words, parts=parts),
-            _rule(runs, both, bound if change.tolerated else ""),
+            _mean(both, words, parts),
+            _rule(runs, [one.by_seed for one in both], bound if change.tolerated else ""),
             change.paper,
+            change.effect,
             depends_on="the length" if change.block == "decay" else "",
         )
+
+
+def _mean(directions: list[Worth], words: str, parts: Sequence[Interval] = ()) -> Quantity:
+    """The mean of one direction, or of two."""
+    images = [one.by_image for one in directions]
+    known = [gained for gained in images if gained is not None]
+    gained = sum(known) / len(known) if len(known) == len(images) else None
+    by_seed = sum(one.by_seed for one in directions) / len(directions)
+    return q.mean(by_seed, words, gained=gained, parts=parts)
 
 
 def _rule(runs: Runs, both: list[pd.Series], tolerated: str) -> Provided | InEach:

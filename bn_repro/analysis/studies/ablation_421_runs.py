@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from bn_repro.analysis import intervals
+from bn_repro.analysis import quantities as q
+from bn_repro.analysis.frames import shared
 from bn_repro.analysis.studies.inception import BN_BASELINE, BN_X5
 from bn_repro.analysis.style import Arm
 from bn_repro.analysis.tables import Runs
@@ -22,6 +25,8 @@ class Change(NamedTuple):
     tolerated: float = 0.0
     """The share of the accuracy above chance that the sentence lets the change lose."""
     paper: str = ""
+    effect: float | None = None
+    """The paper's number."""
 
 
 LOSS = "no more than a tenth of the accuracy above chance is lost."
@@ -48,6 +53,7 @@ CHANGES = (
         *("shuffling", "more thorough shuffling"),
         "More thorough shuffling improves validation accuracy.",
         paper="about +1 point",
+        effect=0.01,
     ),
     Change(
         *("distortions", "weaker distortions"),
@@ -64,18 +70,45 @@ def block_of(change: Change | None, base: Arm) -> str:
     return f"{change.block} {WAYS[base.label]}" if change else "bases"
 
 
+def runs_of(runs: Runs, change: Change | None, base: Arm) -> Runs:
+    """The runs of ``base`` with one change made or undone; None: those of ``base`` itself."""
+    return runs.where(block=block_of(change, base), experiment=base.keys["experiment"])
+
+
 def final(runs: Runs, change: Change | None, base: Arm) -> pd.Series:
     """Validation accuracy at the last step, by seed; a diverged run counts as chance."""
-    own = runs.where(block=block_of(change, base), experiment=base.keys["experiment"])
-    return own.final(diverged=runs.chance).by_seed()
+    return runs_of(runs, change, base).final(diverged=runs.chance).by_seed()
+
+
+class Worth(NamedTuple):
+    """What a change is worth: the accuracy with it minus without."""
+
+    by_seed: pd.Series
+    by_image: np.ndarray | None
+    """The same at each image; None where the answers are not known."""
+
+
+def worth_of(runs: Runs, change: Change | None, base: Arm, tolerated: float = 0.0) -> Worth:
+    """What ``change`` is worth, added to or removed from ``base``; None: all seven together.
+
+    ``tolerated``: this share of the accuracy above chance is first taken from the arm without it.
+    """
+    arms = [runs_of(runs, change, base), runs_of(runs, None, base)]
+    if change is None:
+        arms = [runs_of(runs, None, of) for of in BASES]
+    elif base is BN_X5:
+        arms.reverse()
+    made, without = (arm.final(diverged=runs.chance).by_seed() for arm in arms)
+    made_right, right = (arm.right() for arm in arms)
+    without, right = (x - tolerated * (x - runs.chance) for x in (without, right))
+    made, without = shared(made, without)
+    by_image = q.gained_at(made, without, (made_right, right))
+    return Worth((made - without).dropna(), by_image)
 
 
 def effects(runs: Runs, change: Change | None, base: Arm) -> pd.Series:
-    """What the change is worth, by seed: the accuracy with it minus without; None: all seven."""
-    if change is None:
-        return (final(runs, None, BN_X5) - final(runs, None, BN_BASELINE)).dropna()
-    made = final(runs, change, base) - final(runs, None, base)
-    return (made if base is BN_BASELINE else -made).dropna()
+    """What the change is worth (:func:`worth_of`), by seed."""
+    return worth_of(runs, change, base).by_seed
 
 
 class Noise(NamedTuple):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pandas as pd
 import pytest
 
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.prose import Prose
-from bn_repro.analysis.studies import ablation_421, ablation_photographs
+from bn_repro.analysis.studies import ablation_421, ablation_converged, ablation_photographs
 from bn_repro.analysis.studies.ablation_421 import BASES, CHANGES
 from bn_repro.analysis.studies.inception import BN_BASELINE, BN_X5
-from bn_repro.analysis.tables import CURVE_COLUMNS, RUN_COLUMNS, Member, Runs
+from bn_repro.analysis.tables import CORRECT_COLUMNS, CURVE_COLUMNS, RUN_COLUMNS, Member, Runs
 from bn_repro.config.compose import compose
 
 TOPS = {BN_X5.label: 0.45, BN_BASELINE.label: 0.35}
@@ -43,17 +46,34 @@ def made_up(longer: dict[str, float], seeds: int = 6) -> Runs:
     return Runs("ablation_photographs", members, pd.DataFrame(rows), curves, traces)
 
 
+def answered(runs: Runs, images: int = 1000) -> Runs:
+    """The same with answers: as many right as a run's accuracy says, each network its own ones."""
+    rows, seen = [], np.packbits(np.ones(images, bool))
+    for run in runs.runs.to_dict("records"):
+        right = np.arange(images) < round(images * run["final_top1"])
+        bits = np.packbits(np.roll(right, 10 * int(run["id"])))
+        row = [run["experiment"], run["id"], run["seed"], images, run["step"], run["step"]]
+        rows.append(dict(zip(CORRECT_COLUMNS, [*row, bits, seen, bits, seen], strict=True)))
+    return replace(runs, correct=pd.DataFrame(rows))
+
+
 def _claims(runs: Runs) -> dict[str, Claim]:
-    return {claim.id: claim for claim in ablation_photographs.STUDY.claims(runs)}
+    return {claim.id: claim for claim in ablation_converged.claims(runs)}
 
 
-def test_the_study_has_the_blocks_that_the_changes_name_and_one_for_rest() -> None:
-    named = {block["name"]: block for block in compose(["study=ablation_photographs"]).study.blocks}
+@pytest.mark.parametrize(
+    ("study", "longer"),
+    [("ablation_digits", "digits_long"), ("ablation_photographs", "photographs_plain_long")],
+)
+def test_a_study_has_the_blocks_that_the_changes_name_and_one_for_rest(
+    study: str, longer: str
+) -> None:
+    named = {block["name"]: block for block in compose([f"study={study}"]).study.blocks}
     made = [change for change in CHANGES if change.block != "distortions"]
     asked = {ablation_421.block_of(change, base) for change in (None, *made) for base in BASES}
     assert set(named) == {*asked, "rest"}
     assert set(named["rest"]["experiment"]) == {base.keys["experiment"] for base in BASES}
-    assert named["rest"]["scale"] == ["photographs_plain_long"]
+    assert named["rest"]["scale"] == [longer]
 
 
 def test_after_convergence_a_change_is_judged_as_in_the_other_study() -> None:
@@ -65,6 +85,18 @@ def test_after_convergence_a_change_is_judged_as_in_the_other_study() -> None:
     assert found.pop("weaker_distortions_difference").reason == "images are not distorted here"
     others = {claim.id: claim.verdict for claim in ablation_421.claims(runs)}
     assert {id: claim.verdict for id, claim in found.items()}.items() <= others.items()
+
+
+def test_where_answers_are_known_intervals_count_images_too() -> None:
+    runs = made_up({base.label: 0.001 for base in BASES})
+    of_seeds, of_both = _claims(runs), _claims(answered(runs))
+    for id, claim in of_both.items():
+        if id == "weaker_distortions_difference":
+            continue
+        alone, both = of_seeds[id].quantity.interval, claim.quantity.interval
+        assert both.estimate == pytest.approx(alone.estimate)
+        assert both.high - both.low > alone.high - alone.low
+        assert "over seeds and over images" in claim.computed
 
 
 @pytest.mark.parametrize("restless", [base.label for base in BASES])
