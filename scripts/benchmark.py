@@ -34,9 +34,10 @@ from bn_repro.data.augment import Preprocessing, patch_boxes
 from bn_repro.data.listing import list_images
 from bn_repro.data.streaming import Reader, patches
 from bn_repro.records import paths
+from bn_repro.training.eager import gradients
 from bn_repro.training.optimizer import sgd
 from bn_repro.training.run import build, run
-from bn_repro.training.step import ENGINES, gradients
+from bn_repro.training.step import ENGINES
 
 Row = tuple[str, str, str, str]
 

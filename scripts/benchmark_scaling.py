@@ -28,9 +28,10 @@ from bn_repro.analysis import style
 from bn_repro.cli.entry import exit_with
 from bn_repro.config.compose import compose
 from bn_repro.records.paths import RESULTS
+from bn_repro.training.eager import gradients
 from bn_repro.training.optimizer import sgd
 from bn_repro.training.run import build
-from bn_repro.training.step import ENGINES, gradients
+from bn_repro.training.step import ENGINES
 
 SECONDS = 0.4
 """How long each timing takes, at least."""

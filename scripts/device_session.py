@@ -39,10 +39,12 @@ from bn_repro.cli.errors import explain
 from bn_repro.cli.refusals import OF_THE_COMMAND
 from bn_repro.config.compose import compose
 from bn_repro.records import paths
-from bn_repro.records.reader import BadInput, finished
+from bn_repro.records.json_files import BadInput
+from bn_repro.records.reader import finished
 from bn_repro.records.search import find_runs
 from bn_repro.stop_signal import StopFlag
-from bn_repro.sweep.study import PlannedRun, accuracy_of, expand
+from bn_repro.sweep.planned import PlannedRun, accuracy_of
+from bn_repro.sweep.study import expand
 
 ROOT = Path(__file__).parents[1]
 RECORDS = (paths.CONFIG, paths.MANIFEST, paths.STATUS, paths.METRICS, paths.TRACES, paths.TIMING)

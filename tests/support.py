@@ -23,7 +23,7 @@ import pytest
 from bn_repro.analysis.tables import unpacked
 from bn_repro.records import histograms
 from bn_repro.records.reader import read_correct
-from bn_repro.tracking.keys import History
+from bn_repro.tracking.series import History
 
 ROOT = Path(__file__).parent.parent
 

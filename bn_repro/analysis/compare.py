@@ -14,6 +14,8 @@ from bn_repro.analysis import intervals
 from bn_repro.analysis.tables import BadInput
 from bn_repro.config.identity import settings_of
 from bn_repro.records import paths, reader
+from bn_repro.records.accuracy import Curve, best_accuracy, final_accuracy, monitored_curve
+from bn_repro.records.json_files import Row, read_rows
 
 OF_A_COMMAND = ("seed", "runs", "out", "force", "dry", "retry", "on_failure", "live")
 OF_A_COMMAND += ("wandb", "study", "evaluation")
@@ -53,10 +55,10 @@ class Side:
         return {seed: _outcome(path) for seed, path in self.directories.items()}
 
     @cached_property
-    def curves(self) -> dict[int, reader.Curve]:
+    def curves(self) -> dict[int, Curve]:
         """The accuracy of each at its evaluations, where it has any."""
         found = {
-            seed: reader.monitored_curve(reader.read_rows(path / paths.METRICS))
+            seed: monitored_curve(read_rows(path / paths.METRICS))
             for seed, path in self.directories.items()
         }
         return {seed: curve for seed, curve in found.items() if curve}
@@ -175,8 +177,8 @@ def _of_outcomes(a: Side, b: Side) -> Iterator[Line]:
     yield from _line("outcome", "state", *states)
     yield from _line("outcome", "last step", *steps)
     for name, measure in (
-        ("final accuracy", reader.final_accuracy),
-        ("best accuracy", lambda curve: reader.best_accuracy(curve)[1]),
+        ("final accuracy", final_accuracy),
+        ("best accuracy", lambda curve: best_accuracy(curve)[1]),
     ):
         yield from _line("outcome", name, *(_mean(map(measure, s.curves.values())) for s in (a, b)))
 
@@ -192,13 +194,13 @@ def _mean(values: Iterable[float]) -> str:
 def _of_records(a: Side, b: Side) -> Iterator[Line]:
     """From which step on the metrics of a seed that both have differ."""
     for seed in a.directories.keys() & b.directories.keys():
-        ours, theirs = (reader.read_rows(s.directories[seed] / paths.METRICS) for s in (a, b))
+        ours, theirs = (read_rows(s.directories[seed] / paths.METRICS) for s in (a, b))
         step = _first_difference(ours, theirs)
         if step is not None:
             yield Line("outcome", f"metrics of seed {seed}", f"differ from step {step:,} on", "")
 
 
-def _first_difference(a: Sequence[reader.Row], b: Sequence[reader.Row]) -> int | None:
+def _first_difference(a: Sequence[Row], b: Sequence[Row]) -> int | None:
     for ours, theirs in zip(a, b, strict=False):
         if ours != theirs:
             return min(ours["step"], theirs["step"])
@@ -209,7 +211,7 @@ def _first_difference(a: Sequence[reader.Row], b: Sequence[reader.Row]) -> int |
 def accuracy_difference(a: Side, b: Side) -> intervals.Interval | None:
     """The final accuracy of ``b`` minus that of ``a``, over the seeds that both have; None where
     they share none."""
-    final = [{k: reader.final_accuracy(c) for k, c in s.curves.items()} for s in (a, b)]
+    final = [{k: final_accuracy(c) for k, c in s.curves.items()} for s in (a, b)]
     both = [seed for seed in final[0] if seed in final[1]]
     known = [s for s in both if math.isfinite(final[0][s]) and math.isfinite(final[1][s])]
     if not known:

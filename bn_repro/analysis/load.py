@@ -27,7 +27,8 @@ from bn_repro.analysis.tables import (
 from bn_repro.config.identity import settings_of
 from bn_repro.records import histograms as records
 from bn_repro.records import paths, reader, search
-from bn_repro.records.reader import Row, Unreadable
+from bn_repro.records.accuracy import best_accuracy, final_accuracy, monitored_curve
+from bn_repro.records.json_files import Row, Unreadable, number, read_object, read_rows
 
 COMMIT_LENGTH = DATA_LENGTH = 12
 
@@ -146,9 +147,9 @@ def _read(directory: Path, traces: bool, histograms: bool, warnings: list[str]) 
         raise Unreadable(copy)
     found = _Read(
         reader.read_status(directory),
-        reader.read_rows(directory / paths.METRICS, warnings),
-        reader.read_rows(directory / paths.TRACES, warnings) if traces else [],
-        reader.read_rows(directory / paths.PROBES, warnings) if traces else [],
+        read_rows(directory / paths.METRICS, warnings),
+        read_rows(directory / paths.TRACES, warnings) if traces else [],
+        read_rows(directory / paths.PROBES, warnings) if traces else [],
         records.read_histograms(directory, warnings) if histograms else [],
     )
     _require_last_step(directory / paths.METRICS, found.status, found.metrics)
@@ -172,8 +173,8 @@ def _require_last_step(path: Path, status: Row, metrics: list[Row]) -> None:
 
 
 def _run(member: Member, status: Row, manifest: Row, metrics: list[Row]) -> Row:
-    curve = reader.monitored_curve(metrics)
-    best_step, best = reader.best_accuracy(curve)
+    curve = monitored_curve(metrics)
+    best_step, best = best_accuracy(curve)
     commit = str(manifest.get("commit") or "")[:COMMIT_LENGTH]
     parts = (manifest.get("device"), manifest.get("hardware"))
     return {
@@ -182,15 +183,15 @@ def _run(member: Member, status: Row, manifest: Row, metrics: list[Row]) -> Row:
         "seed": member.seed,
         "state": str(status.get("state") or ""),
         "step": status.get("step") or 0,
-        "final_top1": reader.final_accuracy(curve),
+        "final_top1": final_accuracy(curve),
         "best_top1": best,
         "best_step": best_step,
-        "seconds": reader.number(status.get("seconds")),
+        "seconds": number(status.get("seconds")),
         "commit": commit + ("-dirty" if commit and manifest.get("dirty") else ""),
         "device": ", ".join(str(part) for part in parts if part),
         "engine": str(manifest.get("engine") or ""),
         "data": str(manifest.get("data") or "")[:DATA_LENGTH],
-        "classes": reader.number(manifest.get("classes")),
+        "classes": number(manifest.get("classes")),
         "blocks": member.blocks,
         **member.varied,
     }
@@ -199,7 +200,7 @@ def _run(member: Member, status: Row, manifest: Row, metrics: list[Row]) -> Row:
 def _manifest(directory: Path, warnings: list[str]) -> Row:
     path = directory / paths.MANIFEST
     try:
-        manifest = reader.read_object(path)
+        manifest = read_object(path)
         reason = f"{path}: missing"
     except Unreadable as error:
         manifest, reason = None, str(error)
@@ -229,7 +230,7 @@ def _numbers(name: str, blocks: Sequence[Block], file: str, warnings: list[str])
             if wrong is not None and member.directory is not None:
                 where = f"{member.directory / file}: {name} at step {wrong['step']}"
                 warnings.append(f"{where} is no number, and left empty")
-        return np.array([reader.number(value) for value in values])
+        return np.array([number(value) for value in values])
 
 
 def _curves(blocks: Sequence[Block], warnings: list[str]) -> pd.DataFrame:
@@ -287,7 +288,7 @@ def _correct(member: Member, warnings: list[str]) -> list[Row]:
     assert member.directory is not None
     try:
         found = reader.read_correct(member.directory)
-    except reader.Unreadable as error:
+    except Unreadable as error:
         warnings.append(f"{error}; which images are right is unknown")
         return []
     return [dict(zip(KEY, member.key, strict=True)) | found] if found else []

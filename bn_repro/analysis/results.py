@@ -20,8 +20,8 @@ import pandas as pd
 from bn_repro.analysis import correct as correct_bits
 from bn_repro.analysis import frames, steps_to, tables
 from bn_repro.analysis.tables import KEY, RUN_COLUMNS, Member, Runs
+from bn_repro.records.json_files import BadInput
 from bn_repro.records.paths import monitored_split
-from bn_repro.records.reader import BadInput
 
 RUNS, CURVES, TRACES = "runs.csv", "curves.csv.gz", "traces.csv.gz"
 PROBES, HISTOGRAMS, CORRECT = "probes.csv.gz", "histograms.csv.gz", "correct.npz"

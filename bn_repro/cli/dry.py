@@ -11,14 +11,8 @@ from bn_repro.config.schema import Config, check
 from bn_repro.records.reader import Outcome
 from bn_repro.sweep.display import console, count_of, log, print_table
 from bn_repro.sweep.forecast import Forecast
-from bn_repro.sweep.study import (
-    Key,
-    PlannedRun,
-    accuracy_anew,
-    accuracy_or_reported,
-    expand,
-    reported_outcomes,
-)
+from bn_repro.sweep.planned import Key, PlannedRun, accuracy_or_reported, reported_outcomes
+from bn_repro.sweep.study import accuracy_anew, expand
 from bn_repro.training.world import launched_world
 
 

@@ -24,11 +24,12 @@ from bn_repro.cli.main import overrides
 from bn_repro.config.schema import Config, StudyConfig
 from bn_repro.sweep import display
 from bn_repro.sweep.display import count_of, duration, log, percent
-from bn_repro.sweep.study import PlannedRun, accuracy_or_reported, expand, reported_outcomes
+from bn_repro.sweep.planned import PlannedRun, accuracy_or_reported, reported_outcomes
+from bn_repro.sweep.study import expand
 from bn_repro.training.world import launched_world
 
 if TYPE_CHECKING:  # torch, which is not needed to choose among runs
-    from bn_repro.records.reader import Row
+    from bn_repro.records.json_files import Row
     from bn_repro.training.multi_crop import ImageProgress
 
 Evaluations: TypeAlias = "list[tuple[str, Row]]"

@@ -11,7 +11,7 @@ from bn_repro.config.dataset import MnistBinaryConfig
 from bn_repro.config.fields import expanded, from_environment
 from bn_repro.config.schema import Config, StudyConfig
 from bn_repro.records.paths import CONFIGS
-from bn_repro.sweep.study import PlannedRun
+from bn_repro.sweep.planned import PlannedRun
 
 OF_THE_COMMAND = ("force=", "retry=", "on_failure=")
 """Overrides that concern a study or a sweep as a whole, not its runs."""

@@ -31,7 +31,8 @@ from bn_repro.cli.overrides import own_folder
 from bn_repro.config.compose import compose
 from bn_repro.config.schema import SETTINGS, Config
 from bn_repro.records.paths import CHECKOUT, CONFIGS, RESULTS
-from bn_repro.sweep.study import accuracy_or_reported, expand, rows_of
+from bn_repro.sweep.planned import accuracy_or_reported, rows_of
+from bn_repro.sweep.study import expand
 from bn_repro.tracking import publish
 
 COLORS = {"holds": "green", "does not hold": "red", "undecided": "yellow", "not testable": "dim"}

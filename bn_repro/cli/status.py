@@ -20,13 +20,15 @@ from bn_repro.cli.errors import COMPLETED
 from bn_repro.cli.main import overrides
 from bn_repro.config.identity import arm_of, settings_of
 from bn_repro.config.schema import Config
-from bn_repro.records.reader import FINISHED, Unreadable, copy_warning, read_config
+from bn_repro.records.json_files import Unreadable
+from bn_repro.records.reader import FINISHED, copy_warning, read_config
 from bn_repro.records.search import find_runs
 from bn_repro.sweep import display
 from bn_repro.sweep.display import Display, label, log, print_table, summary, table
-from bn_repro.sweep.run_status import Row
+from bn_repro.sweep.planned import PlannedRun, accuracy_or_reported, reported_outcomes
+from bn_repro.sweep.run_status import RunRow
 from bn_repro.sweep.scheduler import row_of
-from bn_repro.sweep.study import PlannedRun, accuracy_or_reported, expand, reported_outcomes
+from bn_repro.sweep.study import expand
 
 REFRESH_SECONDS = 2.0
 EXPAND_SECONDS = 30.0
@@ -74,13 +76,15 @@ def follow(config: Config, own: Sequence[str], console: Console) -> None:
             view.update()
 
 
-def rows_of_study(config: Config, own: Sequence[str]) -> Callable[[bool], tuple[list[Row], bool]]:
+def rows_of_study(
+    config: Config, own: Sequence[str]
+) -> Callable[[bool], tuple[list[RunRow], bool]]:
     """What gives the runs of a study that are known by now, begun or not, and whether these are
     all; True: look for those of later blocks at once."""
     accuracy = accuracy_or_reported(reported_outcomes(config.study))
     runs, complete, expanded = list[PlannedRun](), False, float("-inf")
 
-    def rows(anew: bool) -> tuple[list[Row], bool]:
+    def rows(anew: bool) -> tuple[list[RunRow], bool]:
         nonlocal runs, complete, expanded
         if not complete and (anew or time.monotonic() - expanded > EXPAND_SECONDS):
             runs, complete = expand(config.study, list(own), accuracy)
@@ -90,7 +94,7 @@ def rows_of_study(config: Config, own: Sequence[str]) -> Callable[[bool], tuple[
     return rows
 
 
-def rows_under(root: Path, left_out: list[str] | None = None) -> list[Row]:
+def rows_under(root: Path, left_out: list[str] | None = None) -> list[RunRow]:
     """Every run under a runs directory, without copies.
 
     A title has the scale where it is not the usual one, and the keys that differ from the
@@ -115,7 +119,7 @@ def rows_under(root: Path, left_out: list[str] | None = None) -> list[Row]:
         differ = (k for k, v in values.items() if any(v != o.get(k, v) for o in alike[arm]))
         title = " ".join([arm, *(f"{key}={values[key]}" for key in differ), f"seed {run.seed}"])
         steps, size = values.get("train.steps", 0), values.get("train.batch_size", 0)
-        rows.append(Row(title, run.directory, steps, size))
+        rows.append(RunRow(title, run.directory, steps, size))
     return sorted(rows, key=lambda row: row.title)
 
 

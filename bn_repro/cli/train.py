@@ -36,18 +36,10 @@ from bn_repro.config.schema import Config, check
 from bn_repro.records.files import archive_run, lock_or_refuse
 from bn_repro.records.reader import Outcome
 from bn_repro.sweep.display import Display, console, log, updated
-from bn_repro.sweep.run_status import Row
+from bn_repro.sweep.planned import Key, PlannedRun, accuracy_or_reported, reported_outcomes
+from bn_repro.sweep.run_status import RunRow
 from bn_repro.sweep.scheduler import Executor, failed_before, run_all, with_one_engine
-from bn_repro.sweep.study import (
-    Key,
-    PlannedRun,
-    accuracy_anew,
-    accuracy_or_reported,
-    every_run,
-    expand,
-    numbered,
-    reported_outcomes,
-)
+from bn_repro.sweep.study import accuracy_anew, every_run, expand, numbered
 from bn_repro.training.finished import find_finished, finished_line
 from bn_repro.training.world import launched_world
 
@@ -104,7 +96,7 @@ def train_one(config: Config, finished: Outcome | None = None) -> Results:
         stop_signal.check()
     from bn_repro.training.run import run
 
-    row = Row(title, directory, config.train.steps, config.train.batch_size)
+    row = RunRow(title, directory, config.train.steps, config.train.batch_size)
     display = Display([row], results.console, to_train={directory})
     with updated(display):
         outcome = run(config, log=write)

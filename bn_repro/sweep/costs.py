@@ -13,7 +13,8 @@ from typing import NamedTuple
 from bn_repro.config.network import MLPConfig
 from bn_repro.config.schema import Config
 from bn_repro.records import paths, reader
-from bn_repro.sweep.study import PlannedRun
+from bn_repro.records.json_files import Unreadable
+from bn_repro.sweep.planned import PlannedRun
 
 HERE = "runs finished here"
 PIXELS, DIGITS = 784, 10
@@ -69,7 +70,7 @@ def _finished_under(runs: Path, experiment: str) -> Iterator[Finished]:
             continue
         try:
             scale = reader.read_config(directory).get("scale")
-        except reader.Unreadable:
+        except Unreadable:
             scale = None
         size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
         yield Finished(identity, scale, last.step, last.seconds, size, HERE, "")

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from bn_repro.records.paths import printable
 from bn_repro.records.reader import FINISHED, Outcome
-from bn_repro.sweep.run_status import AT_WORK, Row, RunStatus, Statuses, time_left
+from bn_repro.sweep.run_status import AT_WORK, RunRow, RunStatus, Statuses, time_left
 
 REFRESH_SECONDS = 1.0
 LOG_SECONDS, LOG_SHARE = 30, 0.05
@@ -97,7 +97,11 @@ class Display:
     """
 
     def __init__(
-        self, rows: Sequence[Row], console: Console, title: str = "", to_train: Container[Path] = ()
+        self,
+        rows: Sequence[RunRow],
+        console: Console,
+        title: str = "",
+        to_train: Container[Path] = (),
     ) -> None:
         self.rows, self.console, self.title, self.to_train = rows, console, title, to_train
         self.statuses, self.current = Statuses(), list[RunStatus]()
@@ -160,7 +164,7 @@ class Display:
         left = time_left(self.rows, statuses, self.to_train)
         log(self.console, line + (f"; about {duration(left)} left" if left else ""))
 
-    def end(self, row: Row, outcome: Outcome) -> None:
+    def end(self, row: RunRow, outcome: Outcome) -> None:
         """Log how a run ended."""
         self.ended += 1
         place = f"[{self.ended}/{len(self.rows)}] " if len(self.rows) > 1 else ""
@@ -176,7 +180,7 @@ class Display:
             self._screen.stop()
 
 
-def _progress(row: Row, status: RunStatus) -> str:
+def _progress(row: RunRow, status: RunStatus) -> str:
     line = f"{row.title} at {status.step:,}/{row.steps:,}"
     line += f", {percent(status.top1)}" if status.top1 is not None else ""
     return line + (", evaluating" if status.state == "evaluating" else "")
@@ -228,7 +232,7 @@ def urgency(state: str) -> int:
 
 def summary(
     title: str,
-    rows: Sequence[Row],
+    rows: Sequence[RunRow],
     statuses: Sequence[RunStatus],
     to_train: Container[Path] = (),
 ) -> str:
@@ -244,7 +248,7 @@ def summary(
     return f"{line}; about {duration(left)} left{' for those at work' * others}"
 
 
-def table(rows: Sequence[Row], statuses: Sequence[RunStatus], width: int) -> Table:
+def table(rows: Sequence[RunRow], statuses: Sequence[RunStatus], width: int) -> Table:
     """A line to each run: state, bar, step, accuracy, time left, rate, age of its last record.
 
     Where ``width`` is too small for the titles, the bar is short and the last columns are left out;
@@ -271,7 +275,7 @@ def table(rows: Sequence[Row], statuses: Sequence[RunStatus], width: int) -> Tab
     return made
 
 
-def _cells(row: Row, status: RunStatus, bar: int) -> list[str]:
+def _cells(row: RunRow, status: RunStatus, bar: int) -> list[str]:
     done = round(bar * min(1.0, status.step / row.steps)) if row.steps else 0
     rate = status.rate if status.state in AT_WORK else None
     age = None if status.recorded is None else max(0.0, time.time() - status.recorded)

@@ -15,10 +15,11 @@ from rich.table import Table
 from bn_repro.config.identity import at_scale
 from bn_repro.config.schema import Config
 from bn_repro.records import reader
+from bn_repro.records.json_files import Unreadable
 from bn_repro.sweep.costs import CompletedRuns, size_of
 from bn_repro.sweep.display import count_of, duration
+from bn_repro.sweep.planned import Key, PlannedRun
 from bn_repro.sweep.scheduler import failed_before
-from bn_repro.sweep.study import Key, PlannedRun
 
 
 @dataclass
@@ -135,7 +136,7 @@ class Forecast:
 def _is_finished(run: PlannedRun) -> bool:
     try:
         return reader.finished(run.directory) is not None
-    except reader.Unreadable:  # training it says so
+    except Unreadable:  # training it says so
         return False
 
 

@@ -20,8 +20,8 @@ from bn_repro.config.schema import Config
 from bn_repro.records.reader import Outcome, last_status
 from bn_repro.records.recorder import mark_as_lost
 from bn_repro.stop_signal import StopFlag
+from bn_repro.sweep.planned import PlannedRun
 from bn_repro.sweep.scheduler import LOST, Worker, outcome_of
-from bn_repro.sweep.study import PlannedRun
 from bn_repro.training.world import cores, loader_workers
 
 NOT_BEGUN = 75

@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import fmean
 
 from bn_repro.records import paths, reader
+from bn_repro.records.accuracy import Curve, final_accuracy, monitored_curve
+from bn_repro.records.json_files import TAIL_BYTES, Row, number, read_tail
 from bn_repro.records.reader import FINISHED
 
 AT_WORK = ("running", "evaluating")
@@ -19,7 +21,7 @@ SHORT_TAIL = 4_096
 
 
 @dataclass(frozen=True)
-class Row:
+class RunRow:
     """A run to be displayed; its length in steps and its mini-batch in examples, 0 if unknown."""
 
     title: str
@@ -61,9 +63,9 @@ def run_status(directory: Path, batch_size: int = 0) -> RunStatus:
     if not times:
         return RunStatus("not begun")
     over = last.state in FINISHED
-    rows = reader.read_tail(directory / paths.METRICS, SHORT_TAIL if over else reader.TAIL_BYTES)
-    curve = reader.monitored_curve(rows)
-    top1 = reader.final_accuracy(curve)
+    rows = read_tail(directory / paths.METRICS, SHORT_TAIL if over else TAIL_BYTES)
+    curve = monitored_curve(rows)
+    top1 = final_accuracy(curve)
     status = RunStatus(
         last.state,
         last.step,
@@ -78,15 +80,15 @@ def run_status(directory: Path, batch_size: int = 0) -> RunStatus:
 def _under_way(
     directory: Path,
     status: RunStatus,
-    rows: Sequence[reader.Row],
-    curve: reader.Curve,
+    rows: Sequence[Row],
+    curve: Curve,
     batch_size: int,
 ) -> RunStatus:
     """What the rows say of a run that has not finished, beyond its ``status``."""
-    timing = reader.read_tail(directory / paths.TIMING, SHORT_TAIL)
+    timing = read_tail(directory / paths.TIMING, SHORT_TAIL)
     state, rate = status.state, None
     if timing and batch_size:
-        rate = reader.number(timing[-1].get("examples_per_second")) / batch_size
+        rate = number(timing[-1].get("examples_per_second")) / batch_size
         rate = rate if rate > 0 else None
     step = max([status.step, *(row["step"] for row in rows)])
     evaluated = curve[-1][0] if curve else 0
@@ -125,11 +127,11 @@ class Statuses:
         self._first: dict[Path, tuple[float, int]] = {}
         self._last: dict[Path, tuple[float, int]] = {}
 
-    def read(self, rows: Sequence[Row]) -> list[RunStatus]:
+    def read(self, rows: Sequence[RunRow]) -> list[RunStatus]:
         """The status of each run by now."""
         return [self._read(row) for row in rows]
 
-    def _read(self, row: Row) -> RunStatus:
+    def _read(self, row: RunRow) -> RunStatus:
         try:
             changed = (row.directory / paths.STATUS).stat().st_mtime_ns
         except OSError:
@@ -155,7 +157,7 @@ class Statuses:
 
 
 def time_left(
-    rows: Sequence[Row], statuses: Sequence[RunStatus], to_train: Container[Path] = ()
+    rows: Sequence[RunRow], statuses: Sequence[RunStatus], to_train: Container[Path] = ()
 ) -> float | None:
     """Seconds until the runs at work, and those ``to_train`` after them, have come to their end.
 

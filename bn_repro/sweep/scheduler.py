@@ -17,11 +17,12 @@ from rich.console import Console
 
 from bn_repro.config.schema import Config
 from bn_repro.records import paths
-from bn_repro.records.reader import UNREADABLE, Outcome, Unreadable, last_status, last_top1
+from bn_repro.records.json_files import Unreadable
+from bn_repro.records.reader import UNREADABLE, Outcome, last_status, last_top1
 from bn_repro.stop_signal import StopFlag
 from bn_repro.sweep.display import Display, count_of, log
-from bn_repro.sweep.run_status import Row
-from bn_repro.sweep.study import PlannedRun
+from bn_repro.sweep.planned import PlannedRun
+from bn_repro.sweep.run_status import RunRow
 from bn_repro.training.engine import unmet_requirements
 from bn_repro.training.finished import find_finished, lacks_probes
 from bn_repro.training.world import World
@@ -185,10 +186,10 @@ def _found_finished(run: PlannedRun) -> Outcome | None:
         return Outcome("failed", 0, 0.0, error=str(error), cause="other")
 
 
-def row_of(run: PlannedRun) -> Row:
+def row_of(run: PlannedRun) -> RunRow:
     """A planned run in the display."""
     train = run.config.train
-    return Row(run.title, run.directory, train.steps, train.batch_size)
+    return RunRow(run.title, run.directory, train.steps, train.batch_size)
 
 
 def _counts(before: Sequence[Outcome], count: int) -> str:

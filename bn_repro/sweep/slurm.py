@@ -24,8 +24,8 @@ from bn_repro.records.reader import Outcome, last_status
 from bn_repro.records.recorder import mark_as_lost
 from bn_repro.stop_signal import StopFlag
 from bn_repro.sweep.local import ignore_interrupts, side_by_side
+from bn_repro.sweep.planned import PlannedRun
 from bn_repro.sweep.scheduler import LOST, Worker, failed_before
-from bn_repro.sweep.study import PlannedRun
 
 PREEMPTION = "SIGUSR2"
 """The signal that submitit lets a cluster send before it takes the machine away."""

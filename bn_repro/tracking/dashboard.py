@@ -17,7 +17,7 @@ from bn_repro.analysis.prose import figure_names
 from bn_repro.config.identity import at_scale, usual_scale
 from bn_repro.config.schema import Config
 from bn_repro.records.paths import extra_command
-from bn_repro.tracking.keys import evaluation_key, steps_key
+from bn_repro.tracking.series import evaluation_key, steps_key
 
 LAST_SIGMOID = [f"trace/hidden3/unit/{p}" for p in ("p15", "p50", "p85")]
 INPUTS = tuple(1.25 * end for end in paper.FIGURE1_INPUTS)

@@ -1,8 +1,8 @@
 """A run directory shown in W&B: the rows that W&B does not have yet are sent.
 
-A run there is a function of the local records: a row becomes the series that ``keys.py`` names, and
-the rows of one step become one row. So a run that is logged while it trains and one that is sent
-later are the same. Each time it begins with the first record: online W&B says which step it
+A run there is a function of the local records: a row becomes the series that ``series.py`` names,
+and the rows of one step become one row. So a run that is logged while it trains and one that is
+sent later are the same. Each time it begins with the first record: online W&B says which step it
 has last, and only later ones are sent; offline a new file, of the whole run, takes the place of the
 one before. So no row comes twice, and none is left out. ``published.json`` in the run directory
 says what has been sent.
@@ -19,8 +19,8 @@ import numpy as np
 from bn_repro.config.stored import OF_A_RUN
 from bn_repro.records import histograms, paths
 from bn_repro.records.files import write_json
-from bn_repro.records.reader import FINISHED, Row, read_config, read_manifest, read_rows
-from bn_repro.tracking.keys import History, Value, summary_of
+from bn_repro.records.json_files import Row, read_rows
+from bn_repro.records.reader import FINISHED, read_config, read_manifest
 from bn_repro.tracking.sent import (
     CannotSend,
     Destination,
@@ -31,6 +31,7 @@ from bn_repro.tracking.sent import (
     sent,
     wandb_id,
 )
+from bn_repro.tracking.series import History, Value, summary_of
 from bn_repro.tracking.wandb_run import artifacts_of, begin, check_service, folder_of, remove_copies
 
 TAG_LENGTH, NAME_LENGTH = 64, 128

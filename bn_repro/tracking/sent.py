@@ -11,7 +11,8 @@ from typing import Any
 
 from bn_repro.config.schema import Config
 from bn_repro.records import paths
-from bn_repro.records.reader import read_config, read_manifest, read_object
+from bn_repro.records.json_files import read_object
+from bn_repro.records.reader import read_config, read_manifest
 
 FILES = (
     *(paths.CONFIG, paths.MANIFEST, paths.STATUS, paths.METRICS, paths.TRACES, paths.HISTOGRAMS),

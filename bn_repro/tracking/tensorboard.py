@@ -20,8 +20,8 @@ import numpy as np
 
 from bn_repro.records import histograms, paths
 from bn_repro.records.reader import FINISHED, read_config, read_manifest
-from bn_repro.tracking.keys import History, Value, summary_of
 from bn_repro.tracking.logger import flat
+from bn_repro.tracking.series import History, Value, summary_of
 
 
 class EventFile:

@@ -17,8 +17,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from bn_repro.config.schema import TrainConfig
 from bn_repro.norm import BatchNorm, fold
 from bn_repro.training.activations import Row
+from bn_repro.training.eager import Eager, autocast
 from bn_repro.training.sgd import SGD
-from bn_repro.training.step import Eager, autocast
 
 SECONDS = 1.2
 """How long the rounds of one measurement go on, in all; and how many there are at least."""

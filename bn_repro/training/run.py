@@ -24,10 +24,10 @@ from bn_repro.data.batches import Data
 from bn_repro.data.decode import CorruptImage
 from bn_repro.records import paths
 from bn_repro.records.files import archive_run, ensure_writable, write_atomically, write_json
+from bn_repro.records.json_files import Unreadable
 from bn_repro.records.reader import (
     UNREADABLE,
     Outcome,
-    Unreadable,
     finished,
     last_status,
     passed_over_line,

@@ -24,7 +24,8 @@ from bn_repro.config.stored import OF_A_RUN, stored
 from bn_repro.data.batches import Examples
 from bn_repro.records import paths
 from bn_repro.records.files import write_atomically
-from bn_repro.records.reader import Outcome, Row, finished, read_config, read_manifest, read_rows
+from bn_repro.records.json_files import Row, read_rows
+from bn_repro.records.reader import Outcome, finished, read_config, read_manifest
 from bn_repro.records.recorder import Logger
 from bn_repro.training import checkpoint
 from bn_repro.training.build import data_of, network

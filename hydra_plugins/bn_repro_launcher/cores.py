@@ -16,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 if TYPE_CHECKING:
     from bn_repro.config.schema import Config
+    from bn_repro.sweep.planned import PlannedRun
     from bn_repro.sweep.scheduler import Executor
-    from bn_repro.sweep.study import PlannedRun
 
 COMMON = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", "name")
 """What submitit calls by one name for every cluster."""
@@ -96,7 +96,7 @@ class CoresLauncher(Launcher):
         from bn_repro.cli.main import Command
         from bn_repro.cli.results import Results
         from bn_repro.sweep.display import console
-        from bn_repro.sweep.study import PlannedRun
+        from bn_repro.sweep.planned import PlannedRun
 
         assert isinstance(self.command, Command)
         self.command.begun = True

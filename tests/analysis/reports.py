@@ -9,7 +9,8 @@ from pathlib import Path
 from bn_repro.analysis import report
 from bn_repro.analysis.tables import Member
 from bn_repro.config.schema import StudyConfig
-from bn_repro.sweep.study import accuracy_of, expand
+from bn_repro.sweep.planned import accuracy_of
+from bn_repro.sweep.study import expand
 from bn_repro.training.run import run
 
 

@@ -13,7 +13,8 @@ from bn_repro.analysis.studies.cost_runs import MNIST
 from bn_repro.analysis.tables import Member
 from bn_repro.config.compose import compose
 from bn_repro.records import paths
-from bn_repro.sweep.study import accuracy_of, expand
+from bn_repro.sweep.planned import accuracy_of
+from bn_repro.sweep.study import expand
 from bn_repro.training import cost_probe
 from bn_repro.training.run import run
 

@@ -20,7 +20,8 @@ from bn_repro.data.augment import Preprocessing, normalized
 from bn_repro.data.cifar import FOLDER, cifar10
 from bn_repro.data.subset import Subset
 from bn_repro.records import paths
-from bn_repro.records.reader import read_manifest, read_rows
+from bn_repro.records.json_files import read_rows
+from bn_repro.records.reader import read_manifest
 from bn_repro.sweep.study import expand
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

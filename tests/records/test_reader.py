@@ -6,7 +6,9 @@ import math
 import pytest
 
 from bn_repro.records import paths, reader
-from bn_repro.records.reader import Outcome, Unreadable
+from bn_repro.records.accuracy import best_accuracy, final_accuracy, monitored_curve, steps_to
+from bn_repro.records.json_files import Unreadable, read_rows, read_tail
+from bn_repro.records.reader import Outcome
 
 
 def row(step, top1, split="test", statistics="moving"):
@@ -24,7 +26,7 @@ def test_a_torn_last_line_is_dropped_and_warned_of(tmp_path):
     path = tmp_path / paths.METRICS
     path.write_text(path.read_text() + '{"step": 2, "spl')
     warnings = []
-    assert reader.read_rows(path, warnings) == reader.read_rows(path) == [row(1, 0.5)]
+    assert read_rows(path, warnings) == read_rows(path) == [row(1, 0.5)]
     assert len(warnings) == 1
     assert str(path) in warnings[0]
 
@@ -92,14 +94,14 @@ def test_a_value_of_the_wrong_kind_is_told_where_it_is_read(tmp_path, name, text
         paths.CONFIG: reader.read_config,
     }
     with pytest.raises(Unreadable, match=f"^{tmp_path / name}: ") as error:
-        read.get(name, lambda folder: reader.read_rows(folder / name))(tmp_path)
+        read.get(name, lambda folder: read_rows(folder / name))(tmp_path)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 400
 
 
 def test_nothing_is_there_before_a_run_begins(tmp_path):
     missing = tmp_path / "seed0"
-    assert reader.read_rows(missing / paths.METRICS) == reader.read_tail(missing / "x") == []
+    assert read_rows(missing / paths.METRICS) == read_tail(missing / "x") == []
     assert reader.read_status(missing) == reader.read_manifest(missing) == {}
     assert reader.finished(missing) is None
     assert reader.last_status(missing) == Outcome("preempted", 0, 0.0)
@@ -110,7 +112,7 @@ def test_a_tail_has_the_last_rows_and_no_torn_one(tmp_path):
     path = tmp_path / paths.METRICS
     with open(path, "a") as file:
         file.write('{"step": 999')
-    found = [r["step"] for r in reader.read_tail(path, 1_000)]
+    found = [r["step"] for r in read_tail(path, 1_000)]
     assert found == list(range(500 - len(found), 500))
     assert 5 < len(found) < 20
 
@@ -118,16 +120,16 @@ def test_a_tail_has_the_last_rows_and_no_torn_one(tmp_path):
 def test_accuracies_are_of_the_monitored_split_by_moving_averages():
     rows = [row(1, 0.9), row(1, 0.3, "val"), row(2, 0.6, "val"), row(3, 0.5, "val")]
     rows += [row(3, 0.99, "val", "population"), row(3, 0.98, "train", "batch"), row(4, None, "val")]
-    curve = reader.monitored_curve(rows)
+    curve = monitored_curve(rows)
     assert curve[:3] == [(1, 0.3), (2, 0.6), (3, 0.5)]
-    assert math.isnan(reader.final_accuracy(curve))
-    assert reader.final_accuracy(curve[:3]) == 0.5
-    assert reader.best_accuracy(curve) == (2, 0.6)
-    assert [reader.steps_to(curve, target) for target in (0.3, 0.31, 0.6)] == [1, 2, 2]
-    assert math.isnan(reader.steps_to(curve, 0.61))
-    assert reader.monitored_curve(rows[:1]) == [(1, 0.9)]
-    assert math.isnan(reader.final_accuracy([]))
-    assert all(map(math.isnan, reader.best_accuracy([])))
+    assert math.isnan(final_accuracy(curve))
+    assert final_accuracy(curve[:3]) == 0.5
+    assert best_accuracy(curve) == (2, 0.6)
+    assert [steps_to(curve, target) for target in (0.3, 0.31, 0.6)] == [1, 2, 2]
+    assert math.isnan(steps_to(curve, 0.61))
+    assert monitored_curve(rows[:1]) == [(1, 0.9)]
+    assert math.isnan(final_accuracy([]))
+    assert all(map(math.isnan, best_accuracy([])))
 
 
 def test_a_finished_run_has_its_outcome_from_its_records(tmp_path):

@@ -13,7 +13,7 @@ from bn_repro.records.reader import Outcome
 from bn_repro.records.recorder import write_status
 from bn_repro.sweep import display
 from bn_repro.sweep.display import Display, table
-from bn_repro.sweep.run_status import Row, RunStatus
+from bn_repro.sweep.run_status import RunRow, RunStatus
 
 TITLE = "mnist/bn optimizer.lr=0.003 model.init_std=0.001 seed 2"
 
@@ -22,7 +22,7 @@ TITLE = "mnist/bn optimizer.lr=0.003 model.init_std=0.001 seed 2"
 def rows(tmp_path, monkeypatch):
     """Three runs of 100 steps that have not begun; all locks are taken for held."""
     monkeypatch.setattr("bn_repro.sweep.run_status.is_locked", lambda directory: True)
-    return [Row(f"mnist/bn [x] seed {k}", tmp_path / f"seed{k}", 100, 60) for k in range(3)]
+    return [RunRow(f"mnist/bn [x] seed {k}", tmp_path / f"seed{k}", 100, 60) for k in range(3)]
 
 
 def at(row, step, top1=None):
@@ -138,7 +138,7 @@ def lines_of(rows, statuses, width=200):
 
 
 def test_a_line_has_all_of_a_run(tmp_path):
-    row = Row(TITLE, tmp_path, 400, 60)
+    row = RunRow(TITLE, tmp_path, 400, 60)
     recorded = time.time() - 3
     header, line = lines_of([row], [RunStatus("running", 100, 0.912, 50.0, recorded)])
     assert header.split()[:2] == ["run", "state"]
@@ -152,7 +152,7 @@ def test_a_line_has_all_of_a_run(tmp_path):
 @pytest.mark.parametrize("width", [80, 90, 100, 110, 140])
 def test_titles_stay_whole_in_a_narrow_terminal(tmp_path, width):
     titles = [f"imagenet/bn_x5 model.width=0.5 data.held_out=5000 {k} seed 2" for k in range(2)]
-    rows = [Row(title, tmp_path, 400, 60) for title in titles]
+    rows = [RunRow(title, tmp_path, 400, 60) for title in titles]
     status = RunStatus("interrupted", 100, 0.912, 50.0, time.time() - 500)
     lines = lines_of(rows, [status, status], width)
     assert max(map(len, lines)) <= width
@@ -164,7 +164,7 @@ def test_titles_stay_whole_in_a_narrow_terminal(tmp_path, width):
 
 
 def test_a_small_screen_has_what_is_at_work_first(tmp_path):
-    rows = [Row(f"run {k}", tmp_path, 400, 60) for k in range(100)]
+    rows = [RunRow(f"run {k}", tmp_path, 400, 60) for k in range(100)]
     statuses = [RunStatus("completed", 400)] * 97
     statuses += [RunStatus("running", 5), RunStatus("failed", 5), RunStatus("not begun")]
     text = io.StringIO()
@@ -178,7 +178,7 @@ def test_a_small_screen_has_what_is_at_work_first(tmp_path):
 
 @pytest.mark.parametrize("height", [1, 5, 6, 9])
 def test_a_screen_with_room_for_no_run_has_their_count(tmp_path, height):
-    rows = [Row(f"run {k} " + "x" * 90, tmp_path, 400, 60) for k in range(9)]
+    rows = [RunRow(f"run {k} " + "x" * 90, tmp_path, 400, 60) for k in range(9)]
     console = Console(file=io.StringIO(), force_terminal=True, width=80, height=height)
     with console.capture() as drawn:
         console.print(Display(rows, console, "all").view([RunStatus("running", 5)] * 9))

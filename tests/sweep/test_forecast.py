@@ -13,7 +13,7 @@ from bn_repro.config.compose import compose
 from bn_repro.records.paths import RESULTS
 from bn_repro.sweep import costs
 from bn_repro.sweep.forecast import Forecast
-from bn_repro.sweep.study import PlannedRun
+from bn_repro.sweep.planned import PlannedRun
 
 SMOKE = ["experiment=mnist/bn", "scale=smoke"]
 

@@ -10,7 +10,7 @@ from bn_repro.records.reader import Outcome
 from bn_repro.records.recorder import write_status
 from bn_repro.sweep import local
 from bn_repro.sweep.local import LocalExecutor, side_by_side
-from bn_repro.sweep.study import PlannedRun
+from bn_repro.sweep.planned import PlannedRun
 from bn_repro.training.build import device_of
 from bn_repro.training.world import World
 

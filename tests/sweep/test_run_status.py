@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from bn_repro.records import paths, reader
+from bn_repro.records import paths
+from bn_repro.records.json_files import TAIL_BYTES
 from bn_repro.records.reader import Outcome
 from bn_repro.records.recorder import write_status
-from bn_repro.sweep.run_status import Row, RunStatus, Statuses, run_status, time_left
+from bn_repro.sweep.run_status import RunRow, RunStatus, Statuses, run_status, time_left
 
 
 def lay(directory, state, *, step=200, rows=(), error=None):
@@ -60,7 +61,7 @@ def test_a_run_whose_last_accuracy_is_far_back_still_trains(directory):
     losses = [at(k, "train", "batch") for k in range(200, 2_000)]
     lay(directory, "running", rows=[at(200), *losses])
     (directory / paths.TIMING).write_text('{"step": 200}\n')
-    assert (directory / paths.METRICS).stat().st_size > 2 * reader.TAIL_BYTES
+    assert (directory / paths.METRICS).stat().st_size > 2 * TAIL_BYTES
     with FileLock(paths.lock_file(directory)):
         assert run_status(directory).state == "running"
 
@@ -76,7 +77,7 @@ def test_what_is_being_written_is_left_out(directory):
     lay(directory, "running", rows=[at(k) for k in range(1, 2_000)])
     with open(directory / paths.METRICS, "a") as file:
         file.write('{"step": 9999, "spl')
-    assert (directory / paths.METRICS).stat().st_size > 2 * reader.TAIL_BYTES
+    assert (directory / paths.METRICS).stat().st_size > 2 * TAIL_BYTES
     assert run_status(directory).step == 1_999
 
 
@@ -102,7 +103,7 @@ def test_the_rate_is_that_between_two_readings(directory):
             os.utime(path, (seconds, seconds))
 
     lay(directory, "running", step=0)
-    statuses, row = Statuses(), Row("a run", directory, 400, 60)
+    statuses, row = Statuses(), RunRow("a run", directory, 400, 60)
     with FileLock(paths.lock_file(directory)):
         record(100, 1000.0)
         assert statuses.read([row])[0].rate is None
@@ -114,7 +115,7 @@ def test_the_rate_is_that_between_two_readings(directory):
 
 def test_the_time_left_shares_the_work_among_those_at_work():
     def run(name, seed, steps=100):
-        return Row(f"{name} {seed}", Path(name) / f"seed{seed}", steps, 60)
+        return RunRow(f"{name} {seed}", Path(name) / f"seed{seed}", steps, 60)
 
     rows = [run("a", 0), run("a", 1), run("a", 2), run("b", 0, steps=10)]
     statuses = [

@@ -13,7 +13,7 @@ from support import ROOT, call
 
 from bn_repro.config.compose import compose
 from bn_repro.sweep.local import Process, process_context
-from bn_repro.sweep.study import PlannedRun
+from bn_repro.sweep.planned import PlannedRun
 
 WORDS = ["experiment=mnist/bn", "scale=smoke", "train.steps=200000", "train.checkpoint_every=50"]
 WORDS += ["train.eval_every=100000"]

@@ -8,7 +8,8 @@ from support import ROOT
 
 from bn_repro.config.compose import compose
 from bn_repro.config.schema import StudyConfig
-from bn_repro.sweep.study import accuracy_or_reported, expand, numbered, rows_of
+from bn_repro.sweep.planned import accuracy_or_reported, rows_of
+from bn_repro.sweep.study import expand, numbered
 
 ARMS = ["mnist/baseline", "mnist/bn"]
 

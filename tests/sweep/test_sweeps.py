@@ -29,8 +29,8 @@ from bn_repro.records import paths
 from bn_repro.records.reader import Outcome, last_top1
 from bn_repro.records.recorder import mark_as_lost, write_status
 from bn_repro.sweep import slurm
+from bn_repro.sweep.planned import PlannedRun
 from bn_repro.sweep.scheduler import LOST, failed_before, run_all, with_one_engine
-from bn_repro.sweep.study import PlannedRun
 from bn_repro.training.run import record_failure
 from bn_repro.training.world import World
 

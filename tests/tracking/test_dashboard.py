@@ -12,7 +12,8 @@ from support import history_of
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import arm_of, directory_of, tags_of
 from bn_repro.sweep.study import expand
-from bn_repro.tracking import dashboard, keys
+from bn_repro.tracking import dashboard, series
+from bn_repro.tracking.series import evaluation_key, steps_key, summary_of
 from bn_repro.training.run import run
 
 pytestmark = [
@@ -173,9 +174,9 @@ def test_every_series_that_is_named_is_logged(saved, tmp_path):
     logged = {k for _, values in history_of(directory_of(on_mnist)) for k in values}
     # Of ImageNet, as values_of names the rows of its held-out split; and what was evaluated later.
     val = {"step": 1, "split": "val", "statistics": "moving", "top1": 0.5}
-    logged |= {*keys.values_of(val), *keys.summary_of(directory_of(on_mnist))}
-    logged |= {*map(keys.steps_key, keys.TARGETS)}
-    logged |= {keys.evaluation_key(n, "moving", k) for n in (1, 144) for k in ("top1", "top5")}
+    logged |= {*series.values_of(val), *summary_of(directory_of(on_mnist))}
+    logged |= {*map(steps_key, series.TARGETS)}
+    logged |= {evaluation_key(n, "moving", k) for n in (1, 144) for k in ("top1", "top5")}
     named = {key for words in ((), ("study=fig1",)) for p in saved(*words) for key in p.metrics}
     assert "val/top1" in named
     assert named <= logged

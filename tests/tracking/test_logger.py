@@ -18,14 +18,16 @@ from bn_repro.analysis.load import load
 from bn_repro.analysis.tables import Member
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of
-from bn_repro.records import paths, reader
+from bn_repro.records import paths
+from bn_repro.records.accuracy import steps_to
 from bn_repro.records.reader import Outcome
 from bn_repro.records.recorder import Recorder, write_status
 from bn_repro.stop_signal import StopFlag
-from bn_repro.tracking import keys, live
+from bn_repro.tracking import live, series
 from bn_repro.tracking.live import WandbLogger
 from bn_repro.tracking.logger import RunUpload, shortened
 from bn_repro.tracking.sent import Destination, is_synced, sent, wandb_id
+from bn_repro.tracking.series import steps_key
 from bn_repro.tracking.wandb_run import repository, service_of_wandb
 from bn_repro.training.run import run
 
@@ -67,7 +69,7 @@ def preempted(config, step):
     ],
 )
 def test_a_record_becomes_a_series(row, key):
-    assert keys.values_of({"step": 1, **row}) == ({key: 1.0} if key else {})
+    assert series.values_of({"step": 1, **row}) == ({key: 1.0} if key else {})
 
 
 def test_an_offline_run_holds_what_the_local_records_hold(tmp_path):
@@ -106,9 +108,9 @@ def test_an_offline_run_holds_what_the_local_records_hold(tmp_path):
     for key in ("state", "step", "final_top1", "best_top1", "best_step"):
         assert summary[key] == row[key], key
     curve = frames.select(told.curves, split="test", statistics="moving", metric="top1")
-    for target in keys.TARGETS:
-        steps = reader.steps_to(zip(curve["step"], curve["value"], strict=True), target)
-        assert summary.get(keys.steps_key(target), steps) == steps or steps != steps
+    for target in series.TARGETS:
+        steps = steps_to(zip(curve["step"], curve["value"], strict=True), target)
+        assert summary.get(steps_key(target), steps) == steps or steps != steps
     assert "steps_to_20_percent" in summary
     assert not any(key.startswith(("trace/", "histogram/")) for key in summary)
 

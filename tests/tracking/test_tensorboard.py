@@ -39,7 +39,7 @@ def events(directory):
 
 
 def series(directory):
-    """The numbers and the counts by step, as ``keys.History`` has them."""
+    """The numbers and the counts by step, as ``series.History`` has them."""
     make_ndarray = part("util.tensor_util").make_ndarray
     found = {}
     for step, value in events(directory):

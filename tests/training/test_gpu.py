@@ -21,9 +21,10 @@ from bn_repro.config.identity import directory_of
 from bn_repro.records import paths
 from bn_repro.stop_signal import StopFlag
 from bn_repro.training.build import build
+from bn_repro.training.graphed import Graphed
 from bn_repro.training.optimizer import PolyakAverage, sgd
 from bn_repro.training.run import run
-from bn_repro.training.step import ENGINES, Graphed
+from bn_repro.training.step import ENGINES
 
 INCEPTION = ["experiment=imagenet/inception", "scale=smoke", "train.polyak=0.1"]  # with dropout
 

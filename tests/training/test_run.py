@@ -18,7 +18,8 @@ from support import ROOT, Forked, answers_of, train
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of
 from bn_repro.records import paths
-from bn_repro.records.reader import last_status, monitored_curve
+from bn_repro.records.accuracy import monitored_curve
+from bn_repro.records.reader import last_status
 from bn_repro.training import checkpoint, loop
 from bn_repro.training.run import build, preflight, run
 
@@ -415,7 +416,7 @@ def test_an_error_in_training_leaves_its_traceback_in_the_run(tmp_path, monkeypa
     def broken(*args, **kwargs):
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr("bn_repro.training.step.gradients", broken)
+    monkeypatch.setattr("bn_repro.training.eager.gradients", broken)
     config = config_of(tmp_path, "train.engine=eager")
     outcome = run(config, log=silent)
     assert (outcome.state, outcome.error) == ("failed", "RuntimeError: out of luck")

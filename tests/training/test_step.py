@@ -20,10 +20,12 @@ from bn_repro.models.inception import Inception, InceptionModule
 from bn_repro.models.mlp import MLP
 from bn_repro.models.units import Unit
 from bn_repro.records import paths
+from bn_repro.training.eager import gradients
+from bn_repro.training.graphed import Graphed, cuda_graph
 from bn_repro.training.loop import dropout_seed
 from bn_repro.training.optimizer import DelayedSGD
 from bn_repro.training.run import run
-from bn_repro.training.step import ENGINES, Graphed, cuda_graph, gradients
+from bn_repro.training.step import ENGINES
 
 
 def mlp(dropout=0.5):

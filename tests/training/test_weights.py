@@ -24,7 +24,8 @@ from bn_repro.config.identity import directory_of, run_id
 from bn_repro.config.schema import Config
 from bn_repro.config.stored import stored
 from bn_repro.records import paths
-from bn_repro.records.reader import read_manifest, read_rows
+from bn_repro.records.json_files import read_rows
+from bn_repro.records.reader import read_manifest
 from bn_repro.training import weights
 from bn_repro.training.build import build, data_of
 from bn_repro.training.evaluate import evaluate

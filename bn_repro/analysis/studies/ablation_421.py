@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bn_repro import paper
@@ -66,10 +67,9 @@ def claims(runs: Runs) -> Iterator[Claim]:
 
 def _mean(directions: list[Worth], words: str, parts: Sequence[Interval] = ()) -> Quantity:
     """The mean of one direction, or of two."""
-    images = [one.by_image for one in directions]
-    known = [gained for gained in images if gained is not None]
-    gained = sum(known) / len(known) if len(known) == len(images) else None
-    by_seed = sum(one.by_seed for one in directions) / len(directions)
+    images = [one.by_image for one in directions if one.by_image is not None]
+    gained = np.mean(images, axis=0) if len(images) == len(directions) else None
+    by_seed = pd.concat([one.by_seed for one in directions], axis=1).dropna().mean(axis=1)
     return q.mean(by_seed, words, gained=gained, parts=parts)
 
 

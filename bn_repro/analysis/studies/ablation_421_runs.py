@@ -99,10 +99,11 @@ def worth_of(runs: Runs, change: Change | None, base: Arm, tolerated: float = 0.
     elif base is BN_X5:
         arms.reverse()
     made, without = (arm.final(diverged=runs.chance).by_seed() for arm in arms)
-    made_right, right = (arm.right() for arm in arms)
-    without, right = (x - tolerated * (x - runs.chance) for x in (without, right))
+    right, right_without = (arm.right() for arm in arms)
+    without = without - tolerated * (without - runs.chance)
+    right_without = right_without - tolerated * (right_without - runs.chance)
     made, without = shared(made, without)
-    by_image = q.gained_at(made, without, (made_right, right))
+    by_image = q.gained_at(made, without, (right, right_without))
     return Worth((made - without).dropna(), by_image)
 
 

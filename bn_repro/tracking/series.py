@@ -11,6 +11,8 @@ from bn_repro import paper
 from bn_repro.config.learning_rate import learning_rate_at
 from bn_repro.config.stored import stored
 from bn_repro.records import histograms, paths, reader
+from bn_repro.records.accuracy import best_accuracy, final_accuracy, monitored_curve, steps_to
+from bn_repro.records.json_files import Tail, read_rows
 
 Row = Mapping[str, Any]
 Value = float | list[int]
@@ -63,7 +65,7 @@ class History:
 
     def __init__(self, directory: Path) -> None:
         names = (paths.TRACES, paths.HISTOGRAMS, paths.METRICS, paths.TIMING)
-        self._tails = [reader.Tail(directory / name) for name in names]
+        self._tails = [Tail(directory / name) for name in names]
         self._rate = rate_of(directory)
         self._values: dict[int, dict[str, Value]] = {}
 
@@ -97,14 +99,14 @@ def summary_of(directory: Path) -> dict[str, Any]:
     """
     status = reader.read_status(directory)
     found: dict[str, Any] = {key: status.get(key) for key in ("state", "step", "seconds")}
-    curve = reader.monitored_curve(reader.read_rows(directory / paths.METRICS))
-    best_step, best = reader.best_accuracy(curve)
+    curve = monitored_curve(read_rows(directory / paths.METRICS))
+    best_step, best = best_accuracy(curve)
     numbers = {
-        "final_top1": reader.final_accuracy(curve),
+        "final_top1": final_accuracy(curve),
         "best_step": best_step,
         "best_top1": best,
     }
-    numbers |= {steps_key(target): reader.steps_to(curve, target) for target in TARGETS}
+    numbers |= {steps_key(target): steps_to(curve, target) for target in TARGETS}
     found |= {key: value for key, value in numbers.items() if math.isfinite(value)}
     for row in reader.read_evaluations(directory):
         numbers = {k: v for k, v in row.items() if k in ("loss", "top1", "top5")}
