@@ -39,7 +39,7 @@ from bn_repro.cli.errors import explain
 from bn_repro.cli.refusals import OF_THE_COMMAND
 from bn_repro.config.compose import compose
 from bn_repro.records import paths
-from bn_repro.records.json_files import BadInput
+from bn_repro.records.errors import BadInput
 from bn_repro.records.reader import finished
 from bn_repro.records.search import find_runs
 from bn_repro.stop_signal import StopFlag

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bn_repro.analysis.tables import CORRECT_COLUMNS
-from bn_repro.records.json_files import BadInput
+from bn_repro.records.errors import BadInput
 
 BITS = CORRECT_COLUMNS[-4:]
 WORDS = ("experiment", "id")

@@ -83,13 +83,18 @@ def of_mean(values: np.ndarray) -> Source:
     return float(np.var(values, ddof=1)) / len(values), len(values) - 1
 
 
+def of_images(images: np.ndarray) -> Source:
+    """:func:`of_mean` over images, but for those that some run has not seen (NaN)."""
+    return of_mean(images[np.isfinite(images)])
+
+
 def interval(
     values: Numbers, *, images: np.ndarray | None = None, level: float = LEVEL
 ) -> Interval:
     """The mean of one number a seed; ``images`` as in :func:`difference`."""
     known = np.asarray(values, dtype=float)
     sources = [of_mean(known)] if len(known) > 1 else []
-    sources += [] if images is None else [of_mean(images)]
+    sources += [] if images is None else [of_images(images)]
     return around(float(known.mean()) if len(known) else math.nan, sources, len(known), level)
 
 
@@ -114,7 +119,7 @@ def difference(
     n = min(len(x), len(y))
     estimate = float(x.mean() - y.mean()) if n else math.nan
     sources = [of_mean(values) for values in (x, y)] if n > 1 else []
-    sources += [] if images is None else [of_mean(images)]
+    sources += [] if images is None else [of_images(images)]
     return around(estimate, sources, n, level)
 
 

@@ -28,7 +28,8 @@ from bn_repro.config.identity import settings_of
 from bn_repro.records import histograms as records
 from bn_repro.records import paths, reader, search
 from bn_repro.records.accuracy import best_accuracy, final_accuracy, monitored_curve
-from bn_repro.records.json_files import Row, Unreadable, number, read_object, read_rows
+from bn_repro.records.errors import Unreadable
+from bn_repro.records.json_files import Row, number, read_object, read_rows
 
 COMMIT_LENGTH = DATA_LENGTH = 12
 

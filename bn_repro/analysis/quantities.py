@@ -139,8 +139,9 @@ def over(gained: np.ndarray | None, of: str = "seeds") -> str:
 def gained_at(a: pd.Series, b: pd.Series, images: Images | None) -> np.ndarray | None:
     """At each image, the share of ``a``'s seeds that have it right minus that of ``b``'s.
 
-    None where a seed's answers are not known. Raises ValueError where they are of another
-    evaluation than its accuracy, as where a maximum is taken over evaluations on other images.
+    NaN at an image that a run has not seen, so that two of them can be added. None where a seed's
+    answers are not known. Raises ValueError where they are of another evaluation than its accuracy,
+    as where a maximum is taken over evaluations on other images.
     """
     if images is None or not len(a) or not len(b):
         return None
@@ -155,8 +156,7 @@ def gained_at(a: pd.Series, b: pd.Series, images: Images | None) -> np.ndarray |
     shares = [right.mean(axis=0, skipna=False).to_numpy(float) for right in rights]
     if len(shares[0]) != len(shares[1]):
         return None
-    gained = shares[0] - shares[1]
-    return gained[np.isfinite(gained)]  # the images that every run has seen
+    return shares[0] - shares[1]
 
 
 def mean(

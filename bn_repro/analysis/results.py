@@ -20,7 +20,7 @@ import pandas as pd
 from bn_repro.analysis import correct as correct_bits
 from bn_repro.analysis import frames, steps_to, tables
 from bn_repro.analysis.tables import KEY, RUN_COLUMNS, Member, Runs
-from bn_repro.records.json_files import BadInput
+from bn_repro.records.errors import BadInput
 from bn_repro.records.paths import monitored_split
 
 RUNS, CURVES, TRACES = "runs.csv", "curves.csv.gz", "traces.csv.gz"

@@ -214,8 +214,8 @@ class InEach:
 
     @property
     def bound(self) -> float:
-        """What each part is compared with."""
-        return 0.0
+        """What each part is compared with; NaN with a margin, which no effect stays within."""
+        return 0.0 if self.margin == "0" else math.nan
 
     def words(self, quantity: Quantity) -> str:
         """As a sentence."""
@@ -227,7 +227,8 @@ class InEach:
     def judge(self, quantity: Quantity) -> Judgement:
         """By the sides on which the parts lie."""
         found = {side(part, 0.0) for part in quantity.parts}
-        if few := _few(quantity, min(quantity.parts, key=lambda part: part.n, default=None)):
+        fewest = min(quantity.parts, key=lambda part: part.n, default=None)
+        if few := _few(quantity) or _few(quantity, fewest):
             return few
         if found == {1}:
             return Judgement("holds", f"above in each {self.what}")

@@ -16,7 +16,7 @@ import pandas as pd
 
 from bn_repro.analysis.frames import column_of, plain, select, where
 from bn_repro.records import histograms, reader
-from bn_repro.records.json_files import BadInput
+from bn_repro.records.errors import BadInput
 from bn_repro.records.paths import monitored_split
 
 KEY = ["experiment", "id", "seed"]

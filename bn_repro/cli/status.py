@@ -20,7 +20,7 @@ from bn_repro.cli.errors import COMPLETED
 from bn_repro.cli.main import overrides
 from bn_repro.config.identity import arm_of, settings_of
 from bn_repro.config.schema import Config
-from bn_repro.records.json_files import Unreadable
+from bn_repro.records.errors import Unreadable
 from bn_repro.records.reader import FINISHED, copy_warning, read_config
 from bn_repro.records.search import find_runs
 from bn_repro.sweep import display

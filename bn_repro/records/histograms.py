@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from bn_repro.records import paths
-from bn_repro.records.json_files import START_OVER, Row, Unreadable, read_rows
+from bn_repro.records.errors import START_OVER, Unreadable
+from bn_repro.records.json_files import Row, read_rows
 
 LOW, HIGH, BINS = -8.0, 8.0, 64
 WIDTH = (HIGH - LOW) / BINS

@@ -1,6 +1,7 @@
 """JSON files that may be torn by a kill, or not JSON at all: read whole, as they grow, or the tail.
 
-What cannot be read is an :class:`Unreadable`: one line with the path and the fix.
+What cannot be read is :class:`Unreadable`, one line with the path and the fix; a tail leaves it
+out.
 """
 
 from __future__ import annotations
@@ -12,24 +13,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bn_repro.records.errors import START_OVER, Unreadable
+
 Row = dict[str, Any]
 
 TAIL_BYTES = 65_536
 """The end of a record that a status display reads: hundreds of rows."""
-START_OVER = "start over with force=true"
 GARBLED = "\ufffd"
 """What stands for a byte that is no UTF-8; the records themselves are ASCII."""
-
-
-class BadInput(ValueError):
-    """Input that cannot be used, in one line; a notebook shows that line and no traceback."""
-
-    def _render_traceback_(self) -> list[str]:  # what IPython asks an exception for
-        return [f"error: {self}"]
-
-
-class Unreadable(BadInput):
-    """A file of a run that cannot be read: one line with its path and what to do."""
 
 
 def read_object(path: Path, fix: str = START_OVER) -> Row | None:

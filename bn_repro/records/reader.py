@@ -1,4 +1,6 @@
-"""THE reader of a run directory: every other module reads a run's files through this one.
+"""A run directory's status, manifest, configuration, evaluations and answers, read and checked.
+
+Its rows are read by :mod:`json_files`.
 
 A file may be older than this code and lack a key, newer and have more, torn by a kill, or not a
 run's at all. What cannot be read, or holds a value of the wrong kind, is an :class:`Unreadable`,
@@ -18,14 +20,8 @@ import yaml
 
 from bn_repro.records import paths
 from bn_repro.records.accuracy import final_accuracy, monitored_curve
-from bn_repro.records.json_files import (
-    START_OVER,
-    Row,
-    Unreadable,
-    checked,
-    read_object,
-    read_rows,
-)
+from bn_repro.records.errors import START_OVER, Unreadable
+from bn_repro.records.json_files import Row, checked, read_object, read_rows
 
 FINISHED = ("completed", "diverged")
 """The states of a run that has nothing left to do."""

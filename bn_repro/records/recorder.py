@@ -27,8 +27,8 @@ from filelock import FileLock, Timeout
 
 from bn_repro.records import paths
 from bn_repro.records.commit import commit_of_code
+from bn_repro.records.errors import Unreadable
 from bn_repro.records.files import write_atomically, write_json
-from bn_repro.records.json_files import Unreadable
 from bn_repro.records.reader import (
     UNREADABLE,
     Outcome,

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from bn_repro.records.json_files import BadInput
+from bn_repro.records.errors import BadInput
 
 
 @dataclass(frozen=True)

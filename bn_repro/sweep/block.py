@@ -1,4 +1,10 @@
-"""One block of a study: checked, expanded to its runs, its values chosen by those of another."""
+"""One block of a study: checked, expanded to its runs, its values chosen by those of another.
+
+A block is a grid, ``{experiment: [...], seed: [...], <key>: [...]}``. A value ``{best_of: NAME}``
+stands for the value of its key in the setting of the earlier block NAME with the highest mean
+accuracy, per experiment: a rate chosen on held-out images, say. Keys of one block that use
+``best_of`` are chosen together.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +32,7 @@ OF_EVERY_RUN = {"experiment": (str, "names"), "seed": (int, "whole numbers")}
 """The keys that no block chooses by ``best_of``, and what they list."""
 
 
-def checked(
+def checked_block(
     study: StudyConfig, number: int, block: Any, before: Container[str], overrides: Sequence[str]
 ) -> tuple[str, dict[str, Any]]:
     """A block's name, of none ``before`` it, and the keys that it sweeps; ValueError where it is
@@ -67,7 +73,7 @@ def require_different_arms(where: str, runs: Sequence[PlannedRun]) -> None:
             )
 
 
-def ends(key: str, values: Any, needed: Sequence[Any]) -> Any:
+def ends_of(key: str, values: Any, needed: Sequence[Any]) -> Any:
     """The first, the last and the ``needed`` of a list: a grid small enough to try in seconds."""
     whole = key in ("experiment", "seed") or not isinstance(values, list) or len(values) < 3
     kept = values if whole else [values[0], values[-1], *needed]

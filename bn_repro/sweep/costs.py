@@ -13,7 +13,7 @@ from typing import NamedTuple
 from bn_repro.config.network import MLPConfig
 from bn_repro.config.schema import Config
 from bn_repro.records import paths, reader
-from bn_repro.records.json_files import Unreadable
+from bn_repro.records.errors import Unreadable
 from bn_repro.sweep.planned import PlannedRun
 
 HERE = "runs finished here"

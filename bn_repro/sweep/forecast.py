@@ -15,7 +15,7 @@ from rich.table import Table
 from bn_repro.config.identity import at_scale
 from bn_repro.config.schema import Config
 from bn_repro.records import reader
-from bn_repro.records.json_files import Unreadable
+from bn_repro.records.errors import Unreadable
 from bn_repro.sweep.costs import CompletedRuns, size_of
 from bn_repro.sweep.display import count_of, duration
 from bn_repro.sweep.planned import Key, PlannedRun

@@ -12,7 +12,7 @@ from typing import Any
 from bn_repro.config.identity import run_id
 from bn_repro.config.schema import Config, StudyConfig
 from bn_repro.records import paths
-from bn_repro.records.json_files import Unreadable
+from bn_repro.records.errors import Unreadable
 from bn_repro.records.reader import Outcome, copy_warning, finished
 
 Key = tuple[str, str, int]

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from bn_repro.config.schema import Config
 from bn_repro.records import paths
-from bn_repro.records.json_files import Unreadable
+from bn_repro.records.errors import Unreadable
 from bn_repro.records.reader import UNREADABLE, Outcome, last_status, last_top1
 from bn_repro.stop_signal import StopFlag
 from bn_repro.sweep.display import Display, count_of, log

@@ -1,11 +1,8 @@
 """A study's blocks as the runs that they stand for.
 
-A block is a grid, ``{experiment: [...], seed: [...], <key>: [...]}``; a study is the union of its
-blocks. A value ``{best_of: <block>}`` stands for the value of its key in the setting of an earlier
-block with the highest mean accuracy, per experiment: a rate chosen on held-out images, say. Keys
-of one block that use ``best_of`` are chosen together. A block's ``scale: [...]`` takes the place of
-the study's; one that the user typed takes the place of both. A typed ``train.engine`` is for the
-blocks that list none.
+A study is the union of its blocks (:mod:`block`). A block's ``scale: [...]`` takes the place of the
+study's; one that the user typed takes the place of both. A typed ``train.engine`` is for the blocks
+that list none.
 """
 
 from __future__ import annotations
@@ -19,8 +16,8 @@ from bn_repro.config.schema import StudyConfig
 from bn_repro.sweep.block import (
     ENGINE,
     WaitingForBlock,
-    checked,
-    ends,
+    checked_block,
+    ends_of,
     grid,
     needed_by_later,
     require_different_arms,
@@ -87,7 +84,7 @@ def _expanded(
         return known[run.key]
 
     for number, block in enumerate(study.blocks, start=1):
-        name, swept = checked(study, number, block, blocks, overrides)
+        name, swept = checked_block(study, number, block, blocks, overrides)
         if scale_is_typed:
             swept.pop("scale", None)
         own = [*overrides, *([] if "scale" in swept else usual_scale)]
@@ -97,7 +94,9 @@ def _expanded(
             swept["seed"] = swept["seed"][: _seeds(study, overrides)]
         if "scale=smoke" in overrides:
             needed = needed_by_later(study, name)
-            swept = {key: ends(key, values, needed.get(key, [])) for key, values in swept.items()}
+            swept = {
+                key: ends_of(key, values, needed.get(key, [])) for key, values in swept.items()
+            }
         try:
             blocks[name] = list(grid(study.name, swept, blocks, own, once))
         except WaitingForBlock:

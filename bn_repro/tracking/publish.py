@@ -18,7 +18,7 @@ from bn_repro.analysis import results
 from bn_repro.config.identity import arm_of, at_scale, tags_of
 from bn_repro.config.schema import Config, check_logger
 from bn_repro.records import paths
-from bn_repro.records.json_files import Unreadable
+from bn_repro.records.errors import Unreadable
 from bn_repro.records.reader import Outcome, copy_warning, finished, read_config
 from bn_repro.tracking.logger import TAG_LENGTH, RunUpload, model_name, shortened
 from bn_repro.tracking.sent import (

@@ -17,7 +17,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from bn_repro.config.schema import TrainConfig
 from bn_repro.norm import BatchNorm, fold
 from bn_repro.training.activations import Row
-from bn_repro.training.eager import Eager, autocast
+from bn_repro.training.eager import Eager
+from bn_repro.training.precision import autocast
 from bn_repro.training.sgd import SGD
 
 SECONDS = 1.2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bn_repro.training.activations import ActivationRecorder, record_activations
+from bn_repro.training.precision import autocast
 from bn_repro.training.sgd import Optimizer
 
 AUXILIARY_WEIGHT = 0.3
@@ -36,13 +36,6 @@ def gradients(
         loss = F.cross_entropy(logits.float(), y)
     (loss if extra is None else loss + extra).backward()
     return loss.detach(), logits.detach()
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """Matrix products in ``precision``; BN computes its statistics in float32 in any case."""
-    if precision == "float32":
-        return nullcontext()  # a disabled autocast costs section 4.1's step 4 %
-    return torch.autocast(device.type, torch.bfloat16)
 
 
 class Eager:

@@ -11,7 +11,8 @@ from pathlib import Path
 from bn_repro.config.identity import directory_of
 from bn_repro.config.schema import Config
 from bn_repro.records import paths
-from bn_repro.records.json_files import Row, Unreadable
+from bn_repro.records.errors import Unreadable
+from bn_repro.records.json_files import Row
 from bn_repro.records.reader import read_config, read_manifest
 from bn_repro.training.world import World
 

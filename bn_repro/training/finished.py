@@ -9,7 +9,7 @@ from bn_repro.config.dataset import MnistBinaryConfig, SyntheticConfig
 from bn_repro.config.identity import directory_of
 from bn_repro.config.schema import Config
 from bn_repro.records import paths
-from bn_repro.records.json_files import Unreadable
+from bn_repro.records.errors import Unreadable
 from bn_repro.records.reader import Outcome, copy_warning, finished, read_config, read_manifest
 
 if TYPE_CHECKING:

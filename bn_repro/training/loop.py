@@ -22,10 +22,10 @@ from bn_repro.training.activations import ActivationRecorder, sites_of
 from bn_repro.training.cadence import Cadence
 from bn_repro.training.checkpoint import TrainingState
 from bn_repro.training.correct import of_all_ranks
-from bn_repro.training.eager import autocast
 from bn_repro.training.evaluate import evaluate
 from bn_repro.training.optimizer import set_learning_rate
 from bn_repro.training.population_batches import population_batches
+from bn_repro.training.precision import autocast
 from bn_repro.training.ranks import mean_of_replicas, replicated, total, union
 from bn_repro.training.session import Session
 from bn_repro.training.step import ENGINES

@@ -29,16 +29,17 @@ from bn_repro.data.batches import Data
 from bn_repro.data.resident import ResidentImages
 from bn_repro.norm import population_statistics
 from bn_repro.records import paths
+from bn_repro.records.errors import Unreadable
 from bn_repro.records.files import write_atomically
-from bn_repro.records.json_files import Row, Unreadable
+from bn_repro.records.json_files import Row
 from bn_repro.records.reader import Outcome, finished, last_status, read_config, read_evaluations
 from bn_repro.training import checkpoint
 from bn_repro.training.build import build, configure_torch, device_of, in_memory
-from bn_repro.training.eager import autocast
 from bn_repro.training.evaluate import accuracies, scores
 from bn_repro.training.finished import check_no_copy, check_same_data
 from bn_repro.training.loop import Batch
 from bn_repro.training.population_batches import population_batches
+from bn_repro.training.precision import autocast
 from bn_repro.training.session import Session
 from bn_repro.training.world import World
 

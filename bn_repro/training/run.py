@@ -23,8 +23,8 @@ from bn_repro.config.schema import Config, check
 from bn_repro.data.batches import Data
 from bn_repro.data.decode import CorruptImage
 from bn_repro.records import paths
+from bn_repro.records.errors import Unreadable
 from bn_repro.records.files import archive_run, ensure_writable, write_atomically, write_json
-from bn_repro.records.json_files import Unreadable
 from bn_repro.records.reader import (
     UNREADABLE,
     Outcome,

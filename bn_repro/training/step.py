@@ -1,4 +1,4 @@
-"""How a mini-batch becomes an update: eagerly, compiled, as a CUDA graph replayed, or by hand."""
+"""The engines by name; each makes a mini-batch an update of the parameters."""
 
 from __future__ import annotations
 

@@ -10,7 +10,12 @@ import pytest
 
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.prose import Prose
-from bn_repro.analysis.studies import ablation_421, ablation_converged, ablation_photographs
+from bn_repro.analysis.studies import (
+    ablation_421,
+    ablation_converged,
+    ablation_digits,
+    ablation_photographs,
+)
 from bn_repro.analysis.studies.ablation_421 import BASES, CHANGES
 from bn_repro.analysis.studies.inception import BN_BASELINE, BN_X5
 from bn_repro.analysis.tables import CORRECT_COLUMNS, CURVE_COLUMNS, RUN_COLUMNS, Member, Runs
@@ -97,6 +102,68 @@ def test_where_answers_are_known_intervals_count_images_too() -> None:
         assert both.estimate == pytest.approx(alone.estimate)
         assert both.high - both.low > alone.high - alone.low
         assert "over seeds and over images" in claim.computed
+
+
+def test_images_are_counted_in_all_directions_or_in_none() -> None:
+    """A diverged run has no answers to compare; so the changes of its base count seeds alone."""
+    runs = answered(made_up({base.label: 0.001 for base in BASES}))
+    frame = runs.runs.copy()
+    lost = (frame["blocks"] == ablation_421.block_of(RATE, BN_BASELINE)) & (frame["seed"] == 3)
+    frame.loc[lost, "state"] = "diverged"
+    found = _claims(replace(runs, runs=frame))
+    assert "over seeds and over images" in found["no_dropout_difference"].computed
+    rate = found["higher_learning_rate_difference"]
+    assert "over seeds and over images" not in rate.computed
+    alone = _claims(replace(runs, runs=frame, correct=runs.correct.iloc[:0]))
+    parts = alone["higher_learning_rate_difference"].quantity.parts
+    assert rate.quantity.parts == parts
+
+
+def test_a_change_that_may_lose_a_tenth_is_judged_by_images_too() -> None:
+    runs = made_up({base.label: 0.001 for base in BASES})
+    id = "no_local_response_normalization_difference"
+    alone, both = _claims(runs)[id], _claims(answered(runs))[id]
+    assert (alone.verdict, both.verdict) == ("holds", "holds")
+    for wide, narrow in zip(both.quantity.parts, alone.quantity.parts, strict=True):
+        assert wide.estimate == pytest.approx(narrow.estimate)
+        assert wide.estimate > both.quantity.interval.estimate
+        assert wide.high - wide.low > narrow.high - narrow.low
+    assert both.by_chance == 0  # with no effect at all it would hold
+
+
+def test_seeds_are_those_of_both_directions() -> None:
+    runs = made_up({base.label: 0.001 for base in BASES})
+    frame = runs.runs
+    first = (frame["seed"] == 0) & (frame["blocks"] == ablation_421.block_of(RATE, BN_X5))
+    last = (frame["seed"] == 5) & (frame["blocks"] == ablation_421.block_of(RATE, BN_BASELINE))
+    rate = _claims(replace(runs, runs=frame[~first & ~last]))["higher_learning_rate_difference"]
+    assert rate.n == 4
+    assert {part.n for part in rate.quantity.parts} == {4}
+    assert (rate.verdict, rate.reason) == ("undecided", "fewer than 5 seeds")
+
+
+def test_effects_are_known_where_chance_is_not() -> None:
+    runs = made_up({base.label: 0.001 for base in BASES})
+    unknown = replace(runs, runs=runs.runs.assign(classes=float("nan")))
+    found = _claims(unknown)["higher_learning_rate_difference"].quantity
+    assert found.interval.estimate == pytest.approx(0.06)
+
+
+def test_a_page_names_the_changes_that_its_study_makes() -> None:
+    prose = Prose("ablation_digits", ablation_digits.STUDY, _of_digits(), [])
+    assert "with all six (BN-x5)" in prose["outcome"]
+    assert "| none (worth: all six)" in prose["findings"]
+    assert "| 6. more thorough shuffling" in prose["findings"]
+    assert "weaker distortions" not in prose["findings"]
+    assert "**Together** the six changes" in prose["findings"]
+
+
+def _of_digits() -> Runs:
+    """The made-up runs without the seventh change."""
+    runs = made_up({base.label: 0.001 for base in BASES})
+    kept = [member for member in runs.members if not member.blocks.startswith("distortions")]
+    rows = runs.runs[~runs.runs["blocks"].str.startswith("distortions")]
+    return replace(runs, members=kept, runs=rows)
 
 
 @pytest.mark.parametrize("restless", [base.label for base in BASES])

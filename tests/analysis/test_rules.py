@@ -112,6 +112,8 @@ def test_in_each(parts: tuple[float, float], verdict: str, reason: str) -> None:
     assert "in each direction the interval lies above the noise" in rule.words(found)
     few = Quantity("q", around(0.4), "points", [around(0.5), around(0.3, n=2)])
     assert rule.judge(few) == (OPEN, "fewer than 5 seeds")
+    few_of_both = Quantity("q", around(0.4, n=4), "points", [around(0.5), around(0.3)])
+    assert rule.judge(few_of_both) == (OPEN, "fewer than 5 seeds")
 
 
 def _tables(gaps: list[float], seeds: int = 8) -> tuple[pd.DataFrame, pd.DataFrame]:

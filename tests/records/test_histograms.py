@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bn_repro.records import paths
+from bn_repro.records.errors import Unreadable
 from bn_repro.records.histograms import BINS, COUNTS, HIGH, LOW, WIDTH, edges, read_histograms
-from bn_repro.records.json_files import Unreadable
 
 ROW = {"step": 9, "site": "hidden1", "counts": [1] * COUNTS}
 

@@ -7,7 +7,8 @@ import pytest
 
 from bn_repro.records import paths, reader
 from bn_repro.records.accuracy import best_accuracy, final_accuracy, monitored_curve, steps_to
-from bn_repro.records.json_files import Unreadable, read_rows, read_tail
+from bn_repro.records.errors import Unreadable
+from bn_repro.records.json_files import read_rows, read_tail
 from bn_repro.records.reader import Outcome
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bn_repro.records.json_files import BadInput
+from bn_repro.records.errors import BadInput
 from bn_repro.records.search import FoundRun, find_runs
 
 

@@ -6,7 +6,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bn_repro.analysis import panels, style
-from bn_repro.analysis.studies.ablation_421_runs import BASES, CHANGES, effects, noise
+from bn_repro.analysis.studies.ablation_421_runs import (
+    BASES,
+    CHANGES,
+    changes_of,
+    effects,
+    noise,
+    together,
+)
 from bn_repro.analysis.studies.inception import BN_X5
 from bn_repro.analysis.style import Arm
 from bn_repro.analysis.tables import Runs
@@ -20,7 +27,8 @@ def figures(runs: Runs) -> dict[str, Figure]:
         for ax, base in zip(axes, BASES, strict=True):
             draw_effects(ax, runs, base)
         style.letters(axes)
-        rows = ["all seven", *(f"{i}. {k.name}" for i, k in enumerate(CHANGES, start=1))]
+        made = changes_of(runs)
+        rows = [together(runs), *(f"{1 + CHANGES.index(change)}. {change.name}" for change in made)]
         axes[0].set_yticks(range(len(rows)), rows)
         axes[0].get_yticklabels()[0].set_fontweight("bold")
         axes[0].set_ylim(len(rows) - 0.5, -0.6)
@@ -33,7 +41,7 @@ def draw_effects(ax: Axes, runs: Runs, base: Arm) -> Axes:
         limit = 100 * found.limit
         ax.axvspan(-limit, limit, color="#e4e4e4", lw=0)
         ax.text(-limit, 0, "noise of seeds ", fontsize=6.5, ha="right", va="center")
-    for row, change in enumerate((None, *CHANGES)):
+    for row, change in enumerate((None, *changes_of(runs))):
         worth = 100 * effects(runs, change, base).to_numpy()
         if len(worth):
             panels.seeds_of_row(ax, row, worth, base if change else Arm("", style.INK, "-", "D"))
@@ -42,5 +50,5 @@ def draw_effects(ax: Axes, runs: Runs, base: Arm) -> Axes:
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)
     style.points_axis(ax).set_xlabel("points, with the change minus without")
-    ax.set_title("among the other six, in BN-x5" if base is BN_X5 else "alone, in BN-Baseline")
+    ax.set_title("among the others, in BN-x5" if base is BN_X5 else "alone, in BN-Baseline")
     return ax

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 
 from bn_repro.analysis import intervals
 from bn_repro.analysis import quantities as q
-from bn_repro.analysis.frames import shared
+from bn_repro.analysis.intervals import Interval
 from bn_repro.analysis.studies.inception import BN_BASELINE, BN_X5
 from bn_repro.analysis.style import Arm
 from bn_repro.analysis.tables import Runs
@@ -26,7 +27,7 @@ class Change(NamedTuple):
     """The share of the accuracy above chance that the sentence lets the change lose."""
     paper: str = ""
     effect: float | None = None
-    """The paper's number."""
+    """The paper's number, as a fraction."""
 
 
 LOSS = "no more than a tenth of the accuracy above chance is lost."
@@ -60,6 +61,7 @@ CHANGES = (
         "Weaker photometric distortions, and so more real images, are better.",
     ),
 )
+NUMBERS = {6: "six", 7: "seven"}
 BASES = (BN_X5, BN_BASELINE)
 WAYS = {BN_X5.label: "undone", BN_BASELINE.label: "made"}
 """What is done with one change alone, from each base."""
@@ -70,46 +72,84 @@ def block_of(change: Change | None, base: Arm) -> str:
     return f"{change.block} {WAYS[base.label]}" if change else "bases"
 
 
+def changes_of(runs: Runs) -> list[Change]:
+    """The changes that the study makes; all seven where nothing is planned."""
+    planned = [c for c in CHANGES if runs.planned(block=[block_of(c, base) for base in BASES])]
+    return planned or list(CHANGES)
+
+
+def together(runs: Runs) -> str:
+    """``all seven``, or as many as the study makes at once."""
+    number = len(changes_of(runs))
+    return f"all {NUMBERS.get(number, number)}"
+
+
 def runs_of(runs: Runs, change: Change | None, base: Arm) -> Runs:
     """The runs of ``base`` with one change made or undone; None: those of ``base`` itself."""
     return runs.where(block=block_of(change, base), experiment=base.keys["experiment"])
 
 
 def final(runs: Runs, change: Change | None, base: Arm) -> pd.Series:
-    """Validation accuracy at the last step, by seed; a diverged run counts as chance."""
+    """Accuracy at the last step, by seed; a diverged run counts as chance."""
     return runs_of(runs, change, base).final(diverged=runs.chance).by_seed()
 
 
-class Worth(NamedTuple):
-    """What a change is worth: the accuracy with it minus without."""
-
-    by_seed: pd.Series
-    by_image: np.ndarray | None
-    """The same at each image; None where the answers are not known."""
-
-
-def worth_of(runs: Runs, change: Change | None, base: Arm, tolerated: float = 0.0) -> Worth:
-    """What ``change`` is worth, added to or removed from ``base``; None: all seven together.
-
-    ``tolerated``: this share of the accuracy above chance is first taken from the arm without it.
-    """
-    arms = [runs_of(runs, change, base), runs_of(runs, None, base)]
+def arms(runs: Runs, change: Change | None, base: Arm) -> tuple[Runs, Runs]:
+    """The runs with the change, and those without it, all else alike; None: all of them at once."""
     if change is None:
-        arms = [runs_of(runs, None, of) for of in BASES]
-    elif base is BN_X5:
-        arms.reverse()
-    made, without = (arm.final(diverged=runs.chance).by_seed() for arm in arms)
-    right, right_without = (arm.right() for arm in arms)
-    without = without - tolerated * (without - runs.chance)
-    right_without = right_without - tolerated * (right_without - runs.chance)
-    made, without = shared(made, without)
-    by_image = q.gained_at(made, without, (right, right_without))
-    return Worth((made - without).dropna(), by_image)
+        return runs_of(runs, None, BN_X5), runs_of(runs, None, BN_BASELINE)
+    other, own = runs_of(runs, change, base), runs_of(runs, None, base)
+    return (other, own) if base is BN_BASELINE else (own, other)
 
 
 def effects(runs: Runs, change: Change | None, base: Arm) -> pd.Series:
-    """What the change is worth (:func:`worth_of`), by seed."""
-    return worth_of(runs, change, base).by_seed
+    """What the change is worth: the accuracy with it minus without, by seed."""
+    made, without = (arm.final(diverged=runs.chance).by_seed() for arm in arms(runs, change, base))
+    return (made - without).dropna()
+
+
+class Worth(NamedTuple):
+    """What a change is worth from one base."""
+
+    by_seed: pd.Series
+    judged: Interval
+    """Of its mean, the loss that its sentence tolerates added."""
+    by_image: np.ndarray | None
+    """As ``by_seed``, at each image; None where answers are not known, or a run diverged."""
+
+
+def worth(runs: Runs, change: Change | None, bases: Sequence[Arm] = BASES) -> list[Worth]:
+    """What the change is worth from each of ``bases``, over the seeds that all of them have."""
+    own = [effects(runs, change, base) for base in bases]
+    seeds = pd.concat(own, axis=1, join="inner").index
+    pairs = [arms(runs, change, base) for base in bases]
+    plain = [_gained(runs, pair, seeds) for pair in pairs]
+    lost = change.tolerated if change else 0.0
+    found = [_gained(runs, pair, seeds, lost) for pair in pairs] if lost else plain
+    known = all(by_image is not None for _, by_image in plain)  # else of no direction
+    return [
+        Worth(
+            by_seed,
+            intervals.interval(judged.to_numpy(float), images=images if known else None),
+            by_image if known else None,
+        )
+        for (by_seed, by_image), (judged, images) in zip(plain, found, strict=True)
+    ]
+
+
+def _gained(
+    runs: Runs, pair: tuple[Runs, Runs], seeds: pd.Index, lost: float = 0.0
+) -> tuple[pd.Series, np.ndarray | None]:
+    """By seed, and at each image, the first arm's accuracy minus the second's.
+
+    ``lost``: this share of what is above chance is first taken from the second.
+    """
+    made, without = (arm.final(diverged=runs.chance).by_seed().loc[seeds] for arm in pair)
+    right, right_without = (arm.right() for arm in pair)
+    if lost:
+        without = without - lost * (without - runs.chance)
+        right_without = right_without - lost * (right_without - runs.chance)
+    return made - without, q.gained_at(made, without, (right, right_without))
 
 
 class Noise(NamedTuple):
@@ -125,7 +165,7 @@ def noise(runs: Runs, base: Arm) -> Noise | None:
     """The seeds' noise in final accuracy, over ``base`` and its variants; None where unknown."""
     arms = [final(runs, change, base).to_numpy() for change in (None, *CHANGES)]
     freedom = sum(len(v) - 1 for v in arms if len(v))
-    n = max(len(effects(runs, change, base)) for change in CHANGES)
+    n = min(filter(None, (len(effects(runs, change, base)) for change in CHANGES)), default=0)
     if freedom < 3 or not n:
         return None
     spread = math.sqrt(sum(((v - v.mean()) ** 2).sum() for v in arms if len(v)) / freedom)
