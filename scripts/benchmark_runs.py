@@ -260,14 +260,17 @@ def one_core() -> Iterator[None]:
             os.sched_setaffinity(0, before)
 
 
+def line(row: Row) -> str:
+    """A row of the table in ``README.md``."""
+    name, value, unit, bar = row
+    number = f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+    return f"| {name} | {f'{number} {unit}'.strip()} | {bar} |"
+
+
 def page(rows: list[Row], rounds: int, steps: int) -> str:
     """``README.md``: the table, how it was measured, and on what."""
     machine = hardware_of(torch.device("cpu"), 1)
     versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}"
-    lines = []
-    for name, value, unit, bar in rows:
-        number = f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
-        lines.append(f"| {name} | {f'{number} {unit}'.strip()} | {bar} |")
     return "\n".join(
         [
             "# What a run costs",
@@ -276,7 +279,7 @@ def page(rows: list[Row], rounds: int, steps: int) -> str:
             "",
             "| | measured | the bar |",
             "|---|---|---|",
-            *lines,
+            *map(line, rows),
             "",
             f"A run's steps are those from {FIRST} to {steps:,}, with its evaluations, traces,",
             "records and checkpoints. The products are those of a step's forward and backward",
@@ -297,6 +300,19 @@ def page(rows: list[Row], rounds: int, steps: int) -> str:
     )
 
 
+def measured(rounds: int, steps: int, tiny: Path | None) -> Iterator[Row]:
+    """All rows, each as soon as it is known."""
+    with one_core():
+        yield from of_starts(rounds)
+        yield from of_a_finished_sweep(rounds)
+        yield from of_lengths(rounds)
+        yield from of_steps(rounds, steps)
+        yield from of_the_loader(rounds)
+        if tiny:
+            yield from of_photographs(tiny.resolve())
+    yield from of_cores(rounds, cores())
+
+
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -305,20 +321,15 @@ def main() -> None:
     parser.add_argument("--tiny", type=Path, help="folder of Tiny ImageNet")
     parser.add_argument("--out", type=Path, default=RESULTS / "bench")
     asked: Any = parser.parse_args()
-    with one_core():
-        rows = [*of_starts(asked.rounds), *of_a_finished_sweep(asked.rounds)]
-        rows += of_lengths(asked.rounds)
-        rows += of_steps(asked.rounds, asked.steps)
-        rows += of_the_loader(asked.rounds)
-        if asked.tiny:
-            rows += of_photographs(asked.tiny.resolve())
-    rows += of_cores(asked.rounds, cores())
+    rows = []
+    for row in measured(asked.rounds, asked.steps, asked.tiny):
+        print(line(row), flush=True)  # half an hour, of which a stop loses nothing
+        rows.append(row)
     asked.out.mkdir(parents=True, exist_ok=True)
     text = page(rows, asked.rounds, asked.steps)
     (asked.out / "README.md").write_text(text, encoding="utf-8")
     with open(asked.out / "bench.csv", "w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([("what", "median", "unit", "bar"), *rows])
-    print(text)
 
 
 if __name__ == "__main__":

@@ -230,10 +230,11 @@ class InEach:
         fewest = min(quantity.parts, key=lambda part: part.n, default=None)
         if few := _few(quantity) or _few(quantity, fewest):
             return few
+        margin = "" if self.margin == "0" else " the margin"
         if found == {1}:
-            return Judgement("holds", f"above in each {self.what}")
+            return Judgement("holds", f"above{margin} in each {self.what}")
         if found == {-1}:
-            return Judgement("does not hold", f"below in each {self.what}")
+            return Judgement("does not hold", f"below{margin} in each {self.what}")
         if found == {1, -1}:
             return Judgement("undecided", f"the {self.what}s disagree")
         return Judgement("undecided", f"not clear in each {self.what}")

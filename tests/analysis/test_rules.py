@@ -99,8 +99,8 @@ def test_crosses(without, with_bn, verdict: str, reason: str) -> None:
 @pytest.mark.parametrize(
     ("parts", "verdict", "reason"),
     [
-        ((0.5, 0.3), HOLDS, "above in each direction"),
-        ((-0.5, -0.3), FAILS, "below in each direction"),
+        ((0.5, 0.3), HOLDS, "above the margin in each direction"),
+        ((-0.5, -0.3), FAILS, "below the margin in each direction"),
         ((0.5, -0.3), OPEN, "the directions disagree"),
         ((0.5, 0.05), OPEN, "not clear in each direction"),
     ],

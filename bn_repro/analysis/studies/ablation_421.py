@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
             f"{change.name.lower().replace(' ', '_')}_difference",
             change.sentence,
             "4.2.1",
-            _mean(both, words),
+            replace(_mean(both, words), beside=_directions(both)),
             _rule(change, both, limits),
             change.paper,
             change.effect,
@@ -72,6 +73,11 @@ def _mean(directions: Sequence[Worth], words: str) -> Quantity:
     gained = np.mean(images, axis=0) if images else None
     by_seed = pd.concat([one.by_seed for one in directions], axis=1).mean(axis=1)
     return q.mean(by_seed, words, gained=gained, parts=[one.judged for one in directions])
+
+
+def _directions(both: Sequence[Worth]) -> str:
+    among, alone = (f"{100 * one.by_seed.mean():+.2f}" for one in both)
+    return f"among the others {among}, alone {alone}" if len(both[0].by_seed) else ""
 
 
 def _rule(
