@@ -214,7 +214,7 @@ class InEach:
 
     @property
     def bound(self) -> float:
-        """What each part is compared with; NaN with a margin, which no effect stays within."""
+        """What each part is compared with; NaN with a margin, where no effect at all would hold."""
         return 0.0 if self.margin == "0" else math.nan
 
     def words(self, quantity: Quantity) -> str:

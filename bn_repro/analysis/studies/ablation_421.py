@@ -19,7 +19,6 @@ from bn_repro.analysis.studies.ablation_421_figures import figures
 from bn_repro.analysis.studies.ablation_421_runs import (
     BASES,
     CHANGES,
-    NUMBERS,
     Change,
     Noise,
     Worth,
@@ -28,7 +27,7 @@ from bn_repro.analysis.studies.ablation_421_runs import (
     effects,
     final,
     noise,
-    together,
+    number_of_changes,
     worth,
 )
 from bn_repro.analysis.studies.inception import BN_X5
@@ -72,7 +71,7 @@ def _mean(directions: Sequence[Worth], words: str) -> Quantity:
     images = [one.by_image for one in directions if one.by_image is not None]
     gained = np.mean(images, axis=0) if images else None
     by_seed = pd.concat([one.by_seed for one in directions], axis=1).mean(axis=1)
-    return q.mean(by_seed, words, gained=gained, parts=[one.judged for one in directions])
+    return q.mean(by_seed, words, gained=gained, parts=[one.interval for one in directions])
 
 
 def _directions(both: Sequence[Worth]) -> str:
@@ -98,11 +97,11 @@ def _rule(
 def values(runs: Runs) -> dict[str, Any]:
     """What the template shows besides the claims."""
     labels = {base.label: base for base in BASES}
-    rows, made = [], changes_of(runs)
-    for change in (None, *made):
+    rows, number = [], number_of_changes(runs)
+    for change in (None, *changes_of(runs)):
         blocks = [block_of(change, base) for base in BASES if change]
         members = [member for block in blocks for member in runs.planned(block=block)[:1]]
-        row: dict[str, Any] = {"name": change.name if change else together(runs)}
+        row: dict[str, Any] = {"name": change.name if change else f"all {number}"}
         row["number"] = 1 + CHANGES.index(change) if change else 0
         row["settings"] = [json.dumps(v).strip('"') for m in members for v in m.varied.values()]
         row["final"] = {label: final(runs, change, base) for label, base in labels.items()}
@@ -112,7 +111,6 @@ def values(runs: Runs) -> dict[str, Any]:
     sums = {of: sum(by_change.values()) for of, by_change in means.items()}
     found = {label: noise(runs, base) for label, base in labels.items()}
     known = found if all(found.values()) else None
-    number = NUMBERS.get(len(made), len(made))
     return {"rows": rows, "worth": means, "sums": sums, "noise": known, "number": number}
 
 

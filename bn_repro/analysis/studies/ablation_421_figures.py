@@ -12,7 +12,7 @@ from bn_repro.analysis.studies.ablation_421_runs import (
     changes_of,
     effects,
     noise,
-    together,
+    number_of_changes,
 )
 from bn_repro.analysis.studies.inception import BN_X5
 from bn_repro.analysis.style import Arm
@@ -27,8 +27,11 @@ def figures(runs: Runs) -> dict[str, Figure]:
         for ax, base in zip(axes, BASES, strict=True):
             draw_effects(ax, runs, base)
         style.letters(axes)
-        made = changes_of(runs)
-        rows = [together(runs), *(f"{1 + CHANGES.index(change)}. {change.name}" for change in made)]
+        made, number = changes_of(runs), number_of_changes(runs)
+        rows = [
+            f"all {number}",
+            *(f"{1 + CHANGES.index(change)}. {change.name}" for change in made),
+        ]
         axes[0].set_yticks(range(len(rows)), rows)
         axes[0].get_yticklabels()[0].set_fontweight("bold")
         axes[0].set_ylim(len(rows) - 0.5, -0.6)

@@ -78,10 +78,10 @@ def changes_of(runs: Runs) -> list[Change]:
     return planned or list(CHANGES)
 
 
-def together(runs: Runs) -> str:
-    """``all seven``, or as many as the study makes at once."""
+def number_of_changes(runs: Runs) -> str:
+    """``seven``, or how many the study makes."""
     number = len(changes_of(runs))
-    return f"all {NUMBERS.get(number, number)}"
+    return NUMBERS.get(number, str(number))
 
 
 def runs_of(runs: Runs, change: Change | None, base: Arm) -> Runs:
@@ -112,8 +112,10 @@ class Worth(NamedTuple):
     """What a change is worth from one base."""
 
     by_seed: pd.Series
-    judged: Interval
-    """Of its mean, the loss that its sentence tolerates added."""
+    judged: pd.Series
+    """The same with the loss that its sentence tolerates added."""
+    interval: Interval
+    """Of the mean of ``judged``."""
     by_image: np.ndarray | None
     """As ``by_seed``, at each image; None where answers are not known, or a run diverged."""
 
@@ -122,34 +124,29 @@ def worth(runs: Runs, change: Change | None, bases: Sequence[Arm] = BASES) -> li
     """What the change is worth from each of ``bases``, over the seeds that all of them have."""
     own = [effects(runs, change, base) for base in bases]
     seeds = pd.concat(own, axis=1, join="inner").index
-    pairs = [arms(runs, change, base) for base in bases]
-    plain = [_gained(runs, pair, seeds) for pair in pairs]
     lost = change.tolerated if change else 0.0
-    found = [_gained(runs, pair, seeds, lost) for pair in pairs] if lost else plain
-    known = all(by_image is not None for _, by_image in plain)  # else of no direction
+    found = [_worth(runs, arms(runs, change, base), seeds, lost) for base in bases]
+    if all(one.by_image is not None for one in found):
+        return found
     return [
-        Worth(
-            by_seed,
-            intervals.interval(judged.to_numpy(float), images=images if known else None),
-            by_image if known else None,
-        )
-        for (by_seed, by_image), (judged, images) in zip(plain, found, strict=True)
+        Worth(one.by_seed, one.judged, intervals.interval(one.judged.to_numpy(float)), None)
+        for one in found
     ]
 
 
-def _gained(
-    runs: Runs, pair: tuple[Runs, Runs], seeds: pd.Index, lost: float = 0.0
-) -> tuple[pd.Series, np.ndarray | None]:
-    """By seed, and at each image, the first arm's accuracy minus the second's.
-
-    ``lost``: this share of what is above chance is first taken from the second.
-    """
+def _worth(runs: Runs, pair: tuple[Runs, Runs], seeds: pd.Index, lost: float) -> Worth:
+    """The first arm's accuracy minus the second's; judged, with ``lost`` of the second's above
+    chance taken from it."""
     made, without = (arm.final(diverged=runs.chance).by_seed().loc[seeds] for arm in pair)
     right, right_without = (arm.right() for arm in pair)
+    by_seed, by_image = made - without, q.gained_at(made, without, (right, right_without))
+    judged, images = by_seed, by_image
     if lost:
         without = without - lost * (without - runs.chance)
         right_without = right_without - lost * (right_without - runs.chance)
-    return made - without, q.gained_at(made, without, (right, right_without))
+        judged, images = made - without, q.gained_at(made, without, (right, right_without))
+    found = intervals.interval(judged.to_numpy(float), images=images)
+    return Worth(by_seed, judged, found, by_image)
 
 
 class Noise(NamedTuple):
@@ -163,11 +160,11 @@ class Noise(NamedTuple):
 
 def noise(runs: Runs, base: Arm) -> Noise | None:
     """The seeds' noise in final accuracy, over ``base`` and its variants; None where unknown."""
-    arms = [final(runs, change, base).to_numpy() for change in (None, *CHANGES)]
-    freedom = sum(len(v) - 1 for v in arms if len(v))
+    finals = [final(runs, change, base).to_numpy() for change in (None, *CHANGES)]
+    freedom = sum(len(v) - 1 for v in finals if len(v))
     n = min(filter(None, (len(effects(runs, change, base)) for change in CHANGES)), default=0)
     if freedom < 3 or not n:
         return None
-    spread = math.sqrt(sum(((v - v.mean()) ** 2).sum() for v in arms if len(v)) / freedom)
+    spread = math.sqrt(sum(((v - v.mean()) ** 2).sum() for v in finals if len(v)) / freedom)
     limit = intervals.student_quantile(0.975, freedom) * spread * math.sqrt(2 / n)
     return Noise(spread, freedom, limit)

@@ -66,9 +66,4 @@ def values(runs: Runs) -> dict[str, Any]:
 
 def study(prose: str) -> Study:
     """The study whose template is ``prose``."""
-    return Study(
-        prose=prose,
-        figures=ablation_421.figures,
-        claims=claims,
-        values=values,
-    )
+    return Study(prose=prose, figures=ablation_421.figures, claims=claims, values=values)
