@@ -7,23 +7,14 @@ from typing import Any
 
 from bn_repro.analysis import steps_to
 from bn_repro.analysis.prose import percent
-from bn_repro.analysis.tables import RUN_COLUMNS, Runs
+from bn_repro.analysis.tables import Runs, varied_keys
 
 
 def arms_table(data: Runs) -> list[list[str]]:
     """A row per experiment and variation: seeds, accuracies, steps to the targets; a head first."""
     columns = {str(name): data.runs[name].tolist() for name in data.runs}
     targets = [name for name in columns if name.startswith("steps_to_")]
-    settings = list(zip(columns["experiment"], columns["id"], strict=True))
-    varied = [
-        name
-        for name, values in columns.items()
-        if name not in RUN_COLUMNS
-        and name not in targets
-        and len({str(v) for v in values}) > 1
-        # what differs among seeds of one id (what is recorded, say) is no setting
-        and len({*zip(settings, map(str, values), strict=True)}) == len({*settings})
-    ]
+    varied = varied_keys(data)
     head = ["experiment", *varied, "seeds", "final top-1", "best top-1"]
     head += [f"steps to {100 * float(name.removeprefix('steps_to_')):g} %" for name in targets]
     arms: dict[tuple[str, str], list[dict[str, Any]]] = {}

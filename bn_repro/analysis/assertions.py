@@ -22,13 +22,7 @@ ASSERTIONS = (
     Assertion(
         "abstract, 3.3",
         "BN allows much higher learning rates.",
-        (
-            "learning_rate_and_init",
-            "fig1_rates",
-            "rates_digits",
-            "fig3_digits",
-            "fig3_photographs",
-        ),
+        ("learning_rate_and_init", "fig1_rates", "rates_digits", "fig3_digits", "fig3_photographs"),
     ),
     Assertion(
         "abstract, 3.3", "BN depends less on the initial weights.", ("learning_rate_and_init",)

@@ -90,7 +90,7 @@ def differences(a: Side, b: Side) -> list[Line]:
     """
     lines = list(_keys("configuration", a.configs, b.configs))
     same_configuration = not lines
-    lines += _line("seeds", "", _seeds(a), _seeds(b))
+    lines += _line("seeds", "", *(", ".join(map(str, s.directories)) for s in (a, b)))
     for kind, keys in OF_A_MANIFEST.items():
         ours, theirs = ([_only(found, keys) for found in s.manifests] for s in (a, b))
         lines += _keys(kind, ours, theirs)
@@ -163,10 +163,6 @@ def _only(found: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
 
 def _outcome(directory: Path) -> reader.Outcome:
     return reader.finished(directory) or reader.last_status(directory)
-
-
-def _seeds(side: Side) -> str:
-    return ", ".join(map(str, side.directories))
 
 
 def _of_outcomes(a: Side, b: Side) -> Iterator[Line]:

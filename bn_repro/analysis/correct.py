@@ -26,7 +26,7 @@ def read(path: Path) -> pd.DataFrame:
     try:
         with open(path, "rb") as content, np.load(content) as file:
             found = {name: file[name] for name in CORRECT_COLUMNS}
-        ends = np.cumsum(_bytes(found["images"]))
+        ends = np.cumsum((found["images"] + 7) // 8)
         columns = {
             name: np.split(v, ends[:-1]) if name in BITS else v.tolist()
             for name, v in found.items()
@@ -61,7 +61,3 @@ def _arrays(rows: pd.DataFrame) -> dict[str, np.ndarray]:
         else np.array(rows[name].tolist(), dtype=str if name in WORDS else np.int64)
         for name in CORRECT_COLUMNS
     }
-
-
-def _bytes(images: np.ndarray) -> np.ndarray:
-    return (images + 7) // 8

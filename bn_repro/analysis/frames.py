@@ -53,6 +53,13 @@ def shared(a: Table, b: Table) -> tuple[Table, Table]:
     return a.loc[seeds, steps], b.loc[seeds, steps]
 
 
+def at_end(rows: pd.DataFrame, name: str, column: str, *, first: bool) -> pd.DataFrame:
+    """A number of each seed (row) and value of ``column``, at its first step or its last."""
+    ends = rows.groupby("seed")["step"].transform("min" if first else "max")
+    kept = rows.loc[rows["step"] == ends]
+    return kept.pivot(index="seed", columns=column, values=name).astype(float)
+
+
 def select(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
     """The rows whose columns have these values; None selects the missing."""
     mask = np.ones(len(frame), dtype=bool)

@@ -33,9 +33,7 @@ class Gate:
     """Why the claim is not testable where it is not met, in a few words."""
 
 
-def converged(
-    usual: pd.Series, longer: pd.Series, chance: float, who: str, margin: float = MARGIN
-) -> Gate:
+def converged(usual: pd.Series, longer: pd.Series, chance: float, who: str) -> Gate:
     """Twice the length, with its own decay, raises the reference's accuracy by less than a margin.
 
     Accuracies by seed, at the usual length and at twice it. The margin is a share of the accuracy
@@ -43,10 +41,10 @@ def converged(
     """
     usual, longer = shared(usual, longer)
     above, rise = usual - chance, longer - usual
-    found = intervals.interval((rise - margin * above).to_numpy(float))
+    found = intervals.interval((rise - MARGIN * above).to_numpy(float))
     words = (
         f"{who} has converged: twice the length, with its own decay, raises its accuracy by less "
-        f"than {100 * margin:g} % of what is above chance, by the upper end of the 95 % interval"
+        f"than {100 * MARGIN:g} % of what is above chance, by the upper end of the 95 % interval"
     )
     if found.n < ENOUGH_SEEDS:
         return Gate(words, None)
@@ -71,4 +69,4 @@ def failed_by_seed(runs: Runs) -> pd.Series:
 def trains(failed: Sequence[bool], who: str) -> Gate:
     """The reference trains where a claim says that another network fails (:func:`failed`)."""
     met = not any(failed) if len(failed) else None
-    return Gate(f"{who} trains: no run of it fails", met, f"{who} fails too")
+    return Gate(f"{who} trains: no run of it fails", met, f"{who} fails")

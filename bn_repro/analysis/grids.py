@@ -73,12 +73,12 @@ def span(row: Grid) -> np.ndarray:
     return settings[high] / settings[low]
 
 
-def good_range(means: np.ndarray, within: float = GOOD) -> tuple[np.ndarray, np.ndarray]:
-    """First and last index of the unbroken range around the best that is ``within`` of it.
+def good_range(means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and last index of the unbroken range around the best that is within ``GOOD`` of it.
 
     ``means`` (settings, ...), of settings in order; both results (...).
     """
-    good = means >= means.max(axis=0) - within
+    good = means >= means.max(axis=0) - GOOD
     low = high = means.argmax(axis=0)
     for _ in range(len(means)):
         below, above = np.maximum(low - 1, 0), np.minimum(high + 1, len(means) - 1)

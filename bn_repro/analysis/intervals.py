@@ -99,12 +99,7 @@ def interval(
 
 
 def difference(
-    a: Numbers,
-    b: Numbers,
-    *,
-    paired: bool,
-    images: np.ndarray | None = None,
-    level: float = LEVEL,
+    a: Numbers, b: Numbers, *, paired: bool, images: np.ndarray | None = None, level: float = LEVEL
 ) -> Interval:
     """``mean(a) - mean(b)``; ``paired`` where both list the same seeds in order.
 
@@ -133,20 +128,20 @@ def ratio(a: Numbers, b: Numbers) -> Interval:
 # --- counts ---------------------------------------------------------------------------------------
 
 
-def share(k: int, n: int, level: float = LEVEL) -> Interval:
+def share(k: int, n: int) -> Interval:
     """``k`` of ``n`` runs, by Clopper and Pearson: 5 of 5 is from 0.478, 6 of 6 from 0.541."""
     from scipy import special
 
     if n < ENOUGH_SEEDS:
         return Interval(k / n if n else math.nan, math.nan, math.nan, n)
-    tail = (1 - level) / 2
+    tail = (1 - LEVEL) / 2
     low = special.betaincinv(k, n - k + 1, tail) if k else 0.0
     high = special.betaincinv(k + 1, n - k, 1 - tail) if k < n else 1.0
     return Interval(k / n, float(low), float(high), n)
 
 
-def sign_test(values: Numbers, bound: float) -> tuple[int, float]:
-    """(1 where more values lie above ``bound`` than below, else -1 or 0; the two-sided p).
+def sign_test(values: Numbers, bound: float) -> tuple[int, int, float]:
+    """(how many values lie above ``bound``, how many below; the two-sided p).
 
     Values on the bound are left out. Five values cannot reach 0.05, six on one side have 0.031.
     """
@@ -154,7 +149,7 @@ def sign_test(values: Numbers, bound: float) -> tuple[int, float]:
     above, below = int((known > bound).sum()), int((known < bound).sum())
     n, fewer = above + below, min(above, below)
     tail = sum(math.comb(n, k) for k in range(fewer + 1)) / 2**n
-    return (above > below) - (above < below), min(1.0, 2 * tail)
+    return above, below, min(1.0, 2 * tail)
 
 
 # --- medians on a grid of steps -------------------------------------------------------------------

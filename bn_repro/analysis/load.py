@@ -37,32 +37,29 @@ Block = tuple[Member, list[Row]]
 """A run and the rows of one of its files."""
 
 
-def discover(runs: str | Path, warnings: list[str] | None = None) -> list[Member]:
+def discover(runs: str | Path, warnings: list[str]) -> list[Member]:
     """Every run under a runs directory; ``varied`` holds the keys whose values differ among them.
 
     ``warnings`` gets a line for each unreadable configuration, whose ``varied`` is unknown, and for
     each copy of a run, which is left out. Raises ``ValueError`` where there is no run.
     """
-    lines: list[str] = []
     found: list[search.FoundRun] = []
     configs: list[Row] = []
     originals: dict[tuple[Any, ...], Path] = {}
-    for run in search.find_runs(runs, lines):
+    for run in search.find_runs(runs, warnings):
         try:
             config = settings_of(reader.read_config(run.directory))
         except Unreadable as error:
             config = {}
-            lines.append(f"{error}; what this run varies is unknown")
+            warnings.append(f"{error}; what this run varies is unknown")
         begun = _begun(run.directory)
         if config and begun:
             original = originals.setdefault((repr(config), run.seed, begun), run.directory)
             if original != run.directory:
-                lines.append(f"{run.directory}: a copy of {original}; it is left out")
+                warnings.append(f"{run.directory}: a copy of {original}; it is left out")
                 continue
         found.append(run)
         configs.append(config)
-    if warnings is not None:
-        warnings += lines
     known = [config for config in configs if config]
     keys = dict.fromkeys(key for config in known for key in config)
     differ = [k for k in keys if len({repr(config.get(k)) for config in known}) > 1]

@@ -19,7 +19,7 @@ import pandas as pd
 from bn_repro.analysis import frames
 
 WINDOW = 11
-"""Rows of the running median that takes the mini-batch's noise out of a percentile."""
+"""Rows (odd) of the running median that takes the mini-batch's noise out of a percentile."""
 FIRST_DOUBLING = 500
 """The step at which the first doubling starts."""
 DRIFT_FROM = 1_000
@@ -49,11 +49,11 @@ def median_track(by_seed: dict[int, Track]) -> Track:
     return steps, np.median(values, axis=0)
 
 
-def smoothed(values: np.ndarray, window: int = WINDOW) -> np.ndarray:
-    """The running median over the last axis, the ends held; ``window`` is odd."""
-    edges = [(0, 0)] * (values.ndim - 1) + [(window // 2, window // 2)]
+def smoothed(values: np.ndarray) -> np.ndarray:
+    """The running median of ``WINDOW`` over the last axis, the ends held."""
+    edges = [(0, 0)] * (values.ndim - 1) + [(WINDOW // 2, WINDOW // 2)]
     padded = np.pad(values, edges, mode="edge")
-    return np.median(np.lib.stride_tricks.sliding_window_view(padded, window, axis=-1), axis=-1)
+    return np.median(np.lib.stride_tricks.sliding_window_view(padded, WINDOW, axis=-1), axis=-1)
 
 
 def relative(values: np.ndarray) -> np.ndarray:
@@ -138,11 +138,7 @@ RULES: dict[Measure, str] = {
 
 
 def moved(
-    rows: pd.DataFrame,
-    site: str,
-    unit: int | None,
-    measure: Measure = movement,
-    **how: Any,
+    rows: pd.DataFrame, site: str, unit: int | None, measure: Measure = movement, **how: Any
 ) -> pd.Series:
     """The measure by seed, without those where nothing moves or too little is known."""
     found = {seed: measure(track, **how) for seed, track in tracks(rows, site, unit).items()}

@@ -63,10 +63,14 @@ class Overview:
 
     @property
     def opening(self) -> list[str]:
-        """What was learned, in paragraphs, for a file in ``results``; none without its studies."""
-        text = environment().get_template("opening.md.j2").render(overview=self)
-        paragraphs = re.split(r"\n\s*\n", relinked(text, "results/bn_alone", "results").strip())
-        return [" ".join(paragraph.split()) for paragraph in paragraphs if paragraph]
+        """The scale and what was learned, in paragraphs of markdown, for a file in ``results``."""
+        text = relinked(self.part("opening"), "results/bn_alone", "results")
+        return re.split(r"\n\s*\n", re.sub(r"[ \t]+", " ", text))
+
+    def part(self, name: str) -> str:
+        """Markdown that ``REPORT.md`` and the page share: ``opening``, ``failing``, ``legend``."""
+        template = environment().get_template(f"{name}.md.j2")
+        return template.render(overview=self, enough=ENOUGH_SEEDS).strip()
 
     @property
     def assertions(self) -> list[Assertion]:
@@ -90,32 +94,27 @@ class Overview:
 
     @property
     def tally(self) -> str:
-        """``Of 19 claims 7 hold, 1 does not hold, 9 are undecided (in 2 the effect is bounded,
-        5 have fewer than 5 seeds), 2 are not testable.``"""
+        """``Of 19 claims 7 hold, 1 does not hold, 9 are undecided, 2 are not testable. Of the
+        undecided ones 5 have fewer than 5 seeds; in 2 the interval bounds the effect.``"""
         holds, fails, undecided, closed = self.verdicts.values()
         bounded = sum(claim.bounded for claim in self.claims)
         few = sum(c.verdict == "undecided" and c.n < ENOUGH_SEEDS for c in self.claims)
-        which = [f"in {bounded} the effect is bounded"] if bounded else []
-        which += (
-            [f"{few} {'has' if few == 1 else 'have'} fewer than {ENOUGH_SEEDS} seeds"]
-            if few
-            else []
-        )
+        have = "has" if few == 1 else "have"
+        which = [f"{few} {have} fewer than {ENOUGH_SEEDS} seeds"] * bool(few)
+        which += [f"in {bounded} the interval bounds the effect"] * bool(bounded)
         return (
             f"Of {count(len(self.claims), 'claim')} {holds} hold{'s' * (holds == 1)}, "
-            f"{fails} do{'es' * (fails == 1)} not hold, {undecided} {_are(undecided)} undecided"
-            f"{' (' * bool(which)}{', '.join(which)}{')' * bool(which)}, "
+            f"{fails} do{'es' * (fails == 1)} not hold, {undecided} {_are(undecided)} undecided, "
             f"{closed} {_are(closed)} not testable."
+            + f" Of the undecided ones {'; '.join(which)}."
+            * bool(which)
         )
 
     @staticmethod
     def judged(report: Report) -> str:
-        """Of a study's claims: ``3 hold, 1 does not, 2 undecided``; ``no verdict`` where all
-        have too few seeds for one; ``-`` without claims."""
+        """Of a study's claims: ``3 hold, 1 does not, 2 undecided``; ``-`` without claims."""
         if not report.claims:
             return "-"
-        if all(c.verdict == "undecided" and c.n < ENOUGH_SEEDS for c in report.claims):
-            return "no verdict"
         found = [claim.verdict for claim in report.claims]
         numbers = [found.count(verdict) for verdict in VERDICTS]
         words = (
@@ -240,8 +239,10 @@ def page(overview: Overview, folder: Path) -> str:
     markdown = _markdown()
 
     def sections(text: str) -> str:
-        """Links to a study's page lead to its section."""
-        return re.sub(r"\]\((\w+)/README\.md(#[\w-]*)?\)", r"](#\1)", text)
+        """Links to a study's page lead to its section; of the other files it has only the docs."""
+        studies = "|".join(report.name for report in overview.reports)
+        text = re.sub(rf"\]\(({studies})/README\.md(#[\w-]*)?\)", r"](#\1)", text)
+        return re.sub(r"\[([^\]]*)\]\((?!#|[a-z]+:|\.\./docs/)[^)]*\)", r"\1", text)
 
     pages = Environment(
         loader=FileSystemLoader(TEMPLATES),

@@ -28,8 +28,7 @@ def curves(ax: Axes, wide: pd.DataFrame, arm: Arm, *, markers: int = 10) -> Axes
     if wide.empty:
         return ax
     steps = wide.columns.to_numpy(dtype=float)
-    for values in wide.to_numpy(dtype=float):
-        ax.plot(steps, values, color=arm.color, lw=0.6, alpha=FAINT)
+    ax.plot(steps, wide.to_numpy(dtype=float).T, color=arm.color, lw=0.6, alpha=FAINT)
     ax.plot(
         steps,
         np.median(wide.to_numpy(dtype=float), axis=0),
@@ -188,8 +187,7 @@ def layer_map(ax: Axes, table: pd.DataFrame, *, norm: Any, cmap: str) -> Any:
 
 def profile(ax: Axes, x: Sequence[Any], values: np.ndarray, arm: Arm, *, before: bool) -> Axes:
     """Numbers (seeds, layers) by layer, before (open) or after: seeds faint, median bold."""
-    for seed in values:
-        ax.plot(x, seed, color=arm.color, lw=0.5, alpha=FAINT)
+    ax.plot(x, values.T, color=arm.color, lw=0.5, alpha=FAINT)
     label = f"{arm.label}, {'first' if before else 'last'} step"
     medians = pd.DataFrame(values).median().to_numpy()  # NaN, without a warning, where all are
     ax.plot(x, medians, **_marks(arm, light=before), label=label)

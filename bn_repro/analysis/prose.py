@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, meta
 
 from bn_repro.analysis import intervals
 from bn_repro.analysis.claims import Claim
@@ -39,8 +39,16 @@ STUDIES, TEMPLATES = HERE / "studies", HERE / "templates"
 
 def figure_names(name: str) -> list[str]:
     """The figures that the template of study ``name`` has captions for, in its order."""
-    blocks = environment().get_template(study_of(name).prose).blocks
+    blocks = _blocks(environment(), study_of(name).prose)
     return [block.removeprefix("caption_") for block in blocks if block.startswith("caption_")]
+
+
+def _blocks(templates: Environment, name: str) -> list[str]:
+    """The blocks of a template, then those that only the one it extends has."""
+    source = (STUDIES / name).read_text(encoding="utf-8")
+    extended = meta.find_referenced_templates(templates.parse(source))
+    found = [*templates.get_template(name).blocks]
+    return list(dict.fromkeys(found + [b for t in extended if t for b in _blocks(templates, t)]))
 
 
 @dataclass
@@ -194,12 +202,20 @@ def claims_table(claims: Iterable[Claim]) -> str:
     return table(rows)
 
 
+def not_finished(missing: Sequence[str]) -> str:
+    """That runs are missing, a paragraph; empty where none are."""
+    if not missing:
+        return ""
+    return f"**Not finished:** {listed(missing)}. What follows is from the runs so far.\n"
+
+
 FILTERS: dict[str, Any] = {
     "percent": percent,
     "points": points,
     "times": times,
     "every": every,
     "listed": listed,
+    "not_finished": not_finished,
     "table": table,
     "claims_table": claims_table,
     "mean": lambda values: float(np.mean(values)),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -297,3 +297,14 @@ def ahead_at_each(
     corrected = differences(a, b, images, 1 - (1 - intervals.LEVEL) / len(found))
     parts, own = list(found.values()), (a[at] - b[at]).tolist()
     return Quantity(words, found[at], "points", parts, list(corrected.values()), seeds=own)
+
+
+def with_each(found: Quantity, names: Sequence[str], how: str = "least") -> Quantity:
+    """``found``, the ``how`` certain of its parts, with the number of each beside it, by name.
+
+    Of more parts than names, of the first.
+    """
+    if not found.parts or not found.interval.n:
+        return found
+    each = [f"{found.number(p.estimate)} {n}" for p, n in zip(found.parts, names, strict=False)]
+    return replace(found, beside=f"the {how} certain of: {', '.join(each)}")

@@ -149,7 +149,7 @@ def _digest(folder: Path, study: Study, name: str) -> str:
     """What the figures are drawn from: the rows, and the code that draws (comments aside)."""
     digest = hashlib.sha256()
     files = [results.RUNS, results.CURVES, results.TRACES, results.PROBES, results.HISTOGRAMS]
-    for file in (*files, study.extra.file if study.extra else ""):
+    for file in (*files, results.CORRECT, study.extra.file if study.extra else ""):
         path = folder / file
         if path.is_file():
             content = path.read_bytes()
@@ -162,7 +162,8 @@ def _digest(folder: Path, study: Study, name: str) -> str:
     return f"sha256:{digest.hexdigest()[:32]}"
 
 
-DRAWING = {"panels", "densities", "style", "movement", "grids", "ensembles"}
+DRAWING = {"panels", "densities", "style", "movement", "grids", "ensembles", "speed", "intervals"}
+DRAWING |= {"quantities", "gates", "tables", "steps_to", "frames"}
 """The modules outside ``studies`` whose code shows in figures."""
 
 

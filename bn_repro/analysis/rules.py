@@ -135,16 +135,11 @@ class SignTest:
         """By how many seeds lie on each side; those on the bound are left out."""
         if few := _few(quantity):
             return few
-        where, p = sign_test(quantity.seeds, self.bound)
-        above = sum(value > self.bound for value in quantity.seeds)
-        below, bound = (
-            sum(v < self.bound for v in quantity.seeds),
-            _bound(self.bound, quantity.unit),
-        )
-        counts = f"{above} seeds above {bound}, {below} below"
+        above, below, p = sign_test(quantity.seeds, self.bound)
+        counts = f"{above} seeds above {_bound(self.bound, quantity.unit)}, {below} below"
         if p >= 1 - LEVEL:
             return Judgement("undecided", f"{counts}: p = {p:.2g}")
-        return Judgement("holds" if where > 0 else "does not hold", counts)
+        return Judgement("holds" if above > below else "does not hold", counts)
 
 
 @dataclass(frozen=True)

@@ -135,15 +135,19 @@ class Race:
             "each network's seeds resampled on their own, the target with the "
             "reference's, and widened by the distance of evaluations"
         )
-        found = Quantity(words, self.fewer(share), "x", never=(fast, slow))
+        found = replace(self.factor(share), words=words)
         if share == ITSELF or not self.known:
             return found
-        itself = Quantity("", (beside or self).fewer(ITSELF), "x", never=(fast, slow))
-        return replace(found, beside=f"to its best itself {itself}")
+        return replace(found, beside=f"to its best itself {(beside or self).factor(ITSELF)}")
 
-    def gate(self, share: float = HEADLINE) -> Gate:
+    def factor(self, share: float = HEADLINE) -> Quantity:
+        """The factor at one target, without words."""
+        slow, fast, _ = self.names
+        return Quantity("", self.fewer(share), "x", never=(fast, slow))
+
+    def gate(self) -> Gate:
         """That the target counts."""
-        return target_counts([self], share=share)
+        return target_counts([self])
 
     def curve(self) -> list[Point]:
         """Over all targets."""
@@ -152,15 +156,15 @@ class Race:
         return [Point(s, self.target(s), self.fewer(s), self.counts(s)) for s in SHARES]
 
 
-def target_counts(races: Iterable[Race], who: str = "both", share: float = HEADLINE) -> Gate:
+def target_counts(races: Iterable[Race], who: str = "both") -> Gate:
     """That the target counts in each of the races that are known."""
-    found = [race.counts(share) for race in races if race.known]
+    found = [race.counts() for race in races if race.known]
     words = f"the median steps of {who} are at least {EVALUATIONS} evaluations in"
     reason = f"a median lies within the first {EVALUATIONS} evaluations"
     return Gate(words, all(found) if found else None, reason)
 
 
-def more(one: Race, other: Race, share: float = HEADLINE) -> Interval:
+def more(one: Race, other: Race) -> Interval:
     """One race's factor over another's, whose arms are other runs; resampled and widened alike."""
     if not (one.known and other.known):
         return NOTHING
@@ -168,8 +172,8 @@ def more(one: Race, other: Race, share: float = HEADLINE) -> Interval:
 
     def ratio(*early: bool) -> Interval:
         def compute(*draws: np.ndarray) -> np.ndarray:
-            mine, others = draws[:cut], draws[cut:]
-            return one._ratio(share, mine, *early) / other._ratio(share, others, *early[::-1])
+            above = one._ratio(HEADLINE, draws[:cut], *early)
+            return above / other._ratio(HEADLINE, draws[cut:], *early[::-1])
 
         return intervals.bootstrap(compute, *one._seeds, *other._seeds)
 
@@ -205,11 +209,21 @@ def at_each(races: Sequence[Race], names: Sequence[str], words: str) -> Quantity
     levels = (LEVEL, 1 - (1 - LEVEL) / len(races))
     parts, corrected = ([race.fewer(level=level) for race in races] for level in levels)
     least = int(np.argmin([p.estimate if np.isnan(p.low) else p.low for p in parts]))
-    factors = ["never reached" if p.estimate == 0 else f"{p.estimate:.2f}" for p in parts]
-    shown = ", ".join(f"{factor} {name}" for factor, name in zip(factors, names, strict=True))
+    each = [_shown(p.estimate, race, n) for p, race, n in zip(parts, races, names, strict=True)]
     slow, fast, _ = races[least].names
-    beside = f"the least certain of: {shown}"
+    beside = f"the least certain of: {', '.join(each)}"
     return Quantity(words, parts[least], "x", parts, corrected, never=(fast, slow), beside=beside)
+
+
+def _shown(factor: float, race: Race, name: str) -> str:
+    """``1.80 with ten modules``, ``never reached with ten modules``; the slow arm that does not
+    arrive is named."""
+    if 0 < factor < math.inf:
+        return f"{factor:.2f} {name}"
+    if factor > 0:
+        slow = race.names[0]
+        name = f"by {slow}" if name == slow else f"by {slow} {name}"
+    return f"never reached {name}"
 
 
 def turned(race: Race) -> Race:

@@ -17,6 +17,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from PIL import Image
@@ -117,9 +118,9 @@ def steps_axis(ax: Axes, ticks: Sequence[float] | None = None) -> Axes:
 ERROR_TICKS = (0.1, 0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99)
 
 
-def of_error(accuracy: np.ndarray, floor: float = 1e-4) -> np.ndarray:
-    """Accuracies on the logarithmic scale of the error: -log(1 - accuracy)."""
-    return -np.log(np.maximum(1 - np.asarray(accuracy, dtype=float), floor))
+def of_error(accuracy: np.ndarray) -> np.ndarray:
+    """Accuracies on the logarithmic scale of the error, at least 1e-4: -log(1 - accuracy)."""
+    return -np.log(np.maximum(1 - np.asarray(accuracy, dtype=float), 1e-4))
 
 
 def of_error_inverse(y: np.ndarray) -> np.ndarray:
@@ -139,12 +140,19 @@ def points_axis(ax: Axes) -> Axes:
     return ax
 
 
+def ticks(axis: Axis, places: Sequence[float], form: Any = None) -> None:
+    """Ticks at these places and nowhere else, written by ``form`` where that is given."""
+    axis.set_major_locator(FixedLocator(list(places)))
+    axis.set_minor_locator(NullLocator())
+    if form is not None:
+        axis.set_major_formatter(form)
+
+
 def error_axis(ax: Axes, low: float, high: float, label: str = "test accuracy") -> Axes:
     """Accuracy upwards on the logarithmic scale of the error, said in the axis' title: from chance
     to 99 % on one axis."""
     ax.set_yscale("function", functions=(of_error, of_error_inverse))
-    ax.yaxis.set_major_locator(FixedLocator(list(ERROR_TICKS)))
-    ax.yaxis.set_minor_locator(NullLocator())
+    ticks(ax.yaxis, ERROR_TICKS)
     percent_axis(ax).set_ylim(low, high)
     ax.set_ylabel(f"{label} (log scale of the error)")
     return ax
@@ -154,6 +162,16 @@ def letters(axes: Iterable[Axes]) -> None:
     """``(a)``, ``(b)``, ... before the panels' titles."""
     for letter, ax in zip("abcdefghijkl", axes, strict=False):
         ax.set_title(f"({letter})  {ax.get_title(loc='left')}".rstrip())
+
+
+def legend(figure: Figure, axes: Iterable[Axes], **look: Any) -> None:
+    """One legend for several panels, each name once; none where nothing is named."""
+    named: dict[Any, Any] = {}
+    for ax in axes:
+        handles, labels = ax.get_legend_handles_labels()
+        named |= dict(zip(labels, handles, strict=True))
+    if named:
+        figure.legend(named.values(), named.keys(), **look)
 
 
 def files(figure: Figure, digest: str) -> dict[str, bytes]:

@@ -79,7 +79,8 @@ class Report:
         found = [training_command(self.name, self.overrides)]
         words = shlex.join(_of_the_runs(self.name, self.overrides))
         found += [f"{line} {words}" for line in between]
-        found.append(f"{report} study={self.name} {shlex.join(self.overrides)}")
+        out = [] if any(_key(x) == "out" for x in self.overrides) else [f"out=runs/{self.name}"]
+        found.append(f"{report} {shlex.join([f'study={self.name}', *self.overrides, *out])}")
         return [line.rstrip() for line in found]
 
     @property
@@ -132,14 +133,26 @@ class Report:
         return arms_table(self.runs) if self.settings <= MOST_ARMS else []
 
     @property
+    def computed(self) -> dict[str, list[str]]:
+        """What was computed, with the ids of the claims for which it was."""
+        found: dict[str, list[str]] = {}
+        for claim in self.claims:
+            found.setdefault(claim.computed, []).append(claim.id)
+        return found
+
+    @property
     def note(self) -> str:
         """On the intervals: the template's own, or what holds for all."""
         note = "Intervals are 95 % intervals over n seeds; *What was computed* says of which kind."
         note = self.prose["note"] or note
-        if min((claim.n for claim in self.claims), default=0) < ENOUGH_SEEDS:
+        if any("images" in claim.computed for claim in self.claims):
             note += (
-                f" With fewer than {ENOUGH_SEEDS} seeds there are single values, and no verdict."
+                " Where it names images, the interval counts them too; elsewhere on this page the "
+                "same quantity's interval may be over seeds alone, and narrower."
             )
+        if min((claim.n for claim in self.claims), default=0) < ENOUGH_SEEDS:
+            few = f" With fewer than {ENOUGH_SEEDS} seeds there are single values, and"
+            note += f"{few} the claim is undecided."
         return note
 
 

@@ -240,6 +240,20 @@ class Values:
         return sorted(found, key=lambda v: (v is None, v if v is not None else 0))
 
 
+def varied_keys(data: Runs) -> list[str]:
+    """The keys in which settings differ; what differs among seeds of one id (what is recorded, say)
+    is none."""
+    settings = list(zip(data.runs["experiment"].tolist(), data.runs["id"].tolist(), strict=True))
+    found = []
+    for name in map(str, data.runs):
+        if name in RUN_COLUMNS or name.startswith("steps_to_"):
+            continue
+        values = [str(value) for value in data.runs[name].tolist()]
+        one_each = len({*zip(settings, values, strict=True)}) == len({*settings})
+        found += [name] if one_each and len({*values}) > 1 else []
+    return found
+
+
 def finished(data: Runs) -> Runs:
     """The runs that came to an end of their own: completed or diverged."""
     ended = np.asarray(data.runs["state"].isin(reader.FINISHED), dtype=bool)

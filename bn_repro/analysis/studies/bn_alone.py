@@ -15,7 +15,8 @@ from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.intervals import ENOUGH_SEEDS
 from bn_repro.analysis.rules import Above, AtEach, Below, Crosses
 from bn_repro.analysis.speed import at_each, turned
-from bn_repro.analysis.studies import bn_alone_figures, bn_alone_report, converged
+from bn_repro.analysis.studies import bn_alone_report, converged
+from bn_repro.analysis.studies.bn_alone_figures import figures
 from bn_repro.analysis.studies.bn_alone_runs import (
     DEPTHS,
     FACTOR,
@@ -189,10 +190,5 @@ def asynchrony(runs: Runs, found: Found) -> Iterator[Claim]:
 
 
 STUDY = Study(
-    prose="bn_alone.md.j2",
-    figures=bn_alone_figures.figures,
-    claims=claims,
-    values=bn_alone_report.values,
-    traces=True,
-    keep=probes_alone,
+    "bn_alone.md.j2", figures, claims, values=bn_alone_report.values, traces=True, keep=probes_alone
 )

@@ -66,13 +66,16 @@ def figure_map(runs: Runs) -> Figure:
     """A panel a depth, and one of late gradients: a row the initial weights, a column a rate."""
     figure = Figure(figsize=(style.WIDTH, 3.4), layout="constrained")
     axes = figure.subplots(1, 3, width_ratios=[3, 3, 2])
-    for ax, (title, settings) in zip(axes, MAPS.items(), strict=True):
-        draw_map(ax, [cell(runs, setting) for setting in settings]).set_title(title)
+    maps = {title: [cell(runs, setting) for setting in some] for title, some in MAPS.items()}
+    for ax, (title, cells) in zip(axes, maps.items(), strict=True):
+        draw_map(ax, cells).set_title(title)
     axes[1].set_yticklabels([])
     style.letters(axes)
+    drawn = {found.outcome for cells in maps.values() for found in cells}
     marks = [
         Patch(facecolor=color, edgecolor="#777777", hatch=HATCHES.get(name), lw=0.5, label=name)
         for name, color in COLORS.items()
+        if name in drawn
     ]
     figure.legend(handles=marks, loc="outside lower center", ncols=5, columnspacing=1.2)
     return figure

@@ -11,6 +11,7 @@ from bn_repro.analysis.prose import count, every, listed
 from bn_repro.analysis.studies import converged, inception
 from bn_repro.analysis.studies.bn_alone_runs import LATE, SETTINGS, WEIGHTS, Cell, cell
 from bn_repro.analysis.studies.bn_alone_weights import steps_taken
+from bn_repro.analysis.studies.inception import INCEPTION
 from bn_repro.analysis.tables import Runs
 
 ASKED = ("BN alone is faster", "Inception is faster", "not decided", "Inception fails")
@@ -27,13 +28,15 @@ def values(runs: Runs) -> dict[str, Any]:
     runs = converged.on_the_same_images(runs)
     cells = [found for setting in SETTINGS if (found := cell(runs, setting)).seeds]
     judged = [c for c in cells if c.seeds >= ENOUGH_SEEDS]
+    blocks = [INCEPTION.with_(label=b, keys={"block": b}) for b in (*WEIGHTS, LATE)]
     rows = itertools.groupby(judged, lambda c: (c.setting.start, c.setting.depth))
     return {
-        "missing": _missing(runs),
+        "missing": inception.missing(runs, blocks),
         "judged": len(judged),
         "few": len(cells) - len(judged),
         "outcomes": {name: sum(c.outcome == name for c in judged) for name in ASKED},
         "only_bn": sum(c.outcome == "Inception fails" and not any(c.bn_failed) for c in judged),
+        "weakest": _weakest([c for c in judged if c.outcome == "BN alone is faster"], runs),
         "lower": _lower(judged),
         "along": [f"{start}, {depth} modules: {_along(list(row))}" for (start, depth), row in rows],
         "table": _table(runs, cells),
@@ -56,6 +59,13 @@ def _along(row: Sequence[Cell]) -> str:
     return "; ".join(parts)
 
 
+def _weakest(cells: Sequence[Cell], runs: Runs) -> dict[str, Any]:
+    """The setting at which Inception's lowest run is lowest; empty without a setting."""
+    lows = [(inception.best(runs, c.setting.inception).min(), c) for c in cells]
+    low, found = min(lows, key=lambda pair: pair[0], default=(None, None))
+    return {"low": low, "setting": found.setting, "factor": _times(found)} if found else {}
+
+
 def _lower(cells: Sequence[Cell]) -> list[str]:
     """The settings at which BN's maximum accuracy lies below Inception's, by the interval."""
     return [f"{c.setting} ({c.gap})" for c in cells if c.trains and c.gap.interval.high < 0]
@@ -65,17 +75,6 @@ def _times(cell: Cell) -> str:
     """The factor without its interval."""
     factor = cell.factor.split(" [")[0]
     return f"{factor} times" if factor[0].isdigit() else factor
-
-
-def _missing(runs: Runs) -> list[str]:
-    """The blocks that lack planned runs: ``Xavier (2 of 60 runs)``."""
-    counts = [
-        (block, len(runs.where(block=block).runs), len(runs.planned(block=block)))
-        for block in (*WEIGHTS, LATE)
-    ]
-    return [
-        f"{b} ({here} of {count(planned, 'run')})" for b, here, planned in counts if here < planned
-    ]
 
 
 def _table(runs: Runs, cells: Sequence[Cell]) -> list[list[str]]:

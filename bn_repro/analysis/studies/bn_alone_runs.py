@@ -144,8 +144,7 @@ class Cell:
         """``1.80 [1.20, 3.67]``; ``-`` without runs, or where a run of Inception fails."""
         if not self.seeds or not self.trains:
             return "-"
-        never = BN_BASELINE.label, INCEPTION.label
-        return str(Quantity("", self.race.fewer(), "x", never=never)).replace(" x", "")
+        return str(self.race.factor()).replace(" x", "")
 
 
 def cell(runs: Runs, setting: Setting) -> Cell:

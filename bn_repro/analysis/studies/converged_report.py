@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from bn_repro.analysis import panels, steps_to, style
 from bn_repro.analysis.claims import Claim
-from bn_repro.analysis.speed import HEADLINE, Race
+from bn_repro.analysis.speed import HEADLINE
 from bn_repro.analysis.studies import (
     converged,
     fig3_failures,
@@ -63,14 +61,8 @@ def figure_targets(main: Runs) -> Figure:
     axes = figure.subplots(1, len(FASTER), sharey=True)
     for ax, arm in zip(axes, FASTER, strict=True):
         panels.speed_up(ax, inception.race(main, INCEPTION, arm), arm).set_title(arm.label)
-    lines = [line for ax in axes for line in ax.lines if not line.get_label().startswith("_")]
-    found = np.concatenate([line.get_ydata() for line in lines])
-    if found.size:  # an interval with an open end leaves the panel
-        axes[0].set_ylim(min(0.8, found.min() / 2), max(2.0, 2 * found.max()))
     axes[0].set_ylabel("times fewer steps (log scale)")
-    axes[0].yaxis.set_major_locator(FixedLocator([0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50]))
-    axes[0].yaxis.set_minor_locator(NullLocator())
-    axes[0].yaxis.set_major_formatter("{x:g}x")
+    style.ticks(axes[0].yaxis, [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50], "{x:g}x")
     style.letters(axes)
     return figure
 
@@ -105,9 +97,8 @@ def values(runs: Runs) -> dict[str, Any]:
 
 def _fewer(main: Runs, arm: Arm, share: float = HEADLINE) -> str:
     """How many times fewer steps than Inception, without what stands beside."""
-    found = inception.race(main, INCEPTION, arm).quantity(share)
-    text = str(replace(found, beside="")).replace(f" by {arm.label}", "")
-    return text.replace(" x", " times")
+    found = str(inception.race(main, INCEPTION, arm).factor(share))
+    return found.replace(f" by {arm.label}", "").replace(" x", " times")
 
 
 def _earlier(main: Runs) -> str | None:
@@ -121,11 +112,7 @@ def _longer(runs: Runs) -> dict[str, Any]:
     main, longer = converged.networks(runs), converged.LONGER
     if longer.of(runs).runs.empty or INCEPTION.of(main).runs.empty:
         return {}
-    own, alone, reference = (
-        inception.curves(part, arm)
-        for part, arm in ((main, INCEPTION), (main, BN_BASELINE), (runs, longer))
-    )
-    target = Race(own, alone, reference, ("", "", ""), runs.chance).target(HEADLINE)
+    target, alone = inception.target_at(runs, HEADLINE, longer), inception.curves(main, BN_BASELINE)
     return {
         "best": inception.best(runs, longer),
         "fit": _fitted(longer.of(runs)),

@@ -14,9 +14,7 @@ import pandas as pd
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis import steps_to
 from bn_repro.analysis.claims import Claim
-from bn_repro.analysis.quantities import Quantity
 from bn_repro.analysis.rules import Above, Below
-from bn_repro.analysis.speed import Race
 from bn_repro.analysis.studies.cost_figures import figures
 from bn_repro.analysis.studies.cost_runs import (
     BUFFERS,
@@ -178,14 +176,10 @@ def _ways(runs: Runs, network: Network) -> list[list[str]]:
         row = [arm.label, steps_to.shown(float(np.median(steps)), mine.last_step), "-"]
         row += [f"{seconds.median():#.3g}" if np.isfinite(seconds.median()) else "never", "-"]
         if arm != network.without:
-            row[2], row[4] = (_fewer(network.race(runs, arm, seconds=s)) for s in (False, True))
+            races = (network.race(runs, arm, seconds=seconds) for seconds in (False, True))
+            row[2], row[4] = (str(race.factor()).replace(" x", "") for race in races)
         rows.append([*row, f"{whole:.0f}"])
     return rows
-
-
-def _fewer(race: Race) -> str:
-    never = (race.names[1], race.names[0])
-    return str(Quantity("", race.fewer(), "x", never=never)).replace(" x", "")
 
 
 STUDY = Study("cost.md.j2", figures, claims, values=values, traces=True, keep=probes_alone)

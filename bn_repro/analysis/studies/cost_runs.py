@@ -66,10 +66,8 @@ class Network:
 
     def relative(self, runs: Runs, arm: Arm, name: str, to: str = "") -> pd.Series:
         """The same over that of the network without BN (there under ``to``), by seed."""
-        a, b = frames.shared(
-            self.measured(runs, arm, name), self.measured(runs, self.without, to or name)
-        )
-        return a / b
+        without = self.measured(runs, self.without, to or name)
+        return (self.measured(runs, arm, name) / without).dropna()
 
     def race(self, runs: Runs, fast: Arm, *, seconds: bool) -> Race:
         """A network with BN against the one without, to the accuracy of the latter."""

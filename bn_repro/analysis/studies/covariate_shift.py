@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
@@ -21,7 +20,6 @@ from bn_repro.analysis.studies.covariate_shift_runs import (
     Setting,
     accuracy,
     along,
-    over_steps,
     swings,
     turns,
 )
@@ -91,7 +89,7 @@ def moved(runs: Runs, setting: Setting, jolted: Arm) -> Gate:
 
 def _gradients(runs: Runs, setting: Setting) -> Iterator[Claim]:
     arms = setting.arms[1::-1]  # with BN, without
-    angle, angle_without = (over_steps(turns(runs, setting, arm)) for arm in arms)
+    angle, angle_without = (turns(runs, setting, arm).mean(axis=1) for arm in arms)
     yield Claim(
         f"{setting.id}_turn_ratio",
         f"{setting.name}: with BN a layer's gradient turns less when the layers below it are "
@@ -108,7 +106,7 @@ def _gradients(runs: Runs, setting: Setting) -> Iterator[Claim]:
         depends_on="the rate",
     )
     change, change_without = (
-        over_steps(along(runs, setting, arm, "distance", 1.0)) for arm in arms
+        along(runs, setting, arm, "distance", 1.0).mean(axis=1) for arm in arms
     )
     yield Claim(
         f"{setting.id}_smooth_ratio",
@@ -140,9 +138,7 @@ def figures(runs: Runs) -> dict[str, Figure]:
         style.letters(axes.ravel())
         for ax in axes[0, 1:]:
             ax.set_ylabel("")
-        drawn = [ax.get_legend_handles_labels() for ax in axes[0, :2]]
-        named = {label: line for both in drawn for line, label in zip(*both, strict=True)}
-        figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=4)
+        style.legend(figure, axes[0, :2], loc="outside upper center", ncols=4)
         return {"figure_shift": figure}
 
 
@@ -174,19 +170,13 @@ def values(runs: Runs) -> dict[str, Any]:
 
 
 def _row(runs: Runs, setting: Setting, arm: Arm) -> list[str]:
-    angle, cosine = (over_steps(turns(runs, setting, arm, k)) for k in ("angle", "cosine"))
-    once, far = (over_steps(along(runs, setting, arm, "distance", s)) for s in (1.0, LONG))
+    angle, cosine = (turns(runs, setting, arm, k).mean(axis=1) for k in ("angle", "cosine"))
+    once, far = (along(runs, setting, arm, "distance", s).mean(axis=1) for s in (1.0, LONG))
     start, there = (along(runs, setting, arm, "loss", size) for size in (0.0, LONG))
     falls = f"{100 * (there < start).to_numpy().mean():.0f} %" if start.size else "-"
-    cells = [f"{_mean(swings(runs, setting, arm)):.2f}", f"{_mean(cosine):.3f}"]
-    cells += [f"{_mean(v):.3g}" for v in (angle, once, far)]
+    cells = [f"{swings(runs, setting, arm).mean():.2f}", f"{cosine.mean():.3f}"]
+    cells += [f"{v.mean():.3g}" for v in (angle, once, far)]
     return [setting.name, arm.label, percent(accuracy(runs, setting, arm)), *cells, falls]
 
 
-def _mean(series: pd.Series) -> float:
-    return float(series.mean()) if len(series) else float("nan")
-
-
-STUDY = Study(
-    prose="covariate_shift.md.j2", figures=figures, claims=claims, values=values, traces=True
-)
+STUDY = Study("covariate_shift.md.j2", figures, claims, values=values, traces=True)

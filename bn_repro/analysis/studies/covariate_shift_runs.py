@@ -77,7 +77,7 @@ def turns(runs: Runs, setting: Setting, arm: Arm, name: str = "angle") -> pd.Dat
 
     The mean over the layers, by seed (row) and step (column); or ``cosine``, that of the angle.
     """
-    rows = _shift(runs, setting, arm)
+    rows = frames.select(setting.of(runs, arm).probes, probe="shift")
     rows = rows.loc[rows["cosine"].notna()] if len(rows) else rows
     if rows.empty:
         return pd.DataFrame()
@@ -87,21 +87,11 @@ def turns(runs: Runs, setting: Setting, arm: Arm, name: str = "angle") -> pd.Dat
 
 def along(runs: Runs, setting: Setting, arm: Arm, name: str, size: float) -> pd.DataFrame:
     """``loss`` or ``distance`` after a step of ``size`` rates, by seed (row) and step (column)."""
-    rows = _shift(runs, setting, arm)
+    rows = frames.select(setting.of(runs, arm).probes, probe="shift")
     rows = frames.select(rows, size=size) if len(rows) else rows
     if rows.empty:
         return pd.DataFrame()
     return rows.pivot_table(index="seed", columns="step", values=name)
-
-
-def _shift(runs: Runs, setting: Setting, arm: Arm) -> pd.DataFrame:
-    rows = setting.of(runs, arm).probes
-    return frames.select(rows, probe="shift")
-
-
-def over_steps(wide: pd.DataFrame) -> pd.Series:
-    """The mean over the steps, by seed; empty where there is nothing."""
-    return wide.mean(axis=1) if wide.size else pd.Series(dtype=float)
 
 
 def swings(runs: Runs, setting: Setting, arm: Arm) -> pd.Series:

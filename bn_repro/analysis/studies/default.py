@@ -13,7 +13,7 @@ from bn_repro.analysis import intervals, panels, style
 from bn_repro.analysis.frames import plain
 from bn_repro.analysis.study import Study
 from bn_repro.analysis.style import Arm
-from bn_repro.analysis.tables import RUN_COLUMNS, Runs
+from bn_repro.analysis.tables import Runs, varied_keys
 
 AT_MOST = 8
 """A figure shows at most so many arms: those with the best final accuracy."""
@@ -33,13 +33,7 @@ BASELINES = ("mnist/baseline", "imagenet/inception")
 
 def arms(runs: Runs) -> list[Arm]:
     """Each experiment with what was varied in it, named ``mnist/bn, model.norm=none``."""
-    varied = [
-        str(name)
-        for name in runs.runs
-        if name not in RUN_COLUMNS
-        and not str(name).startswith("steps_to_")
-        and len({str(v) for v in runs.runs[name]}) > 1
-    ]
+    varied = varied_keys(runs)
     kinds = runs.runs.drop_duplicates(["experiment", "id"]).to_dict("records")
     without = next((k for k in kinds[:AT_MOST] if _without_bn(k)), None)
     others = itertools.cycle(look for look in LOOKS if without is None or look != WITHOUT_BN)
@@ -77,9 +71,7 @@ def figures(runs: Runs) -> dict[str, Figure]:
         draw_curves(left, runs)
         draw_finals(right, runs)
         style.letters([left, right])
-        handles, labels = left.get_legend_handles_labels()
-        if handles:
-            figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=6.5)
+        style.legend(figure, [left], loc="outside lower center", ncols=2, fontsize=6.5)
         return {"figure_curves": figure}
 
 

@@ -70,26 +70,20 @@ def by_layer(runs: Runs) -> pd.DataFrame:
     return rows.assign(layer=rows["site"].str.removeprefix("hidden").astype(int))
 
 
-def at_end(rows: pd.DataFrame, name: str, *, first: bool) -> pd.DataFrame:
-    """A number of each seed (row) and layer (column), at its first step or its last."""
-    ends = rows.groupby("seed")["step"].transform("min" if first else "max")
-    kept = rows.loc[rows["step"] == ends]
-    return kept.pivot(index="seed", columns="layer", values=name).astype(float)
-
-
 def numbers(rows: pd.DataFrame) -> dict[str, float]:
     """Medians over seeds: the gradient's norm in the first layer over that in the last, at the
     first step and at the last, NaN where it is too small to be recorded; ``a_layer``, the factor
     from one layer to the one below at the first step; the saturated shares at the last step."""
     found = {}
     for name, first in (("at_first", True), ("at_last", False)):
-        norms = at_end(rows, "grad_norm", first=first).to_numpy()
+        norms = frames.at_end(rows, "grad_norm", "layer", first=first).to_numpy()
         lowest = int((norms >= RECORDED).all(axis=0).argmax())
         across = float(np.median(norms[:, lowest] / norms[:, -1]))
         found[name] = math.nan if lowest else across
         if first:
             found["a_layer"] = across ** (1 / max(1, norms.shape[1] - 1 - lowest))
-    shares = np.median(at_end(rows, "saturated", first=False).to_numpy(), axis=0)
+    last = frames.at_end(rows, "saturated", "layer", first=False)
+    shares = np.median(last.to_numpy(), axis=0)
     return found | {"bottom": shares[0], "top": shares[-1], "most": shares.max()}
 
 
@@ -148,7 +142,7 @@ def _ends(networks: Sequence[Traced]) -> Figure:
     axes = figure.subplots(2, 2, sharex=True, sharey="row")
     for (nonlinearity, arm, rows), first in product(networks, (True, False)):
         for ax, name in zip(axes[:, NONLINEARITIES.index(nonlinearity)], MEASURES, strict=True):
-            table = at_end(rows, name, first=first)
+            table = frames.at_end(rows, name, "layer", first=first)
             panels.profile(ax, list(table), table.to_numpy(), arm, before=first)
     for ax, nonlinearity in zip(axes[0], NONLINEARITIES, strict=True):
         style.percent_axis(ax).set_title(nonlinearity)
@@ -158,8 +152,7 @@ def _ends(networks: Sequence[Traced]) -> Figure:
     for ax, label in zip(axes[:, 0], MEASURES.values(), strict=True):
         ax.set_ylabel(label)
     style.letters(axes[0])
-    named = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True))
-    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=4)
+    style.legend(figure, [axes[0, 0]], loc="outside upper center", ncols=4)
     return figure
 
 

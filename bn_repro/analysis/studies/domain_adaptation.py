@@ -6,7 +6,6 @@ The claims were written before the runs (docs/log.md, 2026-11-26, "Domain adapta
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -112,11 +111,7 @@ def _shifted(runs: Runs) -> Quantity:
     )
     names = ("the accuracy at the last step by new statistics", "that by old ones")
     found = q.ahead_at_each(new, old, names, "network")
-    if not found.interval.n:
-        return found
-    each = zip(found.parts, NETWORKS, strict=True)
-    words = ", ".join(f"{100 * part.estimate:+.2f} ({network.name})" for part, network in each)
-    return replace(found, beside=f"the less certain of: {words}")
+    return q.with_each(found, [f"({network.name})" for network in NETWORKS], "less")
 
 
 def robust(runs: Runs, network: Network) -> Claim:

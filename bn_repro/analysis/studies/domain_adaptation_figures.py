@@ -50,8 +50,7 @@ def against_strength(runs: Runs, networks: Sequence[Network]) -> dict[str, Figur
                 draw(ax, runs, network, name)
             row[0].set_ylabel(f"{network.name}:\n{network.split} accuracy")
         style.letters(axes.ravel())
-        handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=3)
+        style.legend(figure, [axes[0, 0]], loc="outside upper center", ncols=3)
         return {"figure_adaptation": figure}
 
 

@@ -161,6 +161,4 @@ def _rate(part: Part, dropout: float) -> str:
     return f"{rate:g}{end}{other}"
 
 
-STUDY = Study(
-    prose="dropout.md.j2", claims=claims, figures=figures, values=values, targets=(0.9, 0.95)
-)
+STUDY = Study("dropout.md.j2", figures, claims, values=values, targets=(0.9, 0.95))

@@ -32,9 +32,7 @@ def figures(runs: Runs) -> dict[str, Figure]:
         axes[1, 0].set_ylabel("training minus test, points")
         axes[1, 0].set_ylim(bottom=min(0, axes[1, 0].get_ylim()[0]))
         style.letters(axes.flat)
-        handles, labels = axes[0, 0].get_legend_handles_labels()
-        if handles:
-            figure.legend(handles, labels, loc="outside lower center", ncols=3)
+        style.legend(figure, [axes[0, 0]], loc="outside lower center", ncols=3)
         return {"figure_dropout": figure}
 
 

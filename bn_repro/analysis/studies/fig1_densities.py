@@ -29,8 +29,7 @@ def densities_of_layers(runs: Runs) -> Figure | None:
         ax, one = axes[line, column], arm.of(runs).where(seed=seed)
         images.append(densities.heat_map(ax, one, site))
         for steps, percentiles in movement.tracks(one.traces, site, None).values():
-            for values in percentiles:
-                ax.plot(steps, values, color=arm.color, lw=0.7)
+            ax.plot(steps, percentiles.T, color=arm.color, lw=0.7)
         ax.set_yticks([histograms.LOW, -4, 0, 4, histograms.HIGH])
         ax.set_xlim(1, runs.last_step)
         style.steps_axis(ax).set_xlabel("")

@@ -13,7 +13,7 @@ from bn_repro import paper
 from bn_repro.analysis import frames, intervals, movement, panels, style
 from bn_repro.analysis.studies.fig1_densities import densities_of_layers
 from bn_repro.analysis.studies.fig1_inference import all_units, modes
-from bn_repro.analysis.studies.fig1_layers import layers, log_steps, units
+from bn_repro.analysis.studies.fig1_layers import draw_unit, layers, log_steps, units
 from bn_repro.analysis.studies.fig1_movement import LAST, UNITS
 from bn_repro.analysis.style import BN, MNIST_ARMS
 from bn_repro.analysis.tables import Runs
@@ -59,8 +59,8 @@ def _draw_inputs(axes: Any, runs: Runs) -> None:
     for column, arm in enumerate(MNIST_ARMS):
         unit = movement.tracks(arm.of(runs).traces, LAST, UNITS["unit"])
         for steps, values in list(unit.values())[:1]:
-            _draw_unit(axes[0, column], steps, values, arm)
-            _draw_unit(axes[1, column], steps, values, arm)
+            for ax in axes[:2, column]:
+                draw_unit(ax, steps, values, arm)
         _draw_layer(axes[2:, column], runs, arm)
         axes[0, column].set_title(f"({'bc'[column]})  {arm.label}")
         for ax in axes[1:, column]:
@@ -115,8 +115,7 @@ def draw_difference(ax: Axes, runs: Runs) -> Axes:
     if last > start:
         difference = difference.loc[:, difference.columns >= start]
     steps = difference.columns.to_numpy(float)
-    for values in difference.to_numpy():
-        ax.plot(steps, values, color=style.INK, lw=0.5, alpha=style.FAINT)
+    ax.plot(steps, difference.to_numpy().T, color=style.INK, lw=0.5, alpha=style.FAINT)
     found = [intervals.interval(column) for column in difference.to_numpy().T]
     low, high = [f.low for f in found], [f.high for f in found]
     ax.fill_between(steps, low, high, color=BN.color, alpha=0.25, lw=0)
@@ -128,20 +127,12 @@ def draw_difference(ax: Axes, runs: Runs) -> Axes:
     return ax
 
 
-def _draw_unit(ax: Axes, steps: np.ndarray, values: np.ndarray, arm: style.Arm) -> None:
-    """One seed's unit: every mini-batch faint, its running median bold."""
-    for row in values:
-        ax.plot(steps, row, color=arm.color, lw=0.4, alpha=0.4)
-    panels.percentiles(ax, steps, movement.smoothed(values), arm)
-
-
 def _draw_layer(axes: Any, runs: Runs, arm: style.Arm) -> None:
     """All units: the first seeds faint, the median over all; then the same over the width."""
     layer = movement.tracks(arm.of(runs).traces, LAST, UNITS["layer"])
     for steps, values in list(layer.values())[:SHOWN]:
         for ax, rows in zip(axes, (values, movement.relative(values)), strict=True):
-            for row in rows:
-                ax.plot(steps, row, color=arm.color, lw=0.4, alpha=style.FAINT)
+            ax.plot(steps, rows.T, color=arm.color, lw=0.4, alpha=style.FAINT)
     if layer:
         steps, values = movement.median_track(layer)
         panels.percentiles(axes[0], steps, values, arm)

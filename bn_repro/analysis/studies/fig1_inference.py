@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from bn_repro.analysis import movement, panels, style
 from bn_repro.analysis.studies import fig1_movement as inputs
+from bn_repro.analysis.studies.fig1_layers import draw_unit, log_steps
 from bn_repro.analysis.studies.fig1_movement import LAST, UNITS
 from bn_repro.analysis.studies.fig1_units import of_units, unit_drifts
 from bn_repro.analysis.style import BASELINE, BN, Arm
@@ -41,19 +42,14 @@ def modes(runs: Runs) -> Figure:
         units, layer = (movement.tracks(rows, LAST, unit) for unit in UNITS.values())
         unit_axes, layer_axes = axes[:, column]
         for steps, values in list(units.values())[:1]:
-            for row in values:
-                unit_axes.plot(steps, row, color=arm.color, lw=0.4, alpha=0.4)
-            panels.percentiles(unit_axes, steps, movement.smoothed(values), arm)
+            draw_unit(unit_axes, steps, values, arm)
         for steps, values in layer.values():
-            for row in values:
-                layer_axes.plot(steps, row, color=arm.color, lw=0.4, alpha=style.FAINT)
+            layer_axes.plot(steps, values.T, color=arm.color, lw=0.4, alpha=style.FAINT)
         if layer:
             panels.percentiles(layer_axes, *movement.median_track(layer), arm)
         unit_axes.set_title(f"{arm.label}, {mode}", fontsize=7.5)
         for ax in (unit_axes, layer_axes):
-            ax.set_xscale("log")
-            ax.set_xlim(1, runs.last_step)
-            style.steps_axis(ax).set_xlabel("")
+            log_steps(ax, runs.last_step).set_xlabel("")
     for ax, words in zip(axes[:, 0], ("one unit", "all units"), strict=True):
         ax.set_ylabel(f"input, {words}")
     figure.supxlabel("training steps (log scale)", fontsize=8)

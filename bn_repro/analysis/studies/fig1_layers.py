@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from itertools import product
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bn_repro.analysis import frames, movement, panels, style
 from bn_repro.analysis.studies.fig1_movement import LAST, SITES
-from bn_repro.analysis.style import MNIST_ARMS
+from bn_repro.analysis.style import MNIST_ARMS, Arm
 from bn_repro.analysis.tables import Runs
 
 
@@ -19,6 +20,12 @@ def log_steps(ax: Axes, last: float) -> Axes:
     ax.set_xscale("log")
     ax.set_xlim(1, last)
     return style.steps_axis(ax)
+
+
+def draw_unit(ax: Axes, steps: np.ndarray, values: np.ndarray, arm: Arm) -> None:
+    """One seed's unit: every mini-batch faint, its running median bold."""
+    ax.plot(steps, values.T, color=arm.color, lw=0.4, alpha=0.4)
+    panels.percentiles(ax, steps, movement.smoothed(values), arm)
 
 
 def units(runs: Runs) -> Figure:

@@ -50,10 +50,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         f"Each at its own best rate, BN is ahead at each evaluated step{_first(runs)}.",
         where,
         q.ahead_at_each(
-            first_with,
-            first_without,
-            fig1.NAMES,
-            images=fig1.last_answers(early_runs(runs)),
+            first_with, first_without, fig1.NAMES, images=fig1.last_answers(early_runs(runs))
         ),
         AtEach("step"),
     )
@@ -129,10 +126,4 @@ def values(runs: Runs) -> dict[str, Any]:
     }
 
 
-STUDY = Study(
-    prose="fig1_rates.md.j2",
-    claims=claims,
-    figures=figures,
-    values=values,
-    targets=(0.9, 0.95, 0.97),
-)
+STUDY = Study("fig1_rates.md.j2", figures, claims, values=values, targets=(0.9, 0.95, 0.97))

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from bn_repro.analysis import grids, panels, style
 from bn_repro.analysis.intervals import Interval
@@ -62,8 +61,8 @@ def draw_rates(ax: Axes, runs: Runs) -> Axes:
 def draw_gaps(ax: Axes, runs: Runs) -> Axes:
     """BN's lead at every rate: every seed, the mean and its interval."""
     found, (without, with_bn) = gaps(runs), by_rate(runs)
-    for own in (with_bn - without).to_numpy():
-        ax.plot(list(found), own, ls="none", marker="o", ms=2.5, color=BN.color, alpha=0.4)
+    look: dict[str, Any] = {"ls": "none", "marker": "o", "ms": 2.5, "color": BN.color}
+    ax.plot(list(found), (with_bn - without).to_numpy().T, **look, alpha=0.4)
     ax.set(xscale="log", xlabel="learning rate")
     ax.xaxis.set_major_formatter("{x:g}")
     _leads(ax, found).set_title("held-out images, every rate")
@@ -83,9 +82,8 @@ def _leads(ax: Axes, found: Mapping[Any, Interval]) -> Axes:
     ax.plot(list(found), [one.estimate for one in found.values()], color=BN.color)
     ax.axhline(0, color=style.INK, lw=0.7)
     ax.set_yscale("symlog", linthresh=0.01)
-    ax.yaxis.set_major_locator(FixedLocator([-0.1, -0.01, -0.005, 0, 0.005, 0.01, 0.1, 0.5]))
-    ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:+g}" if value else "0")
+    places = [-0.1, -0.01, -0.005, 0, 0.005, 0.01, 0.1, 0.5]
+    style.ticks(ax.yaxis, places, lambda value, _: f"{100 * value:+g}" if value else "0")
     ax.set_ylabel("with BN minus without, points")
     return ax
 
@@ -100,7 +98,7 @@ def draw_finals(ax: Axes, runs: Runs) -> Axes:
         low, high = both.min(), both.max()
         style.error_axis(ax, low, 1 - 0.9 * (1 - high))
         ticks = [t for t in (*style.ERROR_TICKS, 0.96, 0.975, 0.985) if low < t < high]
-        ax.yaxis.set_major_locator(FixedLocator(sorted(ticks) or [low, high]))
+        style.ticks(ax.yaxis, sorted(ticks) or [low, high])
         panels.reference(ax, target).lines[-1].set_label(f"best without BN, {100 * target:.1f} %")
         ax.set_xlim(0, float(without.columns[-1]))
         ax.legend(loc="lower right")

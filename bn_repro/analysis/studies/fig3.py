@@ -166,6 +166,4 @@ def _algorithm2(runs: Runs) -> np.ndarray:
     return np.array(gaps)
 
 
-STUDY = Study(
-    prose="fig3.md.j2", claims=claims, figures=figures, values=values, targets=targets, traces=True
-)
+STUDY = Study("fig3.md.j2", figures, claims, values=values, targets=targets, traces=True)

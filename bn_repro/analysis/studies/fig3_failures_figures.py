@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from bn_repro.analysis import movement, panels, style
 from bn_repro.analysis.prose import listed
@@ -26,9 +25,7 @@ def figure(
     figure = Figure(figsize=(style.WIDTH, 3.3), layout="constrained")
     left, right = figure.subplots(1, 2)
     style.letters([draw_accuracy(left, runs, arms, beside), draw_loss(right, runs, arms, beside)])
-    handles, labels = left.get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=5, columnspacing=1.2)
+    style.legend(figure, [left], loc="outside lower center", ncols=5, columnspacing=1.2)
     return figure
 
 
@@ -37,8 +34,7 @@ def draw_accuracy(ax: Axes, runs: Runs, arms: Sequence[Arm], beside: Sequence[Ar
     for arm in (*beside, *arms):
         _draw(ax, inception.curves(runs, arm), arm, arms)
     ax.set_yscale("log")
-    ax.yaxis.set_major_locator(FixedLocator([0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]))
-    ax.yaxis.set_minor_locator(NullLocator())
+    style.ticks(ax.yaxis, [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0])
     if np.isfinite(runs.chance):
         panels.reference(ax, runs.chance)
         ax.set_ylim(0.8 * runs.chance, None)

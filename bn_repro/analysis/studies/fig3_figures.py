@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from bn_repro.analysis import panels, steps_to, style
 from bn_repro.analysis.intervals import Interval
@@ -142,9 +141,7 @@ def draw_speed(ax: Axes, runs: Runs, share: float) -> Axes:
         _note(ax, row, words)
     ax.set_xscale("log")
     ax.set_xlim(*limits)
-    ax.xaxis.set_major_locator(FixedLocator([0.5, 1, 2, 5, 10, 20, 50]))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter("{x:g}x")
+    style.ticks(ax.xaxis, [0.5, 1, 2, 5, 10, 20, 50], "{x:g}x")
     ax.set_xlabel("Inception's steps over the network's (log scale)")
     ax.set_title("speed to " + words_of(share).replace(" above chance", ""))
     return ax

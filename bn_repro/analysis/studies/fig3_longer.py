@@ -52,6 +52,4 @@ def values(runs: Runs) -> dict[str, Any]:
     }
 
 
-STUDY = Study(
-    prose="fig3_longer.md.j2", claims=claims, figures=figures, values=values, targets=fig3.targets
-)
+STUDY = Study("fig3_longer.md.j2", figures, claims, values=values, targets=fig3.targets)

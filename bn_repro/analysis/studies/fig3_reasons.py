@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
+from itertools import product
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import NullLocator
 
 from bn_repro.analysis import frames, panels, style
 from bn_repro.analysis.studies import inception, inception_figures
@@ -61,11 +60,11 @@ def figure_signals(runs: Runs) -> Figure:
         len(SIGNALS), max(len(arms), 1), sharex=True, sharey="row", squeeze=False
     )
     for column, arm in enumerate(arms):
-        mine = arm.of(runs).traces
-        for ax, name in zip(axes[:, column], SIGNALS, strict=True):
-            for last in (False, True):
-                values = _profile(frames.select(mine, unit=None), name, sites, last=last)
-                panels.profile(ax, range(len(sites)), values, arm, before=not last)
+        mine = frames.select(arm.of(runs).traces, unit=None)
+        for (ax, name), first in product(zip(axes[:, column], SIGNALS, strict=True), (True, False)):
+            values = frames.at_end(mine, name, "site", first=first).reindex(columns=sites)
+            values = values.where(values > 0) if name == "grad_norm" else values
+            panels.profile(ax, range(len(sites)), values.to_numpy(), arm, before=first)
         name = arm.label.replace("-Sig", "-\nSig").replace(", ", ",\n")
         axes[0, column].set_title(name, color=arm.color, fontsize=7)
         axes[-1, column].set_xticks(range(len(sites)), sites, rotation=90, fontsize=6)
@@ -74,22 +73,10 @@ def figure_signals(runs: Runs) -> Figure:
     for ax in axes[[0, 2], 0]:
         ax.set_yscale("log")
         ax.yaxis.set_minor_locator(NullLocator())
-    axes[0, 0].yaxis.set_major_locator(FixedLocator([0.2, 0.5, 1, 2, 5, 10]))
-    axes[0, 0].yaxis.set_major_formatter("{x:g}")
+    style.ticks(axes[0, 0].yaxis, [0.2, 0.5, 1, 2, 5, 10], "{x:g}")
     style.percent_axis(axes[1, 0])
     figure.supxlabel("layer whose nonlinearity's input is measured, from first to last", fontsize=8)
     look: dict[str, Any] = {"color": style.INK, "marker": "o", "ms": 4}
     handles = [*axes[0, 0].plot([], [], **look, mfc="white"), *axes[0, 0].plot([], [], **look)]
     axes[1, -1].legend(handles, ["first step", "last step"], fontsize=6.5, handlelength=1.6)
     return figure
-
-
-def _profile(traces: Any, name: str, sites: list[str], *, last: bool) -> np.ndarray:
-    """A row per seed, a column per site, at the run's first or last recorded step."""
-    rows = []
-    for _, part in traces.groupby("seed"):
-        at = part.loc[part["step"] == (part["step"].max() if last else part["step"].min())]
-        known = dict(zip(at["site"].tolist(), at[name].tolist(), strict=True))
-        rows.append([known.get(site, math.nan) for site in sites])
-    values = np.array(rows, dtype=float).reshape(len(rows), len(sites))
-    return np.where(values > 0, values, np.nan) if name == "grad_norm" else values

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from bn_repro import paper
@@ -33,10 +31,8 @@ def figure3_table(runs: Runs, share: float = ITSELF) -> list[list[str]]:
             here = steps_to.shown(float(np.median(steps)), last)
             here += f" ({one})" if few or steps.min() < steps.max() else ""
             if arm is not INCEPTION:
-                fewer = inception.race(runs, INCEPTION, arm).quantity(share)
-                fewer = (
-                    str(replace(fewer, beside="")).replace(f" by {arm.label}", "").replace(" x", "")
-                )
+                fewer = str(inception.race(runs, INCEPTION, arm).factor(share))
+                fewer = fewer.replace(f" by {arm.label}", "").replace(" x", "")
         factor = None if arm is INCEPTION else inception.printed_factor(arm)
         rows.append(
             [

@@ -11,15 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bn_repro.analysis import ensembles, style
-from bn_repro.analysis.studies.fig4_runs import (
-    CROPS,
-    ERRORS,
-    MULTI,
-    PLAIN,
-    SIX,
-    settings,
-    together,
-)
+from bn_repro.analysis.studies.fig4_runs import CROPS, ERRORS, MULTI, PLAIN, SIX, settings, together
 from bn_repro.analysis.style import Arm
 from bn_repro.analysis.tables import Runs
 

@@ -13,7 +13,6 @@ from bn_repro import paper
 from bn_repro.analysis import frames, steps_to
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis.claims import Claim
-from bn_repro.analysis.intervals import Interval
 from bn_repro.analysis.prose import count
 from bn_repro.analysis.quantities import Quantity
 from bn_repro.analysis.rules import Above
@@ -87,11 +86,6 @@ def race(runs: Runs, slow: Arm, fast: Arm, reference: Arm = INCEPTION) -> Race:
     """Two networks to the accuracy of a reference."""
     one, two, three = (curves(runs, arm) for arm in (slow, fast, reference))
     return Race(one, two, three, (slow.label, fast.label, reference.label), runs.chance)
-
-
-def speed_up(runs: Runs, slow: Arm, fast: Arm, to_best_of: Arm = INCEPTION) -> Interval:
-    """How many times fewer steps ``fast`` needs to the best itself of ``to_best_of``."""
-    return race(runs, slow, fast, to_best_of).fewer(ITSELF)
 
 
 def median_steps(runs: Runs, arm: Arm, target: float) -> float:
@@ -183,5 +177,5 @@ def pair(runs: Runs, bn: Arm, plain: Arm) -> dict[str, Any]:
         "gap": maximum_gap(runs, bn, plain),
         "target": target,
         "steps": [steps_to.shown(s, runs.last_step) for s in steps],
-        "fewer": speed_up(runs, plain, bn, plain) if np.isfinite(steps[0]) else None,
+        "fewer": race(runs, plain, bn, plain).fewer(ITSELF) if np.isfinite(steps[0]) else None,
     }

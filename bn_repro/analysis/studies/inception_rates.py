@@ -5,6 +5,7 @@ A study without claims: it chooses the rate r0 for others, and is run before the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,10 +52,10 @@ class Tried(NamedTuple):
         return last if last >= 0 else None
 
 
-def tried(runs: Runs) -> list[Tried]:
+def tried(runs: Runs, arms: Iterable[Arm] = ARMS) -> list[Tried]:
     """The networks that have runs."""
     found, final = [], runs.final(diverged=runs.chance)
-    for arm in ARMS:
+    for arm in arms:
         grid = grids.grid(arm.of(final), [RATE])
         if grid is not None:
             mine = [arm.of(runs).where(**{RATE: rate}) for rate in grid.axes[0]]

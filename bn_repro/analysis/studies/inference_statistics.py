@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -171,12 +171,12 @@ def _shown(network: Network, runs: Runs) -> dict[str, Any]:
     return found | {"own": own, "moving": moving, "exact": exact}
 
 
-def _by_step(runs: Runs, steps: Sequence[int] = (10, 100, 1_000, 10_000)) -> list[list[str]]:
+def _by_step(runs: Runs) -> list[list[str]]:
     """Accuracy on MNIST by step, for each momentum of the moving averages and for Algorithm 2."""
     kinds = {f"moving averages, momentum {rate:g}": by_rate(runs, rate) for rate in RATES}
     kinds[f"Algorithm 2 over {MNIST.most:,} mini-batches"] = MNIST.by(runs, EXACT)
     kinds[f"the mini-batch's own, {MNIST.examples} images"] = MNIST.by(runs, OWN)
-    shown = [step for step in steps if any(step in wide for wide in kinds.values())]
+    shown = [n for n in (10, 100, 1_000, 10_000) if any(n in wide for wide in kinds.values())]
     if not shown:
         return []
     rows = [["statistics", *(f"step {step:,}" for step in shown)]]

@@ -115,10 +115,4 @@ def _ratio(
     return Claim(id, sentence, section, wider, SignTest(1.0), depends_on=depends_on)
 
 
-STUDY = Study(
-    prose="learning_rate_and_init.md.j2",
-    figures=figures,
-    claims=claims,
-    values=values,
-    targets=TARGETS,
-)
+STUDY = Study("learning_rate_and_init.md.j2", figures, claims, values=values, targets=TARGETS)

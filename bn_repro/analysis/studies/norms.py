@@ -12,7 +12,6 @@ import numpy as np
 
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis.claims import Claim
-from bn_repro.analysis.gates import Gate
 from bn_repro.analysis.intervals import Interval
 from bn_repro.analysis.prose import listed, percent, points
 from bn_repro.analysis.quantities import Quantity
@@ -47,7 +46,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
             NOT_THEIRS,
             fewer_than_each(network),
             AtEach("norm", 1.0),
-            gates=[all_count(network)],
+            gates=[target_counts([one.race for one in network.beside], who="all")],
             depends_on="the grid of rates, the target",
         )
 
@@ -70,9 +69,8 @@ def above_each(network: Network) -> Quantity:
         return Quantity(words, q.NOTHING, "points")
     parts, corrected = zip(*((one.above, one.corrected) for one in network.beside), strict=True)
     least = min(parts, key=lambda p: p.estimate if np.isnan(p.low) else p.low)
-    shown = [f"{100 * one.above.estimate:+.2f} {one.arm.label}" for one in network.beside]
-    beside = f"the least certain of: {', '.join(shown)}"
-    return Quantity(words, least, "points", parts, corrected, beside=beside)
+    found = Quantity(words, least, "points", parts, corrected)
+    return q.with_each(found, [one.arm.label for one in network.beside])
 
 
 def fewer_than_each(network: Network) -> Quantity:
@@ -86,11 +84,6 @@ def fewer_than_each(network: Network) -> Quantity:
     )
     names = [one.arm.label for one in network.beside]
     return at_each([one.race for one in network.beside], names, words)
-
-
-def all_count(network: Network) -> Gate:
-    """That the steps to the target count, beside every norm."""
-    return target_counts([one.race for one in network.beside], who="all")
 
 
 # --- prose ----------------------------------------------------------------------------------------
@@ -144,14 +137,13 @@ def table(network: Network) -> list[list[str]]:
     beside = {one.arm.label: one for one in network.beside}
     for arm in NORMS:
         one, own = beside.get(arm.label), tried.get(arm.label)
-        accuracy = network.accuracy(arm)
         above = points(one.above).replace(" points", "") if one else "-"
         fewer = _fewer(one.fewer, one.race.counts()) if one else "-"
         rows.append(
             [
                 arm.label,
                 _rate(network, own) if own else "-",
-                percent(accuracy) if len(accuracy) else "-",
+                percent(network.accuracy(arm)),
                 above,
                 fewer,
                 _trains_to(own) if own else "-",

@@ -23,11 +23,7 @@ def figures(runs: Runs) -> dict[str, Figure]:
             draw_rates(above, network).set_title(f"{network}, every rate")
             draw_training(below, network).set_title(f"{network}, own best rate")
         style.letters(axes.ravel())
-        handles = {}
-        for ax in axes.ravel():
-            found, labels = ax.get_legend_handles_labels()
-            handles |= dict(zip(labels, found, strict=True))
-        figure.legend(handles.values(), handles, loc="outside upper center", ncols=len(NORMS))
+        style.legend(figure, axes.ravel(), loc="outside upper center", ncols=len(NORMS))
         return {"figure_norms": figure}
 
 

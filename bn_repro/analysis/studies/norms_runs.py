@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from bn_repro.analysis import gates, grids, intervals
+from bn_repro.analysis import intervals
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis.frames import shared
 from bn_repro.analysis.intervals import LEVEL, Interval
 from bn_repro.analysis.speed import Race
 from bn_repro.analysis.studies import converged, inception
-from bn_repro.analysis.studies.inception_rates import RATE, Tried
+from bn_repro.analysis.studies.inception_rates import RATE, Tried, tried
 from bn_repro.analysis.style import Arm
 from bn_repro.analysis.tables import Runs
 
@@ -91,14 +91,7 @@ class Network:
     @cached_property
     def tried(self) -> list[Tried]:
         """The norms that have runs, over the rates of the grid."""
-        runs = self.tuning
-        accuracies, found = runs.final(diverged=runs.chance), []
-        for arm in NORMS:
-            grid = grids.grid(arm.of(accuracies), [RATE])
-            if grid is not None:
-                lost = [sum(gates.failed(arm.of(runs).where(**{RATE: r}))) for r in grid.axes[0]]
-                found.append(Tried(arm, grid, lost))
-        return found
+        return tried(self.tuning, NORMS)
 
     def rate(self, arm: Arm) -> float:
         """The rate of the norm's final runs; NaN where there are none."""

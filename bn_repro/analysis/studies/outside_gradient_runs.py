@@ -32,15 +32,15 @@ STAYS = 1e-3
 """A bias of a smaller norm has not moved: rounding moves it where it has no gradient."""
 
 
-def biases(runs: Runs, arm: Arm, name: str = "bias") -> pd.DataFrame:
-    """The norm of the layers' biases (or ``name``), by seed (row) and step (column).
+def biases(runs: Runs, arm: Arm) -> pd.DataFrame:
+    """The norm of the layers' biases, by seed (row) and step (column).
 
     Over the three hidden layers: the root of the sum of squares.
     """
     rows = arm.of(runs).probes
-    if rows.empty or name not in rows:
+    if rows.empty or "bias" not in rows:
         return pd.DataFrame()
-    squares = rows.assign(square=rows[name] ** 2)
+    squares = rows.assign(square=rows["bias"] ** 2)
     return squares.pivot_table(index="seed", columns="step", values="square", aggfunc="sum") ** 0.5
 
 

@@ -6,7 +6,6 @@ The claims were written before the runs (docs/log.md, 2026-11-26, "Where and wha
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -118,7 +117,7 @@ def _ahead(settings: list[Setting], one: Arm, other: Arm, names: tuple[str, str]
     images = {r: (s.right(one), s.right(other)) for r, s in zip(RATES, settings, strict=True)}
     words = f"the final test accuracy {names[0]}", names[1]
     found = q.ahead_at_each(a, b, words, "rate", images)
-    return _with_each(found, [f"at rate {rate:g}" for rate in RATES])
+    return q.with_each(found, [f"at rate {rate:g}" for rate in RATES])
 
 
 def _alike(settings: list[Setting], one: Arm, other: Arm, names: tuple[str, str]) -> Quantity:
@@ -127,16 +126,7 @@ def _alike(settings: list[Setting], one: Arm, other: Arm, names: tuple[str, str]
     this, that = (pd.concat({names[0]: x, names[1]: y}, axis=1) for x, y in ((a, b), (b, a)))
     words = f"the final test accuracy {names[0]} ({SAME})", f"{names[1]}, and the reverse"
     found = q.ahead_at_each(this, that, words, "comparison")
-    return _with_each(found, [f"{names[0]} at rate {rate:g}" for rate in RATES])
-
-
-def _with_each(found: Quantity, names: list[str]) -> Quantity:
-    """``found`` with the number of each part listed after the least certain one."""
-    if not found.parts or not found.interval.n:
-        return found
-    shown = zip(found.parts, names, strict=False)
-    each = ", ".join(f"{100 * part.estimate:+.2f} {name}" for part, name in shown)
-    return replace(found, beside=f"the least certain of: {each}")
+    return q.with_each(found, [f"{names[0]} at rate {rate:g}" for rate in RATES])
 
 
 def _higher(setting: Setting, one: Arm, other: Arm, words: str) -> Quantity:
@@ -155,7 +145,7 @@ def values(runs: Runs) -> dict[str, Any]:
     """What the template shows besides the claims."""
     settings = [*mnist(runs), inception(runs)]
     rows = [["BN", *(setting.name for setting in settings)]]
-    ends = [[arm.label, *(_end(setting, arm) for setting in settings)] for arm in VARIANTS]
+    ends = [[arm.label, *(percent(s.accuracy(arm)) for s in settings)] for arm in VARIANTS]
     rows += [row for row in ends if set(row[1:]) != {"-"}]
     gained = {
         arm.label: [_gained(setting, arm) for setting in settings[: len(RATES)]]
@@ -173,11 +163,6 @@ def _by_bias(settings: list[Setting]) -> dict[str, float]:
         changes = [(a - b).abs().to_numpy(float).ravel() for a, b in pairs]
         found[metric] = max((float(c) for part in changes for c in part), default=float("nan"))
     return found
-
-
-def _end(setting: Setting, arm: Arm) -> str:
-    found = setting.accuracy(arm) if arm in setting.arms else pd.Series(dtype=float)
-    return percent(found) if len(found) else "-"
 
 
 def _gained(setting: Setting, arm: Arm) -> str:

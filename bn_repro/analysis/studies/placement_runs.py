@@ -93,11 +93,7 @@ def figures(runs: Runs) -> dict[str, Figure]:
         for ax in axes[:, 1:].ravel():
             ax.set_ylabel("")
         style.letters(axes.ravel())
-        handles: dict[str, Any] = {}
-        for ax in axes[1]:
-            found, labels = ax.get_legend_handles_labels()
-            handles |= dict(zip(labels, found, strict=True))
-        figure.legend(handles.values(), handles, loc="outside upper center", ncols=4)
+        style.legend(figure, axes[1], loc="outside upper center", ncols=4)
         return {"figure_placement": figure}
 
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from bn_repro.analysis import quantities as q
+from bn_repro.analysis import steps_to
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.prose import percent
 from bn_repro.analysis.rules import Above, Below
-from bn_repro.analysis.steps_to import shown
 from bn_repro.analysis.studies import recurrent_runs as runs_of
 from bn_repro.analysis.studies.recurrent_figures import figures
 from bn_repro.analysis.studies.recurrent_runs import ARMS, NONE, PER_STEP, SHARED, When
@@ -140,9 +140,9 @@ def _arms(runs: Runs, there: list[Arm]) -> list[list[str]]:
         tried = runs_of.grid(runs, arm)
         means = dict(zip(tried.axes[0], tried.means, strict=True)) if tried else {}
         grid = ", ".join(f"{rate:g}: {100 * mean:.1f}" for rate, mean in means.items())
-        steps = shown(runs_of.median_steps(wide, target), float(wide.columns[-1]))
-        known = exact.by_seed()
-        cells = [grid, percent(q.at_the_end(wide)), percent(known) if len(known) else "-", steps]
+        steps = steps_to.median_steps(steps_to.by_row(wide, target))
+        cells = [grid, percent(q.at_the_end(wide)), percent(exact.by_seed())]
+        cells.append(steps_to.shown(steps, float(wide.columns[-1])))
         rows.append([arm.label, f"{runs_of.rate(runs, arm):g}", *cells])
     return rows
 

@@ -22,12 +22,7 @@ def figures(runs: Runs) -> dict[str, Figure]:
         draw_gradients(axes[1, 0], runs, "start").set_title("after the first training step")
         draw_gradients(axes[1, 1], runs, "end").set_title("at the end")
         style.letters(axes.ravel())
-        handles, labels = [], []
-        for ax in axes[0]:
-            found, names = ax.get_legend_handles_labels()
-            if len(names) > len(labels):
-                handles, labels = found, names
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(ARMS))
+        style.legend(figure, axes[0, ::-1], loc="outside upper center", ncols=len(ARMS))
         return {"figure_recurrent": figure}
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from bn_repro.analysis import frames, grids, steps_to
+from bn_repro.analysis import frames, grids
 from bn_repro.analysis.grids import Grid
 from bn_repro.analysis.speed import Race
 from bn_repro.analysis.style import BASELINE, BN, Arm
@@ -20,11 +20,7 @@ _KEPT = "model.statistics"
 NONE = BASELINE.with_(keys={"experiment": WITHOUT})
 PER_STEP = BN.with_(label="BN, statistics per step", keys={"experiment": WITH, _KEPT: "per_step"})
 SHARED = Arm(
-    "BN, shared statistics",
-    "#8e1652",
-    (0, (1.2, 1.1)),
-    "D",
-    {"experiment": WITH, _KEPT: "shared"},
+    "BN, shared statistics", "#8e1652", (0, (1.2, 1.1)), "D", {"experiment": WITH, _KEPT: "shared"}
 )
 ARMS = (NONE, PER_STEP, SHARED)
 TRIED = ("rates without BN", "rates")
@@ -95,11 +91,6 @@ def same_training(runs: Runs) -> bool:
         for arm in (PER_STEP, SHARED)
     )
     return bool(one.size) and one.equals(other)
-
-
-def median_steps(wide: pd.DataFrame, target: float) -> float:
-    """The median over seeds of the steps to a test accuracy; infinite where most never reach it."""
-    return float(np.median(steps_to.at(wide, target)))
 
 
 def typical(values: pd.Series) -> float:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from bn_repro.analysis import frames
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.prose import percent, points
@@ -84,9 +83,8 @@ def _mini_batches(runs: Runs, block: str) -> Iterator[Claim]:
 
 def _gain(runs: Runs, block: str, arm: Arm) -> pd.Series:
     """Test accuracy that drawing mini-batches anew adds, by seed."""
-    ends = [setting(runs, block, arm, shuffling).top1("test") for shuffling in MINI_BATCHES]
-    change, stay = frames.shared(*ends)
-    return change - stay
+    change, stay = (setting(runs, block, arm, kind).top1("test") for kind in MINI_BATCHES)
+    return (change - stay).dropna()
 
 
 def _dropout(runs: Runs) -> Iterator[Claim]:
@@ -139,9 +137,8 @@ def values(runs: Runs) -> dict[str, Any]:
                         rows.append([block, arm.label, words, f"{dropout:g}", *accuracies, gap])
     lead = {}
     for block, arms in PAIRS.items():
-        ends = [setting(runs, block, arm).top1("test") for arm in arms]
-        without, with_bn = frames.shared(*ends)
-        lead[block] = with_bn - without
+        without, with_bn = (setting(runs, block, arm).top1("test") for arm in arms)
+        lead[block] = (with_bn - without).dropna()
     gains = {block: [_gain(runs, block, arm) for arm in arms] for block, arms in PAIRS.items()}
     return {"table": rows if len(rows) > 1 else [], "gains": gains, "lead": lead}
 

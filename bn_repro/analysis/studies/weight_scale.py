@@ -7,8 +7,7 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
-import pandas as pd
-
+from bn_repro.analysis import frames
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.rules import Above, Below
@@ -20,7 +19,6 @@ from bn_repro.analysis.studies.weight_scale_runs import (
     at_end,
     by_scale,
     growth,
-    of_probe,
 )
 from bn_repro.analysis.study import Study, probes_alone
 from bn_repro.analysis.style import BASELINE, BN, MNIST_ARMS
@@ -66,7 +64,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
         ENDS.items(), KINDS.items()
     ):
         with_bn, without = (
-            _mean(at_end(runs, arm, "distance", end, normalized)) for arm in (BN, BASELINE)
+            at_end(runs, arm, "distance", end, normalized).mean(axis=1) for arm in (BN, BASELINE)
         )
         yield Claim(
             f"{name}_{end}_distance_ratio",
@@ -82,7 +80,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
             depends_on=depends_on,
         )
     for end, when in ENDS.items():
-        share, other = (_mean(at_end(runs, arm, "within", end, 1)) for arm in (BN, BASELINE))
+        share, other = (at_end(runs, arm, "within", end, 1).mean(axis=1) for arm in (BN, BASELINE))
         found = q.mean(
             share - 0.5,
             "The share of the singular values of J, with BN, that lie from 1/2 to 2, averaged over "
@@ -96,7 +94,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
             replace(found, words=found.words.replace(q.OVER_SEEDS, q.ONE_SAMPLE), beside=without),
             Above(),
         )
-    grown, other = (_mean(growth(runs, arm)) for arm in (BN, BASELINE))
+    grown, other = (growth(runs, arm).mean(axis=1) for arm in (BN, BASELINE))
     yield Claim(
         "weight_growth_ratio",
         "With BN the weights grow less during training.",
@@ -116,16 +114,11 @@ def _exact(runs: Runs, names: Sequence[str]) -> list[bool]:
     """By run with BN: whether the departures ``names`` are at most ``EXACT`` at epsilon 0."""
     found = []
     for arm in (BN, BN_BASELINE):
-        rows = of_probe(arm.of(runs), "scale")
+        rows = frames.select(arm.of(runs).probes, probe="scale")
         rows = rows.loc[rows["epsilon"] == 0] if len(rows) else rows
         for _, own in rows.groupby(["experiment", "id", "seed"]):
             found.append(bool((own[list(names)].to_numpy(float) <= EXACT).all()))
     return found
-
-
-def _mean(by_layer: pd.DataFrame) -> pd.Series:
-    """Over the layers (columns), by seed."""
-    return by_layer.mean(axis=1) if by_layer.size else pd.Series(dtype=float)
 
 
 # --- prose ----------------------------------------------------------------------------------------
@@ -164,12 +157,12 @@ def _jacobians(runs: Runs) -> list[list[str]]:
         for normalized, kind in ((0, "dy'/dy"), (1, "J, normalized inputs")):
             for end in ENDS:
                 shown = [
-                    _mean(at_end(runs, arm, name, end, normalized)).mean()
+                    at_end(runs, arm, name, end, normalized).mean(axis=1).mean()
                     for name in ("p15", "p50", "p85", "within")
                 ]
                 cells = [f"{value:.2f}" for value in shown[:3]]
                 rows.append([arm.label, kind, f"{end} step", *cells, f"{100 * shown[3]:.0f} %"])
-    return rows if len(of_probe(runs, "jacobians")) else []
+    return rows if len(frames.select(runs.probes, probe="jacobians")) else []
 
 
 def _grown(runs: Runs) -> list[list[str]]:
@@ -182,11 +175,4 @@ def _grown(runs: Runs) -> list[list[str]]:
     return rows if any(wide.size for wide in both) else []
 
 
-STUDY = Study(
-    prose="weight_scale.md.j2",
-    claims=claims,
-    figures=figures,
-    values=values,
-    traces=True,
-    keep=probes_alone,
-)
+STUDY = Study("weight_scale.md.j2", figures, claims, values=values, traces=True, keep=probes_alone)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from bn_repro.analysis import frames
 from bn_repro.analysis.studies.inception import BN_BASELINE, INCEPTION
 from bn_repro.analysis.style import BASELINE, BN, Arm
 from bn_repro.analysis.tables import Runs
@@ -18,17 +19,12 @@ NETWORKS = {
 DEPARTURES = ["output", "input_gradient", "weight_gradient", "gradient"]
 
 
-def of_probe(runs: Runs, name: str) -> pd.DataFrame:
-    """The rows of one probe."""
-    return runs.probes.loc[runs.probes["probe"] == name]
-
-
 def by_scale(runs: Runs, arm: Arm, *, own_epsilon: bool) -> pd.DataFrame:
     """The median departures (columns) by the factor (rows), over layers, steps and seeds.
 
     ``own_epsilon``: with BN's own epsilon, else with 0; without BN there is none.
     """
-    rows = of_probe(arm.of(runs), "scale")
+    rows = frames.select(arm.of(runs).probes, probe="scale")
     if rows.empty:
         return pd.DataFrame(columns=DEPARTURES)
     epsilon = rows["epsilon"].max() if own_epsilon else 0.0
@@ -37,7 +33,7 @@ def by_scale(runs: Runs, arm: Arm, *, own_epsilon: bool) -> pd.DataFrame:
 
 def tracked(runs: Runs, arm: Arm, probe: str, name: str, normalized: int = 0) -> pd.DataFrame:
     """A number by step (row), and by layer and seed (columns)."""
-    rows = of_probe(arm.of(runs.where(block="training")), probe)
+    rows = frames.select(arm.of(runs.where(block="training")).probes, probe=probe)
     if rows.empty:
         return pd.DataFrame()
     if probe == "jacobians":
