@@ -75,7 +75,7 @@ bench: install ## what costs what, as ratios
 	@$(BIN)/python scripts/benchmark_scaling.py
 
 soak: install ## kill runs at random and at every write, and compare (10 minutes)
-	@$(BIN)/python scripts/soak.py
+	@$(BIN)/python tests/soak.py
 
 clean: ## remove the environment and caches, never runs or results
 	rm -rf $(VENV) .pytest_cache .ruff_cache

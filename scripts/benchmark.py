@@ -14,7 +14,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -120,7 +120,7 @@ def streaming(rounds: int) -> list[Row]:
     ]
 
 
-def streaming_rates(rounds: int) -> list[tuple[str, float, float, float]]:
+def streaming_rates(rounds: int) -> Iterator[tuple[str, float, float, float]]:
     """The streaming loader against Pillow's decode and crop of the same patches, on one core.
 
     A row is a part, its images per second, Pillow's, and the ratio; medians of the rounds. The
@@ -138,7 +138,7 @@ def streaming_rates(rounds: int) -> list[tuple[str, float, float, float]]:
                 reader[0, batch]
 
         def whole(photometric: str) -> Callable[[], None]:
-            preprocessing = Preprocessing(photometric=photometric, channels_last=True)
+            preprocessing = Preprocessing(photometric=photometric)
             data = imagenet.imagenet(root, preprocessing, size=PATCH, workers=0)
 
             def work() -> None:
@@ -167,7 +167,7 @@ def streaming_rates(rounds: int) -> list[tuple[str, float, float, float]]:
 
         parts: dict[str, Callable[[], None]] = {"a worker's part": worker}
         parts |= {f"photometric={p}": whole(p) for p in ("none", "full")}
-        return [row(part, work) for part, work in parts.items()]
+        yield from (row(part, work) for part, work in parts.items())
 
 
 def ceilings(device: torch.device) -> tuple[float, float]:

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing as mp
 import tempfile
 import time
-from itertools import product
+from concurrent.futures import ProcessPoolExecutor
+from itertools import product, repeat
+from multiprocessing import get_context
 from pathlib import Path
+from statistics import fmean
 
 from device_session import shared_gpu
 
@@ -64,23 +66,10 @@ def milliseconds(given: list[str], engine: str, steps: int) -> float:
         return 1000 * config.train.batch_size / [rate for rate in rates if rate][-1]
 
 
-def _one(given: list[str], engine: str, steps: int, times: mp.Queue[float]) -> None:
-    times.put(milliseconds(given, engine, steps))
-
-
 def at_once(jobs: int, given: list[str], engine: str, steps: int) -> float:
     """Milliseconds of a step of each of ``jobs`` runs at once, the mean."""
-    context = mp.get_context("spawn")
-    times: mp.Queue[float] = context.Queue()
-    processes = [
-        context.Process(target=_one, args=(given, engine, steps, times)) for _ in range(jobs)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    found = [times.get(timeout=1) for process in processes if process.exitcode == 0]
-    return sum(found) / len(found) if found else float("nan")
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        return fmean(pool.map(milliseconds, repeat(given, jobs), repeat(engine), repeat(steps)))
 
 
 def main() -> None:

@@ -229,7 +229,7 @@ def of_cores(rounds: int, jobs: int, steps: int = 10_000) -> Iterator[Row]:
 
 def of_the_loader(rounds: int) -> Iterator[Row]:
     """Decoding and cropping photographs: a streaming worker's part against Pillow alone."""
-    part, loader, bare, ratio = streaming_rates(rounds)[0]
+    part, loader, bare, ratio = next(streaming_rates(rounds))
     yield f"streaming photographs at {PATCH}, {part}, a core", loader, "images/s", ""
     yield "the same by Pillow alone", bare, "images/s", ""
     yield "streaming / Pillow", ratio, "", "at least 0.85"

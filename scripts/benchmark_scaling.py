@@ -28,7 +28,6 @@ from bn_repro.analysis import style
 from bn_repro.cli.entry import exit_with
 from bn_repro.config.compose import compose
 from bn_repro.records.paths import RESULTS
-from bn_repro.training.eager import gradients
 from bn_repro.training.optimizer import sgd
 from bn_repro.training.run import build
 from bn_repro.training.step import ENGINES
@@ -103,7 +102,8 @@ def of_inception(rounds: int) -> Iterator[Timed]:
         for name in ("bn_baseline", "inception"):
             words = [f"experiment=imagenet/{name}", "data=synthetic", f"data.image_size={size}"]
             words += [f"model.width={width}", "train.batch_size=32", "data.train_images=64"]
-            parts[name], work[name] = stepper(words, "eager"), counted(words)
+            parts[name] = stepper(words, "eager")
+            work[name] = counted(parts[name])
         columns = [{name: timed(part) for name, part in parts.items()} for _ in range(rounds)]
         peak = "a product of 1024 x 1024"
         for name in ("bn_baseline", "inception"):
@@ -118,13 +118,10 @@ def of_inception(rounds: int) -> Iterator[Timed]:
             )
 
 
-def counted(words: list[str]) -> float:
+def counted(step: Callable[[], Any]) -> float:
     """Floating-point operations of a step, forward and backward."""
-    config = compose([*words, "device=cpu"])
-    model, data = build(config)
-    batch = next(iter(data.train_batches(seed=0, first_step=1, steps=1, batch_size=32)))
     with FlopCounterMode(display=False) as counter:
-        gradients(model.train(), *batch, sgd(model, config))
+        step()
     return float(counter.get_total_flops())
 
 

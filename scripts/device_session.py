@@ -27,7 +27,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,10 +45,9 @@ from bn_repro.records.search import find_runs
 from bn_repro.stop_signal import StopFlag
 from bn_repro.sweep.planned import PlannedRun, accuracy_of
 from bn_repro.sweep.study import expand
+from bn_repro.tracking.sent import FILES
 
 ROOT = Path(__file__).parents[1]
-RECORDS = (paths.CONFIG, paths.MANIFEST, paths.STATUS, paths.METRICS, paths.TRACES, paths.TIMING)
-PACKED = (*RECORDS, paths.PROBES, paths.HISTOGRAMS, paths.CORRECT)
 LARGE = (paths.TRACES, paths.HISTOGRAMS)
 ARCHIVES, ARCHIVE_BYTES = 7, 16 * 2**20
 STOPPING = 30
@@ -173,7 +172,7 @@ def pack(runs: Path, out: Path) -> list[str]:
     except BadInput:  # none began
         return []
     sizes = {
-        d: sum((d / name).stat().st_size for name in PACKED if (d / name).exists()) for d in found
+        d: sum((d / name).stat().st_size for name in FILES if (d / name).exists()) for d in found
     }
     parts: list[list[Path]] = [[] for _ in range(min(ARCHIVES, len(found)))]
     for directory in sorted(found, key=lambda d: -sizes[d]):
@@ -181,9 +180,9 @@ def pack(runs: Path, out: Path) -> list[str]:
 
     def write(k: int, part: list[Path]) -> str:
         path, missing = out / f"records-{k}.tar.xz", ""
-        _archive(path, runs, part, PACKED)
+        _archive(path, runs, part, FILES)
         if path.stat().st_size > ARCHIVE_BYTES:
-            _archive(path, runs, part, [name for name in PACKED if name not in LARGE])
+            _archive(path, runs, part, [name for name in FILES if name not in LARGE])
             missing = ", without traces and histograms"
         return f"{path.name}: {len(part)} runs, {path.stat().st_size:,} bytes{missing}"
 
@@ -209,25 +208,19 @@ def shared_gpu(scratch: Path) -> Iterator[str]:
     folders = {
         f"CUDA_MPS_{kind}_DIRECTORY": str(scratch / kind.lower()) for kind in ("PIPE", "LOG")
     }
-    for folder in folders.values():
-        Path(folder).mkdir(parents=True)
-    os.environ |= folders
-    said = _output([daemon, "-d"]) + _output([sys.executable, "-c", PROBE], timeout=60)
-    works = "on the GPU" in said
-    try:
-        if works:
-            yield "MPS: on"
-        else:
-            _output([daemon], b"quit\n")
-            for name in folders:
-                del os.environ[name]
+    with ExitStack() as at_the_end:
+        for name, folder in folders.items():
+            Path(folder).mkdir(parents=True)
+            os.environ[name] = folder
+            at_the_end.callback(os.environ.pop, name)
+        at_the_end.callback(_output, [daemon], b"quit\n")
+        said = _output([daemon, "-d"]) + _output([sys.executable, "-c", PROBE], timeout=60)
+        how = "MPS: on"
+        if "on the GPU" not in said:
+            at_the_end.close()
             reason = " ".join(said.split())[-300:]
-            yield f"MPS: does not work here, so runs take turns on the GPU: {reason}"
-    finally:
-        if works:
-            _output([daemon], b"quit\n")
-            for name in folders:
-                del os.environ[name]
+            how = f"MPS: does not work here, so runs take turns on the GPU: {reason}"
+        yield how
 
 
 def _output(command: Sequence[str], given: bytes = b"", timeout: float = 10) -> str:

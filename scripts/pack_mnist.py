@@ -12,10 +12,16 @@ import argparse
 import hashlib
 import lzma
 import os
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from bn_repro.cli.entry import exit_with
 from bn_repro.data import idx, mnist
+
+THRESHOLD = 127
+"""A grey value above it becomes 1. The paper's images are binary; it gives no threshold."""
 
 
 def pack(train: idx.Digits, test: idx.Digits) -> bytes:
@@ -25,8 +31,17 @@ def pack(train: idx.Digits, test: idx.Digits) -> bytes:
 
 
 def content(digits: idx.Digits) -> bytes:
-    """A split as it lies in the packed file: the images' bits, then a byte to each label."""
-    return mnist.packed_bits(digits.images) + digits.labels.tobytes()
+    """A split as it lies in the packed file: the images' bits, then a byte to each label.
+
+    Each row of an image starts a new byte.
+    """
+    return np.packbits(digits.images, axis=2).tobytes() + digits.labels.tobytes()
+
+
+def binarized(digits: idx.Digits) -> idx.Digits:
+    """Each pixel 1 where it is above the threshold, else 0; the digest is the content's SHA-256."""
+    made = replace(digits, images=(digits.images > THRESHOLD).view(np.uint8))
+    return replace(made, digest=hashlib.sha256(content(made)).hexdigest())
 
 
 def main() -> None:
@@ -34,7 +49,7 @@ def main() -> None:
     parser.add_argument("directory", type=Path, help="holds the four IDX files, gzipped or not")
     parser.add_argument("--out", type=Path, default=mnist.PACKED)
     arguments = parser.parse_args()
-    train, test = map(mnist.binarized, idx.read_idx_set(arguments.directory, published=True))
+    train, test = map(binarized, idx.read_idx_set(arguments.directory, published=True))
     packed = pack(train, test)
     partial = arguments.out.with_suffix(".partial")
     partial.write_bytes(packed)

@@ -1,5 +1,8 @@
 """The commands: one module each, and errors in one line."""
 
+COMPLETED, FAILED, BAD_INPUT, PREEMPTED = 0, 1, 2, 75
+"""Exit codes; 75: stopped before its end."""
+
 COMMANDS = {
     "train": "train a run, a sweep (-m), or a study",
     "study": "train a study by its name: bn-repro study fig1 seeds=2",

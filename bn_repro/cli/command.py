@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from typing import NoReturn
 
 import bn_repro
-from bn_repro.cli import COMMANDS
+from bn_repro.cli import BAD_INPUT, COMMANDS
 from bn_repro.cli.start import start
 from bn_repro.cli.study import as_train, in_full
 
@@ -21,8 +21,6 @@ HELP = ("-h", "--help", "help")
 TAB = ("-sc", "--shell-completion")
 OF_STUDIES = ("report", "status")
 """Other commands that take a study's name and its keys without ``study=`` and ``study.``."""
-BAD_INPUT = 2
-"""The exit code, here before ``cli/errors.py`` can be imported."""
 
 
 def main() -> NoReturn:

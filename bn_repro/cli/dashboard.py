@@ -7,7 +7,7 @@ bn-repro dashboard 'wandb.tags=[mine]'      the runs with that tag
 
 from __future__ import annotations
 
-from bn_repro.cli.errors import COMPLETED
+from bn_repro.cli import COMPLETED
 from bn_repro.config.schema import Config
 from bn_repro.tracking.dashboard import save
 

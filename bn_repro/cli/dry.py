@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from bn_repro.cli.errors import COMPLETED
+from bn_repro.cli import COMPLETED
 from bn_repro.cli.refusals import OF_THE_COMMAND, refuse_studies, refuse_unread_folder
 from bn_repro.config.schema import Config, check
 from bn_repro.records.reader import Outcome

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from subprocess import CalledProcessError
 from typing import NoReturn
 
-from bn_repro.cli.errors import COMPLETED, FAILED, PREEMPTED, refuse
+from bn_repro.cli import COMPLETED, FAILED, PREEMPTED
+from bn_repro.cli.errors import refuse
 
 
 def exit_with(script: Callable[[], int | None]) -> NoReturn:

@@ -11,13 +11,11 @@ from pathlib import Path
 from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from bn_repro.cli import BAD_INPUT, COMPLETED, FAILED, PREEMPTED
 from bn_repro.cli.overrides import not_understood, own_folder, several_values
 from bn_repro.config import catalogue
 from bn_repro.config.compose import near, no_such_key
 from bn_repro.records.paths import extra_command, printable
-
-COMPLETED, FAILED, BAD_INPUT, PREEMPTED = 0, 1, 2, 75
-"""Exit codes."""
 
 
 def first_of(*codes: int) -> int:

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from bn_repro.analysis import ensembles
-from bn_repro.cli.errors import COMPLETED
+from bn_repro.cli import COMPLETED
 from bn_repro.cli.main import overrides
 from bn_repro.config.schema import Config, StudyConfig
 from bn_repro.sweep import display

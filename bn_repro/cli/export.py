@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bn_repro.cli.errors import COMPLETED
+from bn_repro.cli import COMPLETED
 from bn_repro.config.identity import directory_of
 from bn_repro.config.schema import Config
 from bn_repro.records import paths

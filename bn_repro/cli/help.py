@@ -27,9 +27,9 @@ CONCERNS: dict[str, tuple[str, ...]] = {
     "study": (*OF_A_RUN, "logger", "dry", "retry", "on_failure", "study."),
     "evaluate": (*OF_A_RUN, "data.root", "data.cache", "study.seeds", "evaluation."),
     "report": ("runs", "out", "study.seeds", "wandb."),
-    "export": ("seed", "runs", "out"),
+    "export": ("seed", "runs", "out", "evaluation.world"),
     "status": ("runs", "live", "study.seeds"),
-    "publish": ("runs", "logger", "force", "study.seeds", "wandb."),
+    "publish": ("runs", "logger", "force", "study.seeds", "evaluation.world", "wandb."),
     "dashboard": ("wandb.",),
 }
 """What a command reads, besides the keys that name its runs; ``model.`` is a whole section."""

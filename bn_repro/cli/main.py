@@ -22,13 +22,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from bn_repro.cli import BAD_INPUT, COMPLETED, FAILED, PREEMPTED
 from bn_repro.cli.entry import exit_with
-from bn_repro.cli.errors import BAD_INPUT, COMPLETED, FAILED, PREEMPTED, first_of, refuse
+from bn_repro.cli.errors import first_of, refuse
 from bn_repro.cli.help import help_text
 from bn_repro.cli.overrides import MULTIRUN, for_hydra, own_folder
 from bn_repro.cli.refusals import refuse_hidden_files
 from bn_repro.config import catalogue
 from bn_repro.config.compose import plain
+from bn_repro.config.fields import unless_set
 from bn_repro.records.paths import CONFIGS
 
 if TYPE_CHECKING:
@@ -105,7 +107,9 @@ def _main(module: str, sweeps: bool) -> int:
     if complete(sys.argv[1:]):
         return COMPLETED
     command = Command(module, sweeps)
-    with command.errors_refused(full=FULL_ERROR in os.environ), _hydra_raises(), _sweep_folder():
+    refused = command.errors_refused(full=FULL_ERROR in os.environ)
+    # Hydra's refusals come as exceptions, by the switch that it has for a full trace.
+    with refused, unless_set(FULL_ERROR, "1"), _sweep_folder():
         sys.argv[1:] = for_hydra(sys.argv[1:])
         if folder := own_folder(sys.argv[1:]):
             refuse_hidden_files(folder)
@@ -134,19 +138,6 @@ def _compose_and_call(command: Command) -> None:
         if command.begun or not end.code:
             raise
         sys.exit(BAD_INPUT)  # by Hydra itself, for a flag that it does not take
-
-
-@contextmanager
-def _hydra_raises() -> Iterator[None]:
-    """Hydra's refusals as exceptions, by the switch that it has for the purpose of a full trace."""
-    if FULL_ERROR in os.environ:
-        yield
-        return
-    os.environ[FULL_ERROR] = "1"
-    try:
-        yield
-    finally:
-        del os.environ[FULL_ERROR]
 
 
 def overrides() -> list[str]:

@@ -57,13 +57,10 @@ def resumed(arguments: list[str]) -> list[str]:
     It starts a preempted run again with all that the run logged as its configuration, in Python's
     notation (``tracking.logger.flat``): texts have no quotes, ``arm`` and ``manifest`` are no keys.
     """
-    keys = [argument.partition("=")[0] for argument in arguments]
-    if "arm" not in keys:  # a first start has only the sweep's own arguments
-        return arguments
-    described = [key == "arm" or key.startswith(("manifest.", "_wandb")) for key in keys]
-    return [
-        _as_typed(argument) for argument, only in zip(arguments, described, strict=True) if not only
-    ]
+    if not any(word.startswith("arm=") for word in arguments):
+        return arguments  # a first start has only the sweep's own
+    described = ("arm=", "manifest.", "_wandb")
+    return [_as_typed(word) for word in arguments if not word.startswith(described)]
 
 
 def _as_typed(argument: str) -> str:
@@ -150,13 +147,9 @@ def several_values(argument: str, sweeps: bool) -> str:
 def _kind(key: str) -> str:
     """``text``, also for what is no key of ours, ``texts`` for a list of them, or ``other``."""
     kind = str(SETTINGS[key].field.type) if key in SETTINGS else "str"
-    return (
-        "texts"
-        if "list[str]" in kind or kind.endswith("Any")
-        else "text"
-        if "str" in kind
-        else "other"
-    )
+    if "list[str]" in kind or kind.endswith("Any"):
+        return "texts"
+    return "text" if "str" in kind else "other"
 
 
 def _to_paste(key: str, value: str) -> str:

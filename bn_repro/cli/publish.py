@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from bn_repro.cli.errors import COMPLETED, FAILED
+from bn_repro.cli import COMPLETED, FAILED
 from bn_repro.cli.evaluate import runs_to_evaluate
 from bn_repro.cli.main import overrides
 from bn_repro.config.identity import directory_of

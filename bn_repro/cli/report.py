@@ -25,7 +25,7 @@ from bn_repro.analysis.load import discover
 from bn_repro.analysis.prose import contradicted, count
 from bn_repro.analysis.summary import Report
 from bn_repro.analysis.tables import Member
-from bn_repro.cli.errors import COMPLETED
+from bn_repro.cli import COMPLETED
 from bn_repro.cli.main import overrides
 from bn_repro.cli.overrides import own_folder
 from bn_repro.config.compose import compose

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bn_repro.cli.errors import COMPLETED, FAILED, PREEMPTED, first_of
+from bn_repro.cli import COMPLETED, FAILED, PREEMPTED
+from bn_repro.cli.errors import first_of
 from bn_repro.config.schema import Config
 from bn_repro.records import paths
 from bn_repro.records.reader import FINISHED, Outcome, passed_over, passed_over_line, quarantined

@@ -7,11 +7,8 @@ from contextlib import nullcontext
 from importlib import import_module
 from typing import NoReturn
 
-from bn_repro.cli import PLAIN
+from bn_repro.cli import PLAIN, PREEMPTED
 from bn_repro.stop_signal import StopFlag
-
-PREEMPTED = 75
-"""The exit code of what was asked to stop, here before ``cli/errors.py`` can be imported."""
 
 
 def start(module: str) -> NoReturn:

@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bn_repro.cli.errors import COMPLETED
+from bn_repro.cli import COMPLETED
 from bn_repro.cli.main import overrides
 from bn_repro.config.identity import arm_of, settings_of
 from bn_repro.config.schema import Config
@@ -131,13 +131,11 @@ def _settings(directory: Path) -> dict[str, Any]:
     return settings_of(_configuration(directory))
 
 
+_read = cache(read_config)
+
+
 def _configuration(directory: Path) -> dict[str, Any]:
     try:
         return _read(directory)
     except Unreadable:  # not kept: a run that begins has none for a moment
         return {}
-
-
-@cache
-def _read(directory: Path) -> dict[str, Any]:
-    return read_config(directory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -67,6 +68,19 @@ def variable_of(key: str) -> str:
 def from_environment(key: str) -> str | None:
     """What the environment says of a key; None for nothing, which an empty variable is too."""
     return os.environ.get(variable_of(key)) or None
+
+
+@contextmanager
+def unless_set(variable: str, value: str) -> Iterator[None]:
+    """Within: the environment variable has this value, unless the user has given it another."""
+    if variable in os.environ:
+        yield
+        return
+    os.environ[variable] = value
+    try:
+        yield
+    finally:
+        del os.environ[variable]
 
 
 class Setting(NamedTuple):

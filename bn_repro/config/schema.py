@@ -280,7 +280,11 @@ class Config(Section):
         identity=False,
         path=True,
     )
-    force: bool = setting(False, "start over; the old run is moved aside", identity=False)
+    force: bool = setting(
+        False,
+        "start over; the old run is moved aside (evaluate: measure again; publish: send again)",
+        identity=False,
+    )
     dry: bool = setting(
         False,
         "say how many runs there are to train, how long they take and how much disk; train none",

@@ -1,8 +1,9 @@
 """The official archives of ILSVRC2012, unpacked once into train/<wnid>/ and val/<wnid>/.
 
 torchvision knows the archives, their MD5s and how the devkit names the validation images' classes.
-But it extracts without a filter, into place, and in every process. Here one process extracts to a
-temporary name, with a filter; the 138 GB of the training images class by class.
+But it extracts into place, and in every process. Here one process has it extract the devkit and the
+validation images, whose MD5s it checks first, to a temporary name. The 138 GB of the training
+images are extracted here, class by class; a stop is heard before each image.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from bn_repro import stop_signal
@@ -33,7 +32,7 @@ def extract_archives(root: Path) -> None:
     if not present or all((root / split).is_dir() for split in SPLITS):
         return
     try:
-        with waiting_for(root / ".extracting.lock"), only_plain_members():
+        with waiting_for(root / ".extracting.lock"):
             for split in SPLITS:
                 if (root / split).is_dir():
                     continue
@@ -69,25 +68,14 @@ def _extract_train(archive: Path, md5: str, folder: Path) -> None:
             partial = folder / f".{name}"
             shutil.rmtree(partial, ignore_errors=True)
             with tarfile.open(fileobj=classes.extractfile(member)) as images:
-                images.extractall(partial)
+                images.extractall(partial, filter=plain_member)
             partial.rename(folder / name)
 
 
-@contextmanager
-def only_plain_members() -> Iterator[None]:
-    """Within this block, extraction refuses files, links and devices outside its folder, and
-    looks at the stop flag before each member."""
+def plain_member(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
+    """A filter for ``extractall``: it refuses files, links and devices outside the folder.
 
-    def checked(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
-        stop_signal.check()
-        return tarfile.data_filter(member, path)
-
-    before = tarfile.TarFile.__dict__.get("extraction_filter")
-    tarfile.TarFile.extraction_filter = staticmethod(checked)
-    try:
-        yield
-    finally:
-        if before is None:
-            del tarfile.TarFile.extraction_filter
-        else:
-            tarfile.TarFile.extraction_filter = before
+    It looks at the stop flag before each member.
+    """
+    stop_signal.check()
+    return tarfile.data_filter(member, path)

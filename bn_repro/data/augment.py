@@ -42,9 +42,6 @@ COLOUR_AXES = np.array(
 """Principal components of ImageNet's colours in [0, 1] (columns), each times its eigenvalue."""
 GREY = (0.299, 0.587, 0.114)
 
-WHOLE = np.array([[0.0, 0.0, 1.0, 1.0, 0.0]])
-"""The box of the whole image."""
-
 Index = np.ndarray | Sequence[int]
 
 _ORDERS = np.array([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]])
@@ -69,7 +66,6 @@ class Preprocessing:
     shuffling: str = "full"
     augmentation: bool = True
     photometric: str = "full"
-    channels_last: bool = False
 
     def __post_init__(self) -> None:
         for key, choices in (("shuffling", SHUFFLINGS), ("photometric", tuple(STRENGTH))):

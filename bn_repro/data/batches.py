@@ -176,11 +176,6 @@ def steps_per_epoch(n: int, global_batch: int) -> int:
     return n // global_batch
 
 
-def epoch_of(n: int, step: int, global_batch: int) -> tuple[int, int]:
-    """The epoch of ``step``, counted from 0, and the place of its mini-batch in that epoch."""
-    return divmod(step - 1, steps_per_epoch(n, global_batch))
-
-
 def epoch_order(
     n: int, seed: int, epoch: int, shuffling: str = "full", shard: int = SHARD
 ) -> torch.Tensor:
@@ -229,11 +224,14 @@ def batch_indices(
     shuffling: str = "full",
     shard: int = SHARD,
 ) -> Iterator[tuple[int, torch.Tensor]]:
-    """(epoch, indices of the global mini-batch) of each step from ``first_step`` to ``steps``."""
+    """(epoch, indices of the global mini-batch) of each step from ``first_step`` to ``steps``.
+
+    Epochs are counted from 0.
+    """
     current, order = -1, torch.empty(0, dtype=torch.int64)
     shard = global_batch if shuffling == "fixed_batches" else shard
     for step in range(first_step, steps + 1):
-        epoch, place = epoch_of(n, step, global_batch)
+        epoch, place = divmod(step - 1, steps_per_epoch(n, global_batch))
         if epoch != current:
             current, order = epoch, epoch_order(n, seed, epoch, shuffling, shard)
         yield epoch, order[place * global_batch : (place + 1) * global_batch]

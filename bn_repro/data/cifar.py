@@ -18,11 +18,7 @@ FOLDER = "cifar-10-batches-py"
 
 
 def cifar10(
-    root: str | Path,
-    preprocessing: Preprocessing,
-    *,
-    part: Subset = WHOLE,
-    download: bool = False,
+    root: str | Path, preprocessing: Preprocessing, *, part: Subset = WHOLE, download: bool = False
 ) -> ResidentImages:
     """CIFAR-10 under ``root``: the archive's "Python version", unpacked (FOLDER, or its files).
 

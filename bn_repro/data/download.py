@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bn_repro import stop_signal
-from bn_repro.data.archives import only_plain_members
+from bn_repro.data.archives import plain_member
 from bn_repro.records.files import waiting_for
 
 TIMEOUT_S = 30.0
@@ -112,8 +112,8 @@ def unpack(archive: Path, folder: Path) -> None:
     stop, with what is extracted kept.
     """
     if not zipfile.is_zipfile(archive):
-        with only_plain_members(), tarfile.open(archive) as members:
-            members.extractall(folder)
+        with tarfile.open(archive) as members:
+            members.extractall(folder, filter=plain_member)
         return
     with zipfile.ZipFile(archive) as members:
         for member in members.infolist():

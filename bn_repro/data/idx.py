@@ -40,14 +40,12 @@ class Digits:
     """A digest of the content, the same for gzipped and plain files."""
 
 
-def read_idx_set(
-    root: Path, *, published: bool = False, classes: int | None = None
-) -> tuple[Digits, Digits]:
+def read_idx_set(root: Path, *, published: bool = False) -> tuple[Digits, Digits]:
     """The training and test images of the four IDX files under ``root``, checked.
 
     A set is held to MNIST's published MD5s if ``published``, or if one of its image files is
     MNIST's. Raises ValueError with the file and the reason: a missing or damaged file, different
-    numbers of images and labels, a label beyond ``classes``.
+    numbers of images and labels, a label beyond the largest training label.
     """
     paths = _located(root)
     arrays, md5s = {}, {}
@@ -68,7 +66,7 @@ def read_idx_set(
                 f"images of {paths[images].name}"
             )
         read.append(Digits(arrays[images], arrays[labels], f"{md5s[images]} {md5s[labels]}"))
-    _check_labels({paths[labels]: arrays[labels] for _, labels in FILES.values()}, classes)
+    _check_labels({paths[labels]: arrays[labels] for _, labels in FILES.values()})
     train, test = read
     if train.images.shape[1:] != test.images.shape[1:]:
         sizes = ["x".join(map(str, part.images.shape[1:])) for part in read]
@@ -142,26 +140,23 @@ def _read_idx(path: Path, dimensions: int) -> tuple[np.ndarray, str]:
     return array, hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-def _check_labels(labels: dict[Path, np.ndarray], classes: int | None) -> None:
-    """ValueError for a label of ``classes`` or more.
+def _check_labels(labels: dict[Path, np.ndarray]) -> None:
+    """ValueError for a label beyond the largest training label, which is the last class.
 
-    Without ``classes`` their number is that of the largest training label plus one. A damaged label
-    would then add classes without examples. So more than ten classes must leave no gap; up to ten
-    may, since a small set may lack one.
+    A damaged training label would add classes without examples. So more than ten classes must leave
+    no gap; up to ten may, since a small set may lack one.
     """
     path, train = next(iter(labels.items()))
     used = np.unique(train)
     first, last = int(used[0]), int(used[-1])
-    if classes is None and last >= 10 and len(used) < last - first + 1:
+    if last >= 10 and len(used) < last - first + 1:
         raise ValueError(
             f"{path}: label {last}, but classes below it have no example; the file is corrupt, "
             "or the set lacks examples of some of its classes"
         )
     for path, values in labels.items():
-        if values.max() >= (classes or last + 1):
-            raise ValueError(
-                f"{path}: label {values.max()} is out of range for {classes or last + 1} classes"
-            )
+        if values.max() > last:
+            raise ValueError(f"{path}: label {values.max()} is out of range for {last + 1} classes")
 
 
 def downloaded() -> Path:

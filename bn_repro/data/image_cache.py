@@ -73,7 +73,6 @@ def open_cache(
     quarantine: Quarantine,
     cache_dir: str | Path | None = None,
     workers: int | None = None,
-    progress: bool = True,
 ) -> ImageCache:
     """The cache of ``listing`` at ``size``; it is built if there is none.
 
@@ -92,7 +91,7 @@ def open_cache(
             with waiting_for(folder / f"{path.name}.lock"):
                 cache = _load(path, splits)  # others may have built it since
                 if cache is None:
-                    _build(listing, path, size, workers, quarantine, progress)
+                    _build(listing, path, size, workers, quarantine)
                     cache = _load(path, splits)
     assert cache is not None, f"{path} was built and does not load"
     # Once a process: measured on 676 MB in the page cache, 0.4 s of a core (with SHA extensions).
@@ -142,12 +141,7 @@ def _arrays(
 
 
 def _build(
-    listing: Listing,
-    path: Path,
-    size: int,
-    workers: int | None,
-    quarantine: Quarantine,
-    progress: bool,
+    listing: Listing, path: Path, size: int, workers: int | None, quarantine: Quarantine
 ) -> None:
     # A stopped or killed process may have left this; its lock is ours now, so we go on with it.
     scratch = path.with_name(f".{path.name}.partial")
@@ -157,7 +151,7 @@ def _build(
     try:
         total = sum(map(len, listing.labels.values()))
         decoded = {}
-        with _bar(f"decoding {listing.root.name}", total, progress) as advance:
+        with _bar(f"decoding {listing.root.name}", total) as advance:
             for split in listing.labels:
                 decoded[split] = decode_split(
                     listing, split, scratch, size, workers, quarantine, advance
@@ -197,7 +191,7 @@ def fingerprint_of(
 
 
 @contextmanager
-def _bar(title: str, total: int, visible: bool) -> Iterator[Callable[[int], None]]:
+def _bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -205,7 +199,7 @@ def _bar(title: str, total: int, visible: bool) -> Iterator[Callable[[int], None
         TimeRemainingColumn(),
     )
     console, done, logged = Console(stderr=True), 0, time.monotonic()
-    with Progress(*columns, console=console, disable=not visible) as bar:
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task(title, total=total)
 
         def advance(n: int) -> None:
@@ -213,7 +207,7 @@ def _bar(title: str, total: int, visible: bool) -> Iterator[Callable[[int], None
             done += n
             bar.advance(task, n)
             now = time.monotonic()
-            if visible and not console.is_terminal and now - logged > LOG_SECONDS:
+            if not console.is_terminal and now - logged > LOG_SECONDS:
                 logged = now
                 print(f"{title}: {done:,} of {total:,} images", file=sys.stderr, flush=True)
 

@@ -54,7 +54,6 @@ def tiny_imagenet(
     size: int = 64,
     cache_dir: str | Path | None = None,
     on_error: str = "raise",
-    progress: bool = True,
     download: bool = False,
 ) -> ResidentImages:
     """Tiny ImageNet in its official layout, any number of classes: decoded once, in memory.
@@ -65,7 +64,7 @@ def tiny_imagenet(
     if download:
         fetch_archive(TINY_IMAGENET, root, root, "the folder of its train/ and val/")
     listing = part.of(list_images(root, "tiny-imagenet-200"))
-    return _resident("tiny_imagenet", listing, preprocessing, size, cache_dir, on_error, progress)
+    return _resident("tiny_imagenet", listing, preprocessing, size, cache_dir, on_error)
 
 
 def image_folder(
@@ -77,7 +76,6 @@ def image_folder(
     workers: int = 2,
     cache_dir: str | Path | None = None,
     on_error: str = "raise",
-    progress: bool = True,
 ) -> ResidentImages | StreamedImages:
     """Any folder of train/<class>/ and val/<class>/, at ``size``.
 
@@ -87,9 +85,7 @@ def image_folder(
     listing = part.of(list_images(root, "an image folder: train/<class>/*, val/<class>/*"))
     images = sum(map(len, listing.labels.values()))
     if images * size * size * 3 <= RESIDENT_BYTES:
-        return _resident(
-            "image_folder", listing, preprocessing, size, cache_dir, on_error, progress
-        )
+        return _resident("image_folder", listing, preprocessing, size, cache_dir, on_error)
     return StreamedImages(
         "image_folder", listing, preprocessing, size=size, workers=workers, on_error=on_error
     )
@@ -102,16 +98,9 @@ def _resident(
     size: int,
     cache_dir: str | Path | None,
     on_error: str,
-    progress: bool,
 ) -> ResidentImages:
-    cache = open_cache(
-        listing,
-        name=name,
-        size=size,
-        quarantine=Quarantine(on_error),
-        cache_dir=cache_dir,
-        progress=progress,
-    )
+    quarantine = Quarantine(on_error)
+    cache = open_cache(listing, name=name, size=size, quarantine=quarantine, cache_dir=cache_dir)
     data = ResidentImages(
         name,
         cache.fingerprint,

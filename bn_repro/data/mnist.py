@@ -24,9 +24,6 @@ from bn_repro.data.idx import Digits, downloaded, read_idx_set
 from bn_repro.data.resident import Resident
 from bn_repro.data.subset import drawn
 
-THRESHOLD = 127
-"""A grey value above it becomes 1. The paper's images are binary; it gives no threshold."""
-
 PACKED = Path(__file__).parent / "mnist_binary" / "digits.xz"
 PACKED_SPLITS = {
     "train": (60_000, "ff23dcd6ab28c72f1dc7b1edd087d7ca8b7e2a683d4633bbf3fde816d926f79b"),
@@ -170,35 +167,20 @@ def mnist_binary(part: Part = ALL, *, coloured: bool = False) -> DigitRows:
 
 
 def mnist_grey(
-    root: str | Path | None = None,
-    part: Part = ALL,
-    *,
-    classes: int | None = None,
-    coloured: bool = False,
+    root: str | Path | None = None, part: Part = ALL, *, coloured: bool = False
 ) -> DigitRows:
     """MNIST in grey, in [0, 1], or another set in its format, such as Fashion-MNIST.
 
-    ``root`` has the four IDX files, gzipped or not: directly, in ``raw`` or in ``MNIST/raw``.
-    Without it MNIST is downloaded once to ``~/.cache/bn_repro/mnist``. ``classes`` defaults to the
-    largest training label plus one.
+    ``root`` has the four IDX files, gzipped or not: directly, in ``raw``, in ``MNIST/raw``, or in
+    the ``<set>/raw`` of the one set in it. Without it MNIST is downloaded once to
+    ``~/.cache/bn_repro/mnist``. The largest training label is the last class.
     """
     if root is None:
-        train, test = read_idx_set(downloaded(), published=True, classes=classes)
+        train, test = read_idx_set(downloaded(), published=True)
     else:
-        train, test = read_idx_set(Path(root), classes=classes)
-    classes = classes or int(train.labels.max()) + 1
+        train, test = read_idx_set(Path(root))
+    classes = int(train.labels.max()) + 1
     return DigitRows("mnist", train, test, part, classes=classes, white=255, coloured=coloured)
-
-
-def binarized(digits: Digits) -> Digits:
-    """Each pixel 1 where it is above 127, else 0."""
-    ink = (digits.images > THRESHOLD).view(np.uint8)
-    return Digits(ink, digits.labels, _sha256(packed_bits(ink) + digits.labels.tobytes()))
-
-
-def packed_bits(ink: np.ndarray) -> bytes:
-    """Binary images (N, H, W), eight pixels to a byte; each row of an image starts a new byte."""
-    return np.packbits(ink, axis=2).tobytes()
 
 
 def _read_packed(path: Path) -> tuple[Digits, Digits]:

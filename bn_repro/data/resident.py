@@ -79,7 +79,7 @@ class ResidentImages(Resident):
             there = to_device(index, images.device)
             chosen, y = images.index_select(0, there), labels.index_select(0, there)
             if not self._preprocessing.augmentation:
-                return normalized(chosen, self._preprocessing.channels_last), y
+                return normalized(chosen, channels_last=True), y
             return self._augmented(chosen, seed, epoch, index.numpy()), y
 
         return (batch(epoch, index) for epoch, index in order)
@@ -95,29 +95,22 @@ class ResidentImages(Resident):
         x = resample(images, together[:, :5], self.shape[1])
         if len(draws) > 1:
             x = distort(x, together[:, 5:])
-        return normalize(x, self._preprocessing.channels_last)
+        return normalize(x, channels_last=True)
 
     def _eval_batches(self, split: str, cuts: Iterator[Cut], device: torch.device | str) -> Batches:
         """Whole images, which are the single crop of a small image."""
         images, labels = self.on(device, split)
-        channels_last = self._preprocessing.channels_last
-        return ((normalized(images[cut], channels_last), labels[cut]) for cut in cuts)
+        return ((normalized(images[cut], channels_last=True), labels[cut]) for cut in cuts)
 
     def multi_crop_batches(
-        self,
-        split: str,
-        *,
-        batch_size: int,
-        device: torch.device | str = "cpu",
-        repeated: bool = True,
+        self, split: str, *, batch_size: int, device: torch.device | str = "cpu"
     ) -> Batches:
-        """GoogLeNet's crops of every image of ``split``: x (B, 144, 3, size, size), y (B,).
+        """GoogLeNet's crops of every image of ``split``: x (B, 48, 3, size, size), y (B,).
 
-        The images are square, so every crop comes three times. Without ``repeated`` x is
-        (B, 48, ...), with the same mean in a third of the time.
+        These images are square, so the three squares of each are the same, and one is cut.
         """
         size = self.shape[1]
-        boxes = crops.multi_crop(size, size, size, crops.SQUARES if repeated else (0.0,))
+        boxes = crops.multi_crop(size, size, size, squares=(0.0,))
         cuts = self._cuts(split, batch_size)
         images, labels = self.on(device, split)
         return (

@@ -107,7 +107,6 @@ class StreamedImages(Data):
 
     def _eval_batches(self, split: str, cuts: Iterator[Cut], device: torch.device | str) -> Batches:
         """The centre crop, the shorter side scaled to 256/224 of its size."""
-        channels_last = self._preprocessing.channels_last
         if split not in self._evaluated:
             requests, view = Requests(iter(())), partial(_centre_crop, self.shape[1])
             loader = self._loader(split, requests, view, device, stay=True)
@@ -115,17 +114,13 @@ class StreamedImages(Data):
         requests, loader = self._evaluated[split]
         requests.next = _all(cuts)
         read = self._read(split, requests, loader, device)
-        return ((normalized(images[:, 0], channels_last), y) for _, images, y in read)
+        return ((normalized(images[:, 0], channels_last=True), y) for _, images, y in read)
 
     def left_out(self, split: str) -> Sequence[int]:
         return self._left_out.get(split, ())
 
     def multi_crop_batches(
-        self,
-        split: str,
-        *,
-        batch_size: int,
-        device: torch.device | str = "cpu",
+        self, split: str, *, batch_size: int, device: torch.device | str = "cpu"
     ) -> Batches:
         """GoogLeNet's crops of every image of ``split``: x (B, 144, 3, size, size), y (B,).
 
@@ -222,9 +217,9 @@ class StreamedImages(Data):
             if how.distorted:
                 draws = distortions(seed, epoch, index, how.photometric).astype(np.float32)
                 x = distort(pixels(images[:, 0]), to_device(torch.from_numpy(draws), images.device))
-                yield normalize(x, how.channels_last), y
+                yield normalize(x, channels_last=True), y
             else:
-                yield normalized(images[:, 0], how.channels_last), y
+                yield normalized(images[:, 0], channels_last=True), y
 
 
 class Reader(Dataset):

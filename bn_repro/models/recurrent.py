@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -94,14 +94,10 @@ class Recurrent(nn.Module):
         rows = x.unflatten(1, (self.shape.steps, self.shape.pixels)).transpose(0, 1)
         u = self.inputs(rows).unbind()  # W_x x of all steps at once: (N, units) each
         h = None
-        for t, (norm, g) in enumerate(self._parts()):
+        for t, g in enumerate(self.nonlinearities):
+            norm = self.norms[t % len(self.norms)]
             h = g(norm(u[t] if h is None else u[t] + self.recurrence(h)))
         return self.classifier(self.dropout(h))
-
-    def _parts(self) -> Iterator[tuple[nn.Module, nn.Module]]:
-        """The norm and the nonlinearity of each step."""
-        for t, g in enumerate(self.nonlinearities):
-            yield self.norms[t % len(self.norms)], g
 
     def sites(self) -> dict[str, nn.Module]:
         """The nonlinearities of the first step, the middle one and the last: ``step<t>``.

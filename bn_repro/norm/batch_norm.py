@@ -1,9 +1,4 @@
-"""Batch normalization, to be read beside the paper (Ioffe & Szegedy 2015, arXiv 1502.03167v3).
-
-    Algorithm 1, the transform of a mini-batch     batch_norm_forward
-    Section 3, its gradients                       batch_norm_backward
-    Algorithm 2, line 11, BN at inference          affine_map
-    Sections 3 and 3.2, as layers                  BatchNormPerActivation, BatchNormPerFeatureMap
+"""Algorithm 1, its gradients, line 11 of Algorithm 2, and BN as layers.
 
 gamma, beta, mu and var are the paper's. In a layer gamma is called `weight` and beta `bias`, so
 that its state_dict is that of `torch.nn.BatchNorm1d`, `2d` and `3d`.

@@ -46,13 +46,11 @@ def none(eps: float = 1e-5, momentum: float = 0.1) -> Norm:
     return Norm(nn.Identity, nn.Identity, nn.Identity, bias=True)
 
 
-def batch(
-    eps: float = 1e-5, momentum: float = 0.1, fused: bool = True, synchronized: bool = False
-) -> Norm:
+def batch(eps: float = 1e-5, momentum: float = 0.1, **options: bool) -> Norm:
     """Batch normalization; the arguments are those of `BatchNorm`."""
 
     def form(layer: type[BatchNorm]) -> Callable[..., BatchNorm]:
-        return partial(layer, eps=eps, momentum=momentum, fused=fused, synchronized=synchronized)
+        return partial(layer, eps=eps, momentum=momentum, **options)
 
     activation, feature_map = form(BatchNormPerActivation), form(BatchNormPerFeatureMap)
     return Norm(activation, feature_map, activation, bias=False)
@@ -60,7 +58,7 @@ def batch(
 
 def sync_batch(eps: float = 1e-5, momentum: float = 0.1, fused: bool = True) -> Norm:
     """Batch normalization that trains on the joined mini-batch of all ranks."""
-    return batch(eps, momentum, fused, synchronized=True)
+    return batch(eps, momentum, fused=fused, synchronized=True)
 
 
 def layer(eps: float = 1e-5, momentum: float = 0.1) -> Norm:

@@ -20,6 +20,8 @@ from bn_repro.norm.kinds import Norm
 class MiniBatchNorm(nn.Module):
     """gamma x_hat + beta by the mini-batch's statistics, (N, C) or (N, C, ...) -> the same.
 
+    It computes in float32 or wider, also of bfloat16 and float16; y has the dtype of x.
+
     Args:
         channels: C.
         eps: added to the variance.
@@ -41,7 +43,8 @@ class MiniBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        dims = [0, *range(2, x.dim())]
+        dtype, dims = x.dtype, [0, *range(2, x.dim())]
+        x = x.to(torch.promote_types(dtype, torch.float32))
         if self.training:
             mean, var = x.mean(dims), x.var(dims, correction=0)
             if self.constant:
@@ -55,13 +58,12 @@ class MiniBatchNorm(nn.Module):
             t.view(-1, *(1 for _ in dims[1:])) for t in (mean, var, self.weight, self.bias)
         )
         x_hat = (x - mean) / torch.sqrt(var + self.eps) if self.scales else x - mean
-        return gamma * x_hat + beta
+        return (gamma * x_hat + beta).to(dtype)
 
 
 def _norm(eps: float, momentum: float, scales: bool, constant: bool) -> Norm:
     def made(channels: int, *positions: int) -> nn.Module:
-        how = {"eps": eps, "momentum": momentum, "scales": scales, "constant": constant}
-        return MiniBatchNorm(channels, **how)  # pyright: ignore[reportArgumentType]
+        return MiniBatchNorm(channels, eps=eps, momentum=momentum, scales=scales, constant=constant)
 
     return Norm(made, made, made, bias=True)
 

@@ -6,9 +6,7 @@ Each function here is a norm for `model.norm=bn_repro.norm.parts:<name>`.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
-from bn_repro.norm.batch_norm import BatchNormPerActivation, BatchNormPerFeatureMap
 from bn_repro.norm.kinds import Norm, batch
 
 
@@ -19,9 +17,4 @@ def with_bias(eps: float, momentum: float) -> Norm:
 
 def without_gamma_and_beta(eps: float, momentum: float) -> Norm:
     """x_hat alone. The layer before has no b: in front of x_hat it would shift nothing."""
-    how = {"eps": eps, "momentum": momentum, "affine": False}
-    activation, feature_map = (
-        partial(form, **how)  # pyright: ignore[reportArgumentType]
-        for form in (BatchNormPerActivation, BatchNormPerFeatureMap)
-    )
-    return Norm(activation, feature_map, activation, bias=False)
+    return batch(eps, momentum, affine=False)

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -60,20 +60,14 @@ def ensure_writable(directory: Path) -> None:
         ) from error
 
 
-@contextmanager
-def lock_or_refuse(directory: Path) -> Iterator[None]:
+def lock_or_refuse(directory: Path) -> AbstractContextManager[object]:
     """Hold the lock of the run in ``directory``; ValueError where another process trains it."""
-    lock = FileLock(paths.lock_file(directory))
     try:
-        lock.acquire(timeout=0)
+        return FileLock(paths.lock_file(directory)).acquire(timeout=0)
     except Timeout:
         raise ValueError(
             f"{directory}: another process is training this run; stop it, or wait for its end"
         ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

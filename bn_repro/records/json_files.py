@@ -19,8 +19,6 @@ Row = dict[str, Any]
 
 TAIL_BYTES = 65_536
 """The end of a record that a status display reads: hundreds of rows."""
-GARBLED = "\ufffd"
-"""What stands for a byte that is no UTF-8; the records themselves are ASCII."""
 
 
 def read_object(path: Path, fix: str = START_OVER) -> Row | None:
@@ -54,21 +52,22 @@ def read_rows(path: Path, warnings: list[str] | None = None, *, fix: str = START
     elsewhere makes the file Unreadable.
     """
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise Unreadable(f"{path}: not readable ({error.strerror}); {fix}") from None
-    return _rows_of(path, text.splitlines(), warnings, fix)
+    return _rows_of(path, content, warnings, fix)
 
 
 def _rows_of(
-    path: Path, lines: list[str], warnings: list[str] | None = None, fix: str = START_OVER
+    path: Path, content: bytes, warnings: list[str] | None = None, fix: str = START_OVER
 ) -> list[Row]:
-    try:
-        if any(GARBLED in line for line in lines):
-            raise ValueError("not UTF-8")
-        rows = json.loads(f"[{','.join(lines)}]")  # one call for the file: several times faster
+    lines = content.removesuffix(b"\n").split(b"\n") if content else []
+    try:  # one call for the file: several times faster
+        rows = json.loads(b"[" + b",\n".join(lines) + b"]")
+        if len(rows) != len(lines):  # a row in two lines, or two in one
+            raise ValueError
     except (ValueError, RecursionError):
         rows = _line_by_line(path, lines, warnings, fix)
     wrong = next((n for n, row in enumerate(rows, start=1) if not _is_row(row)), None)
@@ -79,13 +78,11 @@ def _rows_of(
 
 
 def _line_by_line(
-    path: Path, lines: Sequence[str], warnings: list[str] | None, fix: str
+    path: Path, lines: Sequence[bytes], warnings: list[str] | None, fix: str
 ) -> list[Row]:
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
-            if GARBLED in line:
-                raise ValueError("not UTF-8")
             rows.append(json.loads(line))
         except (ValueError, RecursionError):
             if number < len(lines):
@@ -111,7 +108,7 @@ class Tail:
             return []
         whole = content[: content.rfind(b"\n") + 1]
         self._offset += len(whole)
-        return _rows_of(self.path, whole.decode(errors="replace").splitlines())
+        return _rows_of(self.path, whole)
 
 
 def read_tail(path: Path, length: int = TAIL_BYTES) -> list[Row]:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -48,9 +48,9 @@ CAUSES = ("signal", "lost", "data", "disk", "divergence", "other")
 could not be written; its loss was not finite; another error. null: it completed, or is running."""
 
 
-class Logger(Protocol):
+class Logger:
     """Another place that shows a run's records, which it reads from its directory. It must never
-    end a run, nor have it wait."""
+    end a run, nor have it wait. As it stands here it shows nothing."""
 
     def begin(self, directory: Path) -> None:
         """Show the records in ``directory``, which from now on only grow."""
@@ -59,12 +59,9 @@ class Logger(Protocol):
         """Close with the run's last state."""
 
 
-class NoLogger(Logger):
-    """Shows nothing."""
-
-
-class Record(Protocol):
-    """What the training loop writes to; as it stands here it writes nothing."""
+class Record:
+    """What the training loop writes to. As it stands here it is the record of every rank but the
+    first, and writes nothing."""
 
     def metrics(self, step: int, split: str, statistics: str, values: Mapping[str, float]) -> None:
         """A row of ``metrics.jsonl``; ``values`` are loss, top1, ... (accuracies as fractions)."""
@@ -102,10 +99,6 @@ class Record(Protocol):
         """Close the files, and the logger with the run's last state, or with ``state``."""
 
 
-class NoRecord(Record):
-    """The record of every rank but the first: writes nothing."""
-
-
 class RecordsGone(OSError):
     """A run's files were removed, or others put in their place, while it trained."""
 
@@ -126,7 +119,7 @@ class Recorder(Record):
         logger: Logger | None = None,
     ) -> None:
         self.directory = directory
-        self.logger: Logger = logger or NoLogger()
+        self.logger = logger or Logger()
         wanted = {name: (written or {}).get(name, (0, None)) for name in ROW_FILES}
         self._sums = {name: _checked_sum(directory / name, *wanted[name]) for name in ROW_FILES}
         self._files: dict[str, Any] = {}

@@ -9,15 +9,13 @@ accuracy, per experiment: a rate chosen on held-out images, say. Keys of one blo
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from statistics import fmean
 from typing import Any
 
-from bn_repro.config.compose import compose, quoted
-from bn_repro.config.schema import Config, StudyConfig
+from bn_repro.config.compose import compose_once, quoted
+from bn_repro.config.schema import StudyConfig
 from bn_repro.sweep.planned import Accuracy, PlannedRun
 
 
@@ -117,21 +115,13 @@ def grid(
         for block, keys in chosen.items():
             point |= _best(keys, point, blocks[block], accuracy)
         varied = {key: v for key, v in point.items() if key not in ("experiment", "seed", ENGINE)}
-        made = [f"{key}={_as_override(v)}" for key, v in point.items() if key != "seed"]
+        made = [f"{key}={_as_override(v)}" for key, v in point.items()]
         others = [override for override in overrides if not override.startswith("study")]
-        config = _composed((*made, *others))
-        if "seed" in point:
-            config = replace(config, seed=point["seed"])
+        config = compose_once([*made, *others])
         if study:  # a tag, by which a dashboard finds the study's runs
             tags = [*config.wandb.tags, study]
             config = replace(config, wandb=replace(config.wandb, tags=tags))
         yield PlannedRun(config, varied, common)
-
-
-@lru_cache(maxsize=4096)
-def _composed(overrides: tuple[str, ...]) -> Config:
-    """``compose``, which takes a twentieth of a second, once for all seeds and all expansions."""
-    return compose(overrides)
 
 
 def _best(
@@ -154,16 +144,10 @@ def _best(
     return dict(zip(keys, max(found, key=lambda values: fmean(found[values])), strict=True))
 
 
-WORD = re.compile(r"(?!(?i:true|false|null|inf|nan)$)[a-z_][\w./+-]*", re.ASCII | re.IGNORECASE)
-"""What Hydra takes for a text without quotes, as it does not ``1e3``."""
-
-
 def _as_override(value: Any) -> str:
     """A value as Hydra's command line reads it."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list):
         return "[" + ",".join(map(_as_override, value)) + "]"
-    if isinstance(value, str) and not WORD.fullmatch(value):
-        return quoted(value)
-    return str(value)
+    return quoted(value) if isinstance(value, str) else str(value)

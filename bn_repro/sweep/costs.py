@@ -20,8 +20,8 @@ HERE = "runs finished here"
 PIXELS, DIGITS = 784, 10
 CLASSES = {"imagenet": 1000, "tiny_imagenet": 200}
 BYTES_A_TRACE, DENSE_TRACES, OTHER_BYTES = 330, 30, 20_000
-"""Bytes of one row of traces; about how many steps up to ``train.trace_dense`` are traced; bytes of
-all other files."""
+"""Bytes of one row of traces; about how many steps are traced up to a usual ``train.trace_dense``;
+bytes of all other files."""
 
 
 class Finished(NamedTuple):
@@ -94,33 +94,35 @@ def _committed(results: Path) -> Iterator[tuple[str, Finished]]:
 
 def size_of(config: Config) -> float:
     """About how many bytes a finished run keeps: its last state and its traces are most of them."""
-    parameters, sites = _network(repr(config.model), config)
+    parameters, sites = _network(config)
     o, t = config.optimizer, config.train
     copies = 1 + bool(o.momentum) + bool(t.polyak) + o.delay
-    traces = t.steps / t.trace_every + DENSE_TRACES * bool(t.trace_dense) if t.trace_every else 0
+    traces = min(DENSE_TRACES, t.trace_dense, t.steps)
+    traces += t.steps / t.trace_every if t.trace_every else 0
     return 4 * parameters * copies + 2 * sites * traces * BYTES_A_TRACE + OTHER_BYTES
 
 
 _NETWORKS: dict[str, tuple[int, int]] = {}
 
 
-def _network(model: str, config: Config) -> tuple[int, int]:
-    """The number of parameters, and of nonlinearities; those of a ``model`` are counted once."""
-    m = config.model
+def _network(config: Config) -> tuple[int, int]:
+    """The number of parameters, and of traced nonlinearities; each network is made once."""
+    m, d, sites = config.model, config.data, config.train.trace_sites
     if isinstance(m, MLPConfig):
         widths = [PIXELS, *m.widths, DIGITS]
-        return sum((a + 1) * b for a, b in itertools.pairwise(widths)), len(m.widths)
-    if model not in _NETWORKS:
+        parameters = sum((a + 1) * b for a, b in itertools.pairwise(widths))
+        return parameters, len(m.widths if sites is None else sites)
+    classes, side = getattr(d, "classes", None), getattr(d, "image_size", 32)
+    number = len(classes) if isinstance(classes, list) else classes
+    number = number or CLASSES.get(d.name, DIGITS)
+    shape = (PIXELS,) if m.flat else (3, side, side)
+    key = repr((m, shape, number, sites))
+    if key not in _NETWORKS:
         from bn_repro.data.batches import Examples  # torch
         from bn_repro.training.activations import sites_of
         from bn_repro.training.build import network
 
-        d = config.data
-        classes, side = getattr(d, "classes", None), getattr(d, "image_size", 32)
-        number = len(classes) if isinstance(classes, list) else classes
-        number = number or CLASSES.get(d.name, DIGITS)
-        shape = (PIXELS,) if m.flat else (3, side, side)
         made = network(config, Examples(d.name, shape, number))
         parameters = sum(p.numel() for p in made.parameters())
-        _NETWORKS[model] = parameters, len(sites_of(made, config.train.trace_sites))
-    return _NETWORKS[model]
+        _NETWORKS[key] = parameters, len(sites_of(made, sites))
+    return _NETWORKS[key]

@@ -135,12 +135,12 @@ class Statuses:
         try:
             changed = (row.directory / paths.STATUS).stat().st_mtime_ns
         except OSError:
-            return RunStatus("not begun")
+            changed = None
         known = self._ended.get(row.directory)
         if known is not None and known[0] == changed:
             return known[1]
         status = run_status(row.directory, row.batch_size)
-        if status.state in (*FINISHED, "failed", "preempted"):
+        if changed and status.state in (*FINISHED, "failed", "preempted"):
             self._ended[row.directory] = (changed, status)
         elif status.state in AT_WORK:
             status = replace(status, rate=self._rate(row.directory, status) or status.rate)

@@ -36,7 +36,6 @@ class Worker(Protocol):
 
     def stop(self) -> None:
         """Ask it to stop at its next step, with its state saved."""
-        ...
 
     def ended(self) -> bool:
         """Whether it has come to an end."""
@@ -52,7 +51,6 @@ class Executor(Protocol):
 
     def preflight(self, configs: Sequence[Config]) -> None:
         """ValueError for the first of ``configs`` that could not train there."""
-        ...
 
     def has_room(self, run: PlannedRun, busy: int) -> bool:
         """Whether ``run`` may begin beside ``busy`` others."""
@@ -64,7 +62,6 @@ class Executor(Protocol):
 
     def wait(self, workers: Sequence[Worker]) -> None:
         """Until one of ``workers`` may have ended, or for a moment."""
-        ...
 
 
 def run_all(

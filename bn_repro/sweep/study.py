@@ -90,9 +90,11 @@ def _expanded(
         own = [*overrides, *([] if "scale" in swept else usual_scale)]
         if ENGINE in swept:
             own = [override for override in own if not override.startswith(f"{ENGINE}=")]
+        smoke = "scale=smoke" in overrides
         if "seed" in swept:
-            swept["seed"] = swept["seed"][: _seeds(study, overrides)]
-        if "scale=smoke" in overrides:
+            first = 1 if smoke and study.seeds is None else study.seeds
+            swept["seed"] = swept["seed"][:first]
+        if smoke:
             needed = needed_by_later(study, name)
             swept = {
                 key: ends_of(key, values, needed.get(key, [])) for key, values in swept.items()
@@ -141,10 +143,6 @@ def numbered(study: StudyConfig, overrides: Sequence[str]) -> PlannedRun:
             "numbered from 0"
         )
     return runs[number]
-
-
-def _seeds(study: StudyConfig, overrides: Sequence[str]) -> int | None:
-    return 1 if "scale=smoke" in overrides and study.seeds is None else study.seeds
 
 
 def _union(blocks: dict[str, list[PlannedRun]]) -> list[PlannedRun]:

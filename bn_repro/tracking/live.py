@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from typing import Protocol
@@ -94,9 +95,7 @@ class WandbLogger(LiveLogger):
     """Shows a run to ``destination``, under ``tags``, as a :class:`RunUpload` does."""
 
     def __init__(self, destination: Destination, tags: Sequence[str] = (), arm: str = "") -> None:
-        def show(directory: Path) -> RunUpload:
-            return RunUpload(directory, destination, tags, arm, live=True)
-
+        show = partial(RunUpload, destination=destination, tags=tags, arm=arm, live=True)
         super().__init__(show, "wandb", "bn-repro publish")
 
     def _give_up(self) -> None:
@@ -104,13 +103,6 @@ class WandbLogger(LiveLogger):
         if service is not None:
             service.kill()
             service.wait()
-
-
-class TensorboardLogger(LiveLogger):
-    """Shows a run by event files in its directory, as an :class:`EventFile` does."""
-
-    def __init__(self) -> None:
-        super().__init__(EventFile, "tensorboard", "bn-repro publish logger=tensorboard")
 
 
 class Loggers(Logger):
@@ -134,7 +126,8 @@ def logger_of(config: Config) -> Loggers:
     """Where a configuration has its run shown while it trains."""
     loggers: list[Logger] = []
     if config.logger == "tensorboard":
-        loggers.append(TensorboardLogger())
+        later = "bn-repro publish logger=tensorboard"
+        loggers.append(LiveLogger(EventFile, "tensorboard", later))
     if config.wandb.mode != "disabled":
         made = asdict(config)
         loggers.append(WandbLogger(destination_of(config), tags_of(made), arm_of(made)))

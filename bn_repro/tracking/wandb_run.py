@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from bn_repro.config.fields import unless_set
 from bn_repro.tracking.sent import Destination
 
 INIT_SECONDS, FINISH_SECONDS = 30.0, 60.0
 """How long to wait for W&B; what is not sent by then can be published later."""
-DATA_DIR = "WANDB_DATA_DIR"
 
 
 def begin(
@@ -102,18 +100,10 @@ def repository() -> str | None:
     return urlunsplit(parts._replace(netloc=host)) if host else None
 
 
-@contextmanager
-def artifacts_of(run: Any) -> Iterator[None]:
+def artifacts_of(run: Any) -> AbstractContextManager[None]:
     """What artifacts copy before they are sent lies in the run's own folder, and goes with it; not
     in the user's home. A ``WANDB_DATA_DIR`` of the user's is kept to."""
-    if DATA_DIR in os.environ:
-        yield
-        return
-    os.environ[DATA_DIR] = str(folder_of(run))
-    try:
-        yield
-    finally:
-        del os.environ[DATA_DIR]
+    return unless_set("WANDB_DATA_DIR", str(folder_of(run)))
 
 
 def folder_of(run: Any) -> Path:

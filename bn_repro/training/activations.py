@@ -6,7 +6,7 @@ The loop wraps single steps in :func:`record_activations`; otherwise the network
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +15,8 @@ from torch import nn
 from bn_repro.records.histograms import COUNTS, HIGH, WIDTH
 
 PERCENTILES = (0.15, 0.50, 0.85)
+NAMES = ("p15", "p50", "p85")
+"""What a row calls them."""
 UNIT = 0
 """The "typical activation": the first unit, chosen before any run."""
 SATURATED = 4.0
@@ -31,14 +33,10 @@ Row = dict[str, float | int | str | None]
 def record_activations(sites: Mapping[str, nn.Module]) -> Iterator[ActivationRecorder]:
     """Record the inputs of ``sites`` during one forward and backward pass."""
     recorder = ActivationRecorder()
-    handles = [
-        module.register_forward_pre_hook(recorder.hook(name)) for name, module in sites.items()
-    ]
-    try:
+    with ExitStack() as hooks:
+        for name, module in sites.items():
+            hooks.enter_context(module.register_forward_pre_hook(recorder.hook(name)))
         yield recorder
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class ActivationRecorder:
@@ -95,11 +93,9 @@ class ActivationRecorder:
 
 def describe(x: torch.Tensor, gradient: torch.Tensor, saturated: float) -> dict[str, float]:
     x = x.detach().float().flatten()
-    low, middle, high = torch.quantile(sample(x), x.new_tensor(PERCENTILES)).tolist()
+    percentiles = torch.quantile(sample(x), x.new_tensor(PERCENTILES)).tolist()
     return {
-        "p15": low,
-        "p50": middle,
-        "p85": high,
+        **dict(zip(NAMES, percentiles, strict=True)),
         "mean": x.mean().item(),
         "std": x.std(correction=0).item(),
         "saturated": (x.abs() > saturated).float().mean().item(),

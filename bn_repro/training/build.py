@@ -149,7 +149,7 @@ def _digits(d: DigitsConfig, seed: int, coloured: bool) -> Data:
 
 
 def _images(d: ImagesConfig, seed: int) -> Data:
-    preprocessing = Preprocessing(d.shuffling, d.augmentation, d.photometric, channels_last=True)
+    preprocessing = Preprocessing(d.shuffling, d.augmentation, d.photometric)
     if isinstance(d, SyntheticConfig):
         size, n = d.image_size, d.train_images
         return synthetic.synthetic(
@@ -251,7 +251,7 @@ def validate(config: Config, model: nn.Module, data: Data, world: World) -> None
             f"train.final_splits: {data.name} has no split {', '.join(sorted(missing))}; "
             f"it has {', '.join(data.splits)}"
         )
-    probes.check(config, model, world)
+    probes.check(config, model, data.splits, world)
     if config.train.polyak and world.size > 1:
         raise ValueError(
             f"train.polyak: works with one rank, and here are {world.size}; leave it at 0.0"

@@ -31,6 +31,9 @@ WARM_UP = 3
 def cost(model: nn.Module, batch: tuple[Tensor, Tensor], at: TrainConfig) -> Iterator[Row]:
     """One row, of a mini-batch of the run's size out of ``batch``.
 
+    :func:`~bn_repro.training.probes.check` refuses a run whose mini-batch is larger than
+    ``batch``. Files in quarantine are left out of ``batch``, and may make the mini-batch smaller.
+
     - ``training_seconds``: of a step of the engine ``eager``: forward, backward and the update of
       plain SGD, at rate 0. ``inference_seconds``: of the logits in eval mode.
     - ``training_folded_seconds``, ``inference_folded_seconds``: the same where BN is folded into

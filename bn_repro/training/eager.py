@@ -18,14 +18,10 @@ AUXILIARY_WEIGHT = 0.3
 
 
 def gradients(
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    optimizer: Optimizer,
-    precision: str = "float32",
+    model: nn.Module, x: Tensor, y: Tensor, optimizer: Optimizer, precision: str = "float32"
 ) -> tuple[Tensor, Tensor]:
     """Forward and backward of a mini-batch x (B, ...), y (B,): mean cross-entropy and logits."""
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad()
     with autocast(x.device, precision):
         logits = model(x)
         if isinstance(logits, tuple):

@@ -27,9 +27,9 @@ def find_finished(config: Config) -> Outcome | None:
     done = finished(directory)
     has_files = not isinstance(config.data, MnistBinaryConfig | SyntheticConfig)
     if done is not None and has_files and _data_root(directory) != config.data.root:
-        from bn_repro.training.build import build  # torch: only other data need it
+        from bn_repro.training.build import data_of  # torch: only other data need it
 
-        check_same_data(directory, build(config)[1])
+        check_same_data(directory, data_of(config))
     return done
 
 

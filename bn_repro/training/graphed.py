@@ -51,11 +51,7 @@ class Graphed(Eager):
     EAGER_FIRST = 3
 
     def __init__(
-        self,
-        model: nn.Module,
-        optimizer: Optimizer,
-        precision: str,
-        capture: Capture = cuda_graph,
+        self, model: nn.Module, optimizer: Optimizer, precision: str, capture: Capture = cuda_graph
     ) -> None:
         super().__init__(model, optimizer, precision)
         self.capture, self.replay, self.seen = capture, None, 0

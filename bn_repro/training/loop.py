@@ -16,7 +16,7 @@ from bn_repro.data.batches import Data
 from bn_repro.norm import BatchNorm, population_statistics
 from bn_repro.records import paths
 from bn_repro.records.reader import Outcome
-from bn_repro.records.recorder import Logger, NoRecord, Record, Recorder
+from bn_repro.records.recorder import Logger, Record, Recorder
 from bn_repro.training import checkpoint, probes
 from bn_repro.training.activations import ActivationRecorder, sites_of
 from bn_repro.training.cadence import Cadence
@@ -132,7 +132,7 @@ class Run:
         self.state = TrainingState(config, model, data.fingerprint, session.world)
         written = self.state.restore(self.checkpoints, session)
         main = session.world.main
-        self.record: Record = Recorder(directory, written, logger) if main else NoRecord()
+        self.record = Recorder(directory, written, logger) if main else Record()
         self.split = paths.monitored_split(data.splits)
         self._unreadable = 0
 
@@ -184,12 +184,12 @@ class Run:
 
         The part is ``data.eval_limit`` images; ``correct.npz`` keeps the best of those evaluations.
         """
-        last = self.state.step == self.config.train.steps
-        limit = None if last else self.config.data.eval_limit
+        last, part = self.state.step == self.config.train.steps, self.config.data.eval_limit
+        limit = None if last else part
         right: list[torch.Tensor] = []
         self.state.monitored = self._measure("moving", self.split, right=right, limit=limit)
         bits = of_all_ranks(right, self.data, self.split, self.session, limit)
-        compared = not last or self.config.data.eval_limit is None
+        compared = not last or part is None or part >= self.data.splits[self.split]
         top1 = self.state.monitored["top1"]
         self.state.correct.add(self.state.step, top1, bits, compared=compared)
         if self.state.average is not None:

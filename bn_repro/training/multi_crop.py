@@ -177,12 +177,11 @@ def _crop_batches(data: Data, split: str, crops: int, config: Config, device: to
         return data.eval_batches(split, batch_size=size, device=device)
     if not hasattr(data, "multi_crop_batches"):
         raise ValueError(f"evaluation.crops: {data.name} has no crops but the single one; give 1")
-    # The three squares of a square image are the same: 48 crops have the mean of all 144.
-    resident = isinstance(data, ResidentImages)
-    distinct, options = (crops // 3, {"repeated": False}) if resident else (crops, {})
-    images = max(1, size // distinct)
+    # Images in memory are square, so the three squares of each are the same: every crop would come
+    # three times, and 48 have the mean of all 144.
+    distinct = crops // 3 if isinstance(data, ResidentImages) else crops
     return data.multi_crop_batches(  # pyright: ignore[reportAttributeAccessIssue]
-        split, batch_size=images, device=device, **options
+        split, batch_size=max(1, size // distinct), device=device
     )
 
 

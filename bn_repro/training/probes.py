@@ -6,7 +6,7 @@ rows go to ``probes.jsonl``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -17,8 +17,9 @@ from bn_repro.config.schema import Config, TrainConfig
 from bn_repro.data.batches import Data, Picture, steps_per_epoch
 from bn_repro.models.recurrent import Recurrent
 from bn_repro.norm import BatchNorm
+from bn_repro.records import paths
 from bn_repro.training import shift_probe, weight_probes
-from bn_repro.training.activations import PERCENTILES, Row, record_activations, sites_of
+from bn_repro.training.activations import NAMES, PERCENTILES, Row, record_activations, sites_of
 from bn_repro.training.adaptation_probe import adaptation
 from bn_repro.training.cost_probe import cost
 from bn_repro.training.evaluate import Pairs, scores
@@ -77,20 +78,31 @@ RECURRENT = ("state_gradients",)
 """Probes of recurrent networks."""
 
 
-def check(config: Config, model: nn.Module, world: World) -> None:
-    """ValueError where a probe does not serve for this network, or on these ranks."""
+def check(config: Config, model: nn.Module, splits: Mapping[str, int], world: World) -> None:
+    """ValueError where a probe does not serve for this network, on these data or these ranks."""
     before = [name for name in config.train.probes if name in NORM_BEFORE]
     if before and config.model.norm_at != "before":
         raise ValueError(
             f"train.probes: for {', '.join(before)} model.norm_at must be before, not "
             f"{config.model.norm_at!r}; leave one of the two out"
         )
-    _check_network(config)
+    others = FEEDFORWARD if config.model.name == "recurrent" else RECURRENT
+    wrong = ", ".join(name for name in config.train.probes if name in others)
+    if wrong:
+        raise ValueError(
+            f"train.probes: {wrong}: not for model.name={config.model.name!r}; leave it out"
+        )
     bn = any(isinstance(module, BatchNorm) for module in model.modules())
     if "statistics" in config.train.probes and not bn:
         raise ValueError(
             f"train.probes: statistics needs layers of BN, and model.norm={config.model.norm} has "
             "none; use model.norm=batch, or leave it out"
+        )
+    images = min(IMAGES, splits[paths.monitored_split(splits)])
+    if "cost" in config.train.probes and config.train.batch_size > images:
+        raise ValueError(
+            f"train.probes: cost sees {images} images, too few for a mini-batch of "
+            f"train.batch_size={config.train.batch_size}; lower that, or leave the probe out"
         )
     training = [name for name in config.train.probes if name != "activations"]
     if training and config.model.norm == "sync_batch" and world.size > 1:
@@ -98,16 +110,6 @@ def check(config: Config, model: nn.Module, world: World) -> None:
             f"train.probes: one rank measures {', '.join(training)}, and model.norm=sync_batch "
             f"would wait for all {world.size}; use model.norm=batch, or leave the probes out"
         )
-
-
-def _check_network(config: Config) -> None:
-    """ValueError where a probe is of another kind of network."""
-    name = config.model.name
-    recurrent = name == "recurrent"
-    others = FEEDFORWARD if recurrent else RECURRENT
-    wrong = ", ".join(probe for probe in config.train.probes if probe in others)
-    if wrong:
-        raise ValueError(f"train.probes: {wrong}: not for model.name={name!r}; leave it out")
 
 
 def activations(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Iterator[Row]:
@@ -122,12 +124,12 @@ def activations(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Iterator[Row]
             pass
     for row in recorder.rows(0):
         if row["unit"] is None:
-            yield {key: row[key] for key in ("site", "unit", "p15", "p50", "p85")}
+            yield {key: row[key] for key in ("site", "unit", *NAMES)}
     last, x = list(recorder.inputs.items())[-1]
     by_unit = x.float().transpose(0, 1).flatten(1)
     ends = torch.quantile(by_unit, x.new_tensor(PERCENTILES), dim=1).T.tolist()
-    for unit, (low, middle, high) in enumerate(ends):
-        yield {"site": last, "unit": unit, "p15": low, "p50": middle, "p85": high}
+    for unit, percentiles in enumerate(ends):
+        yield {"site": last, "unit": unit, **dict(zip(NAMES, percentiles, strict=True))}
 
 
 PROBES: dict[str, Callable[[nn.Module, Sample], Iterator[Row]]] = {

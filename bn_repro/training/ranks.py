@@ -147,10 +147,3 @@ def mean_of_replicas(model: nn.Module, world: World) -> Iterator[None]:
         yield
     finally:
         _set_moving_averages(model, own)
-
-
-def any_rank(holds: bool, world: World, device: torch.device) -> bool:
-    """Whether it ``holds`` on any rank; all ranks must ask together."""
-    if world.size == 1:
-        return holds
-    return bool(total(torch.tensor(float(holds), device=device), world))

@@ -33,10 +33,10 @@ from bn_repro.records.reader import (
     passed_over_line,
     read_manifest,
 )
-from bn_repro.records.recorder import Logger, NoLogger, RecordsGone, manifest, write_status
+from bn_repro.records.recorder import Logger, RecordsGone, manifest, write_status
 from bn_repro.stop_signal import StopFlag
 from bn_repro.tracking.live import logger_of
-from bn_repro.training.build import build, configure_torch, device_of, network, validate
+from bn_repro.training.build import build, configure_torch, data_of, device_of, network, validate
 from bn_repro.training.engine import with_engine
 from bn_repro.training.finished import check_no_copy, check_same_data, find_finished, finished_line
 from bn_repro.training.loop import train
@@ -63,7 +63,7 @@ def preflight(configs: Sequence[Config]) -> None:
         stop_signal.check()
         name = f"{config.model.flat} {config.data}"  # digits are flat for some networks alone
         if name not in data:
-            data[name] = build(config)[1]
+            data[name] = data_of(config)
         validate(config, network(config, data[name]), data[name], World())
         ensure_writable(directory_of(config))
 
@@ -155,7 +155,7 @@ def _start_or_resume(
     if session.world.main:
         write_first_files(config, data, directory, session)
     barrier(session.world)
-    logger: Logger = logger_of(config) if session.world.main else NoLogger()
+    logger: Logger = logger_of(config) if session.world.main else Logger()
     if config.wandb.mode != "disabled" and config.wandb.log_model == "final":
         logger = WithWeights(logger) if session.world.main else logger
     return train(config, model.to(session.device), data, directory, session, logger)
@@ -177,11 +177,7 @@ def write_first_files(config: Config, data: Data, directory: Path, session: Sess
         engine=config.train.engine,
         threads=config.threads,
         world=session.world.size,
-        examples={
-            "data": data.fingerprint,
-            "classes": data.classes,
-            "shape": list(data.shape),
-        },
+        examples={"data": data.fingerprint, "classes": data.classes, "shape": list(data.shape)},
     )
     if data.passed_over:
         facts["passed_over"] = dict(data.passed_over)

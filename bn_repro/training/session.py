@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from bn_repro.stop_signal import StopFlag
-from bn_repro.training.ranks import any_rank
+from bn_repro.training.ranks import total
 from bn_repro.training.world import World
 
 Log = Callable[[str], None]
@@ -33,7 +33,9 @@ class Session:
 
     def any_rank(self, holds: bool) -> bool:
         """Whether it ``holds`` on any rank; all ranks must ask at the same step."""
-        return any_rank(holds, self.world, self.device)
+        if self.world.size == 1:
+            return holds
+        return bool(total(torch.tensor(float(holds), device=self.device), self.world))
 
     def stop_agreed(self) -> bool:
         """Whether any rank was asked to stop; all ranks must ask at the same step."""

@@ -16,7 +16,7 @@ class Optimizer(Protocol):
 
     param_groups: list[Group]
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
+    def zero_grad(self) -> None:
         """Forget the gradients."""
         ...
 
@@ -40,7 +40,7 @@ class SGD:
         self.params: list[Tensor] = [p for group in groups for p in group["params"]]
         self.velocity = {p: torch.zeros_like(p) for p in self.params if momentum}
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
+    def zero_grad(self) -> None:
         """Forget the gradients; the next backward pass makes new tensors."""
         for p in self.params:
             p.grad = None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bn_repro.norm import BatchNorm
-from bn_repro.training.activations import PERCENTILES, Row, sites_of
+from bn_repro.training.activations import NAMES, PERCENTILES, Row, sites_of
 
 SCALES = tuple(10.0**k for k in range(-3, 4))
 """The factors a of sec. 3.3, BN((aW)u)."""
@@ -88,8 +88,8 @@ def jacobians(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Iterator[Row]:
 
     Section 3.3's J is between inputs with unit variances (``normalized`` 1), also without BN:
     J = diag(1 / std(y')) dy'/dy diag(std(y)). Over all singular values at :data:`JACOBIANS` images:
-    ``p15, p50, p85``; ``distance``, the mean of |ln s|; ``within``, the share from 1/2 to 2. The
-    ``site`` is the next layer's.
+    ``p15, p50, p85``; ``distance``, the mean of |ln s|; ``within``, the share from 1/2 to 2; all
+    NaN where the Jacobian is not finite. The ``site`` is the next layer's.
     """
     layers = _passed(model, batch)
     for below, (site, above) in zip(layers.values(), list(layers.items())[1:], strict=False):
@@ -109,12 +109,12 @@ def _std(x: Tensor) -> Tensor:
 
 
 def _singular_values(jacobian: Tensor) -> dict[str, float]:
+    if not jacobian.isfinite().all():  # a run that is about to diverge
+        return dict.fromkeys((*NAMES, "distance", "within"), math.nan)
     log_s = torch.linalg.svdvals(jacobian).flatten().clamp(min=SMALLEST).log()
-    low, middle, high = torch.quantile(log_s, log_s.new_tensor(PERCENTILES)).exp().tolist()
+    percentiles = torch.quantile(log_s, log_s.new_tensor(PERCENTILES)).exp().tolist()
     return {
-        "p15": low,
-        "p50": middle,
-        "p85": high,
+        **dict(zip(NAMES, percentiles, strict=True)),
         "distance": log_s.abs().mean().item(),
         "within": (log_s.abs() <= math.log(2)).double().mean().item(),
     }
@@ -139,7 +139,7 @@ def _passed(model: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Layer]:
             norm=unit.get_submodule("norm"),
             nonlinearity=unit.get_submodule("nonlinearity"),
             **{name: seen[site][name].detach() for name in "uxy"},
-            dy=_gradient(seen[site]["y"]),
+            dy=seen[site]["y"].grad,  # pyright: ignore[reportArgumentType]
         )
         for site, unit in units.items()
         if "y" in seen[site]  # an auxiliary classifier takes part in training mode alone
@@ -163,10 +163,6 @@ def _watch(unit: nn.Module, kept: dict[str, Tensor]) -> None:
 
     unit.get_submodule("linear").register_forward_hook(linear)
     unit.get_submodule("nonlinearity").register_forward_pre_hook(nonlinearity)
-
-
-def _gradient(y: Tensor) -> Tensor:
-    return torch.zeros_like(y) if y.grad is None else y.grad
 
 
 def _scaled(layer: Layer, a: float, epsilon: float | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
     from bn_repro.config.schema import Config
@@ -23,15 +22,12 @@ COMMON = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", "name")
 """What submitit calls by one name for every cluster."""
 
 
-class ComposedOnce:
-    """Hydra's loader, which composes a setting of a sweep once for all of its seeds.
-
-    Hydra composes each job twice: its sweeper, to see that it can be composed, and the launcher.
-    That takes a twentieth of a second each time, so 500 seeds would wait for most of a minute.
-    """
+class ComposedByLauncher:
+    """Hydra's loader, but no sweeper composes a job by it, to see that it can be: the launcher
+    composes all before the first begins, once for all seeds."""
 
     def __init__(self, loader: ConfigLoader) -> None:
-        self._loader, self._known = loader, dict[tuple[str, ...], DictConfig]()
+        self._loader = loader
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)
@@ -39,21 +35,8 @@ class ComposedOnce:
     def load_sweep_config(
         self, master_config: DictConfig, sweep_overrides: list[str]
     ) -> DictConfig:
-        """As the loader has it, but that the seed may be another's."""
-        setting, _ = _setting_and_seed(sweep_overrides)
-        if setting not in self._known:
-            found = self._loader.load_sweep_config(master_config, sweep_overrides)
-            self._known[setting] = found
-        return self._known[setting]
-
-
-def _setting_and_seed(overrides: Sequence[str]) -> tuple[tuple[str, ...], int | None]:
-    """A job's overrides with a seed left open, and the seed; None where it is no plain number."""
-    seeds = [word for word in overrides if word.lstrip("+").startswith("seed=")]
-    if len(seeds) != 1 or not seeds[0].removeprefix("seed=").isdecimal():
-        return tuple(overrides), None
-    setting = tuple("seed=" if word == seeds[0] else word for word in overrides)
-    return setting, int(seeds[0].removeprefix("seed="))
+        """No job's: sweepers do not look at it."""
+        return master_config
 
 
 class CoresLauncher(Launcher):
@@ -66,9 +49,9 @@ class CoresLauncher(Launcher):
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """Hydra's own hook; ``task_function`` is not called: it keeps the results."""
-        hydra_context.config_loader = ComposedOnce(hydra_context.config_loader)  # pyright: ignore
-        self.context, self.config, self.command = hydra_context, config, task_function
-        self._known: dict[tuple[str, ...], tuple[DictConfig, Config | None]] = {}
+        loader = ComposedByLauncher(hydra_context.config_loader)
+        hydra_context.config_loader = loader  # pyright: ignore
+        self.config, self.command = config, task_function
 
     def executor(self, jobs: int | None = None) -> Executor:
         """Where runs work; ``jobs`` side by side where the launcher gives no number."""
@@ -95,15 +78,23 @@ class CoresLauncher(Launcher):
         from bn_repro.cli import train
         from bn_repro.cli.main import Command
         from bn_repro.cli.results import Results
+        from bn_repro.config.compose import compose_once
         from bn_repro.sweep.display import console
         from bn_repro.sweep.planned import PlannedRun
 
         assert isinstance(self.command, Command)
-        self.command.begun = True
         if not job_overrides:
             raise ValueError("-m: nothing to run: a swept key has no values")
-        same = _as_sweepers_write(self.config.hydra.overrides.task)
-        runs = [PlannedRun(self._of(words), _varied(words, same)) for words in job_overrides]
+        hydra = self.config.hydra
+        same = _as_sweepers_write(hydra.overrides.task)
+        runs = [
+            PlannedRun(
+                compose_once([*hydra.overrides.hydra, *words], hydra.job.config_name),
+                _varied(words, same),
+            )
+            for words in job_overrides
+        ]
+        self.command.begun = True
         if runs[0].config.dry:
             return self._said(runs)
         results = self.command.results or Results(runs[0].config, console())
@@ -118,25 +109,6 @@ class CoresLauncher(Launcher):
             returns.append(done)
         return returns
 
-    def _of(self, overrides: Sequence[str]) -> Config:
-        """A job's configuration; composed once for all seeds, resolved for each that it names."""
-        from bn_repro.config.compose import plain
-
-        setting, seed = _setting_and_seed(overrides)
-        if setting not in self._known:
-            composed = self.context.config_loader.load_sweep_config(self.config, list(overrides))
-            with open_dict(composed):
-                del composed["hydra"]
-            names_it = "{seed}" in OmegaConf.to_yaml(composed)
-            self._known[setting] = composed, None if names_it else plain(composed, overrides)
-        composed, config = self._known[setting]
-        if seed is None:
-            return config or plain(composed, overrides)
-        if config is not None:
-            return replace(config, seed=seed)
-        composed.seed = seed
-        return plain(composed, overrides)
-
     def _said(self, runs: Sequence[PlannedRun]) -> Sequence[JobReturn]:
         """What the jobs would take, of a sweep whose jobs are all known."""
         from bn_repro.cli import dry
@@ -144,10 +116,7 @@ class CoresLauncher(Launcher):
         if not self.config.hydra.sweeper._target_.endswith("BasicSweeper"):
             raise ValueError("dry: a search chooses its runs as it goes; leave out hydra/sweeper")
         dry.sweep(runs, self.expected_jobs(None, runs[0].config))
-        done = [JobReturn(status=JobStatus.COMPLETED) for _ in runs]
-        for job in done:
-            job.return_value = None
-        return done
+        return [JobReturn(status=JobStatus.COMPLETED) for _ in runs]
 
 
 class SubmititLauncher(CoresLauncher):
