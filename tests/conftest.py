@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from filelock import FileLock
 from installed import Installed, install
-from support import ROOT, WandbServer
+from support import WandbServer
 
 from bn_repro.config.fields import variable_of
 from bn_repro.config.schema import FROM_ENVIRONMENT
@@ -42,20 +40,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
             install(folder)
             (folder / "ready").touch()
     return Installed(folder)
-
-
-@pytest.fixture
-def script() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run ``scripts/<name>`` as a user would, from the repository's root."""
-
-    def call(name: str, *words: str, **options) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(ROOT / "scripts" / name), *words]
-        env = os.environ | {"WANDB_MODE": "disabled"} | options.pop("env", {})
-        return subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, env=env, timeout=300, **options
-        )
-
-    return call
 
 
 @pytest.fixture

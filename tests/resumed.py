@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from bn_repro.config.compose import compose
+from bn_repro.config.schema import Config
 from bn_repro.records import paths
+from bn_repro.records.reader import Outcome
 from bn_repro.stop_signal import StopFlag
 from bn_repro.training import checkpoint
+from bn_repro.training.run import run
 
 SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=120", "train.checkpoint_every=30"]
 
@@ -23,7 +27,8 @@ def config_of(runs: Path, *words: str):
     return compose([*SMOKE, f"runs={runs}", *words])
 
 
-def rows(directory: Path, name: str) -> list[dict]:
+def rows(directory: Path, name: str = paths.METRICS) -> list[dict]:
+    """Those of a file of a run."""
     return [json.loads(line) for line in (directory / name).read_text().splitlines()]
 
 
@@ -46,12 +51,12 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert all(torch.equal(mine[key], its[key]) for key in mine)
 
 
-class StopAt:
-    """A stop flag that is raised at a step, as a signal would be."""
+def stopped(config: Config, step: int, log: Callable[[str], None] = silent) -> Outcome:
+    """The outcome of a run that is asked to stop from a step on, as by a signal."""
+    stop = StopFlag()
 
-    def __init__(self, step: int) -> None:
-        self.flag, self.step = StopFlag(), step
+    def progress(at: int, values: object) -> None:
+        if at >= step:
+            stop.name = "SIGTERM"
 
-    def progress(self, step: int, values) -> None:
-        if step >= self.step:
-            self.flag.name = "SIGTERM"
+    return run(config, log=log, stop=stop, progress=progress)

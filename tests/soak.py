@@ -1,5 +1,8 @@
 """What a run survives, tried at random and at every place: ``make soak``.
 
+    python tests/soak.py                             about 10 minutes on two cores
+    python tests/soak.py --kills 20 --stride 10      a taste
+
 Processes are killed and signalled; each run is then brought to its end, and its records and weights
 are compared, byte for byte, with those of a run that nothing happened to. ``docs/reliability.md``
 has the table of a soak that was made.
@@ -28,6 +31,7 @@ from typing import Any
 from resumed import assert_same_run, rows, silent
 from support import ROOT, Forked, train
 
+from bn_repro.cli.entry import exit_with
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of
 from bn_repro.config.schema import Config
@@ -381,7 +385,7 @@ def show(lines: Sequence[Line]) -> None:
 
 def main() -> int:
     """Do all of it, print the table; 1 where anything ended otherwise."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=200, help="SIGKILLs at random moments")
     parser.add_argument("--stride", type=int, default=1, help="every n-th boundary of a write")
     parser.add_argument("--places", type=int, default=6, help="boundaries for each signal")
@@ -426,3 +430,7 @@ def main() -> int:
             print(f"{line.what}: {wrong}")
     print(f"\n{len(kinds)} boundaries in a run\n\n{table(lines)}")
     return 1 if any(line.wrong for line in lines) else 0
+
+
+if __name__ == "__main__":
+    exit_with(main)

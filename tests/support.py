@@ -12,7 +12,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,6 +29,11 @@ ROOT = Path(__file__).parent.parent
 
 
 # --- commands -------------------------------------------------------------------------------------
+
+
+def as_lines(rows: Iterable[Any]) -> str:
+    """What a file of rows holds: each as JSON, on a line of its own."""
+    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 def history_of(directory: Path) -> list[tuple[int, dict[str, Any]]]:
@@ -113,7 +118,7 @@ class Forked:
         """By SIGINT, as Ctrl-C does."""
         os.kill(self._process.pid or 0, signal.SIGINT)
 
-    def communicate(self, timeout: float = 120) -> tuple[str, str]:
+    def communicate(self, timeout: float = 600) -> tuple[str, str]:
         """What it said, once it has ended; a few lines, which the pipes hold until then."""
         self._process.join(timeout)
         assert self.returncode is not None, f"not over within {timeout} s"
@@ -167,7 +172,7 @@ class OfflineRun:
     def __init__(self, folder: Path) -> None:
         (self.path,) = (folder / "wandb").glob("offline-run-*/*.wandb")
         records = list(wandb_records(self.path))
-        for _ in range(600):
+        for _ in range(2400):  # two minutes
             if records and records[-1].WhichOneof("record_type") == "exit":
                 break
             time.sleep(0.05)

@@ -1,5 +1,6 @@
 """The benchmark's own arithmetic, and that its parts run; what they measure is not judged here."""
 
+import importlib
 import re
 import runpy
 
@@ -51,10 +52,20 @@ def test_the_costs_of_a_run_are_ratios_to_its_products_in_a_table(runs):
     assert "| a run / products | " in table
 
 
-def test_the_loader_is_a_ratio_to_pillow(runs):
+def test_the_loader_is_a_ratio_to_pillow(runs, monkeypatch):
+    other_parts = "bn_repro.data.streaming.StreamedImages.train_batches"
+    monkeypatch.setattr(other_parts, lambda *a, **k: pytest.fail("not asked for"))
     rows = {name: value for name, value, *_ in runs["of_the_loader"](1)}
     loader = rows["streaming photographs at 224, a worker's part, a core"]
     assert rows["streaming / Pillow"] == pytest.approx(loader / rows["the same by Pillow alone"])
+
+
+def test_a_job_that_fails_beside_others_ends_the_benchmark(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    photographs = importlib.import_module("benchmark_photographs")
+    network = photographs.words("imagenet/bn_x5", 0.25, "[3b,5b]", "cpu")
+    with pytest.raises(ValueError, match="^model.width: -1.0 is not positive"):
+        photographs.at_once(2, [*network, "model.width=-1"], "eager", 1)
 
 
 def test_a_sweep_is_timed_one_at_a_time_and_several_at_once(runs):

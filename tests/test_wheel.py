@@ -1,6 +1,7 @@
 """The wheel alone, in an empty folder: composing, training, studies, reports, lists and exports."""
 
 import json
+import re
 import subprocess
 import tomllib
 import zipfile
@@ -75,6 +76,8 @@ def a_study_is_reported_beside_its_runs(installed, folder):
     assert out.count("completed at step 20") == 2
     out = installed.said("report", "study=fig1", "study.seeds=1", *small, cwd=folder)
     assert "tables and verdicts: runs/fig1/README.md" in out
+    assert "With 1 seed nothing is decided: give more (study.seeds=5)" in out
+    assert "; runs: runs/\n" in out
     assert (folder / "runs" / "fig1" / "figure1.svg").exists()
     readme = (folder / "runs" / "fig1" / "README.md").read_text()
     assert "\nbn-repro train study=fig1 study.seeds=1 scale=smoke train.steps=20\n" in readme
@@ -105,22 +108,6 @@ def test_the_list_has_costs_and_verdicts(installed, folder):
     assert f"Verdicts: {catalogue.verdicts('fig1')}" in out
 
 
-def test_what_is_asked_before_the_hours_is_answered(installed, folder):
-    before = sorted(folder.rglob("*"))
-    out = installed.said("study", "fig1", "dry=true", cwd=folder)
-    assert "study fig1: 200 runs, 0 finished, 200 to train" in out
-    assert "results/fig1" in out
-    out = installed.said("study", "fig1", "skip_reported=true", "dry=true", cwd=folder)
-    assert "200 runs, 200 finished, 0 to train" in out
-    assert sorted(folder.rglob("*")) == before
-
-
-def test_python_composes(installed, folder):
-    code = """from bn_repro.config.compose import compose
-print(compose(["experiment=imagenet/bn_x30", "scale=digits"]).optimizer.lr)"""
-    assert float(installed.evaluate(code, folder)) == 0.6
-
-
 def test_configurations_of_ones_own_build_on_ours(installed, folder):
     mine = folder / "mine" / "experiment" / "mnist"
     mine.mkdir(parents=True)
@@ -130,6 +117,20 @@ def test_configurations_of_ones_own_build_on_ours(installed, folder):
     assert "mnist/mine seed 0: completed" in installed.said("train", *own, cwd=folder)
     path = "hydra.searchpath=[pkg://bn_repro.configs]"
     assert "mnist/mine" in installed.said("train", *own, path, "--cfg", "job", cwd=folder)
+
+
+def test_a_norm_of_ones_own_trains_without_a_checkout(installed, tmp_path):
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    (text,) = re.findall(r"^`mine.py`, new:\n\n```python\n(.*?)```$", page, re.DOTALL | re.M)
+    (tmp_path / "mine.py").write_text(text)
+    for words in (SHORT, [*SHORT, "model.norm=mine:rms"]):
+        assert "completed at step 10" in installed.said("train", *words, cwd=tmp_path)
+    runs = sorted(
+        (file.parent for file in tmp_path.glob("runs/mnist/bn-*/seed0/config.yaml")),
+        key=lambda run: "mine:rms" in (run / "config.yaml").read_text(),
+    )
+    out = installed.said("diff", *map(str, runs), cwd=tmp_path)
+    assert re.search(r"model\.norm.*batch.*mine:rms", out)
 
 
 def test_what_is_wrong_is_told_as_in_a_checkout(installed, folder):

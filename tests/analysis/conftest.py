@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from support import as_lines
 
 from bn_repro.analysis import style
-from bn_repro.analysis.tables import Member
+from bn_repro.analysis.studies import fig1
+from bn_repro.analysis.tables import Member, Runs
 from bn_repro.records import paths
 
 MakeRun = Callable[..., Member]
@@ -98,10 +101,8 @@ def write_run(
         paths.STATUS: json.dumps(
             {"state": state, "step": steps, "seconds": 25.125 + seed, "error": None}
         ),
-        paths.METRICS: "".join(json.dumps(row) + "\n" for row in rows),
-        paths.TRACES: "".join(
-            json.dumps(row) + "\n" for row in (_traces(steps, bn, noise, sites) if traces else ())
-        ),
+        paths.METRICS: as_lines(rows),
+        paths.TRACES: as_lines(_traces(steps, bn, noise, sites) if traces else ()),
     }
     if probes:
         rows = [json.loads(line) for line in files[paths.TRACES].splitlines()]
@@ -114,11 +115,11 @@ def write_run(
             if row["unit"] == 0
         ]
         evaluated = [row for row in units if row["unit"] and row["step"] % eval_every == 0]
-        files[paths.TRACES] = _lines(sorted([*rows, *evaluated], key=lambda row: row["step"]))
+        files[paths.TRACES] = as_lines(sorted([*rows, *evaluated], key=lambda row: row["step"]))
         probed = sorted([*pooled, *units], key=lambda row: row["step"])
-        files[paths.PROBES] = _lines([PROBE | {k: row[k] for k in PROBED} for row in probed])
+        files[paths.PROBES] = as_lines([PROBE | {k: row[k] for k in PROBED} for row in probed])
     if histograms:
-        files[paths.HISTOGRAMS] = _lines(
+        files[paths.HISTOGRAMS] = as_lines(
             [
                 {"step": step, "site": site, "counts": _counts(1 + 6 * step / steps)}
                 for step in trace_steps(steps)
@@ -128,10 +129,6 @@ def write_run(
     for name, text in files.items():
         (directory / name).write_text(text, encoding="utf-8")
     return Member(experiment, id, seed, varied or {}, directory, blocks)
-
-
-def _lines(rows: list[dict[str, Any]]) -> str:
-    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 def _counts(half: float) -> list[int]:
@@ -185,6 +182,16 @@ def make_run(tmp_path: Path) -> MakeRun:
 def fig1_members(make_run: MakeRun) -> list[Member]:
     """Figure 1 with 5 seeds each, short of nothing but truth."""
     return [make_run(arm, seed) for arm in ("mnist/baseline", "mnist/bn") for seed in range(5)]
+
+
+def _small(runs: Runs) -> dict[str, Figure]:
+    return {"figure1": Figure(figsize=(2, 1))}
+
+
+@pytest.fixture
+def light(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A figure of ``fig1`` that takes no time, where rows are what is looked at."""
+    monkeypatch.setattr(fig1, "STUDY", replace(fig1.STUDY, figures=_small))
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from bn_repro.analysis.studies.ablation_421 import BASES, CHANGES
 from bn_repro.analysis.studies.ablation_421_runs import WAYS
 from bn_repro.analysis.studies.inception import BN_BASELINE, BN_X5
 from bn_repro.analysis.tables import Member, Runs
-from bn_repro.config.compose import compose
 
 WORTH = dict(zip(CHANGES, (0.06, 0.02, 0.0, -0.06, 0.0, 0.015, 0.0), strict=True))
 HOW = {"split": "val", "steps": 5_000, "eval_every": 250, "chance": 0.01, "traces": False}
@@ -46,15 +45,6 @@ def members(make_run) -> list[Member]:
 @pytest.fixture
 def runs(members: list[Member]) -> Runs:
     return load(members, name="ablation_421")
-
-
-def test_the_study_has_the_blocks_that_the_changes_name() -> None:
-    """And each of them changes one key."""
-    named = {block["name"]: block for block in compose(["study=ablation_421"]).study.blocks}
-    asked = {ablation.block_of(change, base) for change in (None, *CHANGES) for base in BASES}
-    assert set(named) == asked
-    for name, block in named.items():
-        assert len(set(block) - {"name", "seed", "experiment"}) == (name != "bases")
 
 
 def test_effects_are_signed_for_the_change_and_paired(runs: Runs) -> None:
@@ -163,6 +153,7 @@ def test_partial_results_are_reported(members: list[Member], tmp_path) -> None:
     assert "nan" not in readme
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_the_report_is_whole_and_repeats(members: list[Member], tmp_path) -> None:
     out = tmp_path / "out"
     report.write("ablation_421", members, out)

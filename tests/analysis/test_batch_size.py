@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from analysis.reports import same_from_files, trained
+from support import as_lines
 
 from bn_repro.analysis import report
 from bn_repro.analysis.load import load
@@ -52,7 +53,7 @@ def _lift(path: Path) -> None:
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     for row in rows:
         row["top1"] += BY_POPULATION * (row["statistics"] == "population")
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path.write_text(as_lines(rows))
 
 
 def verdicts(found) -> dict[str, str]:

@@ -116,16 +116,6 @@ def _verdicts(runs: Runs) -> dict[str, str]:
     return {id: claim.verdict for id, claim in _claims(runs).items()}
 
 
-def test_the_settings_are_the_studys_runs_and_all_of_them() -> None:
-    seen: set[tuple[str, str, int]] = set()
-    for setting, network in USUAL:
-        found = [member.key for member in members_at(setting, network)]
-        assert [key[0] for key in found] == [network] * 5, str(setting)
-        seen |= set(found)
-    assert seen == {member.key for member in MEMBERS}
-    assert len(seen) == 270
-
-
 def test_each_claim_holds_where_its_prediction_is_right() -> None:
     found = _verdicts(made_up(PREDICTED))
     assert len(found) == 11

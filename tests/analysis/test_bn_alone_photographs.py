@@ -9,8 +9,6 @@ from bn_repro.analysis.load import load
 from bn_repro.analysis.studies import bn_alone_photographs
 from bn_repro.analysis.studies.inception import BN_BASELINE, INCEPTION
 from bn_repro.analysis.tables import Member
-from bn_repro.config.compose import compose
-from bn_repro.sweep.study import expand
 
 HOW = {"steps": 6_000, "eval_every": 100, "split": "val", "chance": 0.05, "traces": False}
 RATES = {0.01: 0.42, 0.02: 0.44, 0.04: 0.47, 0.08: 0.45, 0.16: 0.2}
@@ -28,15 +26,6 @@ def _members(make_run, bn: float, pace: float) -> list[Member]:
         how = HOW | {"varied": {"optimizer.lr": BEST}}
         found.append(make_run(baseline, seed, top=bn, pace=pace, blocks="own rate", **how))
     return found
-
-
-def test_the_search_chooses_by_its_own_seeds() -> None:
-    study = compose(["study=bn_alone_photographs"]).study
-    runs, _ = expand(study, [], lambda run: RATES[run.config.optimizer.lr])
-    own = [r.config for r in runs if r.config.seed < 1000]
-    assert (len(runs), len(own)) == (22, 12)
-    rates = {(c.experiment, c.optimizer.lr) for c in own}
-    assert rates == {("imagenet/inception", 0.01), ("imagenet/bn_baseline", BEST)}
 
 
 @pytest.mark.usefixtures("drawn_once")

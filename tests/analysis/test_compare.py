@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import yaml
-from support import bn_repro
+from support import as_lines, bn_repro
 
 from bn_repro.analysis import compare
 
@@ -52,7 +52,7 @@ def lay(directory, seed=0, top1=(0.5, 0.9), state="completed", manifest=None, **
         {"step": 50 * (k + 1), "split": "test", "statistics": "moving", "loss": 1.0, "top1": value}
         for k, value in enumerate(top1)
     ]
-    (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (directory / "metrics.jsonl").write_text(as_lines(rows))
     return directory
 
 

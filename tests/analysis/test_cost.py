@@ -1,10 +1,10 @@
 """What BN costs, judged from made-up rows of the probe."""
 
-import json
 from pathlib import Path
 
 import pytest
 from analysis.reports import same_from_files
+from support import as_lines
 
 from bn_repro.analysis import report
 from bn_repro.analysis.load import load
@@ -43,8 +43,7 @@ def members(make_run):
                 found.append(make_run(experiment, seed, id=experiment[-8:], **how))
                 times = slower.get(experiment), folded, inference
                 rows = [probed(seed, step, *times) for step in (1, 2_000)]
-                text = "".join(json.dumps(row) + "\n" for row in rows)
-                (found[-1].directory / paths.PROBES).write_text(text)
+                (found[-1].directory / paths.PROBES).write_text(as_lines(rows))
         return found
 
     def probed(seed, step, longer, folded, inference):

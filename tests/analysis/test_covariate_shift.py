@@ -1,11 +1,11 @@
 """Jolts, turns and smoothness, judged from made-up runs."""
 
-import json
 from math import cos, radians
 from pathlib import Path
 
 import pytest
 from analysis.reports import same_from_files
+from support import as_lines
 
 from bn_repro.analysis import report
 from bn_repro.analysis.load import load
@@ -51,8 +51,7 @@ def members(make_run):
                     rows = [row for s in STEPS for row in probed(s, turn, change)]
                     traces = [traced(s, seed, jolt if k > 1 else 0.1) for s in STEPS]
                     for file, lines in ((paths.PROBES, rows), (paths.TRACES, traces)):
-                        text = "".join(json.dumps(line) + "\n" for line in lines)
-                        (one.directory / file).write_text(text)
+                        (one.directory / file).write_text(as_lines(lines))
                     found.append(one)
         return found
 

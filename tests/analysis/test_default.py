@@ -1,7 +1,10 @@
 """A study without a module: its arms by name, drawn as elsewhere, whatever became of their runs."""
 
+from itertools import product
+
 import pytest
 
+from bn_repro.analysis.arms import arms_table
 from bn_repro.analysis.load import load
 from bn_repro.analysis.prose import Prose
 from bn_repro.analysis.studies import default
@@ -22,6 +25,21 @@ def test_an_arm_is_named_by_what_was_varied(runs):
     assert [arm.label for arm in default.arms(runs)] == [
         f"mnist/bn, model.norm={norm}" for norm in ("batch", "layer_norm", "none")
     ]
+
+
+def test_what_differs_among_seeds_of_one_id_names_no_arm(make_run):
+    """As where more is recorded of some seeds."""
+    made = []
+    for norm, seed in product(("batch", "none"), (0, 1)):
+        varied = {"model.norm": norm, "train.trace_every": 100 * (1 + seed)}
+        made.append(make_run("mnist/bn", seed, id=norm, varied=varied))
+    runs = load(made)
+    assert [arm.label for arm in default.arms(runs)] == [
+        f"mnist/bn, model.norm={norm}" for norm in ("batch", "none")
+    ]
+    head, *rows = arms_table(runs)
+    assert head[:3] == ["experiment", "model.norm", "seeds"]
+    assert [row[1] for row in rows] == ["batch", "none"]
 
 
 def test_without_bn_is_drawn_as_elsewhere(runs, make_run):

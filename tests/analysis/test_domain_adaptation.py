@@ -1,9 +1,8 @@
 """New distributions by old and new statistics, judged from made-up rows of the probe."""
 
-import json
-
 import pytest
 from analysis.reports import same_from_files
+from support import as_lines
 
 from bn_repro.analysis import report
 from bn_repro.analysis.load import load
@@ -48,8 +47,7 @@ def members(make_run):
                     one = make_run(arm.keys["experiment"], seed, **how)
                     common = {"step": STEPS, "probe": "adaptation"}
                     rows = [common | row for row in probed(seed, kind, lost, kept)]
-                    text = "".join(json.dumps(row) + "\n" for row in rows)
-                    (one.directory / paths.PROBES).write_text(text)
+                    (one.directory / paths.PROBES).write_text(as_lines(rows))
                     found.append(one)
         return found
 

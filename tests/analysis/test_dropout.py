@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from analysis.reports import same_from_files, trained
+from analysis.reports import same_from_files
+from support import as_lines
 
 from bn_repro.analysis import report
 from bn_repro.analysis.load import load
 from bn_repro.analysis.prose import Prose
 from bn_repro.analysis.studies import dropout
 from bn_repro.analysis.tables import Member, Runs
-from bn_repro.config.compose import compose
 from bn_repro.records import paths
 
 BASELINE, BN = "mnist/baseline", "mnist/bn"
@@ -51,8 +51,7 @@ def make(make_run) -> Make:
             for split, reached in tops.items()
             for step, top in ((250, 0.5), (500, round(reached, 5)))
         ]
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        (member.directory / paths.METRICS).write_text(text)
+        (member.directory / paths.METRICS).write_text(as_lines(rows))
         return member
 
     def members(tops: Tops = TOPS) -> list[Member]:
@@ -130,7 +129,7 @@ def test_just_as_good_has_a_margin(make: Make, short: float, verdict: str) -> No
         if member.experiment == BN and member.seed in (10, 11):
             rows = [json.loads(line) for line in path.read_text().splitlines()]
             shifted = [row | {"top1": row["top1"] - 0.0015} for row in rows]
-            path.write_text("".join(json.dumps(row) + "\n" for row in shifted))
+            path.write_text(as_lines(shifted))
     assert judged(load(members))["bn_alone_1000"][1] == verdict
 
 
@@ -187,7 +186,7 @@ def test_a_rate_that_loses_fresh_seeds_is_said_and_marked(make: Make) -> None:
             assert member.directory is not None
             path = member.directory / paths.METRICS
             rows = [json.loads(line) for line in path.read_text().splitlines()]
-            path.write_text("".join(json.dumps(row | {"top1": 0.2}) + "\n" for row in rows))
+            path.write_text(as_lines(row | {"top1": 0.2} for row in rows))
     data = load(members)
     assert "without BN, dropout 0.1, on 1,000 training images: 2 of 5" in prose(data)
     top = dropout.figures(data)["figure_dropout"].axes[0]
@@ -222,6 +221,7 @@ def test_a_study_half_done_is_reported(make: Make, tmp_path: Path) -> None:
     assert {(k.verdict, k.n) for k in dropout.claims(load(fewer))} == {("undecided", 2)}
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_the_report_repeats_from_its_files(make: Make, tmp_path: Path) -> None:
     members, out = make(), tmp_path / "out"
     report.write("dropout", members, out)
@@ -234,15 +234,3 @@ def test_two_final_runs_of_a_setting_are_refused(make: Make) -> None:
     twin = next(m for m in members if m.id == "f10")  # BN without dropout
     with pytest.raises(ValueError, match=r"two runs with one seed \(experiment mnist/bn"):
         list(dropout.claims(load([*members, twin])))
-
-
-@pytest.mark.usefixtures("drawn_once")
-def test_the_study_at_smoke_scale(tmp_path: Path) -> None:
-    words = ["scale=smoke", "train.steps=2", "train.population_batches=2"]
-    words.append(f"runs={tmp_path / 'runs'}")
-    members = trained(compose(["study=dropout", *words]).study, words)
-    found = report.write("dropout", members, tmp_path / "out")
-    assert len(members) == 24
-    assert [k.n for k in found.claims] == [1] * 6
-    told = (tmp_path / "out/README.md").read_text().split("## Findings")[1]
-    assert told.count("| 0.7 |") + told.count("| **0.7** |") == 4  # 2 arms, 2 numbers of images

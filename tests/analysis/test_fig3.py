@@ -125,8 +125,8 @@ def test_every_seed_of_inception_or_half_of_them_reach_its_target(runs: Runs) ->
 
 
 def test_speed_ups_are_as_wide_as_seeds_and_grid_leave_them(runs: Runs) -> None:
-    found = inception.speed_up(runs, INCEPTION, BN_X5)
-    target = inception.race(runs, INCEPTION, BN_X5).target(ITSELF)
+    race = inception.race(runs, INCEPTION, BN_X5)
+    found, target = race.fewer(ITSELF), race.target(ITSELF)
     slow, fast = (_median_steps(runs, arm, target) for arm in (INCEPTION, BN_X5))
     assert found.estimate == slow / fast
     assert found.low <= (slow - 250) / fast
@@ -136,7 +136,7 @@ def test_speed_ups_are_as_wide_as_seeds_and_grid_leave_them(runs: Runs) -> None:
 
 def test_a_coarse_grid_decides_nothing(make_run) -> None:
     runs = load(_runs(make_run, (INCEPTION, BN_X5, BN_X30), eval_every=5_000))
-    found = inception.speed_up(runs, BN_X30, BN_X5)
+    found = inception.race(runs, BN_X30, BN_X5).fewer(ITSELF)
     assert (found.estimate, found.low, found.high) == (1.0, 0.0, math.inf)
 
 
@@ -177,7 +177,7 @@ def test_a_rate_is_not_blamed_where_the_same_weights_fail_without_it(make_run) -
     judged = [found[f"inception_x5_gaussian_{std}_failed"] for std in ("001", "01")]
     assert [claim.verdict for claim in judged] == ["not testable", "holds"]
     same = "Inception, std 0.01, from the same weights at its own rate,"
-    assert judged[0].reason.startswith(f"{same} fails too; depends on")
+    assert judged[0].reason.startswith(f"{same} fails; depends on")
     assert "at Inception's own rate: 6 of 6 stayed at chance." in _findings(runs)
     alone = _claims(X5_LARGE.of(runs))["inception_x5_gaussian_01_failed"]
     assert alone.verdict == "undecided"
@@ -195,7 +195,7 @@ def test_chance_comes_from_the_recorded_classes(make_run) -> None:
 
 
 def test_a_network_that_never_arrives_is_no_faster(runs: Runs, make_run) -> None:
-    assert inception.speed_up(runs, INCEPTION, BN_SIGMOID).estimate == 0.0
+    assert inception.race(runs, INCEPTION, BN_SIGMOID).fewer(ITSELF).estimate == 0.0
     row = "| BN-x5-Sigmoid | > 10,000 | never | never reached | - |"
     assert row in _findings(runs)
     some = [INCEPTION, BN_BASELINE, BN_X5]
@@ -308,6 +308,7 @@ def test_every_median_and_every_never_is_drawn(runs: Runs) -> None:
     assert np.diff(heights).min() >= 0.05  # names do not touch
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_the_report_is_whole_and_repeats(make_run, tmp_path) -> None:
     members = _runs(make_run, seeds=range(2), traces=True, steps=2_000)
     out = tmp_path / "out"

@@ -11,8 +11,6 @@ from bn_repro.analysis.load import load
 from bn_repro.analysis.studies import fig3, fig3_longer, inception
 from bn_repro.analysis.studies.inception import BN_BASELINE, INCEPTION
 from bn_repro.analysis.tables import Member
-from bn_repro.config.compose import compose
-from bn_repro.sweep.study import expand
 
 MADE_UP = ((INCEPTION, 0.24, 9_000), (BN_BASELINE, 0.29, 4_000))
 HOW = {"steps": 30_000, "eval_every": 500, "split": "val", "chance": 0.01, "traces": False}
@@ -23,19 +21,6 @@ def members(make_run) -> list[Member]:
     return [
         make_run(arm.keys["experiment"], 0, top=top, pace=pace, **HOW) for arm, top, pace in MADE_UP
     ]
-
-
-def test_the_study_is_the_two_networks_as_they_are_but_longer() -> None:
-    runs, _ = expand(compose(["study=fig3_longer"]).study, [], lambda run: None)
-    assert [run.config.experiment for run in runs] == [
-        arm.keys["experiment"] for arm, _, _ in MADE_UP
-    ]
-    for run in runs:
-        usual = compose([f"experiment={run.config.experiment}"])
-        longer = {"steps": 3 * usual.train.steps, "eval_every": 2 * usual.train.eval_every}
-        assert run.config.train == replace(usual.train, **longer)
-        assert (run.config.model, run.config.data) == (usual.model, usual.data)
-        assert run.config.optimizer == usual.optimizer
 
 
 def test_claims_are_judged_by_figure_3s_rules(members: list[Member]) -> None:

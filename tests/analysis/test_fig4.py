@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from support import as_lines
 
 from bn_repro.analysis import ensembles, frames, report, results, tables
 from bn_repro.analysis.studies import fig4, fig4_runs
 from bn_repro.analysis.tables import Member
 from bn_repro.records import paths
 
+pytestmark = pytest.mark.usefixtures("drawn_once")
 CHANGES: list[dict[str, Any]] = [
     {"model.init_gain": 2.0},
     {"model.dropout": 0.05},
@@ -246,7 +248,7 @@ def test_top_5_is_left_out_where_it_was_not_measured(members, tmp_path):
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         for row in rows:
             del row["top5"]
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        path.write_text(as_lines(rows))
     _, rows, readme = written(members, tmp_path / "out")
     assert rows["top5"].isna().to_numpy().all()
     assert "and the top-5 error by" not in readme

@@ -59,14 +59,17 @@ def test_the_page_says_both_and_what_is_built_in(runs: Runs) -> None:
     prose = Prose("rates_digits", rates_digits.STUDY, runs, [])
     findings = prose["findings"]
     assert (
-        "**Inception**: its best rate is 0.02 (95.0 % (94.9, 95.0, 95.1)). It trains up to 0.04, "
-        "2 times that; at 0.08, 1 of 3 runs fail."
+        "**Inception**: its best rate is 0.02 (95.0 % (94.9, 95.0, 95.1)). Every run leaves chance "
+        "up to 0.04, 2 times that; at 0.08, 1 of 3 runs fail."
     ) in findings
-    assert "the grid ends there, so a better one may lie beyond). It trains up to 0.32" in findings
+    assert (
+        "the grid ends there, so a better one may lie beyond). Every run leaves chance up to 0.32"
+        in findings
+    )
     assert "| 0.08 | 63.3 % (89.9, 10.0, 90.1); 1 of 3 fail | 96.0 %" in findings
     assert "| 0.32 | - | - | 97.5" in findings
     assert "a worse rate by construction" in findings
-    assert "Inception: best at 0.02 (95.0 %), trains up to 0.04;" in " ".join(
+    assert "Inception: best at 0.02 (95.0 %), every run leaves chance up to 0.04;" in " ".join(
         prose["outcome"].split()
     )
 

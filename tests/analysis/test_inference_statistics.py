@@ -1,22 +1,16 @@
 """What BN normalizes by in inference, judged from made-up rows of the probe."""
 
-import json
 from pathlib import Path
 
 import pytest
 from analysis.reports import same_from_files
+from support import as_lines
 
 from bn_repro.analysis import report
 from bn_repro.analysis.load import load
 from bn_repro.analysis.studies import inference_statistics as study
 from bn_repro.analysis.studies.inference_statistics_runs import MOMENTUM, RATES, USUAL
-from bn_repro.analysis.tables import Member
-from bn_repro.config.compose import compose
 from bn_repro.records import paths
-from bn_repro.sweep.planned import accuracy_of
-from bn_repro.sweep.study import expand
-from bn_repro.training import statistics_probe
-from bn_repro.training.run import run
 
 SEEDS, STEPS = 6, 10_000
 COUNTS = {1: -0.02, 10: -0.004, 100: -0.0002, 1_000: 0.0}
@@ -64,8 +58,7 @@ def members(make_run):
             for step, top, loses in at
             for row in probed(step, member.seed, top, loses, most)
         ]
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        (member.directory / paths.PROBES).write_text(text)
+        (member.directory / paths.PROBES).write_text(as_lines(rows))
 
     return made
 
@@ -123,18 +116,3 @@ def test_the_report_from_its_files_alone_is_the_same(members, tmp_path: Path):
     assert "MNIST, at the end: 93.26 % right by the mini-batch's own" in found.prose["outcome"]
     files = same_from_files("inference_statistics", made, out)
     assert {"probes.csv.gz", "figure_inference.svg"} <= files
-
-
-@pytest.mark.usefixtures("drawn_once")
-def test_the_study_at_smoke_scale(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(statistics_probe, "COUNTS", (1, 3))
-    words = ["scale=smoke", "train.steps=2", "train.population_batches=2"]
-    words += ["train.engine=eager", f"runs={tmp_path / 'runs'}"]
-    small = compose(["study=inference_statistics", *words]).study
-    planned, whole = expand(small, words, accuracy_of)
-    assert whole
-    assert {run(p.config, log=lambda line: None).state for p in planned} == {"completed"}
-    made = [Member(*p.key, p.varied, p.directory, "+".join(p.blocks)) for p in planned]
-    found = report.write("inference_statistics", made, tmp_path / "out")
-    assert found.warnings == []
-    assert {claim.verdict for claim in found.claims} == {"undecided"}

@@ -68,11 +68,11 @@ def test_k_of_n_runs(k: int, n: int, low: float, high: float) -> None:
 
 
 def test_six_of_six_decide_a_sign_test_and_five_of_five_do_not() -> None:
-    assert intervals.sign_test([2.0] * 6, 1.0) == (1, pytest.approx(0.03125))
-    assert intervals.sign_test([0.5] * 5, 1.0) == (-1, pytest.approx(0.0625))
-    assert intervals.sign_test([2.0] * 6 + [1.0] * 3, 1.0)[1] < 0.05  # ties are left out
-    assert intervals.sign_test([2, 2, 2, 0.5], 1.0) == (1, stats.binomtest(3, 4).pvalue)
-    assert intervals.sign_test([], 1.0) == (0, 1.0)
+    assert intervals.sign_test([2.0] * 6, 1.0) == (6, 0, pytest.approx(0.03125))
+    assert intervals.sign_test([0.5] * 5, 1.0) == (0, 5, pytest.approx(0.0625))
+    assert intervals.sign_test([2.0] * 6 + [1.0] * 3, 1.0)[2] < 0.05  # ties are left out
+    assert intervals.sign_test([2, 2, 2, 0.5], 1.0) == (3, 1, stats.binomtest(3, 4).pvalue)
+    assert intervals.sign_test([], 1.0) == (0, 0, 1.0)
 
 
 def test_fewer_than_five_seeds_are_points() -> None:

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from analysis.conftest import write_run
-from analysis.reports import trained
 
 from bn_repro.analysis import report, results
 from bn_repro.analysis.load import load
@@ -19,7 +18,6 @@ from bn_repro.analysis.studies import learning_rate_and_init_figures as maps
 from bn_repro.analysis.studies import learning_rate_and_init_runs as grid_runs
 from bn_repro.analysis.style import BASELINE, BN
 from bn_repro.analysis.tables import Member, Runs
-from bn_repro.config.compose import compose
 from bn_repro.records import paths
 
 RATES, STDS = (0.01, 0.1, 1.0, 10.0), (0.01, 0.1, 1.0)
@@ -165,13 +163,3 @@ def test_one_arm_alone_is_drawn(runs: Runs) -> None:
     for figure in maps.figures(BN.of(runs)).values():
         figure.draw_without_rendering()
     assert verdicts(BN.of(runs)) == {"undecided"}
-
-
-@pytest.mark.usefixtures("drawn_once")
-def test_the_study_at_smoke_scale(tmp_path) -> None:
-    words = ["scale=smoke", "train.steps=2", "train.population_batches=2", f"runs={tmp_path}"]
-    members = trained(compose(["study=learning_rate_and_init", *words]).study, words)
-    assert len(members) == 14  # the corners of the grid, the ends of `fine`, an arm's best cell
-    written = report.write("learning_rate_and_init", members, tmp_path / "out")
-    assert written.warnings == []
-    assert {claim.verdict for claim in written.claims} == {"undecided"}

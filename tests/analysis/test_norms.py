@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from analysis.reports import trained
 
-from bn_repro.analysis import report
 from bn_repro.analysis.claims import Claim
 from bn_repro.analysis.studies import norms, norms_runs
 from bn_repro.analysis.studies.norms_runs import BN, NORMS
 from bn_repro.analysis.tables import CURVE_COLUMNS, RUN_COLUMNS, TRACE_COLUMNS, Member, Runs
-from bn_repro.config.compose import compose
 
 RATES = {"MNIST": (0.3, 3.0, 10.0), "Inception": (0.02, 0.08, 0.32)}
 EXPERIMENTS = {"MNIST": "mnist/baseline", "Inception": "imagenet/inception"}
@@ -123,26 +118,3 @@ def test_the_table_has_a_row_a_norm_and_says_where_the_grid_ends():
     assert by_norm["weight"][5] == "10 (highest)"
     assert by_norm["BN"][3:5] == ["-", "-"]
     assert {row[5] for row in inception[1:]} == {"0.32 (highest)"}
-
-
-@pytest.mark.usefixtures("drawn_once")
-def test_the_study_at_smoke_scale(tmp_path: Path) -> None:
-    """The first and the last norm of it, at a rate each: all blocks, and a report of real runs."""
-    words = ["scale=smoke", "train.steps=2", "train.population_batches=2"]
-    words.append(f"runs={tmp_path / 'runs'}")
-    study = compose(["study=norms", *words]).study
-    blocks = [
-        {
-            key: asked[:1] if key == "optimizer.lr" and isinstance(asked, list) else asked
-            for key, asked in block.items()
-        }
-        for block in study.blocks
-    ]
-    members = trained(replace(study, blocks=blocks), words)
-    found = report.write("norms", members, tmp_path / "out")
-    assert len(members) == 8
-    assert [claim.verdict for claim in found.claims] == ["undecided"] * 4
-    before = (tmp_path / "out/README.md").read_bytes()
-    assert b"| BN | 0.03 (highest) |" in before  # of one rate
-    report.write("norms", [replace(m, directory=None) for m in members], tmp_path / "out")
-    assert (tmp_path / "out/README.md").read_bytes() == before

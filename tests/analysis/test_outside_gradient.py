@@ -1,10 +1,10 @@
 """Section 2's warning, judged from made-up runs."""
 
-import json
 from pathlib import Path
 
 import pytest
 from analysis.reports import same_from_files
+from support import as_lines
 
 from bn_repro.analysis import report
 from bn_repro.analysis.load import load
@@ -41,8 +41,7 @@ def members(make_run):
                     for s, b in zip(STEPS, sizes, strict=True)
                     for k in (1, 2, 3)
                 ]
-                text = "".join(json.dumps(row) + "\n" for row in rows)
-                (one.directory / paths.PROBES).write_text(text)
+                (one.directory / paths.PROBES).write_text(as_lines(rows))
                 found.append(one)
         return found
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from matplotlib.figure import Figure
 from support import ROOT
 
 from bn_repro import paper
@@ -27,8 +26,8 @@ from bn_repro.analysis.prose import Prose, claims_table
 from bn_repro.analysis.quantities import Quantity
 from bn_repro.analysis.report import Report
 from bn_repro.analysis.rules import Above
-from bn_repro.analysis.studies import default, fig1
-from bn_repro.analysis.tables import Member, Runs
+from bn_repro.analysis.studies import default
+from bn_repro.analysis.tables import Member
 from bn_repro.cli import report as command
 from bn_repro.config.compose import compose
 
@@ -98,16 +97,6 @@ def test_every_figure_has_a_caption(committed: list[Report]) -> None:
 # --- made-up runs ---------------------------------------------------------------------------------
 
 
-def _small(runs: Runs) -> dict[str, Figure]:
-    return {"figure1": Figure(figsize=(2, 1))}
-
-
-@pytest.fixture
-def light(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A figure that takes no time."""
-    monkeypatch.setattr(fig1, "STUDY", replace(fig1.STUDY, figures=_small))
-
-
 def _reported(root: Path, members: Sequence[Member], complete: bool = True) -> Report:
     return report.write("fig1", members, root / "results" / "fig1", complete=complete)
 
@@ -133,8 +122,8 @@ def test_the_tally_says_what_is_bounded_and_what_chance_alone_would_give(
 ) -> None:
     found = _reported(tmp_path, _some(make_run))
     assert Overview([found]).tally == (
-        "Of 14 claims 0 hold, 0 do not hold, 14 are undecided (14 have fewer than 5 seeds), 0 are "
-        "not testable."
+        "Of 14 claims 0 hold, 0 do not hold, 14 are undecided, 0 are not testable. Of the "
+        "undecided ones 14 have fewer than 5 seeds."
     )
     some = Interval(0.001, -0.002, 0.004, 10), Interval(0.01, 0.005, 0.015, 10)
     made_up = [
@@ -143,8 +132,8 @@ def test_the_tally_says_what_is_bounded_and_what_chance_alone_would_give(
     ]
     overview_ = Overview([replace(found, claims=[*made_up, *found.claims])])
     assert overview_.tally == (
-        "Of 16 claims 1 holds, 0 do not hold, 15 are undecided (in 1 the effect is bounded, 14 "
-        "have fewer than 5 seeds), 0 are not testable."
+        "Of 16 claims 1 holds, 0 do not hold, 15 are undecided, 0 are not testable. Of the "
+        "undecided ones 14 have fewer than 5 seeds; in 1 the interval bounds the effect."
     )
     assert overview_.by_chance.startswith("2 claims are of an effect")
     assert "about 0.1 of them" in overview_.by_chance  # 2 x 2.5 %
@@ -153,7 +142,7 @@ def test_the_tally_says_what_is_bounded_and_what_chance_alone_would_give(
 @pytest.mark.usefixtures("light", "drawn_once")
 def test_a_row_of_the_readme_says_how_many_claims_hold(make_run, tmp_path) -> None:
     found = _reported(tmp_path, _some(make_run))
-    assert Overview.judged(found) == "no verdict"
+    assert Overview.judged(found) == "14 undecided"
     intervals = Interval(0.01, 0.005, 0.015, 5), Interval(-0.01, -0.015, -0.005, 5)
     judged = [
         claims.Claim("id", "s", "4", Quantity("q", interval, "points"), Above())
@@ -255,15 +244,17 @@ def test_the_report_opens_with_bn_alone_where_its_studies_are_in(make_run, tmp_p
     for some in ([digits], [alone, literal], [found]):
         assert "**BN alone.**" not in _written(tmp_path, some)["results/REPORT.md"]
     pages = _written(tmp_path, [digits, alone])
-    lines = pages["results/REPORT.md"].splitlines()
-    assert lines[2].startswith("**BN alone.** In Figure 3 of the paper BN alone needs 2.3 times")
-    assert "([`fig3_digits`](fig3_digits/README.md))" in lines[2]
-    assert 'of the steps": **holds** (2.40 times [1.40, 3.40])' in lines[2]
-    assert "[Where](bn_alone/runs.csv) it wins." in lines[2]
-    assert "literal rate" not in lines[2]
+    text = pages["results/REPORT.md"]
+    assert "**BN alone.** BN-Baseline is" in text
+    (row,) = (line for line in text.splitlines() if line.startswith("| digits, at Inception's"))
+    assert "([`fig3_digits`](fig3_digits/README.md)) | **holds**: 2.40 times [1.40, 3.40] |" in row
+    assert "[Where](bn_alone/runs.csv) it wins." in text
+    assert "the paper's rate" not in text
     assert '<a href="#fig3_digits"><code>fig3_digits</code></a>' in pages["results/report.html"]
-    with_it = _written(tmp_path, [digits, alone, literal])["results/REPORT.md"].splitlines()[2]
-    assert 'of the steps": **undecided** (1.50 times [0.50, 2.50]; 10 seeds)' in with_it
+    with_it = _written(tmp_path, [digits, alone, literal])["results/REPORT.md"]
+    assert (
+        "the paper's rate ([`fig3`](fig3/README.md)) | **undecided**: 1.50 times [0.50" in with_it
+    )
 
 
 def test_links_hold_wherever_a_text_is_shown() -> None:
@@ -369,12 +360,12 @@ def test_the_page_tells_every_claim(page: str, committed: list[Report]) -> None:
 
 def test_the_first_screen_has_the_scale_and_what_fails(page: str, committed: list[Report]) -> None:
     first = _text(page[page.index("<header class=") : page.index("</header>")])
-    assert "The ImageNet networks are small." in first
-    assert "rates 100 classes at 64x64" in first
+    assert "The Inception networks are small, and none was trained at ImageNet's scale" in first
     failing = [(f, c) for f in committed for c in f.claims if c.verdict == "does not hold"]
     assert failing
     for found, claim in failing:
-        assert f"{claim.sentence} {found.name}: {claim.quantity}; {claim.reason}." in first
+        row = (claim.sentence, claim.paper or "-", claim.quantity, claim.reason, found.name)
+        assert " ".join(map(str, row)) in first
 
 
 def test_claims_are_filtered_by_verdict_without_a_script(page: str) -> None:
@@ -396,9 +387,10 @@ def test_claims_are_filtered_by_verdict_without_a_script(page: str) -> None:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def checkout(request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the README's marks and one study's results, as the commands see it."""
-    shutil.copytree(ROOT / "results" / "fig1_rates", tmp_path / "results" / "fig1_rates")
+    study = getattr(request, "param", "weight_scale")
+    shutil.copytree(ROOT / "results" / study, tmp_path / "results" / study)
     (tmp_path / "README.md").write_text(MARKS)
     monkeypatch.setattr(command, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(command, "overrides", lambda: [f"runs={tmp_path / 'runs'}"])
@@ -410,7 +402,7 @@ def _report(**changes: str) -> int:
 
 
 def test_make_report_changes_no_byte_of_a_clean_checkout(checkout: Path, capsys) -> None:
-    folder = checkout / "results" / "fig1_rates"
+    folder = checkout / "results" / "weight_scale"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert _report() == command.COMPLETED
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before, "make report"
@@ -422,7 +414,7 @@ def test_make_report_changes_no_byte_of_a_clean_checkout(checkout: Path, capsys)
 
 
 def test_a_report_mends_what_can_be_mended_and_says_so(checkout: Path, capsys) -> None:
-    folder = checkout / "results" / "fig1_rates"
+    folder = checkout / "results" / "weight_scale"
     names = ("runs.csv", "claims.json", "README.md")
     before = [(folder / name).read_text() for name in names]
     stranger = re.sub(
@@ -430,10 +422,12 @@ def test_a_report_mends_what_can_be_mended_and_says_so(checkout: Path, capsys) -
     )
     (folder / "runs.csv").write_text(f"{before[0]}{stranger}\n")
     (folder / "claims.json").write_text("[{")
-    command.report_study(compose(["study=fig1_rates"]), command.overrides())
+    command.report_study(compose(["study=weight_scale"]), command.overrides())
     assert [(folder / name).read_text() for name in names] == before
     said = capsys.readouterr().err
-    assert f"warning: {folder}/runs.csv: 1 of its rows are of no run that study fig1_rates" in said
+    assert (
+        f"warning: {folder}/runs.csv: 1 of its rows are of no run that study weight_scale" in said
+    )
     assert "00000000" in said
 
 
@@ -445,6 +439,7 @@ def _refused(**changes: str) -> str:
     return said
 
 
+@pytest.mark.parametrize("checkout", ["fig1_rates"], indirect=True)
 def test_what_cannot_be_reported_is_said_in_a_line(checkout: Path) -> None:
     folder = checkout / "results" / "fig1_rates"
     kept = (folder / "runs.csv").read_text()
@@ -481,6 +476,7 @@ def test_the_paper_is_covered_assertion_by_assertion(committed: list[Report]) ->
     assert sections == sorted(sections)
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_an_assertion_shows_the_studies_that_have_results(make_run, tmp_path: Path) -> None:
     runs = [make_run(arm, 0, id="m") for arm in ("mnist/baseline", "mnist/bn")]
     shown = Overview([report.write("fig1", runs, tmp_path / "fig1")]).assertions

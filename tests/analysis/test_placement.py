@@ -72,6 +72,7 @@ def test_half_a_study_has_no_outcome_yet(members, tmp_path):
     assert report.write("placement", half, tmp_path).prose["outcome"] == ""
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_the_report_says_what_was_found(members, tmp_path):
     outcome = report.write("placement", members(), tmp_path).prose["outcome"]
     assert outcome.startswith("To the MNIST network at rate 0.1 BN adds -0.0")

@@ -1,6 +1,5 @@
 """BN in a recurrent network, judged from made-up runs and made-up gradients."""
 
-import json
 from math import log
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from analysis.reports import same_from_files
+from support import as_lines
 
 from bn_repro.analysis import report
 from bn_repro.analysis.load import load
@@ -61,8 +61,7 @@ def members(make_run):
                     id=f"{k}f",
                 )
                 rows = [r for step in (1, STEPS) for r in probed(step, seed, decays[k > 0])]
-                text = "".join(json.dumps(row) + "\n" for row in rows)
-                (one.directory / paths.PROBES).write_text(text)
+                (one.directory / paths.PROBES).write_text(as_lines(rows))
                 found.append(one)
             if arm is not its.SHARED:
                 how |= {"blocks": its.ROWS, "varied": {its.RATE: 0.1, "model.order": "rows"}}

@@ -1,8 +1,7 @@
 """Section 3.4's regularization, judged from made-up runs."""
 
-import json
-
 import pytest
+from support import as_lines
 
 from bn_repro.analysis import report
 from bn_repro.analysis.load import load
@@ -34,7 +33,7 @@ def members(make_run):
                         end = {"step": STEPS, "loss": 0.1, "statistics": "moving"}
                         rows = [end | {"split": "train", "top1": 0.999 - 1e-4 * seed}]
                         metrics = one.directory / paths.METRICS
-                        text = "".join(json.dumps(row) + "\n" for row in rows)
+                        text = as_lines(rows)
                         metrics.write_text(metrics.read_text() + text)
                         found.append(one)
         return found
@@ -55,6 +54,7 @@ def test_verdicts(members):
     assert other["mnist_companions_difference"].verdict == "does not hold"
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_the_report_says_what_was_found(members, tmp_path):
     report.write("regularization", members(), tmp_path)
     text = (tmp_path / "README.md").read_text()

@@ -13,25 +13,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from analysis.conftest import write_run
-from matplotlib.figure import Figure
 from support import ROOT
 
 from bn_repro.analysis import frames, prose, report, results, summary, tables
 from bn_repro.analysis.load import load
-from bn_repro.analysis.studies import fig1
+from bn_repro.analysis.studies import bn_alone, fig1
 from bn_repro.analysis.tables import BadInput, Member
 from bn_repro.cli import report as command
-
-
-@pytest.fixture
-def light(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A figure that takes no time, where rows are what is looked at."""
-    small = replace(fig1.STUDY, figures=_small)
-    monkeypatch.setattr(fig1, "STUDY", small)
-
-
-def _small(runs: tables.Runs) -> dict[str, Figure]:
-    return {"figure1": Figure(figsize=(1, 1))}
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:
@@ -87,7 +75,7 @@ def test_what_is_written(whole: Whole) -> None:
         assert word in readme
     assert found.commands == [
         "bn-repro train study=fig1",
-        "bn-repro report study=fig1",
+        "bn-repro report study=fig1 out=runs/fig1",
     ]
     assert "Not the committed study" not in readme
 
@@ -104,6 +92,18 @@ def test_a_clean_checkout_rewrites_no_byte(whole: Whole, tmp_path: Path) -> None
             path.unlink()
     report.write("fig1", [replace(m, directory=None) for m in whole[0]], out)
     assert _bytes(out) == before
+
+
+def test_a_figure_is_drawn_anew_where_what_it_shows_has_changed(tmp_path: Path) -> None:
+    before = report._digest(tmp_path, fig1.STUDY, "fig1")
+    for file in (results.RUNS, results.CORRECT):
+        (tmp_path / file).write_bytes(b"rows")
+        after = report._digest(tmp_path, fig1.STUDY, "fig1")
+        assert after != before
+        before = after
+    drawn = report._drawing(bn_alone.STUDY.figures.__module__)
+    numbers = ("speed", "intervals", "quantities", "gates", "tables", "steps_to", "frames")
+    assert {f"bn_repro.analysis.{name}" for name in numbers} <= drawn
 
 
 @pytest.mark.usefixtures("light")

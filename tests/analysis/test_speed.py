@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from bn_repro.analysis import panels, steps_to, style
-from bn_repro.analysis.speed import ITSELF, Race, more
+from bn_repro.analysis.speed import ITSELF, Race, at_each, more
 
 STEPS = range(20, 1_220, 20)
 NAMES = ("slow", "fast", "slow")
@@ -114,6 +114,22 @@ def test_an_arm_that_never_arrives_and_one_that_is_not_there(race: Race) -> None
     assert (none.fewer().n, none.gate().met, none.curve()) == (0, None, [])
     few = Race(arm(240, seeds=3), arm(120, seeds=3), arm(240, seeds=3), NAMES, 0.1)
     assert math.isnan(few.fewer().low)
+
+
+def test_of_several_races_each_one_that_does_not_arrive_is_named(race: Race) -> None:
+    short = arm(240, top=0.5)
+    races = [
+        race,
+        replace(race, fast=short),
+        Race(short, race.fast, race.fast, ("slow", "fast", "fast"), 0.1),
+        Race(short, short, race.slow, ("slow", "fast", "best"), 0.1),
+    ]
+    assert [found.fewer().estimate for found in races[1:3]] == [0, math.inf]
+    found = at_each([*races, races[2]], ["one", "two", "three", "four", "slow"], "")
+    assert found.beside == (
+        "the least certain of: 1.95 one, never reached two, never reached by slow three, "
+        "never reached four, never reached by slow"
+    )
 
 
 def test_the_curve_is_drawn_and_what_does_not_count_is_open(race: Race) -> None:

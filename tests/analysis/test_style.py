@@ -93,6 +93,18 @@ def test_letters_stand_before_titles() -> None:
         assert [ax.get_title(loc="left") for ax in axes] == ["(a)  accuracy", "(b)"]
 
 
+def test_a_legend_for_several_panels_has_each_name_once() -> None:
+    figure = Figure()
+    axes = figure.subplots(1, 3)
+    style.legend(figure, axes)
+    assert not figure.legends  # nothing is named
+    for ax, labels in zip(axes, ("ab", "", "bc"), strict=True):
+        for label in labels:
+            ax.plot([], [], label=label)
+    style.legend(figure, axes, ncols=3)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b", "c"]
+
+
 def test_an_arm_knows_its_share_of_runs_and_values(make_run) -> None:
     arms = ("mnist/baseline", "mnist/bn")
     runs = load([make_run(arm, s, steps=2_000, traces=False) for arm in arms for s in (0, 1)])

@@ -1,10 +1,10 @@
 """What section 3.3 says of scale, judged from made-up rows of its probes."""
 
-import json
 from pathlib import Path
 
 import pytest
 from analysis.reports import same_from_files
+from support import as_lines
 
 from bn_repro.analysis import report
 from bn_repro.analysis.load import load
@@ -56,8 +56,7 @@ def members(make_run):
                     other = make_run(arm, seed, id=f"t{bn:d}", blocks="training", **how)
                     members.append((other, [r for s in (1, 500) for r in trained(s, bn, seed)]))
                 for member, lines in members:
-                    text = "".join(json.dumps(row) + "\n" for row in lines)
-                    (member.directory / paths.PROBES).write_text(text)
+                    (member.directory / paths.PROBES).write_text(as_lines(lines))
                     found.append(member)
         return found
 

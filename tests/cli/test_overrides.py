@@ -99,7 +99,6 @@ def test_a_comma_offers_a_list_only_where_the_key_takes_one(word, sweeps, said):
         (["experiment=mnist/bn", "model.norm=null"], "model.norm: null, but it needs a value"),
         (["experiment=mnist/bn", "scale=null"], "scale: no name given"),
         (["experiment=mnist/bn", "runs=???"], "runs: missing mandatory value"),
-        (["study=fig1", "optimizer.lr=1,2"], "optimizer.lr=1,2: several values"),
         (["experiment=[mnist/bn,mnist/baseline]"], "a list; give one name, or several by commas"),
         (["experiment=mnist/bn", "scale=[smoke]"], "scale=[smoke]: a list; give one name"),
         (["-m", "experiment=mnist/bn", "seed=range(0,100000000)"], "-m: 100,000,000 runs; at most"),

@@ -41,6 +41,13 @@ def test_they_train_and_are_reported_beside_the_runs(monkeypatch, capsys, mine, 
     assert "`mnist/mine` | 1 |" in readme
 
 
+def test_they_are_swept_by_either_way_to_name_the_folder(monkeypatch, capsys, mine, tmp_path):
+    words = ["-m", "experiment=mnist/mine", "seed=0,1", "dry=true", f"runs={tmp_path}"]
+    for own in (f"--config-dir={mine}", f"hydra.searchpath=[file://{mine}]"):
+        code, out, err = bn_repro(monkeypatch, capsys, "train", own, *words)
+        assert (code, "sweep: 2 runs" in out) == (0, True), err
+
+
 def test_what_is_missing_is_told_with_what_is_there(monkeypatch, capsys, mine):
     own = ["--config-dir", str(mine)]
     code, _, err = bn_repro(monkeypatch, capsys, "train", *own, "experiment=mnist/mien")

@@ -6,7 +6,7 @@ import hydra
 import pytest
 from support import ROOT
 
-from bn_repro.config.compose import compose, plain
+from bn_repro.config.compose import compose, compose_once, plain
 from bn_repro.config.identity import differences
 from bn_repro.config.network import MLPConfig
 from bn_repro.sweep.study import expand
@@ -22,15 +22,14 @@ STUDIES = sorted(path.stem for path in (CONFIGS / "study").glob("*.yaml"))
 DATA = sorted(path.stem for path in (CONFIGS / "data").glob("*.yaml"))
 
 
-def scales_of(experiment):
-    family = experiment.split("/")[0]
-    return sorted(path.stem for path in (CONFIGS / "scale" / family).glob("*.yaml"))
+FIRST = {experiment.split("/")[0]: experiment for experiment in reversed(EXPERIMENTS)}
+SCALES = sorted((FIRST[path.parent.name], path.stem) for path in CONFIGS.glob("scale/*/*.yaml"))
 
 
 @pytest.mark.parametrize(
-    ("experiment", "scale"), [(e, scale) for e in EXPERIMENTS for scale in scales_of(e)]
+    ("experiment", "scale"), sorted({*((e, "smoke") for e in EXPERIMENTS), *SCALES})
 )
-def test_an_experiment_composes_at_every_scale_under_its_own_name(experiment, scale):
+def test_every_experiment_and_every_scale_composes_under_its_own_name(experiment, scale):
     config = compose([f"experiment={experiment}", f"scale={scale}"])
     assert (config.experiment, config.scale) == (experiment, scale)
 
@@ -46,6 +45,13 @@ def test_an_experiment_composes_at_every_scale_under_its_own_name(experiment, sc
 def test_plain_keys_are_set_as_hydra_sets_them(words):
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         assert compose(words) == plain(hydra.compose("config", overrides=words), words)
+
+
+@pytest.mark.parametrize("word", ["optimizer.lr=0.5", "runs=a/${seed}", "data.limit=${seed}"])
+def test_what_is_composed_once_for_all_seeds_is_as_if_composed_for_each(word):
+    for seed in (3, 4):
+        words = [word, f"seed={seed}", "experiment=mnist/bn"]
+        assert compose_once(words) == compose(words)
 
 
 @pytest.mark.parametrize("data", DATA)
@@ -101,17 +107,12 @@ SEVEN_CHANGES = {
 def test_bn_x5_is_bn_baseline_and_all_seven_changes():
     words = [f"{key}={value}" for key, value in SEVEN_CHANGES.items()]
     length = "train.paper_steps=6000000"  # of the run at paper scale, which the faster decay leaves
-    made = compose(["experiment=imagenet/bn_baseline", *words, length])
-    assert differences(made) == differences(compose(["experiment=imagenet/bn_x5"]))
-
-
-@pytest.mark.parametrize("key", SEVEN_CHANGES)
-def test_each_of_the_seven_changes_is_one_of_bn_x5(key):
-    baseline = differences(compose(["experiment=imagenet/bn_baseline"]))
-    word = f"{key}={SEVEN_CHANGES[key]}"
-    alone = differences(compose(["experiment=imagenet/bn_baseline", word]))
-    changed = {k for k in baseline | alone if baseline.get(k) != alone.get(k)}
-    assert changed == {key}
+    baseline, made = (
+        differences(compose(["experiment=imagenet/bn_baseline", length, *more]))
+        for more in ([], words)
+    )
+    assert made == differences(compose(["experiment=imagenet/bn_x5"]))
+    assert {k for k in baseline | made if baseline.get(k) != made.get(k)} == {*SEVEN_CHANGES}
 
 
 @pytest.mark.parametrize(

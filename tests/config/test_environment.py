@@ -4,9 +4,9 @@ import pytest
 from support import bn_repro
 
 from bn_repro.config.compose import compose
-from bn_repro.config.fields import settings, variable_of
+from bn_repro.config.fields import settings
 from bn_repro.config.identity import run_id
-from bn_repro.config.schema import FROM_ENVIRONMENT, SETTINGS, Config
+from bn_repro.config.schema import SETTINGS, Config
 
 VARIABLES = {
     "runs": "BN_REPRO_RUNS",
@@ -19,11 +19,6 @@ VARIABLES = {
 def value(key, *words):
     config = compose(["experiment=imagenet/bn_x5", *words])
     return {setting.key: setting.value for setting in settings(config)}[key]
-
-
-def test_these_keys_have_a_variable():
-    assert {key: variable_of(key) for key in FROM_ENVIRONMENT} == VARIABLES
-    assert not any(SETTINGS[key].identity for key in VARIABLES)
 
 
 @pytest.mark.parametrize("key", VARIABLES)

@@ -177,11 +177,6 @@ class TestDistortions:
             # Their weights of grey sum to 0.9999.
             assert (ours[k] - theirs).abs().max() < 5e-4
 
-    def test_of_a_sample_do_not_depend_on_its_companions(self) -> None:
-        together = distortions(1, 2, range(100))
-        for k in range(100):
-            assert np.array_equal(distortions(1, 2, [k])[0], together[k])
-
 
 class TestNormalize:
     def test_takes_imagenets_mean_and_deviation_off(self) -> None:

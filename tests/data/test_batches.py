@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bn_repro.data.batches import SHUFFLINGS, batch_indices, epoch_of, epoch_order, to_device
+from bn_repro.data.batches import SHUFFLINGS, batch_indices, epoch_order, steps_per_epoch, to_device
 
 
 def steps(first, last, **options):
@@ -35,8 +35,10 @@ def test_seeds_and_epochs_differ():
 
 
 def test_the_examples_left_over_wait_for_another_order():
-    assert epoch_of(100, 12, 8) == (0, 11)
-    assert epoch_of(100, 13, 8) == (1, 0)
+    last, first = batch_indices(100, seed=7, first_step=12, steps=13, global_batch=8)
+    assert (last[0], first[0]) == (0, 1)
+    assert torch.equal(last[1], epoch_order(100, 7, 0)[88:96])
+    assert torch.equal(first[1], epoch_order(100, 7, 1)[:8])
 
 
 def companions(shuffling, epoch):
@@ -101,7 +103,7 @@ def test_no_batch_is_of_one_class_though_the_data_are_sorted(shuffling):
 
 def test_too_few_examples_are_told():
     with pytest.raises(ValueError, match="train.batch_size: a mini-batch of 8 needs"):
-        epoch_of(7, 1, 8)
+        steps_per_epoch(7, 8)
 
 
 def test_an_unknown_shuffling_is_told():

@@ -46,8 +46,8 @@ def published(tiny: Path, tmp_path: Path, serve, fetched, monkeypatch: pytest.Mo
 
 
 def fetched_to(root: Path) -> ResidentImages:
-    options = {"size": 16, "cache_dir": root.parent / "cache", "progress": False}
-    return tiny_imagenet(root, Preprocessing(), download=True, **options)
+    cache = root.parent / "cache"
+    return tiny_imagenet(root, Preprocessing(), size=16, cache_dir=cache, download=True)
 
 
 def left_in(root: Path) -> set[str]:
@@ -57,8 +57,8 @@ def left_in(root: Path) -> set[str]:
 def test_it_is_fetched_once_and_is_the_set(published, fetched, tiny, tmp_path):
     root = tmp_path / "new" / "folder"
     data = fetched_to(root)
-    kept = {"size": 16, "cache_dir": tmp_path / "own", "progress": False}
-    assert data.fingerprint == tiny_imagenet(tiny, Preprocessing(), **kept).fingerprint
+    kept = tiny_imagenet(tiny, Preprocessing(), size=16, cache_dir=tmp_path / "own")
+    assert data.fingerprint == kept.fingerprint
     assert left_in(root) == {"train", "val", "wnids.txt"}
     assert fetched_to(root).fingerprint == data.fingerprint
     assert fetched == ASKED
@@ -136,6 +136,32 @@ def test_nothing_is_written_outside_the_folder(tmp_path):
         unpack(tmp_path / "a.tar.gz", tmp_path / "deep" / "down")
     (only,) = (path.parent for path in tmp_path.rglob("escaped.txt"))
     assert only == tmp_path / "deep" / "down"
+
+
+def test_a_stop_is_heard_between_the_files_of_a_tar(tmp_path, monkeypatch):
+    with tarfile.open(tmp_path / "a.tar", "w") as members:
+        for name in ("1.txt", "2.txt"):
+            members.addfile(tarfile.TarInfo(name), io.BytesIO())
+
+    def stop() -> None:
+        if (tmp_path / "here" / "1.txt").exists():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(stop_signal, "check", stop)
+    with pytest.raises(KeyboardInterrupt):
+        unpack(tmp_path / "a.tar", tmp_path / "here")
+    assert left_in(tmp_path / "here") == {"1.txt"}
+
+
+@pytest.mark.filterwarnings("ignore:Python 3.14 will:DeprecationWarning")
+def test_another_tar_is_then_extracted_as_before(tmp_path):
+    """By whoever else extracts in this process, without a filter."""
+    with tarfile.open(tmp_path / "a.tar", "w") as members:
+        members.addfile(tarfile.TarInfo("a.txt"), io.BytesIO())
+    unpack(tmp_path / "a.tar", tmp_path / "ours")
+    with tarfile.open(tmp_path / "a.tar") as members:
+        members.extractall(tmp_path / "theirs")
+    assert left_in(tmp_path / "ours") == left_in(tmp_path / "theirs") == {"a.txt"}
 
 
 def test_one_command_trains_on_photographs(published, fetched, tmp_path, monkeypatch, capsys):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import importlib.util
 import itertools
 import lzma
 import os
+import runpy
 import shutil
 import signal
+import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,36 +29,7 @@ TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = idx.MNIST_MD5
 
 # Of the original's first training digit, a five, where the grey value is above 127.
 INK_BY_ROW = [0, 0, 0, 0, 0, 5, 12, 10, 10, 5, 2, 3, 2, 3, 3, 4, 3, 3, 5, 7, 6, 6, 7, 8, 7, 0, 0, 0]
-INK_BY_COLUMN = [
-    0,
-    0,
-    0,
-    0,
-    1,
-    2,
-    2,
-    3,
-    5,
-    6,
-    6,
-    9,
-    11,
-    11,
-    8,
-    10,
-    8,
-    11,
-    7,
-    5,
-    2,
-    2,
-    2,
-    0,
-    0,
-    0,
-    0,
-    0,
-]
+INK_BY_COLUMN = [*[0] * 4, 1, 2, 2, 3, 5, 6, 6, 9, 11, 11, 8, 10, 8, 11, 7, 5, 2, 2, 2, *[0] * 5]
 
 
 def as_idx(array: np.ndarray, magic: bytes | None = None) -> bytes:
@@ -106,12 +78,7 @@ def binary() -> mnist.DigitRows:
 
 @pytest.fixture(scope="module")
 def packer():
-    spec = importlib.util.spec_from_file_location("pack_mnist", SCRIPT)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return SimpleNamespace(**runpy.run_path(str(SCRIPT)))
 
 
 # The packed set
@@ -154,14 +121,14 @@ def test_readme_tells_the_truth():
     assert "CC BY-SA 3.0" in text
 
 
-@pytest.mark.parametrize("where", [0, 9, 40, 500_000, 1_300_000, -30, -1])
+@pytest.mark.parametrize("where", [0, 500_000, -1])
 def test_flipped_byte_in_packed_set_is_found(tmp_path, monkeypatch, where):
     damaged = bytearray(mnist.PACKED.read_bytes())
     damaged[where] ^= 0x10
     check_packed_is_refused(bytes(damaged), tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("length", [0, 100, 1_000_000])
+@pytest.mark.parametrize("length", [0, 1_000_000])
 def test_truncated_packed_set_is_found(tmp_path, monkeypatch, length):
     check_packed_is_refused(mnist.PACKED.read_bytes()[:length], tmp_path, monkeypatch)
 
@@ -196,7 +163,7 @@ def test_packed_equals_thresholded(tmp_path, monkeypatch, packer, zipped):
     for images, _ in (train, test):
         images[0, 0, :4] = (0, 127, 128, 255)  # both sides of the threshold
     root = write_set(tmp_path / "idx", train, test, zipped=zipped)
-    parts = [mnist.binarized(part) for part in idx.read_idx_set(root)]
+    parts = [packer.binarized(part) for part in idx.read_idx_set(root)]
     packed = packer.pack(*parts)
     assert packed == packer.pack(*parts)
     path = tmp_path / "digits.xz"
@@ -212,13 +179,14 @@ def test_packed_equals_thresholded(tmp_path, monkeypatch, packer, zipped):
     assert whole(data, "train")[0][0, :4].tolist() == [0, 0, 1, 1]
 
 
-def test_packer_refuses_files_that_are_not_mnist(script, tmp_path):
+def test_packer_refuses_files_that_are_not_mnist(tmp_path, monkeypatch, capsys):
     out = tmp_path / "out.xz"
     root = write_set(tmp_path / "idx")
-    words = [str(root), "--out", str(out)]
-    done = script(SCRIPT.name, *words)
-    err = done.stderr
-    assert done.returncode == 2
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), str(root), "--out", str(out)])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    err = capsys.readouterr().err
+    assert end.value.code == 2
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert idx.MNIST_MD5[TRAIN_IMAGES] in err
@@ -250,7 +218,6 @@ def test_other_sets_of_the_format(tmp_path):
     data = mnist.mnist_grey(tmp_path)
     assert (data.name, data.classes, data.shape) == ("mnist", 47, (480,))
     assert data.splits == {"train": 94, "test": 13}
-    assert mnist.mnist_grey(tmp_path, classes=50).classes == 50
 
 
 def test_fingerprint_follows_content(tmp_path):
@@ -315,12 +282,6 @@ def test_damaged_file_is_named(tmp_path, name, content, reason, suffix):
         mnist.mnist_grey(tmp_path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
-
-
-def test_label_beyond_given_classes(tmp_path):
-    write_set(tmp_path)
-    with pytest.raises(ValueError, match="label 9 is out of range for 5 classes"):
-        mnist.mnist_grey(tmp_path, classes=5)
 
 
 def test_image_sizes_that_disagree(tmp_path):
@@ -456,8 +417,9 @@ def test_unknown_split(binary):
 def numbered(tmp_path) -> mnist.DigitRows:
     """70 images of 1x2 pixels, the first of which is the image's number."""
     images = np.stack([np.arange(70), np.zeros(70)], axis=1).astype(np.uint8).reshape(70, 1, 2)
-    write_set(tmp_path, (images, (np.arange(70) % 10).astype(np.uint8)), (images, images[:, 0, 0]))
-    return mnist.mnist_grey(tmp_path, classes=70)
+    labels = (np.arange(70) % 10).astype(np.uint8)
+    write_set(tmp_path, (images, labels), (images, labels))
+    return mnist.mnist_grey(tmp_path)
 
 
 def numbers(batches) -> list[list[int]]:
@@ -471,22 +433,6 @@ def test_batches_are_those_of_batch_indices(numbered):
     for x, y in got:
         assert (x.shape, x.dtype, y.dtype) == ((8, 2), torch.float32, torch.int64)
         assert torch.equal(y, (x[:, 0] * 255).round().long() % 10)
-
-
-def test_batches_are_pure_in_seed_and_step(numbered):
-    uninterrupted = stream(numbered)
-    for first in (2, 8, 9, 10, 33, 40):
-        assert equal(stream(numbered, first_step=first), uninterrupted[first - 1 :])
-    assert equal(stream(numbered), uninterrupted)
-    assert not equal(stream(numbered, seed=4), uninterrupted)
-    assert stream(numbered, first_step=41) == []
-
-
-def test_each_epoch_meets_each_image_once(numbered):
-    batches = numbers(stream(numbered, batch_size=7))
-    epochs = [sorted(itertools.chain(*batches[i : i + 10])) for i in range(0, 40, 10)]
-    assert epochs == [list(range(70))] * 4
-    assert batches[:10] != batches[10:20]
 
 
 def test_ranks_partition_the_global_mini_batch(numbered):
@@ -603,30 +549,6 @@ def test_a_signal_ends_a_download_that_hangs_and_whole_files_are_kept(
     assert len(fetched) == 4
     assert mnist.mnist_grey().splits == {"train": 70, "test": 30}
     assert len(fetched) == 8
-
-
-def test_runs_side_by_side_download_once(mirror, fetched, tmp_path):
-    """The later ones wait for the first, and find its files: no more is asked for than by one."""
-    mnist.mnist_grey()
-    by_one = fetched.copy()
-    fetched.clear()
-    shutil.rmtree(tmp_path / "cache")
-    with ThreadPoolExecutor(4) as pool:
-        found = [f.result() for f in [pool.submit(mnist.mnist_grey) for _ in range(4)]]
-    assert len({data.fingerprint for data in found}) == 1
-    assert {f"/{name}.gz" for name in idx.MNIST_MD5} == set(by_one)
-    assert fetched == by_one
-
-
-def test_failed_download_is_one_line_and_leaves_nothing(mirror, tmp_path):
-    (mirror / f"{TEST_LABELS}.gz").write_bytes(b"changed on its way")
-    cache = tmp_path / "cache" / "bn_repro" / "mnist"
-    for _ in range(2):
-        with pytest.raises(ValueError, match=r"data\.root: not given, and MNIST cannot") as error:
-            mnist.mnist_grey()
-        assert "give data.root" in str(error.value)
-        assert "\n" not in str(error.value)
-        assert {p.name for p in cache.iterdir()} <= {"download.lock"}
 
 
 def test_unreachable_server_is_one_line(tmp_path, monkeypatch):

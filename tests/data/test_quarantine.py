@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from resumed import rows, stopped
 from support import Forked, answers_of, call, train
 
 from bn_repro.config.compose import compose
@@ -15,7 +16,6 @@ from bn_repro.config.identity import directory_of, run_id
 from bn_repro.config.schema import Config
 from bn_repro.records import paths
 from bn_repro.records.reader import last_top1
-from bn_repro.stop_signal import StopFlag
 from bn_repro.training import multi_crop
 from bn_repro.training.run import run
 
@@ -51,10 +51,6 @@ def manifest(directory: Path) -> dict[str, Any]:
     return json.loads((directory / paths.MANIFEST).read_text())
 
 
-def metrics(directory: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (directory / paths.METRICS).read_text().splitlines()]
-
-
 def told_of(said: list[str], path: Path) -> int:
     return sum(line.startswith(f"quarantined: {path}: ") for line in said)
 
@@ -67,7 +63,7 @@ def test_are_said_once_and_listed_in_the_manifest(folder, bad, tmp_path):
     found = manifest(directory_of(config))["quarantined"]
     assert found["count"] == 2
     assert sorted(f"quarantined: {line}" for line in found["files"]) == sorted(said)
-    for row in metrics(directory_of(config)):
+    for row in rows(directory_of(config)):
         if row["split"] == "val":  # 8 of its 9 images are left
             assert row["top1"] * 8 == pytest.approx(round(row["top1"] * 8))
     right = answers_of(directory_of(config))
@@ -95,7 +91,7 @@ def test_are_left_out_of_a_later_evaluation_too(folder, bad, tmp_path, crops):
     row = multi_crop.evaluate_run(config, crops, progress=lambda done, of: seen.append((done, of)))
     assert seen[-1] == (8, 9)
     if crops == 1:
-        moving = [r for r in metrics(directory_of(config)) if r["statistics"] == "moving"]
+        moving = [r for r in rows(directory_of(config)) if r["statistics"] == "moving"]
         assert row["loss"] == moving[-1]["loss"]
 
 
@@ -132,12 +128,7 @@ def test_of_a_resumed_run_are_those_of_all_its_parts(folder, bad, tmp_path):
     run(whole, log=lambda line: None)
     cut = config_of(folder, tmp_path / "cut", TOLERANT)
     said: list[str] = []
-    stop = StopFlag()
-
-    def progress(step, values):
-        stop.name = "SIGTERM"
-
-    assert run(cut, log=said.append, stop=stop, progress=progress).state == "preempted"
+    assert stopped(cut, 1, said.append).state == "preempted"
     assert len(said) == 2  # both were met before the cut, and are met again after it
     assert run(cut, log=said.append).state == "completed"
     assert [told_of(said, path) for path in bad.values()] == [1, 1]

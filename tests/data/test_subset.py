@@ -99,7 +99,7 @@ PARTS = [
 def test_of_a_part_every_way_to_read_a_set_has_the_same(
     folder: Path, tiny: Path, tmp_path: Path
 ) -> None:
-    kept = {"size": 16, "cache_dir": tmp_path, "progress": False}
+    kept = {"size": 16, "cache_dir": tmp_path}
     made = [image_folder(folder, PLAIN, part=p, **kept) for p in PARTS]
     again = [image_folder(folder, PLAIN, part=p, **kept) for p in PARTS]  # from their caches
     read = [imagenet(folder, PLAIN, part=p, size=16, workers=0) for p in PARTS]

@@ -46,6 +46,22 @@ def test_a_bias_before_it_changes_nothing_and_has_a_gradient_only_outside(kind, 
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_of_bfloat16_statistics_are_those_of_float32(kind, x):
+    """As it is met with train.precision=bfloat16."""
+    layer = layer_of(kind).float()
+    half = x.bfloat16().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(half)
+    y.float().pow(3).sum().backward()
+    assert y.dtype == half.dtype == torch.bfloat16
+    assert layer.running_mean.dtype == torch.float32
+    wide = half.detach().float()
+    torch.testing.assert_close(layer.running_mean, 0.1 * wide.mean(0))
+    torch.testing.assert_close(y, layer_of(kind).float()(wide).bfloat16(), rtol=0, atol=0)
+    assert layer.eval()(half).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_feature_maps_share_their_statistics_and_evaluation_has_its_own(kind, x):
     layer = getattr(outside_gradient, kind)(eps=1e-5, momentum=0.1).conv(5).double()
     maps = x.view(10, 4, 5).permute(0, 2, 1)[..., None]  # (N, C, H, W), the 40 rows as positions

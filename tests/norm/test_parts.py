@@ -132,9 +132,8 @@ def test_after_the_nonlinearity_in_inception(training: bool):
     torch.testing.assert_close(model(x), logits)
 
 
-@pytest.mark.parametrize("at", ["before", "after"])
-def test_every_parameter_of_inception_has_a_gradient(at: norm.Place):
-    model = inception(norm.batch().placed(at)).train()
+def test_every_parameter_of_inception_has_a_gradient_with_bn_after_its_units():
+    model = inception(norm.batch().placed("after")).train()
     torch.cat(model(drawn((4, 3, 32, 32)))).pow(2).sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 

@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+from support import as_lines
 
 from bn_repro.records import paths, reader
 from bn_repro.records.accuracy import best_accuracy, final_accuracy, monitored_curve, steps_to
@@ -17,7 +18,7 @@ def row(step, top1, split="test", statistics="moving"):
 
 
 def lay(directory, rows=(), **status):
-    (directory / paths.METRICS).write_text("".join(json.dumps(r) + "\n" for r in rows))
+    (directory / paths.METRICS).write_text(as_lines(rows))
     if status:
         (directory / paths.STATUS).write_text(json.dumps(status))
 
@@ -40,6 +41,21 @@ def test_a_record_damaged_elsewhere_is_one_line_with_path_and_fix(tmp_path, text
         reader.read_evaluations(tmp_path)
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(f'{{"step": 1}}{c}{{"step": 2}}\n{{"step": 3}}\n' for c in ",\x0b\x0c\x1c\r\x85\u2028"),
+        *(f'{{"step": 1, "to{c}p1": 0.5}}\n{{"step": 2}}\n' for c in "\x0b\r\n"),
+        '{"step": 1\n"split": "val"}\n{"step": 2}\n',
+    ],
+)
+def test_each_line_is_a_row_and_a_line_feed_alone_ends_it(tmp_path, text):
+    path = tmp_path / paths.METRICS
+    path.write_bytes(text.encode())
+    with pytest.raises(Unreadable, match="line 1 is not JSON; start over"):
+        read_rows(path)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "\x00"])

@@ -3,17 +3,23 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from support import ROOT, bn_repro, call
 
+from bn_repro.cli.evaluate import runs_to_evaluate
+from bn_repro.config import compose as composition
 from bn_repro.config.compose import compose
+from bn_repro.config.schema import StudyConfig
+from bn_repro.records import paths
 from bn_repro.records.paths import RESULTS
 from bn_repro.sweep import costs
 from bn_repro.sweep.forecast import Forecast
 from bn_repro.sweep.planned import PlannedRun
+from bn_repro.sweep.study import expand
 
 SMOKE = ["experiment=mnist/bn", "scale=smoke"]
 
@@ -107,6 +113,21 @@ def test_the_size_of_a_run_is_about_that_of_its_files(monkeypatch, capsys, tmp_p
     directory = PlannedRun(config, {}).directory
     size = sum(p.stat().st_size for p in directory.rglob("*") if p.is_file())
     assert costs.size_of(config) == pytest.approx(size, rel=0.35)
+    untraced = costs.size_of(replace(config, train=replace(config.train, trace_dense=0)))
+    traces = sum((directory / name).stat().st_size for name in (paths.TRACES, paths.HISTOGRAMS))
+    assert costs.size_of(config) - untraced == pytest.approx(traces, rel=0.6)
+
+
+def test_the_size_of_a_run_is_that_of_its_data_set_and_of_what_it_traces():
+    words = ["experiment=imagenet/bn_x5", "scale=smoke", "data=synthetic", "train.trace_every=1"]
+    few, many, less = (
+        costs.size_of(compose([*words, word]))
+        for word in ("data.classes=10", "data.classes=1000", "train.trace_sites=[conv1]")
+    )
+    assert many > 1.5 * few
+    assert less < few
+    mlp = compose(["experiment=mnist/bn", "train.trace_sites=[hidden1]"])
+    assert costs.size_of(mlp) < costs.size_of(compose(["experiment=mnist/bn"]))
 
 
 @pytest.mark.parametrize(
@@ -142,9 +163,7 @@ def test_a_dry_command_says_it_all_and_leaves_nothing(monkeypatch, capsys, tmp_p
     ("words", "said"),
     [
         (["report", "study=fig1"], "dry: is for what trains; leave it out"),
-        (["train"], "nothing to train: give experiment=..."),
         (["train", "experiment=mnist/bn", "optimizer.lr=-1"], "optimizer.lr: -1.0 is not positive"),
-        (["study", "fig1", "seeds=101"], "study.seeds: 101, but study fig1 lists 100"),
     ],
 )
 def test_bad_input_of_a_dry_command(monkeypatch, capsys, words, said):
@@ -154,13 +173,13 @@ def test_bad_input_of_a_dry_command(monkeypatch, capsys, words, said):
 
 
 def test_the_jobs_of_a_sweep_are_composed_once_for_all_seeds(monkeypatch, capsys, tmp_path):
-    composed, compose = [], ConfigLoaderImpl.load_sweep_config
+    composed, plain = [], composition.plain
 
-    def counted(self, master_config, sweep_overrides):
-        composed.append(sweep_overrides)
-        return compose(self, master_config, sweep_overrides)
+    def counted(made, overrides):
+        composed.append(overrides)
+        return plain(made, overrides)
 
-    monkeypatch.setattr(ConfigLoaderImpl, "load_sweep_config", counted)
+    monkeypatch.setattr(composition, "plain", counted)
     words = ["-m", *SMOKE, "optimizer.lr=0.1,0.2", "seed=range(0,20)", "dry=true"]
     code, out, err = bn_repro(monkeypatch, capsys, "train", *words, f"runs={tmp_path}")
     assert (code, err) == (0, "")
@@ -174,6 +193,17 @@ def test_a_seed_that_another_key_names_reaches_it(monkeypatch, capsys, tmp_path)
     assert code == 0
     found = sorted(path.relative_to(tmp_path).parts for path in tmp_path.glob("*/mnist/*/seed*/"))
     assert [(runs, folder) for runs, _, _, folder in found] == [("0", "seed0"), ("1", "seed1")]
+
+
+def test_a_seed_that_another_key_names_reaches_it_in_a_study_too(tmp_path):
+    own = [f"runs={tmp_path}/${{seed}}", "data.limit=${seed}"]  # no limit of 0, the usual seed
+    study = StudyConfig(blocks=[{"experiment": ["mnist/bn"], "seed": [3, 4]}])
+    runs, _ = expand(study, own, lambda run: None)
+    assert [Path(run.config.runs).name for run in runs] == ["3", "4"]
+    asked = ["experiment=mnist/bn", "evaluation.seeds=[3,4]", *own]
+    evaluated, _ = runs_to_evaluate(compose([*asked, "seed=3"]), asked)
+    assert [run.key for run in evaluated] == [run.key for run in runs]
+    assert runs[0].key[1] != runs[1].key[1]
 
 
 def test_a_dry_study_of_section_4_1_needs_no_torch(tmp_path):

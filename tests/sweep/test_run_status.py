@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from support import as_lines
 
 from bn_repro.records import paths
 from bn_repro.records.json_files import TAIL_BYTES
@@ -19,7 +20,7 @@ def lay(directory, state, *, step=200, rows=(), error=None):
     """A run directory as training leaves it."""
     directory.mkdir(parents=True)
     write_status(directory, Outcome(state, step, 1.0, error=error))
-    (directory / paths.METRICS).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (directory / paths.METRICS).write_text(as_lines(rows))
     paths.lock_file(directory).touch()
     return directory
 
@@ -95,9 +96,21 @@ def test_an_unreadable_status_is_an_error(directory):
     assert str(directory / paths.STATUS) in (status.error or "")
 
 
+def test_a_run_without_a_status_is_told_by_its_other_records(directory):
+    lay(directory, "preempted", step=200, rows=[at(200)])
+    (directory / paths.STATUS).unlink()
+    statuses, row = Statuses(), RunRow("a run", directory, 400, 60)
+    (now,) = statuses.read([row])
+    assert now == run_status(directory, 60)
+    assert (now.state, now.step, now.top1) == ("preempted", 200, 0.5)
+    (directory / paths.METRICS).write_text(json.dumps(at(300)) + "\n")
+    assert statuses.read([row])[0].step == 300
+    assert statuses.read([replace(row, directory=directory / "x")]) == [RunStatus("not begun")]
+
+
 def test_the_rate_is_that_between_two_readings(directory):
     def record(step, seconds):
-        lines = "".join(json.dumps(at(k, "train", "batch")) + "\n" for k in (step - 1, step))
+        lines = as_lines(at(k, "train", "batch") for k in (step - 1, step))
         (directory / paths.METRICS).write_text(lines)
         for path in (directory / paths.METRICS, directory / paths.STATUS):
             os.utime(path, (seconds, seconds))

@@ -160,6 +160,13 @@ def test_any_tag_has_a_report_with_a_line_for_each_arm(saved, word):
     assert ("study" in word) == (["figures/figure1_rates"] in shown)
 
 
+def test_a_study_has_the_figures_of_the_template_that_its_own_extends(saved):
+    panels = saved("study=fig3_digits")
+    shown = [p.config["mediaKeys"] for p in panels if p.kind == "Media Browser"]
+    names = ("figure2", "figure3", "figure_targets", "figure_failures")
+    assert shown == [[f"figures/{name}"] for name in names]
+
+
 def test_a_tag_that_the_library_would_misread_is_refused(server):
     for tag in ("optimizer.lr=0.5", "don't"):
         with pytest.raises(ValueError, match=f"wandb.tags: a dashboard cannot look for {tag}"):
@@ -186,8 +193,7 @@ def test_every_figure_that_is_named_is_drawn():
     from support import ROOT
 
     for study, figure in dashboard.REPORTS.items():
-        folder = ROOT / "results" / study
-        assert not folder.exists() or (folder / f"{figure}.png").exists()
+        assert (ROOT / "results" / study / f"{figure}.png").exists()
 
 
 def test_without_its_library_the_dashboard_says_so(monkeypatch):

@@ -1,6 +1,7 @@
 """The W&B logger, read back from what it leaves; after a resume; and its silence in trouble."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from resumed import silent, stopped
 from support import OfflineRun, history_of
 
 from bn_repro.analysis import frames
@@ -22,7 +24,6 @@ from bn_repro.records import paths
 from bn_repro.records.accuracy import steps_to
 from bn_repro.records.reader import Outcome
 from bn_repro.records.recorder import Recorder, write_status
-from bn_repro.stop_signal import StopFlag
 from bn_repro.tracking import live, series
 from bn_repro.tracking.live import WandbLogger
 from bn_repro.tracking.logger import RunUpload, shortened
@@ -38,20 +39,6 @@ WORDS += ["train.checkpoint_every=20", "train.population_batches=2", "data.limit
 
 def offline_in(folder):
     return Destination("offline", "bn", None, folder)
-
-
-def silent(line):
-    pass
-
-
-def preempted(config, step):
-    """The outcome of a run that is asked to stop at ``step``, as by a signal."""
-    stop = StopFlag()
-
-    def progress(at, values):
-        stop.name = "SIGTERM" if at >= step else stop.name
-
-    return run(config, log=silent, stop=stop, progress=progress)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +97,7 @@ def test_an_offline_run_holds_what_the_local_records_hold(tmp_path):
     curve = frames.select(told.curves, split="test", statistics="moving", metric="top1")
     for target in series.TARGETS:
         steps = steps_to(zip(curve["step"], curve["value"], strict=True), target)
-        assert summary.get(steps_key(target), steps) == steps or steps != steps
+        assert summary.get(steps_key(target)) == (None if math.isnan(steps) else steps)
     assert "steps_to_20_percent" in summary
     assert not any(key.startswith(("trace/", "histogram/")) for key in summary)
 
@@ -130,7 +117,7 @@ def test_an_offline_run_holds_what_the_local_records_hold(tmp_path):
 
 def test_a_run_resumed_offline_is_one_whole_run(tmp_path):
     config = compose([*WORDS, "wandb=offline", f"runs={tmp_path}"])
-    assert preempted(config, 30).state == "preempted"
+    assert stopped(config, 30).state == "preempted"
     first = OfflineRun(tmp_path)
     assert first.summary["state"] == "preempted"
     assert first.of("preempting")
@@ -146,7 +133,7 @@ def test_a_run_resumed_offline_is_one_whole_run(tmp_path):
 
 def test_what_has_been_synced_is_left_alone(tmp_path, capsys):
     config = compose([*WORDS, "wandb=offline", f"runs={tmp_path}"])
-    preempted(config, 10)
+    stopped(config, 10)
     before = OfflineRun(tmp_path).path
     before.with_suffix(".wandb.synced").touch()
     content = before.read_bytes()
@@ -206,7 +193,7 @@ def test_a_run_resumed_offline_is_synced_without_a_row_twice(directory, tmp_path
     record.close()
     OfflineRun(tmp_path)
     sync = [sys.executable, "-m", "wandb", "sync", "--yes", str(tmp_path / "wandb")]
-    done = subprocess.run(sync, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(sync, cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     (name,) = server.runs
     assert [(r["_step"], r["step"]) for r in server.history(name)] == [(k, k) for k in range(1, 10)]
@@ -396,7 +383,7 @@ def test_a_service_that_is_frozen_or_killed_holds_no_run_up(tmp_path, monkeypatc
     directory, hit = directory_of(config), []
 
     def freeze(step, values):
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not hit and time.monotonic() < deadline:
             if sent(directory, "offline").get("where"):
                 hit.extend(services())
@@ -414,7 +401,7 @@ def test_a_service_that_is_frozen_or_killed_holds_no_run_up(tmp_path, monkeypatc
     begun = time.monotonic()
     with suppress(Exception):
         wandb.teardown()  # as at the end of the process
-    assert time.monotonic() - begun < 60  # it waits for minutes
+    assert time.monotonic() - begun < 120  # it waits for minutes
 
 
 def test_an_unreachable_server_costs_a_run_nothing_at_its_start(directory, tmp_path, monkeypatch):

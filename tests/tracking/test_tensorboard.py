@@ -15,7 +15,7 @@ from bn_repro.config.identity import directory_of
 from bn_repro.records import histograms, paths
 from bn_repro.records.recorder import Recorder
 from bn_repro.tracking import publish
-from bn_repro.tracking.live import TensorboardLogger
+from bn_repro.tracking.live import logger_of
 from bn_repro.training.run import run
 
 WORDS = ["experiment=mnist/bn", "scale=smoke", "train.steps=60", "train.eval_every=20"]
@@ -109,13 +109,14 @@ def test_a_resumed_run_has_one_whole_file(tmp_path):
     directory = paths.run_directory(tmp_path, "mnist/bn", "0a1b2c3d", 0)
     directory.mkdir(parents=True)
     (directory / paths.CONFIG).write_text("{experiment: mnist/bn, seed: 0}")
-    record = Recorder(directory, None, TensorboardLogger())
+    config = compose(["experiment=mnist/bn", "logger=tensorboard"])
+    record = Recorder(directory, None, logger_of(config))
     write_steps(record, 1, 4)
     written = record.written()
     write_steps(record, 5, 6)
     record.close()
     assert series(directory).keys() == {*range(1, 7)}
-    record = Recorder(directory, written, TensorboardLogger())
+    record = Recorder(directory, written, logger_of(config))
     write_steps(record, 5, 9)
     record.close()
     steps = [step for step, value in events(directory) if value.tag == "trace/hidden1/layer/p50"]

@@ -1,10 +1,10 @@
 """The probe of domain adaptation, against Algorithm 2 by hand on images altered by hand."""
 
 import copy
-import json
 
 import pytest
 import torch
+from resumed import rows
 from training.samples import sample_of
 
 from bn_repro import norm
@@ -15,7 +15,6 @@ from bn_repro.records import paths
 from bn_repro.training import adaptation_probe, probes
 from bn_repro.training.evaluate import evaluate
 from bn_repro.training.run import run
-from bn_repro.training.world import World
 
 SMOKE = ["experiment=mnist/bn", "scale=smoke", "train.steps=20", "train.trace_every=20"]
 SMOKE += ["train.trace_dense=0", "train.population_batches=100"]
@@ -89,15 +88,8 @@ def test_a_run_is_the_same_with_it(words, tmp_path, monkeypatch):
     plain, probed = found
     for name in (paths.METRICS, paths.TRACES):
         assert (plain / name).read_bytes() == (probed / name).read_bytes(), name
-    rows = [json.loads(line) for line in (probed / paths.PROBES).read_text().splitlines()]
-    assert {row["step"] for row in rows} == {20}
+    told = rows(probed, paths.PROBES)
+    assert {row["step"] for row in told} == {20}
     if not words:  # the run's own evaluation by Algorithm 2
-        lines = (probed / paths.METRICS).read_text().splitlines()
-        (by_run,) = (r for r in map(json.loads, lines) if r["statistics"] == "population")
-        assert rows[0]["loss"] == by_run["loss"]
-
-
-def test_ranks_that_would_wait_for_each_other_are_refused():
-    config = compose(["experiment=mnist/bn", "model.norm=sync_batch", PROBED])
-    with pytest.raises(ValueError, match="one rank measures adaptation, and model.norm=sync_batch"):
-        probes.check(config, torch.nn.Linear(1, 1), World(rank=0, size=2))
+        (by_run,) = (r for r in rows(probed) if r["statistics"] == "population")
+        assert told[0]["loss"] == by_run["loss"]

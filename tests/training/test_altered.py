@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import resumed
 import torch
-from resumed import StopAt, assert_same_run, config_of, silent
+from resumed import assert_same_run, config_of, silent
 
 from bn_repro.config.identity import directory_of
 from bn_repro.records import paths
@@ -28,9 +29,7 @@ def whole(tmp_path_factory):
 def stopped(tmp_path_factory):
     """The runs folder of a run that was stopped at step 70, with checkpoints of 60 and 70."""
     runs = tmp_path_factory.mktemp("stopped")
-    stopper = StopAt(70)
-    config = config_of(runs)
-    run(config, log=silent, stop=stopper.flag, progress=stopper.progress)
+    resumed.stopped(config_of(runs), 70)
     return runs
 
 
@@ -40,6 +39,15 @@ def cut(stopped, tmp_path):
     shutil.copytree(stopped, tmp_path / "runs")
     config = config_of(tmp_path / "runs")
     return config, directory_of(config)
+
+
+@pytest.mark.parametrize("name", [paths.METRICS, paths.TRACES, paths.HISTOGRAMS, paths.TIMING])
+def test_a_record_that_was_deleted_is_told(cut, name):
+    config, directory = cut
+    (directory / name).unlink()
+    outcome = run(config, log=silent)
+    assert outcome.state == "failed"
+    assert f"{name}: 0 bytes, but its checkpoint recorded" in str(outcome.error)
 
 
 @pytest.mark.parametrize("what", ["directory", "runs", "replaced", "metrics"])

@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from resumed import rows, stopped
 from torch import nn
 
 from bn_repro import norm
@@ -16,8 +17,7 @@ from bn_repro.models.mlp import MLP
 from bn_repro.norm import batch_norm_backward, batch_norm_forward
 from bn_repro.records import paths
 from bn_repro.records.histograms import read_histograms
-from bn_repro.stop_signal import StopFlag
-from bn_repro.training.by_hand import BN, ByHand, G, Linear
+from bn_repro.training.by_hand import BN, ByHand
 from bn_repro.training.checkpoint import load_latest
 from bn_repro.training.engine import with_engine
 from bn_repro.training.loop import dropout_seed
@@ -131,28 +131,6 @@ def test_bn_is_section_3_written_out():
     torch.testing.assert_close(found, (y, dx, dgamma[0], dbeta[0]), rtol=0, atol=1e-12)
 
 
-def test_a_layer_updates_its_weights_after_their_last_use():
-    layer = nn.Linear(3, 2).double()
-    W, b = layer.weight.detach().clone(), layer.bias.detach().clone()
-    u, dx = torch.randn(4, 3, dtype=torch.float64), torch.randn(4, 2, dtype=torch.float64)
-    linear = Linear(layer, 4)
-    torch.testing.assert_close(linear.forward(u), u @ W.T + b)
-    torch.testing.assert_close(linear.backward(dx, 0.1, first=False), dx @ W)
-    torch.testing.assert_close(layer.weight.detach(), W - 0.1 * dx.T @ u)
-    torch.testing.assert_close(layer.bias.detach(), b - 0.1 * dx.sum(0))
-
-
-@pytest.mark.parametrize("g", G)
-def test_slopes_are_the_derivatives(g):
-    forward, slope = G[g]
-    y = torch.linspace(-3, 3, 41, dtype=torch.float64, requires_grad=True)
-    dz = torch.linspace(1, 2, 41, dtype=torch.float64)
-    expected = torch.autograd.grad(g()(y), y, dz)[0]
-    with torch.no_grad():
-        z = forward(y, out=torch.empty_like(y))
-    torch.testing.assert_close(slope(dz, z), expected)
-
-
 SMOKE = [
     "experiment=mnist/bn",
     "scale=smoke",
@@ -172,13 +150,7 @@ def finished(tmp_path, *overrides, stops=()):
     """The directory of a run that was stopped after these steps, and resumed."""
     config = compose([*SMOKE, *overrides, f"runs={tmp_path}"])
     for at in stops:
-        flag = StopFlag()
-
-        def progress(step, values, at=at, flag=flag):
-            if step >= at:
-                flag.name = "SIGTERM"
-
-        outcome = run(config, log=lambda line: None, stop=flag, progress=progress)
+        outcome = stopped(config, at)
         assert (outcome.state, outcome.step) == ("preempted", at)
     assert run(config, log=lambda line: None).state == "completed"
     return directory_of(config)
@@ -190,8 +162,10 @@ def records(directory):
 
 
 def numbers(directory, name):
-    rows = [json.loads(line) for line in (directory / name).read_text().splitlines()]
-    return [{key: v for key, v in row.items() if isinstance(v, int | float)} for row in rows]
+    return [
+        {key: v for key, v in row.items() if isinstance(v, int | float)}
+        for row in rows(directory, name)
+    ]
 
 
 def state(directory):
@@ -271,12 +245,7 @@ def begun(tmp_path):
 
     def begin(engine):
         words = [*SMOKE, f"train.engine={engine}", f"runs={tmp_path / engine}"]
-        flag = StopFlag()
-
-        def progress(step, values):
-            flag.name = "SIGTERM"
-
-        run(compose(words), log=lambda line: None, stop=flag, progress=progress)
+        stopped(compose(words), 1)
         return words
 
     return begin

@@ -116,7 +116,13 @@ def test_every_kind_has_its_turn_in_each_round_and_its_median(monkeypatch):
     assert len(called) == 2 * cost_probe.WARM_UP + 4 * 14  # 8 seconds a round, and 50 once
 
 
-def test_a_layer_that_waits_for_other_ranks_is_refused():
-    config = compose(["experiment=mnist/bn", "model.norm=sync_batch", "train.probes=[cost]"])
-    with pytest.raises(ValueError, match="one rank measures cost, and model.norm=sync_batch"):
-        probes.check(config, nn.Module(), World(rank=0, size=2))
+@pytest.mark.parametrize(
+    ("splits", "images"),
+    [({"test": 10_000}, 1_000), ({"test": 10_000, "val": 500}, 500)],
+)
+def test_a_mini_batch_larger_than_the_sample_is_refused(splits, images):
+    words = ["experiment=mnist/bn", "train.probes=[cost]"]
+    fits, larger = (compose([*words, f"train.batch_size={images + k}"]) for k in (0, 1))
+    probes.check(fits, nn.Module(), splits, World())
+    with pytest.raises(ValueError, match=rf"cost sees {images} images, .*batch_size={images + 1};"):
+        probes.check(larger, nn.Module(), splits, World())

@@ -4,7 +4,6 @@
 another means of recording a step.
 """
 
-import copy
 import json
 import math
 import os
@@ -14,14 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from resumed import rows, silent, stopped
 from support import ROOT
+from training.samples import graphed
 
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of
 from bn_repro.records import paths
-from bn_repro.stop_signal import StopFlag
 from bn_repro.training.build import build
-from bn_repro.training.graphed import Graphed
 from bn_repro.training.optimizer import PolyakAverage, sgd
 from bn_repro.training.run import run
 from bn_repro.training.step import ENGINES
@@ -33,48 +32,15 @@ def trained(runs: Path, *words: str, stop_at: tuple[int, ...] = ()) -> Path:
     """A finished run's directory; it was stopped at these steps, and resumed."""
     config = compose([*INCEPTION, *words, f"runs={runs}"])
     for step in stop_at:
-        flag = StopFlag()
-
-        def progress(at: int, values, step: int = step, flag: StopFlag = flag) -> None:
-            flag.name = "SIGTERM" if at >= step else None
-
-        outcome = run(config, log=lambda line: None, stop=flag, progress=progress)
+        outcome = stopped(config, step)
         assert (outcome.state, outcome.step) == ("preempted", step)
-    assert run(config, log=lambda line: None).state == "completed"
+    assert run(config, log=silent).state == "completed"
     return directory_of(config)
-
-
-def rows(directory: Path, name: str) -> list[dict]:
-    return [json.loads(line) for line in (directory / name).read_text().splitlines()]
-
-
-def by_other_means(model, optimizer, precision):
-    """An engine that steps as a graph does: a step is recorded once, then done again and again."""
-
-    def capture(work):
-        before = copy.deepcopy(model.state_dict())
-        with torch.random.fork_rng():
-            loss, logits, grads = work()
-        model.load_state_dict(before)
-
-        def again():
-            attached = [(p, p.grad) for p in model.parameters()]
-            made = work()
-            for kept, value in ((loss, made[0]), (logits, made[1])):
-                kept.copy_(value)
-            for (_, kept), (_, value) in zip(grads, made[2], strict=True):
-                kept.copy_(value)
-            for parameter, grad in attached:
-                parameter.grad = grad
-
-        return (loss, logits, grads), again
-
-    return Graphed(model, optimizer, precision, capture)
 
 
 def test_a_run_of_replayed_steps_has_the_records_of_an_eager_one(tmp_path, monkeypatch):
     expected = trained(tmp_path / "eager")
-    monkeypatch.setitem(ENGINES, "eager", by_other_means)
+    monkeypatch.setitem(ENGINES, "eager", graphed)
     for found in (trained(tmp_path / "whole"), trained(tmp_path / "cut", stop_at=(6,))):
         for name in (paths.METRICS, paths.TRACES, paths.HISTOGRAMS, paths.CORRECT):
             assert (found / name).read_bytes() == (expected / name).read_bytes(), name
@@ -94,7 +60,7 @@ def test_a_run_on_a_gpu_resumes_and_agrees_with_the_eager_one(tmp_path, engine, 
         keys = ("step", "split", "statistics", "site", "unit")
         assert [[r.get(k) for k in keys] for r in mine] == [[r.get(k) for k in keys] for r in its]
         assert all(math.isfinite(v) for r in mine for v in r.values() if isinstance(v, float))
-    losses = [[r["loss"] for r in rows(d, paths.METRICS)] for d in (found, expected)]
+    losses = [[r["loss"] for r in rows(d)] for d in (found, expected)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-2 if precision == "float32" else 1e-1)
 
 
@@ -103,7 +69,7 @@ def test_a_gpu_trains_as_the_cpu(tmp_path):
     losses = []
     for device in ("cpu", "cuda"):
         found = trained(tmp_path / device, f"device={device}", "model.dropout=0.0")
-        losses.append([r["loss"] for r in rows(found, paths.METRICS)])
+        losses.append([r["loss"] for r in rows(found)])
     assert losses[1] == pytest.approx(losses[0], rel=1e-2)
 
 

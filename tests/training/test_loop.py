@@ -9,7 +9,7 @@ import torch
 from bn_repro.config.compose import compose
 from bn_repro.config.schema import TrainConfig
 from bn_repro.data.decode import CorruptImage
-from bn_repro.records.recorder import CAUSES, NoLogger
+from bn_repro.records.recorder import CAUSES, Logger
 from bn_repro.training import throughput
 from bn_repro.training.loop import Cadence, Losses
 from bn_repro.training.run import cause_of, run
@@ -96,7 +96,7 @@ def test_an_interrupted_run_closes_its_loggers_as_one_that_goes_on(monkeypatch, 
     """W&B starts such a run again, and not one that failed."""
     ended = []
 
-    class Heard(NoLogger):
+    class Heard(Logger):
         def finish(self, state):
             ended.append(state)
 

@@ -1,10 +1,10 @@
 """A probe measures what it says, and a run with probes is the run without, byte for byte."""
 
 import copy
-import json
 
 import pytest
 import torch
+from resumed import rows
 from training.samples import SMOKE, sample_of, train
 
 from bn_repro import norm
@@ -27,17 +27,18 @@ def test_activations_are_of_the_network_in_inference_mode_and_leave_it_as_it_was
     model(x[:60])  # moving averages that are not the first ones
     before = copy.deepcopy(model.state_dict())
     measured = probes.measure(["activations"], 3, model, sample_of((x, y)))
-    rows = {(r["site"], r["unit"]): r for r in measured}
+    by_site = {(r["site"], r["unit"]): r for r in measured}
 
     assert model.training
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
-    assert list(rows) == [("hidden1", None), ("hidden2", None), *(("hidden2", k) for k in range(5))]
+    units = [("hidden2", k) for k in range(5)]
+    assert list(by_site) == [("hidden1", None), ("hidden2", None), *units]
     model.eval()
     layers = dict(model.layers.named_modules())
     with torch.no_grad():
         z = layers["hidden2.norm"](layers["hidden2.linear"](layers["hidden1"](x)))
     for unit, values in ((None, z.flatten()), (3, z[:, 3])):
-        row = rows["hidden2", unit]
+        row = by_site["hidden2", unit]
         expected = torch.quantile(values, torch.tensor([0.15, 0.5, 0.85])).tolist()
         assert [row["p15"], row["p50"], row["p85"]] == pytest.approx(expected)
         assert (row["step"], row["probe"]) == (3, "activations")
@@ -51,7 +52,7 @@ def test_a_run_without_histograms_is_the_same_run_and_has_no_such_file(tmp_path)
         assert (usual / name).read_bytes() == (without / name).read_bytes()
     assert not (without / paths.HISTOGRAMS).exists()
     assert read_histograms(without) == []
-    traces = [json.loads(line) for line in (usual / paths.TRACES).read_text().splitlines()]
+    traces = rows(usual, paths.TRACES)
     traced = [(row["step"], row["site"]) for row in traces if row["unit"] is None]
     found = read_histograms(usual)
     assert [(r["step"], r["site"]) for r in found] == traced
@@ -69,10 +70,7 @@ def test_a_run_with_probes_is_the_same_run_and_resumes_exactly(tmp_path):
     for name in (paths.METRICS, paths.TRACES, paths.PROBES):
         assert (stopped / name).read_bytes() == (probed / name).read_bytes(), name
 
-    traces, found = (
-        [json.loads(line) for line in (probed / name).read_text().splitlines()]
-        for name in (paths.TRACES, paths.PROBES)
-    )
+    traces, found = (rows(probed, name) for name in (paths.TRACES, paths.PROBES))
     assert {r["step"] for r in traces} == {r["step"] for r in found}
     units = {step: 0 for step in {r["step"] for r in traces}}
     for row in traces:
@@ -92,11 +90,13 @@ def test_a_finished_run_without_the_probes_asked_for_says_so(tmp_path):
     assert "without the probes" not in finished_line(config, directory, done)
 
 
-@pytest.mark.parametrize("probe", sorted({*probes.PROBES} - {"activations", *probes.RECURRENT}))
-def test_a_probe_in_training_mode_is_refused_where_bn_would_wait_for_other_ranks(probe):
-    config = compose([*SMOKE, "model.norm=sync_batch", f"train.probes=[activations,{probe}]"])
+def test_probes_in_training_mode_are_refused_where_bn_would_wait_for_other_ranks():
+    names = ",".join(sorted({*probes.PROBES} - {"activations", *probes.RECURRENT}))
+    config = compose([*SMOKE, "model.norm=sync_batch", f"train.probes=[activations,{names}]"])
     generator = torch.Generator().manual_seed(0)
     model = MLP(norm=norm.batch(), generator=generator, widths=[784, 4, 10], init_std=0.5)
-    probes.check(config, model, World(0, 1))
-    with pytest.raises(ValueError, match=rf"one rank measures {probe}, .* wait for all 2"):
-        probes.check(config, model, World(1, 2))
+    splits = {"train": 60_000, "test": 10_000}
+    probes.check(config, model, splits, World(0, 1))
+    said = rf"one rank measures {names.replace(',', ', ')}, .* wait for all 2"
+    with pytest.raises(ValueError, match=said):
+        probes.check(config, model, splits, World(1, 2))

@@ -18,6 +18,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from filelock import FileLock
+from resumed import rows
 from support import ROOT, Forked, answers_of, call, train
 from torch import nn
 
@@ -71,10 +72,6 @@ def ended(processes, code=0):
 def ranks(runs, *words, code=0):
     """What two ranks say together, and where their run lies."""
     return ended(begun(runs, *words), code), directory_of(runs, *words)
-
-
-def rows(directory):
-    return [json.loads(line) for line in (directory / paths.METRICS).read_text().splitlines()]
 
 
 def state(directory):

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from resumed import StopAt, assert_same_run, config_of, silent
+from resumed import assert_same_run, config_of, silent, stopped
 from torch.nn.functional import cross_entropy
 from training.samples import mini_batch, network, sample_of
 
@@ -98,8 +98,7 @@ def test_jolts_follow_the_seed_and_a_resume(tmp_path):
     whole, again = (config_of(tmp_path / name, *words) for name in ("whole", "again"))
     run(whole, log=silent)
     torch.manual_seed(5)  # whatever was drawn before
-    stop = StopAt(45)
-    run(again, log=silent, stop=stop.flag, progress=stop.progress)
+    stopped(again, 45)
     torch.manual_seed(6)
     run(again, log=silent)
     assert_same_run(directory_of(whole), directory_of(again))

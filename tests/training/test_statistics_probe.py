@@ -1,11 +1,11 @@
 """The probe of what BN normalizes by at inference, against Algorithm 2 and a run's own numbers."""
 
 import copy
-import json
 from itertools import pairwise
 
 import pytest
 import torch
+from resumed import rows as rows_of
 from torch import nn
 from training.samples import SMOKE, sample_of, train
 
@@ -71,10 +71,6 @@ def test_each_kind_is_what_it_says_and_the_network_stays_as_it_was(model, drawn,
     norm.estimate_population_statistics(model, training[:3])
     assert rows[4]["loss"] == pytest.approx(evaluate(model, [(x, y)])["loss"])
     assert len({row["loss"] for row in rows}) == 5
-
-
-def rows_of(directory, name):
-    return [json.loads(line) for line in (directory / name).read_text().splitlines()]
 
 
 def test_a_run_is_the_same_with_it_and_its_numbers_are_the_evaluations(tmp_path, monkeypatch):

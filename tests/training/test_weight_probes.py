@@ -1,6 +1,7 @@
 """The probes of section 3.3, against autograd on a network small enough to follow."""
 
 import copy
+import math
 from typing import Any
 
 import pytest
@@ -113,6 +114,16 @@ def test_singular_values_are_those_of_autograds_jacobian(model, batch, monkeypat
         assert row["distance"] == pytest.approx(float(log_s.abs().mean()))
         inside = (log_s.exp() >= 0.5) & (log_s.exp() <= 2)
         assert row["within"] == pytest.approx(float(inside.double().mean()))
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_of_weights_that_are_not_finite_nothing_is_known(model, batch, value):
+    """And nothing raised: the run's next loss says that it has diverged."""
+    with torch.no_grad():
+        model.layers.hidden3.linear.weight[0, 0] = value
+    for row in rows_of(weight_probes.jacobians, model, batch):
+        values = [row[key] for key in ("p15", "p50", "p85", "distance", "within")]
+        assert [math.isnan(v) for v in values] == [row["site"] == "hidden3"] * 5
 
 
 def test_every_unit_of_inception_is_scaled():
