@@ -102,13 +102,12 @@ class Overview:
         have = "has" if few == 1 else "have"
         which = [f"{few} {have} fewer than {ENOUGH_SEEDS} seeds"] * bool(few)
         which += [f"in {bounded} the interval bounds the effect"] * bool(bounded)
-        return (
+        tally = (
             f"Of {count(len(self.claims), 'claim')} {holds} hold{'s' * (holds == 1)}, "
             f"{fails} do{'es' * (fails == 1)} not hold, {undecided} {_are(undecided)} undecided, "
             f"{closed} {_are(closed)} not testable."
-            + f" Of the undecided ones {'; '.join(which)}."
-            * bool(which)
         )
+        return f"{tally} Of the undecided ones {'; '.join(which)}." if which else tally
 
     @staticmethod
     def judged(report: Report) -> str:

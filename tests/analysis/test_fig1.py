@@ -193,7 +193,7 @@ def test_inference_mode_and_all_units_are_drawn_where_they_are_known(detailed: R
 def test_findings_on_the_registered_measures(detailed: Runs) -> None:
     words = _prose(detailed)["findings"]
     assert words.count("| mini-batches | 6 |") == words.count("inference | 5 |") == 3
-    judged = r"Registered claims judged {}: \d of {} hold"
+    judged = r"Claims written down before their runs, judged {}: \d of {} hold"
     assert re.search(judged.format(r"by mini-batch \(seeds 10 to 29\)", 4), words)
     assert re.search(judged.format(r"in inference mode \(seeds 0 to 9\)", 6), words)
     assert "of a seed's median unit" in words
