@@ -236,10 +236,10 @@ def around(root: Path) -> tuple[str, str]:
 def page(overview: Overview, folder: Path) -> str:
     """``report.html``, which needs no file beside it; ``folder`` has the studies' folders."""
     markdown = _markdown()
+    studies = "|".join(report.name for report in overview.reports)
 
     def sections(text: str) -> str:
         """Links to a study's page lead to its section; of the other files it has only the docs."""
-        studies = "|".join(report.name for report in overview.reports)
         text = re.sub(rf"\]\(({studies})/README\.md(#[\w-]*)?\)", r"](#\1)", text)
         return re.sub(r"\[([^\]]*)\]\((?!#|[a-z]+:|\.\./docs/)[^)]*\)", r"\1", text)
 

@@ -143,12 +143,13 @@ class Report:
     @property
     def note(self) -> str:
         """On the intervals: the template's own, or what holds for all."""
-        note = "Intervals are 95 % intervals over n seeds; *What was computed* says of which kind."
-        note = self.prose["note"] or note
-        if any("images" in claim.computed for claim in self.claims):
+        own = self.prose["note"]
+        usual = "Intervals are 95 % intervals over n seeds; *What was computed* says of which kind."
+        note = own or usual
+        if not own and any("over images" in claim.computed for claim in self.claims):
             note += (
-                " Where it names images, the interval counts them too; elsewhere on this page the "
-                "same quantity's interval may be over seeds alone, and narrower."
+                " Where a claim's interval is over images too, that of the same quantity elsewhere "
+                "on this page may be over seeds alone, and narrower."
             )
         if min((claim.n for claim in self.claims), default=0) < ENOUGH_SEEDS:
             few = f" With fewer than {ENOUGH_SEEDS} seeds there are single values, and"
