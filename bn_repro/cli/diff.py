@@ -17,7 +17,7 @@ from rich.table import Table
 
 from bn_repro.analysis import compare
 from bn_repro.records.paths import printable
-from bn_repro.sweep.display import console, count_of, duration, log, print_table
+from bn_repro.sweep.console import count_of, duration, log, new_console, print_table
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     if len(arguments) != 2:
         raise ValueError("diff: give two run directories, or two folders of seeds; --help has more")
     a, b = map(compare.side, arguments)
-    lines, shown = compare.differences(a, b), console()
+    lines, shown = compare.differences(a, b), new_console()
     if not lines:
         runs = count_of(len(a.directories), "run")
         log(shown, f"equal: configuration, data, commit, engine, machine and outcome ({runs} each)")

@@ -9,7 +9,7 @@ from bn_repro.cli import COMPLETED
 from bn_repro.cli.refusals import OF_THE_COMMAND, refuse_studies, refuse_unread_folder
 from bn_repro.config.schema import Config, check
 from bn_repro.records.reader import Outcome
-from bn_repro.sweep.display import console, count_of, log, print_table
+from bn_repro.sweep.console import count_of, log, new_console, print_table
 from bn_repro.sweep.forecast import Forecast
 from bn_repro.sweep.planned import Key, PlannedRun, accuracy_or_reported, reported_outcomes
 from bn_repro.sweep.study import accuracy_anew, expand
@@ -61,13 +61,13 @@ def _tell(
     if launched_world().size > 1:
         raise ValueError("dry: run it without torchrun")
     refuse_unread_folder([run.config for run in runs])
-    write = partial(log, console())
+    write = partial(log, new_console())
     made = Forecast(runs, config, rows)
     write(f"{title or runs[0].title}: {made.summary}")
     if later:
         write(f"{count_of(later, 'run')} of a later block wait for a choice among the others")
     if len(runs) > 1:
-        print_table(console(), made.table())
+        print_table(new_console(), made.table())
     write(f"time: {made.time(jobs)}")
     write(f"disk: {made.disk}")
     for line in dict.fromkeys(filter(None, map(_lacking, runs))):

@@ -22,8 +22,7 @@ from bn_repro.analysis import ensembles
 from bn_repro.cli import COMPLETED
 from bn_repro.cli.main import overrides
 from bn_repro.config.schema import Config, StudyConfig
-from bn_repro.sweep import display
-from bn_repro.sweep.display import count_of, duration, log, percent
+from bn_repro.sweep.console import count_of, duration, log, new_console, percent, print_table
 from bn_repro.sweep.planned import PlannedRun, accuracy_or_reported, reported_outcomes
 from bn_repro.sweep.study import expand
 from bn_repro.training.world import launched_world
@@ -38,8 +37,8 @@ Evaluations: TypeAlias = "list[tuple[str, Row]]"
 
 def main(config: Config) -> int:
     """Evaluate the finished runs of one experiment or of a study, and their ensemble."""
-    console = display.console()
-    display.print_table(console, table(evaluate_all(config, overrides(), console)))
+    console = new_console()
+    print_table(console, table(evaluate_all(config, overrides(), console)))
     return COMPLETED
 
 

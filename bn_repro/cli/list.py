@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 
 from bn_repro.config import catalogue
-from bn_repro.sweep import display
+from bn_repro.sweep.console import new_console, print_table
 
 
 def main() -> None:
     """Print them."""
     about = (__doc__ or "").splitlines()[0]
     argparse.ArgumentParser(prog="bn-repro list", description=about).parse_args()
-    console = display.console()
+    console = new_console()
     for table in catalogue.tables():
-        display.print_table(console, table)
+        print_table(console, table)

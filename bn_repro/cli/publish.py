@@ -20,16 +20,14 @@ from bn_repro.config.schema import Config
 from bn_repro.records import paths
 from bn_repro.records.reader import last_status
 from bn_repro.records.search import find_runs
-from bn_repro.sweep import display
+from bn_repro.sweep import console
 from bn_repro.tracking.publish import publish_all
 
 
 def main(config: Config) -> int:
     """Show finished runs: of an experiment, of a study, or all under the runs directory."""
-    directories, log = (
-        directories_to_send(config, overrides()),
-        partial(display.log, display.console()),
-    )
+    directories = directories_to_send(config, overrides())
+    log = partial(console.log, console.new_console())
     if config.wandb.mode != "disabled" and config.wandb.log_model == "final":
         export_all(directories, log)
     return COMPLETED if publish_all(config, directories, log) else FAILED

@@ -12,7 +12,8 @@ from bn_repro.cli.errors import first_of
 from bn_repro.config.schema import Config
 from bn_repro.records import paths
 from bn_repro.records.reader import FINISHED, Outcome, passed_over, passed_over_line, quarantined
-from bn_repro.sweep.display import count_of, log, print_table, table_of_outcomes
+from bn_repro.sweep.console import count_of, log, print_table
+from bn_repro.sweep.display import table_of_outcomes
 from bn_repro.tracking.sent import destination_of, is_sent
 
 

@@ -23,8 +23,8 @@ from bn_repro.config.schema import Config
 from bn_repro.records.errors import Unreadable
 from bn_repro.records.reader import FINISHED, copy_warning, read_config
 from bn_repro.records.search import find_runs
-from bn_repro.sweep import display
-from bn_repro.sweep.display import Display, label, log, print_table, summary, table
+from bn_repro.sweep.console import log, new_console, print_table
+from bn_repro.sweep.display import Display, label, summary, table
 from bn_repro.sweep.planned import PlannedRun, accuracy_or_reported, reported_outcomes
 from bn_repro.sweep.run_status import RunRow
 from bn_repro.sweep.scheduler import row_of
@@ -38,7 +38,7 @@ EXPAND_SECONDS = 30.0
 def main(config: Config) -> int:
     """Follow until all runs have finished; Ctrl-C ends it, and is no failure."""
     with suppress(KeyboardInterrupt):
-        follow(config, overrides(), display.console())
+        follow(config, overrides(), new_console())
     return COMPLETED
 
 

@@ -35,7 +35,8 @@ from bn_repro.config.identity import directory_of
 from bn_repro.config.schema import Config, check
 from bn_repro.records.files import archive_run, lock_or_refuse
 from bn_repro.records.reader import Outcome
-from bn_repro.sweep.display import Display, console, log, updated
+from bn_repro.sweep.console import log, new_console
+from bn_repro.sweep.display import Display, updated
 from bn_repro.sweep.planned import Key, PlannedRun, accuracy_or_reported, reported_outcomes
 from bn_repro.sweep.run_status import RunRow
 from bn_repro.sweep.scheduler import Executor, failed_before, run_all, with_one_engine
@@ -80,7 +81,7 @@ def main(config: Config) -> int:
 def train_one(config: Config, finished: Outcome | None = None) -> Results:
     """One run in this process, unless it is known how it ``finished``."""
     check(config)
-    world, results = launched_world(), Results(config, console())
+    world, results = launched_world(), Results(config, new_console())
     results.console.quiet = not world.main
     write = partial(log, results.console)
     title, directory = f"{config.experiment} seed {config.seed}", directory_of(config, world.size)
@@ -115,7 +116,7 @@ def train_study(config: Config, own: Sequence[str], executor: Executor) -> Resul
     def next_runs(anew: bool) -> tuple[list[PlannedRun], bool]:
         return expand(study, own, accuracy_anew(study, own, accuracy) if anew else accuracy)
 
-    results = Results(config, console())
+    results = Results(config, new_console())
     if "scale=smoke" in own:
         seed = "each block's first seed, and " * (config.study.seeds is None)
         line = (

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from bn_repro.records.paths import printable
 from bn_repro.records.reader import FINISHED, Outcome
+from bn_repro.sweep.console import count_of, duration, log, percent
 from bn_repro.sweep.run_status import AT_WORK, RunRow, RunStatus, Statuses, time_left
 
 REFRESH_SECONDS = 1.0
@@ -42,46 +43,6 @@ COLUMNS = ("run", "state", "", "step", "accuracy", "left", "rate", "last record"
 FORMS = ((8, 16), (8, 8), (7, 8), (6, 8), (5, 8))
 """The table's forms from wide to narrow: its number of columns, and the length of the bar."""
 NOTEBOOK_WIDTH = 100
-
-
-def duration(seconds: float) -> str:
-    """``41 s``, ``3 min 20 s``, ``2 h 05 min``."""
-    s = round(seconds)
-    if s < 60:
-        return f"{s} s"
-    return f"{s // 60} min {s % 60:02} s" if s < 3600 else f"{s // 3600} h {s % 3600 // 60:02} min"
-
-
-def percent(fraction: float | None) -> str:
-    """``97.6 %``, or a dash."""
-    return "-" if fraction is None else f"{100 * fraction:.1f} %"
-
-
-def count_of(number: int, noun: str) -> str:
-    """``1 run``, ``20 runs``."""
-    return f"{number} {noun}{'s' * (number != 1)}"
-
-
-def console() -> Console:
-    """A terminal of its own width; 200 columns in a log."""
-    found = Console()
-    return found if found.is_terminal else Console(width=200)
-
-
-def log(console: Console, line: str) -> None:
-    """Print a line as it is: not wrapped, without markup; nothing in it acts on the terminal."""
-    console.print(printable(line), soft_wrap=True, highlight=False, markup=False)
-
-
-def print_table(console: Console, table: Table) -> None:
-    """Print a table, in a log without the blanks at the ends of its lines."""
-    if console.is_terminal:
-        console.print(table)
-        return
-    with console.capture() as captured:
-        console.print(table)
-    for line in captured.get().splitlines():
-        log(console, line.rstrip())
 
 
 def label(state: str) -> str:

@@ -16,8 +16,8 @@ from bn_repro.config.identity import at_scale
 from bn_repro.config.schema import Config
 from bn_repro.records import reader
 from bn_repro.records.errors import Unreadable
+from bn_repro.sweep.console import count_of, duration
 from bn_repro.sweep.costs import CompletedRuns, size_of
-from bn_repro.sweep.display import count_of, duration
 from bn_repro.sweep.planned import Key, PlannedRun
 from bn_repro.sweep.scheduler import failed_before
 

@@ -20,7 +20,8 @@ from bn_repro.records import paths
 from bn_repro.records.errors import Unreadable
 from bn_repro.records.reader import UNREADABLE, Outcome, last_status, last_top1
 from bn_repro.stop_signal import StopFlag
-from bn_repro.sweep.display import Display, count_of, log
+from bn_repro.sweep.console import count_of, log
+from bn_repro.sweep.display import Display
 from bn_repro.sweep.planned import PlannedRun
 from bn_repro.sweep.run_status import RunRow
 from bn_repro.training.engine import unmet_requirements

@@ -79,7 +79,7 @@ class CoresLauncher(Launcher):
         from bn_repro.cli.main import Command
         from bn_repro.cli.results import Results
         from bn_repro.config.compose import compose_once
-        from bn_repro.sweep.display import console
+        from bn_repro.sweep.console import new_console
         from bn_repro.sweep.planned import PlannedRun
 
         assert isinstance(self.command, Command)
@@ -97,7 +97,7 @@ class CoresLauncher(Launcher):
         self.command.begun = True
         if runs[0].config.dry:
             return self._said(runs)
-        results = self.command.results or Results(runs[0].config, console())
+        results = self.command.results or Results(runs[0].config, new_console())
         outcomes = train.train_sweep(runs, self.executor(), results)
         self.command.results = results
         if results.ended:

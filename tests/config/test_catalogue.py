@@ -16,7 +16,7 @@ from bn_repro.config import catalogue
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import run_id
 from bn_repro.config.schema import check
-from bn_repro.sweep.display import print_table
+from bn_repro.sweep.console import print_table
 from bn_repro.sweep.study import expand
 
 ALL = [(group, name) for group in ("experiment", "study") for name in catalogue.names(group)]

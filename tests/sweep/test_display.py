@@ -12,6 +12,7 @@ from bn_repro.records import paths
 from bn_repro.records.reader import Outcome
 from bn_repro.records.recorder import write_status
 from bn_repro.sweep import display
+from bn_repro.sweep.console import duration, log, print_table
 from bn_repro.sweep.display import Display, table
 from bn_repro.sweep.run_status import RunRow, RunStatus
 
@@ -47,11 +48,9 @@ def test_a_name_does_not_act_on_the_terminal(rows):
     outcome = Outcome("failed", 1, 0.0, error="a/\x1b[2J.png: cannot be read")
     text = io.StringIO()
     console = Console(file=text, width=200)
-    display.print_table(
-        console, table([replace(rows[0], title=title)], [RunStatus("failed", 1)], 200)
-    )
-    display.print_table(console, display.table_of_outcomes([title], [outcome]))
-    display.log(console, title)
+    print_table(console, table([replace(rows[0], title=title)], [RunStatus("failed", 1)], 200))
+    print_table(console, display.table_of_outcomes([title], [outcome]))
+    log(console, title)
     assert "\x1b" not in text.getvalue()
     assert text.getvalue().count(r"mnist/\x1b]0;owned\x07\x1b[2J\udcff") == 3
 
@@ -133,7 +132,7 @@ def test_a_thread_updates_while_this_one_trains(rows, monkeypatch):
 def lines_of(rows, statuses, width=200):
     text = io.StringIO()
     console = Console(file=text, width=width)
-    display.print_table(console, table(rows, statuses, width))
+    print_table(console, table(rows, statuses, width))
     return text.getvalue().splitlines()
 
 
@@ -189,7 +188,7 @@ def test_the_table_of_outcomes_takes_any_text():
     text = io.StringIO()
     outcome = Outcome("failed", 3, 0.1, error="bad [/sub] tag")
     made = display.table_of_outcomes(["model.hidden=[100] seed 0"], [outcome])
-    display.print_table(Console(file=text, width=200), made)
+    print_table(Console(file=text, width=200), made)
     assert "model.hidden=[100] seed 0" in text.getvalue()
     assert "failed: bad [/sub] tag" in text.getvalue()
     assert all(line == line.rstrip() for line in text.getvalue().splitlines())
@@ -199,4 +198,4 @@ def test_the_table_of_outcomes_takes_any_text():
     ("seconds", "words"), [(41.4, "41 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")]
 )
 def test_durations(seconds, words):
-    assert display.duration(seconds) == words
+    assert duration(seconds) == words
