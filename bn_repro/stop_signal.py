@@ -26,7 +26,7 @@ def check() -> None:
 
 
 class StopFlag:
-    """Truthy once a signal has asked to stop; ``name`` is that signal's.
+    """Truthy once a signal has asked to stop; ``name`` is that of the first.
 
     The loop reads it between two steps, so nothing is saved inside a signal handler. A second
     Ctrl-C raises KeyboardInterrupt at once, unless the flag is ``patient``.
@@ -63,4 +63,4 @@ class StopFlag:
     def _set(self, number: int, frame: FrameType | None) -> None:
         if self.name is not None and number == signal.SIGINT and not self.patient:
             raise KeyboardInterrupt
-        self.name = signal.Signals(number).name
+        self.name = self.name or signal.Signals(number).name

@@ -26,14 +26,14 @@ def arms_table(data: Runs) -> list[list[str]]:
 
 def _arm(runs: list[dict[str, Any]], varied: list[str], targets: list[str]) -> list[str]:
     diverged = sum(run["state"] == "diverged" for run in runs)
-    last = max(run["step"] for run in runs)
+    ended, last = diverged == len(runs), max(run["step"] for run in runs)
     steps = [steps_to.median_steps([run[name] for run in runs]) for name in targets]
     return [
         f"`{runs[0]['experiment']}`",
         *("" if _missing(runs[0][key]) else str(runs[0][key]) for key in varied),
         f"{len(runs)}" + (f" ({diverged} diverged)" if diverged else ""),
         *(percent([r[k] for r in runs if not _missing(r[k])]) for k in ("final_top1", "best_top1")),
-        *("never" if diverged == len(runs) else steps_to.shown(m, last) for m in steps),
+        *("never" if ended and math.isinf(m) else steps_to.shown(m, last) for m in steps),
     ]
 
 

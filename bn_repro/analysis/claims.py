@@ -21,8 +21,9 @@ image are ``arm.of(runs).right("last")`` and ``right("best")``.
 
 The verdict, in this order: *undecided* with 1 to 4 seeds; *not testable* where a gate is not met;
 *undecided* where a gate is not known, or nothing was measured; else the rule's. An undecided claim
-whose ``effect`` in the paper is smaller than these seeds and images can show is *bounded*: its
-reason gives the bound. ``depends_on`` names in a few words what the verdict depends on.
+is *bounded* where these seeds and images cannot tell the ``effect`` in the paper from the rule's
+bound: its reason says how large the effect is at most. ``depends_on`` names in a few words what the
+verdict depends on.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Claim:
 
     @cached_property
     def _bound(self) -> str:
-        """How large the effect is at most, where the paper's is too small to be shown here."""
+        """How large the effect is at most, where the paper's cannot be told from the bound."""
         if self.effect is None or self.n < ENOUGH_SEEDS:
             return ""
         effect, bound = self.effect, self.rule.bound

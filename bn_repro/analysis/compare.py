@@ -63,6 +63,17 @@ class Side:
         }
         return {seed: curve for seed, curve in found.items() if curve}
 
+    @cached_property
+    def finals(self) -> dict[int, float]:
+        """The final accuracy of each; that of guessing where it diverged."""
+        found: dict[int, float] = {}
+        for (seed, outcome), manifest in zip(self.outcomes.items(), self.manifests, strict=True):
+            classes = manifest.get("classes") if outcome.state == "diverged" else None
+            final = 1 / classes if classes else final_accuracy(self.curves.get(seed, []))
+            if math.isfinite(final):
+                found[seed] = final
+        return found
+
 
 def side(folder: str | Path) -> Side:
     """The run in ``folder``, or all seeds in it. BadInput where there is neither."""
@@ -172,11 +183,9 @@ def _of_outcomes(a: Side, b: Side) -> Iterator[Line]:
     )
     yield from _line("outcome", "state", *states)
     yield from _line("outcome", "last step", *steps)
-    for name, measure in (
-        ("final accuracy", final_accuracy),
-        ("best accuracy", lambda curve: best_accuracy(curve)[1]),
-    ):
-        yield from _line("outcome", name, *(_mean(map(measure, s.curves.values())) for s in (a, b)))
+    yield from _line("outcome", "final accuracy", *(_mean(s.finals.values()) for s in (a, b)))
+    best = ([best_accuracy(curve)[1] for curve in s.curves.values()] for s in (a, b))
+    yield from _line("outcome", "best accuracy", *map(_mean, best))
 
 
 def _mean(values: Iterable[float]) -> str:
@@ -207,10 +216,8 @@ def _first_difference(a: Sequence[Row], b: Sequence[Row]) -> int | None:
 def accuracy_difference(a: Side, b: Side) -> intervals.Interval | None:
     """The final accuracy of ``b`` minus that of ``a``, over the seeds that both have; None where
     they share none."""
-    final = [{k: final_accuracy(c) for k, c in s.curves.items()} for s in (a, b)]
-    both = [seed for seed in final[0] if seed in final[1]]
-    known = [s for s in both if math.isfinite(final[0][s]) and math.isfinite(final[1][s])]
+    known = [seed for seed in a.finals if seed in b.finals]
     if not known:
         return None
-    ours, theirs = ([values[seed] for seed in known] for values in final)
+    ours, theirs = ([s.finals[seed] for seed in known] for s in (a, b))
     return intervals.difference(theirs, ours, paired=True)

@@ -129,10 +129,14 @@ def worst(found: pd.DataFrame) -> list[list[str]]:
 def write(folder: Path, repetitions: int = REPETITIONS) -> list[Path]:
     """``coverage.csv`` and ``README.md`` in a folder."""
     found = table(repetitions)
-    words = environment().get_template("coverage.md.j2")
-    text = words.render(rows=worst(found), repetitions=repetitions, resamples=RESAMPLES)
     folder.mkdir(parents=True, exist_ok=True)
     return [
         results.write(folder / "coverage.csv", results.to_csv(found, "coverage.csv")),
-        results.write(folder / results.README, text),
+        results.write(folder / results.README, page(found, repetitions)),
     ]
+
+
+def page(found: pd.DataFrame, repetitions: int = REPETITIONS) -> str:
+    """``README.md`` of a table that was made with so many ``repetitions``."""
+    words = environment().get_template("coverage.md.j2")
+    return words.render(rows=worst(found), repetitions=repetitions, resamples=RESAMPLES)

@@ -41,11 +41,16 @@ class Interval:
     low: float
     high: float
     n: int
+    degrees: float | None = None
+    """Student's degrees of freedom; None: n - 1."""
 
     def percent(self) -> str:
-        """A fraction as ``97.6 % [97.5, 97.7]``."""
-        ends = "" if math.isnan(self.low) else f" [{100 * self.low:.1f}, {100 * self.high:.1f}]"
-        return "-" if math.isnan(self.estimate) else f"{100 * self.estimate:.1f} %{ends}"
+        """A fraction as ``92.6 % [92.3, 93.0]``, a surer one as ``97.43 % [97.40, 97.46]``."""
+        digits = 2 if self.high - self.low < 0.002 else 1
+        middle, low, high = (f"{100 * x:.{digits}f}" for x in (self.estimate, self.low, self.high))
+        if math.isnan(self.estimate):
+            return "-"
+        return f"{middle} %" if math.isnan(self.low) else f"{middle} % [{low}, {high}]"
 
 
 # --- means ----------------------------------------------------------------------------------------
@@ -75,7 +80,7 @@ def around(estimate: float, sources: Sequence[Source], n: int, level: float = LE
         return Interval(estimate, estimate, estimate, n)
     degrees = total**2 / sum(variance**2 / own for variance, own in sources)
     reach = student_quantile((1 + level) / 2, degrees) * math.sqrt(total)
-    return Interval(estimate, estimate - reach, estimate + reach, n)
+    return Interval(estimate, estimate - reach, estimate + reach, n, degrees)
 
 
 def of_mean(values: np.ndarray) -> Source:
@@ -122,7 +127,8 @@ def ratio(a: Numbers, b: Numbers) -> Interval:
     """The geometric mean of ``a / b``, positive numbers paired by seed; 0 or infinite by a 0."""
     with np.errstate(divide="ignore"):
         found = interval(np.log(np.asarray(a, float)) - np.log(np.asarray(b, float)))
-    return Interval(math.exp(found.estimate), math.exp(found.low), math.exp(found.high), found.n)
+    middle, low, high = map(math.exp, (found.estimate, found.low, found.high))
+    return Interval(middle, low, high, found.n, found.degrees)
 
 
 # --- counts ---------------------------------------------------------------------------------------

@@ -153,6 +153,7 @@ def points(value: Any) -> str:
         return str(value)
     if isinstance(value, pd.Series | np.ndarray | list):
         seeds = np.asarray(value, dtype=float)
+        seeds = seeds[~np.isnan(seeds)]  # that one of two arms does not have
         return str(Quantity("", intervals.interval(seeds), "points", seeds=seeds.tolist()))
     if isinstance(value, Interval):
         return str(Quantity("", value, "points"))

@@ -42,7 +42,7 @@ class Quantity:
 
     ``parts`` are further intervals that a rule looks at: of the two arms, of the two directions, or
     at each step (``corrected``: at the level corrected for their number). ``never`` names the arm
-    behind a factor of 0 (the first) or of infinity (the second), one that does not reach its
+    behind a factor of 0 (the first) or of infinity (the second): its median run does not reach the
     target. ``seeds`` has every seed's own number, which is shown where there is no interval.
     """
 
@@ -62,7 +62,7 @@ class Quantity:
         """``+0.53 points [+0.41, +0.65]``, ``4.43 x [4.29, 8.00]``, ``3 of 3 runs``; of few seeds
         each: ``+0.53 points (+0.41, +0.65)``."""
         if math.isnan(self.interval.estimate):
-            return "not measured"
+            return "not reached by either" if self.never and self.interval.n else "not measured"
         return f"{self._shown()}; {self.beside}" if self.beside else self._shown()
 
     def _shown(self) -> str:
@@ -70,7 +70,9 @@ class Quantity:
         if self.unit == "runs":
             return f"{round(found.estimate * found.n)} of {found.n} runs"
         if self.never and not 0 < found.estimate < math.inf:
-            return f"never reached by {self.never[found.estimate > 0]}"
+            ends = f" [{self.number(found.high)} or less]" if 0 < found.high < math.inf else ""
+            ends = f" [{self.number(found.low)} or more]" if 0 < found.low < math.inf else ends
+            return f"not reached by the median run of {self.never[found.estimate > 0]}{ends}"
         number = f"{self.number(found.estimate)} {self.unit}"
         if not math.isnan(found.low):
             low, high = (self.number(end) for end in (found.low, found.high))
@@ -86,10 +88,14 @@ class Quantity:
         return f"{number} (seeds: {self.number(min(self.seeds))} to {self.number(max(self.seeds))})"
 
     def number(self, value: float) -> str:
-        """One number in the quantity's unit, without it."""
+        """One number in the quantity's unit, without it; with as many digits as keep the ends of a
+        narrow interval apart."""
         if self.unit == "points":
-            return f"{100 * value:+.2f}"
-        return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+            digits = 2 if abs(value) >= 5e-5 or abs(value) < 5e-6 else 3  # not -0.00
+            return f"{round(100 * value, digits) + 0.0:+.{digits}f}"
+        if abs(value) >= 10:
+            return f"{value:.1f}"
+        return f"{value:.3f}" if self.interval.high - self.interval.low < 0.02 else f"{value:.2f}"
 
     @property
     def detectable_effect(self) -> float:
@@ -97,12 +103,13 @@ class Quantity:
 
         Of a factor, its logarithm. Infinite where there is no interval, or an end is infinite.
         """
-        low, high, n = self.interval.low, self.interval.high, self.interval.n
+        low, high, degrees = self.interval.low, self.interval.high, self.interval.degrees
         if self.unit == "x":
             low, high = (math.log(end) if end > 0 else -math.inf for end in (low, high))
         if not math.isfinite(high - low):
             return math.inf
-        once, more = (intervals.student_quantile(p, n - 1) for p in (0.975, 0.8))
+        degrees = self.interval.n - 1 if degrees is None else degrees
+        once, more = (intervals.student_quantile(p, degrees) for p in (0.975, 0.8))
         return (high - low) / 2 * (1 + more / once)
 
 
@@ -180,7 +187,7 @@ def mean(
 
 def factor(a: pd.Series, b: pd.Series, words: str) -> Quantity:
     """``a`` over ``b``, paired by seed: the geometric mean."""
-    a, b = shared(a, b)
+    a, b = shared(a.dropna(), b.dropna())
     found, own = intervals.ratio(a.to_numpy(float), b.to_numpy(float)), (a / b).tolist()
     words = f"{words}, paired by seed: geometric mean with its {OVER_SEEDS} (of the logarithm)"
     return Quantity(words, found, "x", seeds=own)

@@ -64,6 +64,8 @@ def _few(quantity: Quantity, found: Interval | None = None) -> Judgement | None:
         return Judgement("undecided", "not measured")
     if n < ENOUGH_SEEDS:
         return Judgement("undecided", f"fewer than {ENOUGH_SEEDS} {quantity.of}")
+    if math.isnan(quantity.interval.estimate):
+        return Judgement("undecided", str(quantity))
     return None
 
 
@@ -76,10 +78,10 @@ def _bound(bound: float, unit: Unit) -> str:
 
 
 def _lies(quantity: Quantity, where: str) -> str:
-    """The reason of a verdict: the interval's side, or that an arm never reaches the target."""
+    """The reason of a verdict: the interval's side, or that an arm does not reach the target."""
     estimate = quantity.interval.estimate
     if quantity.never and not 0 < estimate < math.inf:
-        return f"{quantity.never[estimate > 0]} does not reach the target"
+        return f"the median run of {quantity.never[estimate > 0]} does not reach the target"
     return f"the interval lies {where}"
 
 

@@ -70,10 +70,16 @@ class Race:
     def target(self, share: float = HEADLINE) -> float:
         """The accuracy at a share of the reference's typical best above chance."""
         best = steps_to.typical_best(self.reference.max(axis=1).to_numpy(float))
-        return float(self.chance + share * (best - self.chance))
+        return float(self._above_chance(best, share))
+
+    def _above_chance(self, best: np.ndarray, share: float) -> np.ndarray:
+        above = self.chance + share * (best - self.chance)
+        return np.minimum(above, best)  # which rounding can exceed
 
     def counts(self, share: float = HEADLINE) -> bool:
-        """Whether both medians are at least ten evaluations in."""
+        """Whether both medians are at least ten evaluations in; not where an arm has no runs."""
+        if not self.known:
+            return False
         medians = [np.median(steps_to.at(w, self.target(share))) for w in (self.slow, self.fast)]
         arms = zip((self.slow, self.fast), medians, strict=True)
         return all((wide.columns.to_numpy(float) <= m).sum() >= EVALUATIONS for wide, m in arms)
@@ -110,8 +116,7 @@ class Race:
         arms = self._arms
         chosen = dict(zip(arms, (draw.astype(int) for draw in draws), strict=True))
         best = self.reference.max(axis=1).to_numpy(float)
-        typical = steps_to.typical_best(best[chosen[self.names[2]]])
-        target = self.chance + share * (typical - self.chance)
+        target = self._above_chance(steps_to.typical_best(best[chosen[self.names[2]]]), share)
         how = zip(self.names[:2], (slow_early, fast_early), self._paces, strict=True)
         above, below = (
             np.median(_chosen(arms[name], target, chosen[name], early, pace), axis=-1)
@@ -216,14 +221,14 @@ def at_each(races: Sequence[Race], names: Sequence[str], words: str) -> Quantity
 
 
 def _shown(factor: float, race: Race, name: str) -> str:
-    """``1.80 with ten modules``, ``never reached with ten modules``; the slow arm that does not
-    arrive is named."""
+    """``1.80 with ten modules``, ``not reached with ten modules`` (by the fast arm's median run); a
+    slow arm that does not arrive is named."""
     if 0 < factor < math.inf:
         return f"{factor:.2f} {name}"
     if factor > 0:
         slow = race.names[0]
         name = f"by {slow}" if name == slow else f"by {slow} {name}"
-    return f"never reached {name}"
+    return f"not reached {name}"
 
 
 def turned(race: Race) -> Race:

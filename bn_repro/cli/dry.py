@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from bn_repro.cli import COMPLETED
@@ -20,6 +21,7 @@ def one_run(config: Config, finished: Outcome | None = None) -> int:
     """Say what one run would take, unless it is known how it ``finished``."""
     if not config.experiment:
         check(config)
+    config = replace(config, retry=True)  # one run that failed is tried again by itself
     run = PlannedRun(config, {})
     _tell("", [run], config, 1, rows={run.key: finished} if finished else None)
     return COMPLETED

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib import import_module
 from tempfile import TemporaryDirectory
@@ -29,7 +29,7 @@ from bn_repro.cli.help import help_text
 from bn_repro.cli.overrides import MULTIRUN, for_hydra, own_folder
 from bn_repro.cli.refusals import refuse_hidden_files
 from bn_repro.config import catalogue
-from bn_repro.config.compose import plain
+from bn_repro.config.compose import OWN_CONFIGS, plain
 from bn_repro.config.fields import unless_set
 from bn_repro.records.paths import CONFIGS
 
@@ -111,9 +111,11 @@ def _main(module: str, sweeps: bool) -> int:
     # Hydra's refusals come as exceptions, by the switch that it has for a full trace.
     with refused, unless_set(FULL_ERROR, "1"), _sweep_folder():
         sys.argv[1:] = for_hydra(sys.argv[1:])
-        if folder := own_folder(sys.argv[1:]):
+        folder = own_folder(sys.argv[1:])
+        if folder:
             refuse_hidden_files(folder)
-        _compose_and_call(command)
+        with unless_set(OWN_CONFIGS, os.path.abspath(folder)) if folder else nullcontext():
+            _compose_and_call(command)
     if command.results is None:
         return command.exit_code
     command.results.log()

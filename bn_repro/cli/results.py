@@ -14,7 +14,7 @@ from bn_repro.records import paths
 from bn_repro.records.reader import FINISHED, Outcome, passed_over, passed_over_line, quarantined
 from bn_repro.sweep.console import count_of, log, print_table
 from bn_repro.sweep.display import table_of_outcomes
-from bn_repro.tracking.sent import destination_of, is_sent
+from bn_repro.tracking.sent import destination_of, is_sent, tensorboard_command
 
 
 class Results:
@@ -115,4 +115,4 @@ class Results:
                 "logger=tensorboard writes them",
             )
         if len(without) < len(finished):
-            log(self.console, f"To look: tensorboard --logdir {self.config.runs}")
+            log(self.console, f"To look: {tensorboard_command(self.config.runs)}")

@@ -21,7 +21,7 @@ from bn_repro.cli.main import overrides
 from bn_repro.config.identity import arm_of, settings_of
 from bn_repro.config.schema import Config
 from bn_repro.records.errors import Unreadable
-from bn_repro.records.reader import FINISHED, copy_warning, read_config
+from bn_repro.records.reader import FINISHED, copy_warning, read_config, read_manifest
 from bn_repro.records.search import find_runs
 from bn_repro.sweep.console import log, new_console, print_table
 from bn_repro.sweep.display import Display, label, summary, table
@@ -119,7 +119,7 @@ def rows_under(root: Path, left_out: list[str] | None = None) -> list[RunRow]:
         differ = (k for k, v in values.items() if any(v != o.get(k, v) for o in alike[arm]))
         title = " ".join([arm, *(f"{key}={values[key]}" for key in differ), f"seed {run.seed}"])
         steps, size = values.get("train.steps", 0), values.get("train.batch_size", 0)
-        rows.append(RunRow(title, run.directory, steps, size))
+        rows.append(RunRow(title, run.directory, steps, size * _ranks(run.directory)))
     return sorted(rows, key=lambda row: row.title)
 
 
@@ -129,6 +129,15 @@ def _arm(experiment: str, directory: Path) -> str:
 
 def _settings(directory: Path) -> dict[str, Any]:
     return settings_of(_configuration(directory))
+
+
+@cache
+def _ranks(directory: Path) -> int:
+    """How many ranks share each step; each has ``train.batch_size`` images of its own."""
+    try:
+        return read_manifest(directory).get("world") or 1
+    except Unreadable:
+        return 1
 
 
 _read = cache(read_config)

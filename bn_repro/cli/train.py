@@ -97,7 +97,7 @@ def train_one(config: Config, finished: Outcome | None = None) -> Results:
         stop_signal.check()
     from bn_repro.training.run import run
 
-    row = RunRow(title, directory, config.train.steps, config.train.batch_size)
+    row = RunRow(title, directory, config.train.steps, config.train.batch_size * world.size)
     display = Display([row], results.console, to_train={directory})
     with updated(display):
         outcome = run(config, log=write)

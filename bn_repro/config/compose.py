@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
@@ -22,6 +23,8 @@ from bn_repro.config.schema import FROM_ENVIRONMENT, KINDS, SECTIONS, SETTINGS, 
 from bn_repro.records.paths import CONFIGS
 
 GROUPS = ("experiment", "scale", "data", "wandb", "study")
+OWN_CONFIGS = "BN_REPRO_OWN_CONFIGS"
+"""Has the folder of ``--config-dir``, for processes that a command starts."""
 
 
 def _schema() -> DictConfig:
@@ -70,7 +73,7 @@ def plain(composed: DictConfig, overrides: Sequence[str]) -> Config:
             values[name] = _chosen(name, values[name], typed)
         else:
             del values[name]
-    _refuse_idle_decay(values, typed)
+    _refuse_idle(values, typed)
     return Config(**values)
 
 
@@ -87,25 +90,25 @@ def parsed(words: Sequence[str]) -> list[Override]:
     return overrides
 
 
-def _refuse_idle_decay(values: Mapping[str, Any], typed: set[str]) -> None:
-    """ValueError for a typed value of the decay, not its default, where the rate does not decay."""
-    if values["experiment"] and values["optimizer"].decay_every is None:
-        for section, name in IDLE_WITHOUT_DECAY:
-            if f"{section}.{name}" not in typed:
-                continue
-            value, usual = getattr(values[section], name), getattr(SECTIONS[section](), name)
-            if value != usual:
-                raise ValueError(
-                    f"{section}.{name}: has no effect where optimizer.decay_every is null; "
-                    f"leave it at {usual}, not {value}"
-                )
+def _refuse_idle(values: Mapping[str, Any], typed: set[str]) -> None:
+    """ValueError for a typed value, not the default, of a key that has no effect beside others."""
+    if not values["experiment"]:
+        return
+    idle: dict[str, str] = {}
+    if values["model"].name != "inception":
+        idle["optimizer.r0"] = "model.name is not inception"
+    if values["optimizer"].decay_every is None:
+        idle |= dict.fromkeys(IDLE_WITHOUT_DECAY, "optimizer.decay_every is null")
+    for key in sorted(typed & idle.keys()):
+        section, _, name = key.partition(".")
+        value, usual = getattr(values[section], name), getattr(SECTIONS[section](), name)
+        if value != usual:
+            raise ValueError(
+                f"{key}: has no effect where {idle[key]}; leave it at {usual}, not {value}"
+            )
 
 
-IDLE_WITHOUT_DECAY = (
-    ("optimizer", "decay_rate"),
-    ("optimizer", "decay_speed"),
-    ("train", "paper_steps"),
-)
+IDLE_WITHOUT_DECAY = ("optimizer.decay_rate", "optimizer.decay_speed", "train.paper_steps")
 
 
 def _refuse_unknown(values: Mapping[str, Any]) -> None:
@@ -125,7 +128,8 @@ def no_such_key(key: str) -> str:
         closest = near(name, inside)
         has = f"{section} has {', '.join(inside)}"
         return f"{key}: no such key; {f'did you mean {section}.{closest}?' if closest else has}"
-    closest = near(key, SETTINGS) or next((k for k in SETTINGS if k.endswith(f".{name}")), None)
+    same = next((k for k in SETTINGS if k.endswith(f".{name}")), None)
+    closest = same or near(key, SETTINGS)
     meant = f" did you mean {closest}?" if closest else ""
     return f"{key}: no such key;{meant} --help lists the main ones, --cfg job all"
 
@@ -221,5 +225,7 @@ def _parsed(override: str) -> Override:
 def _composed(groups: tuple[str, ...], primary: str) -> DictConfig:
     if GlobalHydra.instance().is_initialized():
         return hydra.compose(primary, overrides=list(groups))
+    own = os.environ.get(OWN_CONFIGS)
+    search = [f"hydra.searchpath=[{quoted(f'file://{own}')}]"] if own else []
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return hydra.compose(primary, overrides=list(groups))
+        return hydra.compose(primary, overrides=[*groups, *search])

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,8 @@ from bn_repro.records.files import to_disk, waiting_for
 from bn_repro.records.paths import cache_folder
 
 FORMAT = 1
+SAMPLED = 64
+"""Of so many files of a split, evenly spaced, the content is part of a cache's name."""
 """Increase it when the same images give other files or pixels; older caches are then ignored."""
 LOG_SECONDS = 10
 """Between two lines about decoding, where the output is not a terminal."""
@@ -103,10 +106,14 @@ def open_cache(
 
 
 def _key(listing: Listing, size: int) -> str:
-    """A digest of the files' names, sizes and classes, and of how they are decoded."""
+    """A digest of the files' names, sizes and classes, of how they are decoded, and of the content
+    of some: two sets may have the same names and sizes."""
     sha = hashlib.sha256(f"{FORMAT} {size} {listing.digest()}".encode())
     for paths in listing.paths.values():
         sha.update(np.array(listing.sizes(paths), np.int64).tobytes())
+        for path in paths[:: max(1, len(paths) // SAMPLED)]:
+            with suppress(OSError):  # which decoding reports
+                sha.update((listing.root / os.fsdecode(path)).read_bytes())
     return sha.hexdigest()[:16]
 
 

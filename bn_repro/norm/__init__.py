@@ -21,6 +21,7 @@ from bn_repro.norm.batch_norm import (
     affine_map,
     batch_norm_backward,
     batch_norm_forward,
+    is_synchronized,
     mini_batch_mean,
     mini_batch_statistics,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "from_torch",
     "group",
     "instance",
+    "is_synchronized",
     "joined_statistics",
     "layer",
     "mini_batch_mean",

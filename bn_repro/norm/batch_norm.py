@@ -281,3 +281,8 @@ def layers_of(model: nn.Module) -> list[BatchNorm]:
 
 def _wide(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def is_synchronized(model: nn.Module) -> bool:
+    """Whether layers of `model` train on the joined mini-batch of all ranks."""
+    return any(isinstance(layer, BatchNorm) and layer.synchronized for layer in model.modules())

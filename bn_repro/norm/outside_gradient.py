@@ -62,10 +62,13 @@ class MiniBatchNorm(nn.Module):
 
 
 def _norm(eps: float, momentum: float, scales: bool, constant: bool) -> Norm:
-    def made(channels: int, *positions: int) -> nn.Module:
+    def made(channels: int) -> nn.Module:
         return MiniBatchNorm(channels, eps=eps, momentum=momentum, scales=scales, constant=constant)
 
-    return Norm(made, made, made, bias=True)
+    def per_activation(*shape: int) -> nn.Module:
+        raise ValueError("outside_gradient has no form per activation of a feature map")
+
+    return Norm(made, made, per_activation, bias=True)
 
 
 def centred(eps: float, momentum: float) -> Norm:

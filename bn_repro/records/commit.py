@@ -34,9 +34,21 @@ def commit_of_code() -> tuple[str | None, bool | None]:
         ).stdout.strip()
 
     try:
+        if not is_repository(paths.CHECKOUT):
+            return None, None
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.CalledProcessError):
         return None, None
+
+
+def is_repository(checkout: Path) -> bool:
+    """Whether the checkout is a repository; an archive unpacked inside another one is none."""
+    try:
+        git = ["git", "rev-parse", "--show-toplevel"]
+        done = subprocess.run(git, cwd=checkout, capture_output=True, text=True)
+    except OSError:
+        return False
+    return done.returncode == 0 and Path(done.stdout.strip()).resolve() == checkout.resolve()
 
 
 def _origin() -> dict[str, Any]:

@@ -30,6 +30,7 @@ from bn_repro.records.commit import commit_of_code
 from bn_repro.records.errors import Unreadable
 from bn_repro.records.files import write_atomically, write_json
 from bn_repro.records.reader import (
+    FINISHED,
     UNREADABLE,
     Outcome,
     finished,
@@ -184,6 +185,8 @@ class Recorder(Record):
 
     def status(self, outcome: Outcome) -> None:
         self._check_there()
+        if outcome.state in FINISHED:  # no row of a run that says so may be lost with the power
+            self.written()
         write_status(self.directory, outcome)
 
     def _check_there(self) -> None:
@@ -199,11 +202,13 @@ class Recorder(Record):
                 )
 
     def close(self, state: str | None = None) -> None:
-        for file in self._files.values():
-            file.close()
-        state = state or last_status(self.directory).state
-        # Still "running": an error closes the run, and is recorded after this.
-        self.logger.finish("failed" if state in ("running", UNREADABLE) else state)
+        try:
+            for file in self._files.values():
+                file.close()
+        finally:  # on a full disk closing fails, too
+            state = state or last_status(self.directory).state
+            # Still "running": an error closes the run, and is recorded after this.
+            self.logger.finish("failed" if state in ("running", UNREADABLE) else state)
 
 
 def _checked_sum(path: Path, length: int, sha256: str | None) -> Any:

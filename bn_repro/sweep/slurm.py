@@ -101,6 +101,10 @@ class Training:
         outcome = run(config, stop=stop)
         if outcome.state == "preempted" and stop.name == PREEMPTION:
             signal.raise_signal(getattr(signal, PREEMPTION))  # submitit's own handler queues it
+        if outcome.state == "preempted" and stop.name == "SIGTERM":
+            # By a cluster that preempts, or scancel. Without a result the job has not ended for who
+            # waits, if the cluster queues it again; submitit takes what is left for lost.
+            sys.exit(128 + signal.SIGTERM)
         if outcome.state == "failed":
             raise RuntimeError(outcome.error)  # else the cluster would call the job completed
         return outcome
@@ -117,9 +121,11 @@ class Job:
 
     def __init__(self, run: PlannedRun, job: Any, cluster: str) -> None:
         self.run, self.job, self.cluster = run, job, cluster
+        self.stopped = False
 
     def stop(self) -> None:
         """Cancel the job; at work, it saves its state."""
+        self.stopped = True
         if self.cluster == "local":  # submitit's own way gives it a second
             with suppress(ProcessLookupError):  # it ends just now
                 os.kill(int(self.job.job_id), signal.SIGTERM)
@@ -128,7 +134,8 @@ class Job:
 
     def ended(self) -> bool:
         """Whether the job has ended, and is not merely queued again."""
-        return self.job.done()
+        # One that was cancelled before it began leaves no result, and submitit asks seldom.
+        return self.job.done(force_check=self.stopped)
 
     def outcome(self, stopping: bool) -> Outcome:
         """What it returned; or how it was lost."""
@@ -136,8 +143,9 @@ class Job:
 
         # submitit waits a while for a result; of a job that was taken back there may be none.
         missing = not self.job.paths.result_pickle.exists()
-        if missing and stopping:
-            return Outcome("preempted", last_status(self.run.directory).step, 0.0)
+        last = last_status(self.run.directory)
+        if missing and (stopping or last.cause == "signal"):
+            return Outcome("preempted", last.step, 0.0)
         reason = f"{LOST}: job {self.job.job_id} left no result; see {self.job.paths.stderr}"
         if missing and self.cluster == "local":
             return mark_as_lost(self.run.directory, reason)

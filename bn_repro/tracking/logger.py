@@ -32,7 +32,14 @@ from bn_repro.tracking.sent import (
     wandb_id,
 )
 from bn_repro.tracking.series import History, Value, summary_of
-from bn_repro.tracking.wandb_run import artifacts_of, begin, check_service, folder_of, remove_copies
+from bn_repro.tracking.wandb_run import (
+    artifacts_of,
+    begin,
+    check_service,
+    folder_of,
+    remove_copies,
+    remove_unsynced,
+)
 
 TAG_LENGTH, NAME_LENGTH = 64, 128
 LOGGED = ("experiment", "seed", "scale", "device", "threads")
@@ -100,7 +107,8 @@ class RunUpload:
             raise CannotSend(f"{directory}: not a run's records ({first_line(error)})") from error
         arm = self.arm or config["experiment"]
         made = {key: value for key, value in manifest.items() if key != "resumed"}
-        if offline:  # begin() deletes the old file: until there is a new one, nothing is synced
+        if offline:  # the old file is deleted: until there is a new one, nothing is synced
+            remove_unsynced(directory, run_id)  # begin() knows of the present folder alone
             self._mark(where=None)
         self.run = begin(
             self.destination,
@@ -136,7 +144,10 @@ class RunUpload:
         """:meth:`finish`, without the entry in ``published.json``."""
         where, folder = self._where(), folder_of(self.run)
         try:
-            self._send(self._history.steps(all_of_them=True))
+            # A run that goes on later may have recorded its last step in part. Online, where steps
+            # cannot be added to, it is sent then; an offline file is made anew.
+            final = state in FINISHED or self.destination.mode == "offline"
+            self._send(self._history.steps(all_of_them=final))
             self.run.summary.update({**summary_of(self.directory), "state": state})
             if self.live and state == "diverged":
                 self._alert()

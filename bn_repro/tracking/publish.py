@@ -28,6 +28,7 @@ from bn_repro.tracking.sent import (
     first_line,
     is_sent,
     sent,
+    tensorboard_command,
     wandb_id,
 )
 from bn_repro.tracking.series import summary_of
@@ -57,7 +58,7 @@ def publish_all(config: Config, directories: Sequence[Path], log: Callable[[str]
     if config.logger == "tensorboard":
         check_logger(config)
         whole = not _each(directories, write_events, "tensorboard", log)["left out"]
-        log(f"To look: tensorboard --logdir {config.runs}")
+        log(f"To look: {tensorboard_command(config.runs)}")
     if destination.mode != "disabled":
         send = partial(publish, config=config, destination=destination)
         count = _each(directories, send, "wandb", log)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,12 @@ class Destination:
     @property
     def sync_command(self) -> str:
         """What sends offline runs to W&B."""
-        return f"wandb sync {self.folder / 'wandb'}"
+        return shlex.join(["wandb", "sync", str(self.folder / "wandb")])
+
+
+def tensorboard_command(runs: str) -> str:
+    """What shows the event files of the runs in a folder."""
+    return shlex.join(["tensorboard", "--logdir", runs])
 
 
 def destination_of(config: Config) -> Destination:

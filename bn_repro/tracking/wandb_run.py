@@ -12,7 +12,9 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from bn_repro.config.fields import unless_set
-from bn_repro.tracking.sent import Destination
+from bn_repro.records.commit import is_repository
+from bn_repro.records.paths import CHECKOUT
+from bn_repro.tracking.sent import Destination, sent
 
 INIT_SECONDS, FINISH_SECONDS = 30.0, 60.0
 """How long to wait for W&B; what is not sent by then can be published later."""
@@ -79,17 +81,30 @@ def service_of_wandb() -> subprocess.Popen[bytes] | None:
 
 def offline_folders(destination: Destination, run_id: str) -> list[Path]:
     """The folders of offline runs of this id."""
-    name = re.compile(rf"offline-run-\d+_\d+-{re.escape(run_id)}")
     folders = (destination.folder / "wandb").glob("offline-run-*")
-    return [folder for folder in folders if name.fullmatch(folder.name)]
+    return [folder for folder in folders if _is_offline(folder, run_id)]
+
+
+def _is_offline(folder: Path, run_id: str) -> bool:
+    return re.fullmatch(rf"offline-run-\d+_\d+-{re.escape(run_id)}", folder.name) is not None
+
+
+def remove_unsynced(directory: Path, run_id: str) -> None:
+    """Remove the offline file of the run in ``directory``, wherever it was begun; of two files
+    `wandb sync` would send each row twice."""
+    where = sent(directory, "offline").get("where")
+    if where is not None and _is_offline(Path(where), run_id):
+        shutil.rmtree(where, ignore_errors=True)
 
 
 def repository() -> str | None:
-    """Where the checkout was cloned from, without a name or a password; None where that is no
-    address on a network."""
+    """Where the checkout was cloned from, without a name or a password; None where there is none,
+    and where that is no address on a network."""
+    if CHECKOUT is None or not is_repository(CHECKOUT):
+        return None
     git = ["git", "config", "--get", "remote.origin.url"]
     try:
-        done = subprocess.run(git, cwd=Path(__file__).parent, capture_output=True, text=True)
+        done = subprocess.run(git, cwd=CHECKOUT, capture_output=True, text=True)
     except OSError:
         return None
     url = done.stdout.strip()

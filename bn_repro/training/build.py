@@ -36,6 +36,7 @@ from bn_repro.models.figure_5 import Shape
 from bn_repro.models.inception import Inception, InitialWeights
 from bn_repro.models.mlp import MLP
 from bn_repro.models.recurrent import Recurrent
+from bn_repro.norm import BatchNorm, is_synchronized
 from bn_repro.records import paths
 from bn_repro.training import probes
 from bn_repro.training.activations import sites_of
@@ -100,7 +101,8 @@ def network(config: Config, data: Data | Examples) -> nn.Module:
 def _steps(m: RecurrentConfig, data: Data | Examples) -> recurrent.Shape:
     """A step for each row of a flat image; ValueError for one that is no square."""
     side = math.isqrt(data.shape[0])
-    if side**2 != data.shape[0]:
+    picture = (1, side, side) if isinstance(data, Examples) else data.picture.shape
+    if side**2 != data.shape[0] or picture[-2:] != (side, side):
         raise ValueError(
             f"data.name: {data.name} has images of {data.shape[0]} pixels, and model.name="
             "recurrent reads square ones"
@@ -264,17 +266,22 @@ def validate(config: Config, model: nn.Module, data: Data, world: World) -> None
             f"data: {data.name} has {monitored} examples in {split}, which a run "
             f"monitors; each of {world.size} rank(s) needs one"
         )
-    _try_a_mini_batch(config, model, data)
+    _try_a_mini_batch(config, model, data, world)
 
 
-def _try_a_mini_batch(config: Config, model: nn.Module, data: Data) -> None:
+def _try_a_mini_batch(config: Config, model: nn.Module, data: Data, world: World) -> None:
     """ValueError where there is no variance: BN of one example, another norm of one pixel."""
-    kind, size = config.model.norm, min(config.train.batch_size, 2)
+    joined = config.train.batch_size * (world.size if is_synchronized(model) else 1)
+    kind, size = config.model.norm, min(joined, 2)
     if size > 1 and kind in ("none", *BATCH_NORMS):
         return
+    trial = copy.deepcopy(model).train()
+    for module in trial.modules():
+        if isinstance(module, BatchNorm):  # it would wait for the other ranks, on their devices
+            module.synchronized = False
     try:
         with norm_errors_in_one_line(config.model):
-            copy.deepcopy(model).train()(torch.zeros(size, *data.shape))
+            trial(torch.zeros(size, *data.shape))
     except ValueError as error:
         if kind not in NORMS:
             raise

@@ -13,7 +13,7 @@ from torch import nn
 from bn_repro.config.learning_rate import learning_rate_at
 from bn_repro.config.schema import Config
 from bn_repro.data.batches import Data
-from bn_repro.norm import BatchNorm, population_statistics
+from bn_repro.norm import BatchNorm, is_synchronized, population_statistics
 from bn_repro.records import paths
 from bn_repro.records.reader import Outcome
 from bn_repro.records.recorder import Logger, Record, Recorder
@@ -165,10 +165,13 @@ class Run:
         self.record.traces(activations.rows(step, at.trace_units if by_unit else ()))
         if at.trace_histograms:
             self.record.histograms(activations.histograms(step))
-        if at.probes and self.session.world.main:
-            rate = learning_rate_at(step, self.config)
-            sample = probes.sample(self.config, self.data, self.split, self.session, rate)
-            self.record.probes(probes.measure(at.probes, step, self.model, sample))
+        if not at.probes:
+            return
+        with mean_of_replicas(self.model, self.session.world):  # the network that is evaluated
+            if self.session.world.main:
+                rate = learning_rate_at(step, self.config)
+                sample = probes.sample(self.config, self.data, self.split, self.session, rate)
+                self.record.probes(probes.measure(at.probes, step, self.model, sample))
 
     def log_mini_batch(self, loss: torch.Tensor, logits: torch.Tensor, y: torch.Tensor) -> None:
         """Record the mini-batch's own loss and accuracy, over all ranks."""
@@ -212,7 +215,10 @@ class Run:
             if split != self.split:
                 self._measure("moving", split)
         if at.population_batches and any(isinstance(m, BatchNorm) for m in self.model.modules()):
-            batches = population_batches(self.config, self.data, self.session)
+            together = is_synchronized(self.model)
+            batches = population_batches(
+                self.config, self.data, self.session, synchronized=together
+            )
             precise = autocast(self.session.device, at.precision)
             with precise, population_statistics(self.model, batches):
                 self._measure("population", self.split)

@@ -27,7 +27,7 @@ from bn_repro.config.network import BATCH_NORMS, NORMS
 from bn_repro.config.schema import Config
 from bn_repro.data.batches import Data
 from bn_repro.data.resident import ResidentImages
-from bn_repro.norm import population_statistics
+from bn_repro.norm import is_synchronized, population_statistics
 from bn_repro.records import paths
 from bn_repro.records.errors import Unreadable
 from bn_repro.records.files import write_atomically
@@ -124,7 +124,7 @@ def _normalized_by(
         return nullcontext()
     if not config.train.population_batches:
         raise ValueError("evaluation.statistics: population needs train.population_batches > 0")
-    if config.model.norm == "sync_batch":  # the run's ranks normalized one joint mini-batch
+    if is_synchronized(model):  # the run's ranks normalized one joint mini-batch
         size = config.train.batch_size * config.evaluation.world
         config = replace(config, train=replace(config.train, batch_size=size))
     return population_statistics(model, population_batches(config, data, session))

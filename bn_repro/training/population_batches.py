@@ -14,14 +14,20 @@ from bn_repro.training.world import World
 
 
 def population_batches(
-    config: Config, data: Data, session: Session, count: int | None = None
+    config: Config,
+    data: Data,
+    session: Session,
+    count: int | None = None,
+    *,
+    synchronized: bool = False,
 ) -> Iterator[torch.Tensor]:
     """Training mini-batches for Algorithm 2, of the run's own size, from an order of their own.
 
     ``count`` of them, by default ``train.population_batches``; fewer are the first of more. With
-    ``sync_batch`` each rank takes its share of a mini-batch; else all ranks see the same ones.
+    ``synchronized`` layers each rank takes its share of a mini-batch; else all ranks see the same
+    ones.
     """
-    ranks = session.world if config.model.norm == "sync_batch" else World()
+    ranks = session.world if synchronized else World()
     count = config.train.population_batches if count is None else count
     batches = data.train_batches(
         seed=config.seed + 1_000_003,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from bn_repro.config.schema import Config, TrainConfig
 from bn_repro.data.batches import Data, Picture, steps_per_epoch
 from bn_repro.models.recurrent import Recurrent
-from bn_repro.norm import BatchNorm
+from bn_repro.norm import BatchNorm, is_synchronized
 from bn_repro.records import paths
 from bn_repro.training import shift_probe, weight_probes
 from bn_repro.training.activations import NAMES, PERCENTILES, Row, record_activations, sites_of
@@ -74,12 +74,20 @@ NORM_BEFORE = ("scale", "weights", "jacobians")
 """Probes of layers y = norm(Wu), z = g(y)."""
 FEEDFORWARD = (*NORM_BEFORE, "shift")
 """Probes of networks whose layers have weights of their own."""
+PER_EXAMPLE = ("layer", "group", "instance")
+"""Norms with statistics of each example."""
 RECURRENT = ("state_gradients",)
 """Probes of recurrent networks."""
 
 
 def check(config: Config, model: nn.Module, splits: Mapping[str, int], world: World) -> None:
     """ValueError where a probe does not serve for this network, on these data or these ranks."""
+    at = config.train
+    if at.probes and not (at.trace_every or at.trace_dense):
+        raise ValueError(
+            "train.probes: they measure where activations are traced, and train.trace_every=0 and "
+            "train.trace_dense=0 trace nothing; give train.trace_every=250, or leave them out"
+        )
     before = [name for name in config.train.probes if name in NORM_BEFORE]
     if before and config.model.norm_at != "before":
         raise ValueError(
@@ -91,6 +99,11 @@ def check(config: Config, model: nn.Module, splits: Mapping[str, int], world: Wo
     if wrong:
         raise ValueError(
             f"train.probes: {wrong}: not for model.name={config.model.name!r}; leave it out"
+        )
+    if "jacobians" in config.train.probes and config.model.norm in PER_EXAMPLE:
+        raise ValueError(
+            "train.probes: jacobians takes the statistics of the mini-batch as constants, and "
+            f"model.norm={config.model.norm} has statistics of each example; leave it out"
         )
     bn = any(isinstance(module, BatchNorm) for module in model.modules())
     if "statistics" in config.train.probes and not bn:
@@ -105,10 +118,11 @@ def check(config: Config, model: nn.Module, splits: Mapping[str, int], world: Wo
             f"train.batch_size={config.train.batch_size}; lower that, or leave the probe out"
         )
     training = [name for name in config.train.probes if name != "activations"]
-    if training and config.model.norm == "sync_batch" and world.size > 1:
+    if training and is_synchronized(model) and world.size > 1:
         raise ValueError(
-            f"train.probes: one rank measures {', '.join(training)}, and model.norm=sync_batch "
-            f"would wait for all {world.size}; use model.norm=batch, or leave the probes out"
+            f"train.probes: one rank measures {', '.join(training)}, and "
+            f"model.norm={config.model.norm} would wait for all {world.size}; use "
+            "model.norm=batch, or leave the probes out"
         )
 
 

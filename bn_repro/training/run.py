@@ -233,7 +233,7 @@ def record_failure(directory: Path, error: BaseException, world: World) -> Outco
         write_status(directory, outcome)
         if not interrupted:
             text = "".join(traceback.format_exception(error))
-            write_atomically(directory / paths.TRACEBACK, text.encode())
+            write_atomically(directory / paths.TRACEBACK, text.encode(errors="backslashreplace"))
     except OSError as also:
         return replace(outcome, error=f"{line} (and its record could not be written: {also})")
     return outcome

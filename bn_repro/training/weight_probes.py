@@ -6,12 +6,11 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from bn_repro.norm import BatchNorm
 from bn_repro.training.activations import NAMES, PERCENTILES, Row, sites_of
 
 SCALES = tuple(10.0**k for k in range(-3, 4))
@@ -44,11 +43,11 @@ def scale(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Iterator[Row]:
     A layer's u and dl/dy are those of the images in training mode, in float64. ``output``,
     ``input_gradient`` and ``weight_gradient`` are the norms of the departures of y, of dl/du and of
     a dl/d(aW), over the norms at a = 1; sec. 3.3 says that all are 0. ``gradient`` is the norm of
-    dl/d(aW) over that at a = 1, said to be 1 / a. ``epsilon`` is BN's, and 0.
+    dl/d(aW) over that at a = 1, said to be 1 / a. ``epsilon`` is the norm's, and 0.
     """
     for site, layer in _passed(model, batch).items():
-        epsilons = {layer.norm.eps, 0.0} if isinstance(layer.norm, BatchNorm) else {0.0}
-        for epsilon in sorted(epsilons):
+        own = {module.eps for module in _with_epsilon(layer.norm)}
+        for epsilon in sorted(own | {0.0}):
             y1, du1, dw1 = _scaled(layer, 1.0, epsilon)
             for a in SCALES:
                 y, du, dw = _scaled(layer, a, epsilon)
@@ -167,14 +166,23 @@ def _watch(unit: nn.Module, kept: dict[str, Tensor]) -> None:
 
 def _scaled(layer: Layer, a: float, epsilon: float | None) -> tuple[Tensor, Tensor, Tensor]:
     """y, dl/du and dl/d(aW) with weights aW, of dl/dy as it is; ``epsilon`` None: the norm's."""
-    norm = copy.deepcopy(layer.norm)
-    if isinstance(norm, BatchNorm) and epsilon is not None:
-        norm.eps = epsilon
+    norm, linear = copy.deepcopy(layer.norm), layer.linear
+    for module in _with_epsilon(norm):
+        module.eps = module.eps if epsilon is None else epsilon
     u = layer.u.clone().requires_grad_()
-    aw = (a * layer.linear.weight.detach()).requires_grad_()
-    y = norm(functional_call(layer.linear, {"weight": aw}, (u,)))
+    aw = (a * linear.weight.detach()).requires_grad_()  # of weight normalization, what it made
+    if isinstance(linear, nn.Linear):
+        x = nn.functional.linear(u, aw, linear.bias)
+    else:
+        x = linear._conv_forward(u, aw, linear.bias)
+    y = norm(x)
     du, dw = torch.autograd.grad(y, (u, aw), layer.dy)
     return y.detach(), du, dw
+
+
+def _with_epsilon(norm: nn.Module) -> list[Any]:
+    """The modules of a norm that have an epsilon."""
+    return [module for module in norm.modules() if hasattr(module, "eps")]
 
 
 def _departure(found: Tensor, expected: Tensor) -> float:

@@ -128,6 +128,16 @@ def test_folders_of_seeds_are_compared_as_wholes(tmp_path):
     assert compare.accuracy_difference(a, compare.side(tmp_path / "b" / "seed7")) is None
 
 
+def test_a_diverged_run_ends_at_chance(tmp_path):
+    lay(tmp_path / "a", 0, (0.5, 0.97), manifest={"classes": 10})
+    lay(tmp_path / "b", 0, (0.5, 0.97), "diverged", manifest={"classes": 10})
+    a, b = (compare.side(tmp_path / name) for name in "ab")
+    assert ("outcome", "final accuracy", "97.00 %", "10.00 %") in compare.differences(a, b)
+    found = compare.accuracy_difference(a, b)
+    assert found is not None
+    assert found.estimate == pytest.approx(-0.87)
+
+
 def test_the_command_shows_a_short_table(monkeypatch, capsys, tmp_path):
     for seed in range(5):
         lay(tmp_path / "a", seed, (0.9 + seed / 100,))

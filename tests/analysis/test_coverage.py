@@ -18,6 +18,11 @@ def test_one_cell_of_the_committed_table_comes_out_again() -> None:
     assert again == pytest.approx(dict(zip(cell["method"], cell["coverage"], strict=True)))
 
 
+def test_the_committed_page_is_what_the_table_says() -> None:
+    folder = RESULTS / "coverage"
+    assert (folder / "README.md").read_text() == coverage.page(pd.read_csv(folder / "coverage.csv"))
+
+
 def test_what_is_used_covers_what_it_says() -> None:
     """At least 93 % at the worst shape from five seeds on; the two exceptions are told."""
     table = pd.read_csv(RESULTS / "coverage" / "coverage.csv").query("n >= 5")

@@ -53,8 +53,20 @@ def test_without_bn_is_drawn_as_elsewhere(runs, make_run):
 def test_an_arm_that_diverged_is_drawn_without_a_warning(runs):
     (figure,) = default.figures(runs).values()
     left, right = figure.axes
-    assert len(right.collections) == 2  # two means; a warning would be an error here
+    assert len(right.collections) == 3  # the means; a warning would be an error here
     assert [ax.get_title("left")[:3] for ax in (left, right)] == ["(a)", "(b)"]
+
+
+def test_an_arm_is_ranked_by_all_of_its_runs_a_diverged_one_as_chance(make_run):
+    how = {"steps": 500, "eval_every": 250, "pace": 1, "traces": False}
+    died = [{"dies_at": 300}] * 4 + [{}]
+    made = [make_run("mnist/bn", k, id="a", **how | died[k], top=0.98) for k in range(5)]
+    made += [make_run("mnist/baseline", k, id="b", **how, top=0.9) for k in range(5)]
+    prose = Prose("mine", default.STUDY, load(made), [])
+    assert prose["outcome"].startswith("Best: `mnist/baseline`")
+    assert "2. `mnist/bn`: 2" in prose["findings"]  # of 10, 10, 10, 10 and about 98 %
+    (row,) = (row for row in arms_table(load(made)) if row[0] == "`mnist/bn`")
+    assert row[1] == "5 (4 diverged)"
 
 
 def test_findings_rank_the_arms_and_one_without_accuracy_is_last(runs):

@@ -174,7 +174,7 @@ def prose(data: Runs) -> str:
 def test_findings_show_what_was_chosen(data: Runs) -> None:
     words = prose(data)
     assert words.count("dropout adds 0 by definition") == 3
-    assert "| **0.1** | without BN | 1 | 94.0 % | 100.0 % [99.9, 100.0] | 94.0 %" in words
+    assert "| **0.1** | without BN | 1 | 94.0 % | 100.00 % [99.91, 100.00] | 94.00 %" in words
     assert "Of 18 settings, 0 chose the lowest rate of the grid and 0 the highest" in words
     assert "ended below" not in words
 
@@ -216,7 +216,7 @@ def test_a_study_half_done_is_reported(make: Make, tmp_path: Path) -> None:
     assert len(found.claims) == 9
     text = (tmp_path / "plain/README.md").read_text()
     assert text.count("Not all of the runs that choose the dropout have finished") == 3
-    assert "| 0 | with BN | 1 | - | 98.5 % [98.4, 98.6] | 97.5 % [97.4, 97.6] |" in text
+    assert "| 0 | with BN | 1 | - | 98.50 % [98.42, 98.58] | 97.50 % [97.42, 97.58] |" in text
     fewer = [m for m in members if m.seed < 12]
     assert {(k.verdict, k.n) for k in dropout.claims(load(fewer))} == {("undecided", 2)}
 

@@ -48,11 +48,24 @@ def test_the_best_rate_has_the_highest_mean_and_a_diverged_run_is_chance(runs: R
 def test_a_network_trains_up_to_the_first_rate_at_which_a_run_fails(runs: Runs) -> None:
     found = {one.arm.label: one for one in inception_rates.tried(runs)}
     inception, baseline, x5 = (found[arm.label] for arm in inception_rates.ARMS)
-    assert inception.failed == [0, 0, 0, 1, 0]  # at 0.16 all train again, which is no range
+    failed = [[sum(at) for at in one.failed] for one in (inception, baseline)]
+    assert failed[0] == [0, 0, 0, 1, 0]  # at 0.16 all train again, which is no range
     assert (inception.trains_to, baseline.trains_to, x5.trains_to) == (2, 3, 4)
-    assert baseline.failed == [0, 0, 0, 0, 3]  # 15 % is above chance, not above twice that
-    none = inception._replace(failed=[1, 0, 0, 0, 0])
+    assert failed[1] == [0, 0, 0, 0, 3]  # 15 % is above chance, not above twice that
+    none = inception._replace(failed=[[True], *inception.failed[1:]])
     assert none.trains_to is None
+
+
+def test_of_a_search_half_done_failures_are_counted_among_the_runs_at_that_rate(runs: Runs) -> None:
+    """Elsewhere the means are over the seeds that all rates have."""
+    one = runs.runs[["optimizer.lr", "seed", "experiment"]]
+    first = (one["seed"] == 0) | (one["optimizer.lr"] < 0.3)
+    x5 = one["experiment"] == BN_X5.keys["experiment"]
+    died = x5 & (one["optimizer.lr"] == 0.16)
+    rows = runs.runs.assign(state=runs.runs["state"].mask(died, "diverged")).loc[first]
+    some = Runs(runs.name, runs.members, rows, runs.curves, runs.traces)
+    prose = Prose("rates_digits", rates_digits.STUDY, some, [])
+    assert "at 0.16, 3 of 3 runs fail" in prose["findings"]
 
 
 def test_the_page_says_both_and_what_is_built_in(runs: Runs) -> None:

@@ -121,4 +121,5 @@ def test_leading_axes_stay_for_compute() -> None:
 
 def test_an_accuracy_is_shown_with_an_interval_within_0_and_100_percent() -> None:
     assert percent(np.array([0.1, 0.1, 0.1, 0.1, 0.9])) == "26.0 % [0.0, 70.4]"
+    assert percent(np.array([0.1, 0.2, 0.3, 0.4, 0.5]) / 1000 + 0.97) == "97.03 % [97.01, 97.05]"
     assert percent(1 - np.array([0.1, 0.1, 0.1, 0.1, 0.9])).endswith(", 100.0]")

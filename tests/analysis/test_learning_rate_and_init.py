@@ -12,6 +12,7 @@ import pytest
 from analysis.conftest import write_run
 
 from bn_repro.analysis import report, results
+from bn_repro.analysis.grids import Grid
 from bn_repro.analysis.load import load
 from bn_repro.analysis.studies import learning_rate_and_init as study
 from bn_repro.analysis.studies import learning_rate_and_init_figures as maps
@@ -26,6 +27,11 @@ TOPS = {
     "mnist/baseline": ((0.10, 0.60, 0.10), (0.10, 0.93, 0.80), (0.10, 0.96, 0.90), (0.1, 0.1, 0.1)),
     "mnist/bn": ((0.92, 0.94, 0.70), (0.96, 0.968, 0.92), (0.97, 0.975, 0.972), (0.95, 0.96, 0.97)),
 }
+
+
+def test_a_seed_that_trains_at_no_rate_counts_as_one_that_trains_up_to_0() -> None:
+    row = Grid(((0.1, 1.0, 10.0),), (0, 1), np.array([[0.95, 0.1], [0.93, 0.2], [0.1, 0.1]]))
+    assert grid_runs.highest(row).tolist() == [1.0, 0.0]
 
 
 def at_the_end(member: Member, top1: float) -> Member:

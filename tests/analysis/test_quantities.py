@@ -62,6 +62,8 @@ def test_without_runs_nothing_is_decided() -> None:
     [
         ("points", (0.0123, 0.01, 0.015), "+1.23 points [+1.00, +1.50]"),
         ("x", (4.43, 4.29, 8.0), "4.43 x [4.29, 8.00]"),
+        ("points", (0.0043, -0.00003, 0.0086), "+0.43 points [-0.003, +0.86]"),
+        ("x", (0.741, 0.738, 0.7449), "0.741 x [0.738, 0.745]"),
         ("x", (12.345, 1.5, math.inf), "12.3 x [1.50 or more]"),
         ("x", (1.65, 0.0, 2.71), "1.65 x [2.71 or less]"),
         ("x", (0.5, math.nan, math.nan), "0.50 x"),
@@ -78,9 +80,33 @@ def test_an_arm_that_never_arrives_is_named() -> None:
     never = ("BN", "the baseline")
     for estimate, arm in ((0.0, "BN"), (math.inf, "the baseline")):
         found = Quantity("q", Interval(estimate, estimate, estimate, 5), "x", never=never)
-        assert str(found) == f"never reached by {arm}"
-        assert Above(1.0).judge(found).reason.endswith(" does not reach the target")
+        assert str(found) == f"not reached by the median run of {arm}"
+        assert (
+            Above(1.0).judge(found).reason == f"the median run of {arm} does not reach the target"
+        )
+    some = Quantity("q", Interval(0.0, 0.0, 1.254, 5), "x", never=never)
+    assert str(some) == "not reached by the median run of BN [1.25 or less]"
+    neither = Quantity("q", Interval(math.nan, 0.0, math.inf, 5), "x", never=never)
+    assert (str(neither), Above(1.0).judge(neither).reason) == ("not reached by either",) * 2
     assert str(Quantity("q", around(2.0), "x", never=never)) == "2.00 x [1.90, 2.10]"
+
+
+def test_what_one_arm_does_not_have_is_left_out_of_a_factor() -> None:
+    a = pd.Series([2.0, 4.0, 2.0, 2.0, 2.0, math.nan])
+    found = q.factor(a, pd.Series(np.ones(6)), "width").interval
+    assert (found.n, round(found.estimate, 3)) == (5, 2.297)
+
+
+def test_an_effect_that_shows_is_judged_by_the_intervals_own_degrees_of_freedom() -> None:
+    """Welch's, of two arms of which one hardly scatters, are those of one arm."""
+    one, other = pd.Series([0.1, 0.2, 0.3, 0.4, 0.5]), pd.Series(np.full(5, 0.1))
+    alone, both = q.mean(one, ""), q.difference(one, other, "", paired=False)
+    assert both.interval.degrees == pytest.approx(4)
+    assert both.detectable_effect == pytest.approx(alone.detectable_effect)
+    alike = q.difference(one, one + 0.1, "", paired=False)
+    assert alike.interval.degrees == pytest.approx(8)
+    reach = (alike.interval.high - alike.interval.low) / 2
+    assert alike.detectable_effect == pytest.approx(reach * (1 + 0.8889 / 2.3060), rel=1e-4)
 
 
 def test_few_seeds_are_shown_each() -> None:

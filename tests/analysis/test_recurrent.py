@@ -138,6 +138,14 @@ def test_the_report_from_its_files_alone_is_the_same(members, tmp_path: Path):
     same_from_files("recurrent", made, out)
 
 
+def test_without_the_reference_there_are_no_steps_to_its_target(members):
+    runs = load([m for m in members() if m.blocks != "final without BN"])
+    assert not its.curve(runs, its.NONE).size
+    findings = Prose("recurrent", study.STUDY, runs, list(study.claims(runs)))["findings"]
+    assert "steps to the target" in findings
+    assert "nan" not in findings
+
+
 def test_without_runs_the_prose_is_empty_of_numbers(members):
     runs = load(members(seeds=0)[:1])
     prose = Prose("recurrent", study.STUDY, runs, list(study.claims(runs)))

@@ -54,9 +54,20 @@ def test_verdicts(members):
     assert other["mnist_companions_difference"].verdict == "does not hold"
 
 
+def test_a_diverged_run_has_no_gap(members, make_run):
+    """At chance on both splits it would have none to speak of, and BN would narrow it."""
+    bn, key = regularization_runs.PAIRS["MNIST"][1], regularization_runs.SHUFFLING
+    some = [m for m in members() if m.experiment == bn.keys["experiment"]]
+    how = {"id": some[0].id, "varied": some[0].varied, "blocks": "MNIST", "dies_at": 1}
+    runs = load([*some, make_run(some[0].experiment, 9, **how)])
+    found = regularization_runs.setting(runs, "MNIST", bn, some[0].varied[key])
+    assert found.gap.index.tolist() == [0, 1, 2, 3, 4]
+    assert 9 in found.top1("test").index
+
+
 @pytest.mark.usefixtures("drawn_once")
 def test_the_report_says_what_was_found(members, tmp_path):
     report.write("regularization", members(), tmp_path)
     text = (tmp_path / "README.md").read_text()
-    assert "| Inception | BN-Baseline | fixed | 0.4 | 99.9" in text
+    assert "| Inception | BN-Baseline | fixed | 0.4 | 99.88 % " in text
     assert (tmp_path / "figure_gap.png").exists()

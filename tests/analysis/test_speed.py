@@ -97,6 +97,15 @@ def test_a_higher_level_is_a_wider_interval(race: Race) -> None:
     assert sure.estimate == usual.estimate
 
 
+def test_the_best_itself_is_reached_whatever_its_last_digit() -> None:
+    """0.01 + 1.0 * (0.027 - 0.01) is 0.027000000000000003."""
+    wide = pd.DataFrame(np.full((5, 3), 0.02), range(5), [20, 40, 60])
+    wide[60] = 0.027
+    one = Race(wide, wide, wide, ("slow", "fast", "slow"), 0.01)
+    assert one.target(ITSELF) == 0.027
+    assert one.fewer(ITSELF).estimate == 1
+
+
 def test_a_target_counts_from_ten_evaluations_on(race: Race) -> None:
     assert race.gate().met is True
     assert race.counts(0.5) is False  # 80 and 160 steps
@@ -109,9 +118,10 @@ def test_a_target_counts_from_ten_evaluations_on(race: Race) -> None:
 def test_an_arm_that_never_arrives_and_one_that_is_not_there(race: Race) -> None:
     never = Race(race.slow, arm(120, top=0.5), race.slow, NAMES, 0.1)
     assert never.fewer().estimate == 0
-    assert str(never.quantity()).startswith("never reached by fast")
+    assert str(never.quantity()).startswith("not reached by the median run of fast;")
     none = Race(race.slow, pd.DataFrame(), race.slow, NAMES, 0.1)
     assert (none.fewer().n, none.gate().met, none.curve()) == (0, None, [])
+    assert none.counts() is False
     few = Race(arm(240, seeds=3), arm(120, seeds=3), arm(240, seeds=3), NAMES, 0.1)
     assert math.isnan(few.fewer().low)
 
@@ -127,8 +137,8 @@ def test_of_several_races_each_one_that_does_not_arrive_is_named(race: Race) -> 
     assert [found.fewer().estimate for found in races[1:3]] == [0, math.inf]
     found = at_each([*races, races[2]], ["one", "two", "three", "four", "slow"], "")
     assert found.beside == (
-        "the least certain of: 1.95 one, never reached two, never reached by slow three, "
-        "never reached four, never reached by slow"
+        "the least certain of: 1.95 one, not reached two, not reached by slow three, "
+        "not reached four, not reached by slow"
     )
 
 

@@ -1,6 +1,8 @@
 """Configurations of one's own, in a folder that ``--config-dir`` names."""
 
+import os
 import re
+from dataclasses import asdict
 
 import pytest
 from support import ROOT, bn_repro
@@ -8,6 +10,8 @@ from support import ROOT, bn_repro
 from bn_repro.analysis.studies import default
 from bn_repro.analysis.study import study_of
 from bn_repro.cli.overrides import for_hydra, own_folder
+from bn_repro.config.compose import OWN_CONFIGS, compose
+from bn_repro.config.identity import arm_of, tags_of
 
 PAGE = (ROOT / "docs" / "running.md").read_text()
 FILES = dict(re.findall(r"^`~/mine/([\w./]+)`:\n\n```yaml\n(.*?)```", PAGE, re.M | re.S))
@@ -80,3 +84,22 @@ def test_the_folder_is_found_among_the_words(monkeypatch):
 @pytest.mark.parametrize("name", ["mine", "inception", "depth_layers", "default"])
 def test_a_study_without_an_analysis_of_its_own_has_the_usual_one(name):
     assert study_of(name) is default.STUDY
+
+
+def test_they_are_named_in_processes_that_a_command_starts(monkeypatch, mine):
+    """Such a process has no Hydra of its own that knows the folder."""
+    monkeypatch.setenv(OWN_CONFIGS, str(mine))
+    config = compose(["experiment=mnist/mine", "scale=smoke", "optimizer.lr=1.0"])
+    assert arm_of(asdict(config)) == "mnist/mine smoke optimizer.lr=1.0"
+    assert "optimizer.lr=1.0" in tags_of(asdict(config))
+
+
+def test_a_command_names_them_to_the_processes_that_it_starts(monkeypatch, capsys, mine, tmp_path):
+    seen = []
+    monkeypatch.setattr(
+        "bn_repro.cli.dry.one_run", lambda *_: seen.append(os.environ[OWN_CONFIGS]) or 0
+    )
+    own = ["--config-dir", str(mine), "experiment=mnist/mine", "dry=true", f"runs={tmp_path}"]
+    assert bn_repro(monkeypatch, capsys, "train", *own)[0] == 0
+    assert seen == [str(mine)]
+    assert OWN_CONFIGS not in os.environ

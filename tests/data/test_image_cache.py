@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 from support import Forked
 
 from bn_repro.data import chunks, image_cache
@@ -70,6 +71,16 @@ class TestBuild:
         path.unlink()
         fingerprints.add(opened(tiny).fingerprint)
         assert len(fingerprints) == len(folders(tiny)) == 4
+
+    def test_of_files_with_the_same_names_and_sizes_is_another(self, tmp_path: Path) -> None:
+        for name, pixel in (("a", 10), ("b", 200)):
+            for split, n in itertools.product(("train", "val"), range(2)):
+                path = tmp_path / name / split / f"n{n}" / "1.bmp"
+                path.parent.mkdir(parents=True)
+                Image.new("RGB", (16, 16), (pixel,) * 3).save(path)
+        cache = tmp_path / "cache"
+        found = [opened(tmp_path / k, cache_dir=cache).images["train"].max() for k in "ab"]
+        assert found == [10, 200]
 
     def test_fingerprint_is_of_the_content(self, tiny: Path, tmp_path: Path) -> None:
         shutil.copytree(tiny, tmp_path / "moved")

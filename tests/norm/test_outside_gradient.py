@@ -71,3 +71,8 @@ def test_feature_maps_share_their_statistics_and_evaluation_has_its_own(kind, x)
     once = layer.eval()(maps)
     torch.testing.assert_close(layer(maps[:1]), once[:1])
     torch.testing.assert_close(layer.running_mean, 0.1 * x.mean(0))
+
+
+def test_it_has_no_form_per_activation_of_a_feature_map():
+    with pytest.raises(ValueError, match="no form per activation"):
+        outside_gradient.centred(eps=1e-5, momentum=0.1).per_activation(3, 4, 4)

@@ -9,6 +9,7 @@ import pytest
 
 from bn_repro.records import commit as commits
 from bn_repro.records import paths, recorder
+from bn_repro.tracking import wandb_run
 
 FACTS = {"device": "cpu", "hardware": "cpu", "engine": "eager", "threads": 1, "world": 1}
 
@@ -49,3 +50,12 @@ def test_a_copy_that_is_neither_says_so(monkeypatch):
     monkeypatch.setattr(paths, "CHECKOUT", None)
     monkeypatch.setattr(commits, "distribution", unknown)
     assert said(monkeypatch) == (None, None, "wheel")
+
+
+def test_an_archive_in_a_repository_of_others_does_not_take_its_commit(monkeypatch, tmp_path):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / "third_party" / "bn_repro").mkdir(parents=True)
+    monkeypatch.setattr(paths, "CHECKOUT", tmp_path / "third_party" / "bn_repro")
+    assert said(monkeypatch) == (None, None, "checkout")
+    monkeypatch.setattr(wandb_run, "CHECKOUT", tmp_path / "third_party" / "bn_repro")
+    assert wandb_run.repository() is None

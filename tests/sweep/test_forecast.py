@@ -10,6 +10,7 @@ import pytest
 import yaml
 from support import ROOT, bn_repro, call
 
+from bn_repro.cli import dry
 from bn_repro.cli.evaluate import runs_to_evaluate
 from bn_repro.config import compose as composition
 from bn_repro.config.compose import compose
@@ -214,3 +215,10 @@ finally: assert "torch" not in sys.modules"""
     words = ["study", "fig1", "dry=true", f"runs={tmp_path}"]
     done = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_one_run_that_failed_is_tried_again(tmp_path, capsys):
+    run = planned(tmp_path, *SMOKE)
+    lay(run, "failed", step=50)
+    dry.one_run(run.config, None)
+    assert "1 to train" in capsys.readouterr().out

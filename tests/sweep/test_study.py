@@ -1,6 +1,8 @@
 """Blocks become runs; a rate chosen in one block names the runs of the next."""
 
+import os
 import re
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -288,3 +290,16 @@ def test_a_run_by_its_number_is_that_of_the_study():
 def test_the_array_of_paper_sbatch_is_the_whole_of_figure_3():
     runs, _ = expand(compose(["study=fig3"]).study, ["scale=paper"], lambda run: None)
     assert f"#SBATCH --array=0-{len(runs) - 1}\n" in (ROOT / "scripts/paper.sbatch").read_text()
+
+
+def test_a_task_of_the_array_queues_itself_again_and_no_other(tmp_path):
+    """The bare job id would mean the whole array, for one of its tasks."""
+    for name, lines in (("scontrol", 'echo "$@" > asked'), ("python", "exit 75")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{lines}\n")
+        (tmp_path / name).chmod(0o755)
+    job = {"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "31"}
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHON": str(tmp_path / "python")}
+    environment = {**os.environ, **job, **path, "SLURM_SUBMIT_DIR": str(tmp_path)}
+    script = ["bash", str(ROOT / "scripts/paper.sbatch")]
+    assert subprocess.run(script, env=environment).returncode == 75
+    assert (tmp_path / "asked").read_text() == "requeue 7_31\n"

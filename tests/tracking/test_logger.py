@@ -24,7 +24,7 @@ from bn_repro.records import paths
 from bn_repro.records.accuracy import steps_to
 from bn_repro.records.reader import Outcome
 from bn_repro.records.recorder import Recorder, write_status
-from bn_repro.tracking import live, series
+from bn_repro.tracking import live, series, wandb_run
 from bn_repro.tracking.live import WandbLogger
 from bn_repro.tracking.logger import RunUpload, shortened
 from bn_repro.tracking.sent import Destination, is_synced, sent, wandb_id
@@ -231,6 +231,32 @@ def test_a_run_killed_online_goes_on_without_a_row_twice(directory, tmp_path, se
     assert server.requests == [f"artifact {name}"]
 
 
+def test_what_a_failed_step_recorded_is_sent_once_it_is_whole(directory, tmp_path, server):
+    """A run that failed at its evaluation goes on by another batch size, from its checkpoint."""
+    destination = Destination("online", "bn", None, tmp_path)
+    record = Recorder(directory, None, WandbLogger(destination))
+    write_steps(record, 1, 5)
+    written = record.written()
+    record.close("failed")
+    record = Recorder(directory, written, WandbLogger(destination))
+    record.metrics(5, "val", "moving", {"top1": 0.5})
+    write_steps(record, 6, 7)
+    record.close("completed")
+    (name,) = server.runs
+    assert [r["step"] for r in server.history(name)] == list(range(1, 8))
+    assert [r["val/top1"] for r in server.history(name) if "val/top1" in r] == [0.5]
+
+
+def test_an_offline_file_in_another_folder_is_replaced_too(directory, tmp_path):
+    for k, name in enumerate(("here", "there")):
+        record = Recorder(directory, None, WandbLogger(offline_in(tmp_path / name)))
+        write_status(directory, Outcome("running", 0, 0.0))
+        write_steps(record, 1, 3)
+        record.close("preempted" if k == 0 else "completed")
+    assert not list((tmp_path / "here").rglob("*.wandb"))
+    assert len(list((tmp_path / "there").rglob("*.wandb"))) == 1
+
+
 @pytest.mark.parametrize(("live", "alerts"), [(True, 1), (False, 0)])
 def test_a_run_that_diverges_while_it_is_watched_is_told_at_once(directory, tmp_path, live, alerts):
     record, upload = Recorder(directory), RunUpload(directory, offline_in(tmp_path), live=live)
@@ -274,6 +300,7 @@ def test_what_artifacts_copy_is_gone_or_goes_with_the_run(
 )
 def test_a_repository_is_told_without_password_or_folder(monkeypatch, url, told):
     done = subprocess.CompletedProcess([], 0, stdout=url)
+    monkeypatch.setattr(wandb_run, "is_repository", lambda checkout: True)
     monkeypatch.setattr(subprocess, "run", lambda *args, **how: done)
     assert repository() == told
 

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from resumed import rows
-from training.samples import SMOKE, sample_of, train
+from training.samples import SMOKE, network, sample_of, train
 
 from bn_repro import norm
 from bn_repro.config.compose import compose
@@ -90,11 +90,35 @@ def test_a_finished_run_without_the_probes_asked_for_says_so(tmp_path):
     assert "without the probes" not in finished_line(config, directory, done)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["model.norm=layer", "train.probes=[jacobians]"], "jacobians takes the statistics of the"),
+        (
+            ["train.trace_every=0", "train.trace_dense=0", "train.probes=[scale]"],
+            "train.trace_every=0 and train.trace_dense=0 trace nothing",
+        ),
+    ],
+)
+def test_probes_that_would_measure_nothing_or_something_else_are_refused(words, said):
+    config = compose([*SMOKE, *words])
+    model, splits = network(norm.batch()), {"train": 60_000, "test": 10_000}
+    with pytest.raises(ValueError, match=said):
+        probes.check(config, model, splits, World(0, 1))
+
+
+def test_a_norm_of_ones_own_is_asked_whether_it_waits_for_other_ranks():
+    config = compose([*SMOKE, "model.norm=mine:f", "train.probes=[statistics]"])
+    model = network(norm.batch(affine=False, synchronized=True))
+    with pytest.raises(ValueError, match="model.norm=mine:f would wait for all 2"):
+        probes.check(config, model, {"train": 60_000, "test": 10_000}, World(1, 2))
+
+
 def test_probes_in_training_mode_are_refused_where_bn_would_wait_for_other_ranks():
     names = ",".join(sorted({*probes.PROBES} - {"activations", *probes.RECURRENT}))
     config = compose([*SMOKE, "model.norm=sync_batch", f"train.probes=[activations,{names}]"])
     generator = torch.Generator().manual_seed(0)
-    model = MLP(norm=norm.batch(), generator=generator, widths=[784, 4, 10], init_std=0.5)
+    model = MLP(norm=norm.sync_batch(), generator=generator, widths=[784, 4, 10], init_std=0.5)
     splits = {"train": 60_000, "test": 10_000}
     probes.check(config, model, splits, World(0, 1))
     said = rf"one rank measures {names.replace(',', ', ')}, .* wait for all 2"

@@ -17,11 +17,13 @@ from support import Forked, answers_of, call, train
 
 from bn_repro.config.compose import compose
 from bn_repro.config.identity import directory_of
+from bn_repro.data.decode import CorruptImage
 from bn_repro.records import paths
 from bn_repro.records.accuracy import monitored_curve
 from bn_repro.records.reader import last_status
 from bn_repro.training import checkpoint, loop
-from bn_repro.training.run import build, preflight, run
+from bn_repro.training.run import build, preflight, record_failure, run
+from bn_repro.training.world import World
 
 
 @pytest.fixture(scope="module", params=["plain", "momentum, dropout, delay"])
@@ -401,6 +403,12 @@ def test_an_error_in_training_leaves_its_traceback_in_the_run(tmp_path, monkeypa
     monkeypatch.undo()
     assert run(config, log=silent).state == "completed"
     assert not (directory_of(config) / paths.TRACEBACK).exists()  # of nothing that still holds
+
+
+def test_an_error_may_name_a_file_that_is_not_in_utf_8(tmp_path):
+    outcome = record_failure(tmp_path, CorruptImage("caf\udce9.jpg: not an image"), World(0, 1))
+    assert (outcome.state, outcome.cause) == ("failed", "data")
+    assert "caf\\udce9.jpg" in (tmp_path / paths.TRACEBACK).read_text()
 
 
 def test_both_arms_begin_with_the_same_weights_and_see_the_same_order():

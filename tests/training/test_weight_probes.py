@@ -135,3 +135,16 @@ def test_every_unit_of_inception_is_scaled():
     assert {row["site"] for row in rows} == set(model.sites())
     assert max(row["output"] for row in rows if not row["epsilon"]) < 1e-12
     assert not rows_of(weight_probes.jacobians, model, (x, torch.arange(8)))  # no two are matrices
+
+
+@pytest.mark.parametrize("kind", ["weight", "layer"])
+def test_other_norms_have_their_own_epsilon_and_weights(kind, batch):
+    """Weight normalization makes its weights of others; a layer's norm has an epsilon too."""
+    model = network(getattr(norm, kind)())
+    rows = rows_of(weight_probes.scale, model, batch)
+    assert {row["epsilon"] for row in rows} == ({0.0} if kind == "weight" else {0.0, 1e-5})
+    exact = [row for row in rows if row["epsilon"] == 0 and row["scale"] == 1e-3]
+    departs = kind == "weight"  # aW is no longer normalized
+    assert all((row["output"] > 1e-3) == departs for row in exact)
+    for row in rows_of(weight_probes.weights, model, batch):
+        assert row["gradient"] > 0

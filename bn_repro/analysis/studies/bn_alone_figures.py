@@ -113,7 +113,7 @@ def _in_a_box(one: Cell) -> str:
         bad, n = sum(one.bn_failed), len(one.bn_failed)
         return ("BN trains" if not bad else f"BN fails\n{bad} of {n}") + few
     factor = one.race.fewer().estimate
-    shown = "never" if factor == 0 else f"{factor:.1f}x" if math.isfinite(factor) else "only BN"
+    shown = {0.0: "not by half", math.inf: "only BN"}.get(factor, f"{factor:.1f}x")
     return f"{shown}\n{100 * one.gap.interval.estimate:+.1f}{few}"
 
 

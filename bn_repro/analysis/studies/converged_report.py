@@ -98,7 +98,7 @@ def values(runs: Runs) -> dict[str, Any]:
 def _fewer(main: Runs, arm: Arm, share: float = HEADLINE) -> str:
     """How many times fewer steps than Inception, without what stands beside."""
     found = str(inception.race(main, INCEPTION, arm).factor(share))
-    return found.replace(f" by {arm.label}", "").replace(" x", " times")
+    return found.replace(f" of {arm.label}", "").replace(" x", " times")
 
 
 def _earlier(main: Runs) -> str | None:

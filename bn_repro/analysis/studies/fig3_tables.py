@@ -32,7 +32,7 @@ def figure3_table(runs: Runs, share: float = ITSELF) -> list[list[str]]:
             here += f" ({one})" if few or steps.min() < steps.max() else ""
             if arm is not INCEPTION:
                 fewer = str(inception.race(runs, INCEPTION, arm).factor(share))
-                fewer = fewer.replace(f" by {arm.label}", "").replace(" x", "")
+                fewer = fewer.replace(f" of {arm.label}", "").replace(" x", "")
         factor = None if arm is INCEPTION else inception.printed_factor(arm)
         rows.append(
             [

@@ -31,8 +31,8 @@ class Tried(NamedTuple):
     arm: Arm
     grid: Grid
     """Accuracy on held-out images at the last step, (rates, seeds); a diverged run has chance."""
-    failed: list[int]
-    """How many runs fail, by rate (:func:`gates.failed`)."""
+    failed: list[list[bool]]
+    """Whether each run fails, by rate (:func:`gates.failed`)."""
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -47,7 +47,7 @@ class Tried(NamedTuple):
     @property
     def trains_to(self) -> int | None:
         """The highest rate such that no run fails there or at a lower one; None where all do."""
-        fails = np.flatnonzero(self.failed)
+        fails = np.flatnonzero([any(runs) for runs in self.failed])
         last = int(fails[0]) - 1 if len(fails) else len(self.rates) - 1
         return last if last >= 0 else None
 
@@ -59,7 +59,7 @@ def tried(runs: Runs, arms: Iterable[Arm] = ARMS) -> list[Tried]:
         grid = grids.grid(arm.of(final), [RATE])
         if grid is not None:
             mine = [arm.of(runs).where(**{RATE: rate}) for rate in grid.axes[0]]
-            found.append(Tried(arm, grid, [sum(gates.failed(part)) for part in mine]))
+            found.append(Tried(arm, grid, [gates.failed(part) for part in mine]))
     return found
 
 
@@ -117,7 +117,7 @@ def _table(found: list[Tried]) -> list[list[str]]:
                 cells.append("-")
                 continue
             at = one.rates.index(rate)
-            bad, n = one.failed[at], len(one.grid.seeds)
+            bad, n = sum(one.failed[at]), len(one.failed[at])
             cells.append(percent(one.grid.values[at]) + (f"; {bad} of {n} fail" if bad else ""))
         rows.append([f"{rate:g}", *cells])
     return rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -88,10 +87,10 @@ def alike(both: Sequence[Cells | None]) -> list[Cells]:
 
 
 def highest(row: Grid) -> np.ndarray:
-    """The highest rate of a row (rates, seeds) that trains, by seed; NaN where none does."""
+    """The highest rate of a row (rates, seeds) that trains, by seed; 0 where none does."""
     trains = row.values >= TRAINS
     top = len(trains) - 1 - trains[::-1].argmax(axis=0)
-    return np.where(trains.any(axis=0), np.asarray(row.axes[0])[top], math.nan)
+    return np.where(trains.any(axis=0), np.asarray(row.axes[0])[top], 0.0)
 
 
 def compared(both: Sequence[Grid | None], compute: Callable[[Grid], np.ndarray]) -> list[pd.Series]:

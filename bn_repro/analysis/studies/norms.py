@@ -12,14 +12,13 @@ import numpy as np
 
 from bn_repro.analysis import quantities as q
 from bn_repro.analysis.claims import Claim
-from bn_repro.analysis.intervals import Interval
 from bn_repro.analysis.prose import listed, percent, points
 from bn_repro.analysis.quantities import Quantity
 from bn_repro.analysis.rules import AtEach, side
 from bn_repro.analysis.speed import at_each, target_counts
 from bn_repro.analysis.studies.inception_rates import Tried
 from bn_repro.analysis.studies.norms_figures import figures
-from bn_repro.analysis.studies.norms_runs import BN, NONE, NORMS, Network, networks
+from bn_repro.analysis.studies.norms_runs import NONE, NORMS, Comparison, Network, networks
 from bn_repro.analysis.study import Study
 from bn_repro.analysis.tables import Runs
 
@@ -138,7 +137,7 @@ def table(network: Network) -> list[list[str]]:
     for arm in NORMS:
         one, own = beside.get(arm.label), tried.get(arm.label)
         above = points(one.above).replace(" points", "") if one else "-"
-        fewer = _fewer(one.fewer, one.race.counts()) if one else "-"
+        fewer = _fewer(one) if one else "-"
         rows.append(
             [
                 arm.label,
@@ -152,10 +151,11 @@ def table(network: Network) -> list[list[str]]:
     return rows
 
 
-def _fewer(found: Interval, counts: bool) -> str:
+def _fewer(one: Comparison) -> str:
     """A star: a median lies within the first ten evaluations."""
-    shown = str(Quantity("", found, "x", never=(BN.label, "it"))).replace(" x", "")
-    return shown if counts else f"{shown}*"
+    slow, fast, _ = one.race.names
+    shown = str(Quantity("", one.fewer, "x", never=(fast, slow))).replace(" x", "")
+    return shown if one.race.counts() else f"{shown}*"
 
 
 def _rate(network: Network, own: Tried) -> str:

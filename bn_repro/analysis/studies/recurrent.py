@@ -129,9 +129,10 @@ def _arms(runs: Runs, there: list[Arm]) -> list[list[str]]:
     """A row an arm: its rate, its test accuracy by both statistics, its steps to the target."""
     if not there:
         return []
-    target = runs_of.race(runs).target() if NONE in there else float("nan")
+    target = runs_of.race(runs).target() if NONE in there else None
     rows = [["arm", "rate", "held-out accuracy by rate", "test, moving averages"]]
-    rows[0] += ["test, Algorithm 2", f"steps to {100 * target:.1f} %"]
+    rows[0] += ["test, Algorithm 2"]
+    rows[0].append(f"steps to {'the target' if target is None else percent(target)}")
     for arm in there:
         wide, exact = (
             runs_of.curve(runs, arm),
@@ -140,9 +141,12 @@ def _arms(runs: Runs, there: list[Arm]) -> list[list[str]]:
         tried = runs_of.grid(runs, arm)
         means = dict(zip(tried.axes[0], tried.means, strict=True)) if tried else {}
         grid = ", ".join(f"{rate:g}: {100 * mean:.1f}" for rate, mean in means.items())
-        steps = steps_to.median_steps(steps_to.by_row(wide, target))
         cells = [grid, percent(q.at_the_end(wide)), percent(exact.by_seed())]
-        cells.append(steps_to.shown(steps, float(wide.columns[-1])))
+        if target is None:
+            cells.append("-")
+        else:
+            steps = steps_to.median_steps(steps_to.by_row(wide, target))
+            cells.append(steps_to.shown(steps, float(wide.columns[-1])))
         rows.append([arm.label, f"{runs_of.rate(runs, arm):g}", *cells])
     return rows
 

@@ -36,8 +36,9 @@ class Setting:
 
     @property
     def gap(self) -> pd.Series:
-        """Training accuracy minus test accuracy, by seed."""
-        return self.top1("train") - self.top1("test")
+        """Training accuracy minus test accuracy, by seed; a diverged run has none."""
+        train, test = (self.runs.final(split).by_seed() for split in ("train", "test"))
+        return (train - test).dropna()
 
 
 def setting(
