@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import os
 import runpy
 import signal
@@ -38,7 +39,7 @@ def as_lines(rows: Iterable[Any]) -> str:
 
 def history_of(directory: Path) -> list[tuple[int, dict[str, Any]]]:
     """The steps that a logger has of a run's records by now."""
-    return History(directory).steps(all_of_them=True)
+    return History(directory).steps(whole_to=math.inf)
 
 
 def answers_of(directory: Path) -> dict[str, Any]:

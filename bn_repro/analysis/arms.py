@@ -17,6 +17,7 @@ def arms_table(data: Runs) -> list[list[str]]:
     varied = varied_keys(data)
     head = ["experiment", *varied, "seeds", "final top-1", "best top-1"]
     head += [f"steps to {100 * float(name.removeprefix('steps_to_')):g} %" for name in targets]
+    columns["final_top1"] = data.final_or_chance().array.tolist()
     arms: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for values in zip(*columns.values(), strict=True):
         run = dict(zip(columns, values, strict=True))
@@ -26,14 +27,20 @@ def arms_table(data: Runs) -> list[list[str]]:
 
 def _arm(runs: list[dict[str, Any]], varied: list[str], targets: list[str]) -> list[str]:
     diverged = sum(run["state"] == "diverged" for run in runs)
-    ended, last = diverged == len(runs), max(run["step"] for run in runs)
-    steps = [steps_to.median_steps([run[name] for run in runs]) for name in targets]
+    last = max(run["step"] for run in runs)
+
+    def steps(target: str) -> str:
+        found = [run[target] for run in runs]
+        if diverged == len(runs) and all(map(_missing, found)):
+            return "never"  # not "> N": they have ended
+        return steps_to.shown(steps_to.median_steps(found), last)
+
     return [
         f"`{runs[0]['experiment']}`",
         *("" if _missing(runs[0][key]) else str(runs[0][key]) for key in varied),
         f"{len(runs)}" + (f" ({diverged} diverged)" if diverged else ""),
         *(percent([r[k] for r in runs if not _missing(r[k])]) for k in ("final_top1", "best_top1")),
-        *("never" if ended and math.isinf(m) else steps_to.shown(m, last) for m in steps),
+        *map(steps, targets),
     ]
 
 

@@ -61,12 +61,14 @@ class Quantity:
     def __str__(self) -> str:
         """``+0.53 points [+0.41, +0.65]``, ``4.43 x [4.29, 8.00]``, ``3 of 3 runs``; of few seeds
         each: ``+0.53 points (+0.41, +0.65)``."""
-        if math.isnan(self.interval.estimate):
-            return "not reached by either" if self.never and self.interval.n else "not measured"
-        return f"{self._shown()}; {self.beside}" if self.beside else self._shown()
+        return f"{self.shown}; {self.beside}" if self.beside and self.interval.n else self.shown
 
-    def _shown(self) -> str:
+    @property
+    def shown(self) -> str:
+        """Without what stands beside."""
         found = self.interval
+        if math.isnan(found.estimate):
+            return "not reached by either" if self.never and found.n else "not measured"
         if self.unit == "runs":
             return f"{round(found.estimate * found.n)} of {found.n} runs"
         if self.never and not 0 < found.estimate < math.inf:
@@ -88,8 +90,10 @@ class Quantity:
         return f"{number} (seeds: {self.number(min(self.seeds))} to {self.number(max(self.seeds))})"
 
     def number(self, value: float) -> str:
-        """One number in the quantity's unit, without it; with as many digits as keep the ends of a
-        narrow interval apart."""
+        """One number in the quantity's unit, without it.
+
+        A factor below 10 has a digit more where the interval is narrow, so that its ends differ.
+        """
         if self.unit == "points":
             digits = 2 if abs(value) >= 5e-5 or abs(value) < 5e-6 else 3  # not -0.00
             return f"{round(100 * value, digits) + 0.0:+.{digits}f}"

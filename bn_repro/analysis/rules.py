@@ -64,8 +64,6 @@ def _few(quantity: Quantity, found: Interval | None = None) -> Judgement | None:
         return Judgement("undecided", "not measured")
     if n < ENOUGH_SEEDS:
         return Judgement("undecided", f"fewer than {ENOUGH_SEEDS} {quantity.of}")
-    if math.isnan(quantity.interval.estimate):
-        return Judgement("undecided", str(quantity))
     return None
 
 
@@ -103,6 +101,8 @@ class Above:
         """By the side on which the interval lies."""
         if few := _few(quantity):
             return few
+        if math.isnan(quantity.interval.estimate):  # as of two arms that do not reach a target
+            return Judgement("undecided", quantity.shown)
         bound = _bound(self.bound, quantity.unit)
         found = side(quantity.interval, self.bound)
         if found == 0:

@@ -143,6 +143,11 @@ class Runs:
         lost = (self.runs["state"] == "diverged").to_numpy(bool)
         return Values(self.runs.assign(value=np.where(lost, diverged, last)))
 
+    def final_or_chance(self) -> Values:
+        """:meth:`final` as ``runs.csv`` has it; where a run diverged, chance on its data."""
+        lost, chance = self.runs["state"] == "diverged", 1 / self.runs["classes"].astype(float)
+        return Values(self.runs.assign(value=self.runs["final_top1"].where(~lost, chance)))
+
     def best(self, *, missing: float = np.nan) -> Values:
         """Each run's highest accuracy; ``missing`` where it diverged before it was evaluated."""
         return Values(self.runs.assign(value=self.runs["best_top1"].astype(float).fillna(missing)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from tempfile import TemporaryDirectory
@@ -114,12 +114,26 @@ def _main(module: str, sweeps: bool) -> int:
         folder = own_folder(sys.argv[1:])
         if folder:
             refuse_hidden_files(folder)
-        with unless_set(OWN_CONFIGS, os.path.abspath(folder)) if folder else nullcontext():
+        with _named_to_children(folder):
             _compose_and_call(command)
     if command.results is None:
         return command.exit_code
     command.results.log()
     return first_of(command.exit_code, command.results.exit_code)
+
+
+@contextmanager
+def _named_to_children(folder: str | None) -> Iterator[None]:
+    """Within: processes that are started find the folder of the user's own configurations."""
+    before = os.environ.pop(OWN_CONFIGS, None)
+    if folder:
+        os.environ[OWN_CONFIGS] = os.path.abspath(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop(OWN_CONFIGS, None)
+        if before is not None:
+            os.environ[OWN_CONFIGS] = before
 
 
 @contextmanager

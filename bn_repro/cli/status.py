@@ -131,13 +131,15 @@ def _settings(directory: Path) -> dict[str, Any]:
     return settings_of(_configuration(directory))
 
 
-@cache
 def _ranks(directory: Path) -> int:
     """How many ranks share each step; each has ``train.batch_size`` images of its own."""
     try:
-        return read_manifest(directory).get("world") or 1
-    except Unreadable:
+        return _read_manifest(directory)["world"]
+    except (Unreadable, KeyError):  # not kept: a run that begins has none for a moment
         return 1
+
+
+_read_manifest = cache(read_manifest)
 
 
 _read = cache(read_config)

@@ -3,9 +3,10 @@
 ``open_cache`` opens the cache of a listing, or builds it: behind a lock, and under a temporary name
 until the cache is complete; what a stopped process has decoded, the next one keeps. So several runs
 share one cache, which one of them builds. A cache that exists is only read: it can be another
-user's, or lie on a read-only disk. Its name carries a key over the source (paths, sizes, classes)
-and over how it is decoded. The SHA-256 of its content is the fingerprint of the data set, and is
-checked when a process opens the cache. A cache with files of the wrong size is built again.
+user's, or lie on a read-only disk. Its name carries a key over the source (paths, sizes, classes,
+the content of some files) and over how it is decoded. The SHA-256 of its content is the fingerprint
+of the data set, and is checked when a process opens the cache. A cache with files of the wrong size
+is built again.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ from bn_repro.records.files import to_disk, waiting_for
 from bn_repro.records.paths import cache_folder
 
 FORMAT = 1
-SAMPLED = 64
-"""Of so many files of a split, evenly spaced, the content is part of a cache's name."""
 """Increase it when the same images give other files or pixels; older caches are then ignored."""
 LOG_SECONDS = 10
 """Between two lines about decoding, where the output is not a terminal."""
 META = "meta.json"
+SAMPLED = 64
+"""Of so many files of a split, evenly spaced, the content is part of a cache's name."""
 
 _verified: set[tuple[Path, str]] = set()
 """The caches whose content this process has checked against their fingerprint."""
@@ -111,7 +112,8 @@ def _key(listing: Listing, size: int) -> str:
     sha = hashlib.sha256(f"{FORMAT} {size} {listing.digest()}".encode())
     for paths in listing.paths.values():
         sha.update(np.array(listing.sizes(paths), np.int64).tobytes())
-        for path in paths[:: max(1, len(paths) // SAMPLED)]:
+        count = min(len(paths), SAMPLED)
+        for path in paths[np.arange(count) * len(paths) // max(1, count)]:
             with suppress(OSError):  # which decoding reports
                 sha.update((listing.root / os.fsdecode(path)).read_bytes())
     return sha.hexdigest()[:16]

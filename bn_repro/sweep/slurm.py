@@ -1,12 +1,13 @@
 """Runs as jobs of submitit: of a SLURM cluster, or local processes that stand in for one.
 
-A job that is preempted by its cluster, or out of time, saves its state, queues itself again and
-goes on. Its machine may have what this one has not, a GPU for one; so a run that cannot train there
-fails in its job.
+A job that gets SIGUSR2, as when its time is up, saves its state, queues itself again and goes on.
+One that gets SIGTERM may have been cancelled: it saves its state and ends. Its machine may have
+what this one has not, a GPU for one; so a run that cannot train there fails in its job.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -15,7 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from bn_repro.config.identity import directory_of
 from bn_repro.config.schema import Config, check
@@ -29,6 +30,8 @@ from bn_repro.sweep.scheduler import LOST, Worker, failed_before
 
 PREEMPTION = "SIGUSR2"
 """The signal that submitit lets a cluster send before it takes the machine away."""
+ASK_SECONDS = 10.0
+"""After Ctrl-C, how often the cluster is asked."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +104,6 @@ class Training:
         outcome = run(config, stop=stop)
         if outcome.state == "preempted" and stop.name == PREEMPTION:
             signal.raise_signal(getattr(signal, PREEMPTION))  # submitit's own handler queues it
-        if outcome.state == "preempted" and stop.name == "SIGTERM":
-            # By a cluster that preempts, or scancel. Without a result the job has not ended for who
-            # waits, if the cluster queues it again; submitit takes what is left for lost.
-            sys.exit(128 + signal.SIGTERM)
         if outcome.state == "failed":
             raise RuntimeError(outcome.error)  # else the cluster would call the job completed
         return outcome
@@ -118,6 +117,9 @@ class Training:
 
 class Job:
     """A run that is a job."""
+
+    asked: ClassVar[float] = -math.inf
+    """When the cluster was last asked how its cancelled jobs are."""
 
     def __init__(self, run: PlannedRun, job: Any, cluster: str) -> None:
         self.run, self.job, self.cluster = run, job, cluster
@@ -134,8 +136,12 @@ class Job:
 
     def ended(self) -> bool:
         """Whether the job has ended, and is not merely queued again."""
-        # One that was cancelled before it began leaves no result, and submitit asks seldom.
-        return self.job.done(force_check=self.stopped)
+        # One that was cancelled before it began leaves no result, so the cluster has to be asked,
+        # and submitit asks it seldom. Its answer is of all jobs.
+        now = time.monotonic()
+        ask = self.stopped and now - Job.asked > ASK_SECONDS
+        Job.asked = now if ask else Job.asked
+        return self.job.done(force_check=ask)
 
     def outcome(self, stopping: bool) -> Outcome:
         """What it returned; or how it was lost."""
@@ -143,9 +149,8 @@ class Job:
 
         # submitit waits a while for a result; of a job that was taken back there may be none.
         missing = not self.job.paths.result_pickle.exists()
-        last = last_status(self.run.directory)
-        if missing and (stopping or last.cause == "signal"):
-            return Outcome("preempted", last.step, 0.0)
+        if missing and stopping:
+            return Outcome("preempted", last_status(self.run.directory).step, 0.0)
         reason = f"{LOST}: job {self.job.job_id} left no result; see {self.job.paths.stderr}"
         if missing and self.cluster == "local":
             return mark_as_lost(self.run.directory, reason)

@@ -10,6 +10,7 @@ says what has been sent.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from bn_repro.config.stored import OF_A_RUN
 from bn_repro.records import histograms, paths
 from bn_repro.records.files import write_json
 from bn_repro.records.json_files import Row, read_rows
-from bn_repro.records.reader import FINISHED, read_config, read_manifest
+from bn_repro.records.reader import FINISHED, read_config, read_manifest, read_status
 from bn_repro.tracking.sent import (
     CannotSend,
     Destination,
@@ -108,7 +109,9 @@ class RunUpload:
         arm = self.arm or config["experiment"]
         made = {key: value for key, value in manifest.items() if key != "resumed"}
         if offline:  # the old file is deleted: until there is a new one, nothing is synced
-            remove_unsynced(directory, run_id)  # begin() knows of the present folder alone
+            remove_unsynced(
+                directory, self.destination, run_id
+            )  # begin() knows of the present folder alone
             self._mark(where=None)
         self.run = begin(
             self.destination,
@@ -144,10 +147,11 @@ class RunUpload:
         """:meth:`finish`, without the entry in ``published.json``."""
         where, folder = self._where(), folder_of(self.run)
         try:
-            # A run that goes on later may have recorded its last step in part. Online, where steps
-            # cannot be added to, it is sent then; an offline file is made anew.
-            final = state in FINISHED or self.destination.mode == "offline"
-            self._send(self._history.steps(all_of_them=final))
+            # What it recorded beyond its last checkpoint, a run that goes on records again. Online,
+            # where no step can be added to, its last one is sent then; a file is made anew.
+            anew = state not in FINISHED and self.destination.mode == "online"
+            whole_to = read_status(self.directory).get("step") or 0 if anew else math.inf
+            self._send(self._history.steps(whole_to=whole_to))
             self.run.summary.update({**summary_of(self.directory), "state": state})
             if self.live and state == "diverged":
                 self._alert()

@@ -69,15 +69,15 @@ class History:
         self._rate = rate_of(directory)
         self._values: dict[int, dict[str, Value]] = {}
 
-    def steps(self, *, all_of_them: bool = False) -> list[tuple[int, dict[str, Value]]]:
+    def steps(self, *, whole_to: float = 0) -> list[tuple[int, dict[str, Value]]]:
         """The steps that are recorded whole and were not given before, in their order.
 
-        A step is whole once a later one is in some file; and at the end ``all_of_them`` are.
+        A step is whole once a later one is in some file, or where it is known, up to ``whole_to``.
         """
         self._read()
         last = max(self._values, default=0)
         self._read()  # by now the files have all that was recorded before that step
-        whole = sorted(step for step in self._values if all_of_them or step < last)
+        whole = sorted(step for step in self._values if step <= whole_to or step < last)
         return [(step, self._values.pop(step)) for step in whole]
 
     def _read(self) -> None:

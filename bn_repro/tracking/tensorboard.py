@@ -9,6 +9,7 @@ TensorFlow for it.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Iterable, Mapping
@@ -53,7 +54,7 @@ class EventFile:
     def finish(self, state: str) -> None:
         """Write the rest, and how the run ended; a later evaluation stands at its last step."""
         try:
-            self._send(self._history.steps(all_of_them=True))
+            self._send(self._history.steps(whole_to=math.inf))
             end = summary_of(self.directory)
             evaluated = {k: v for k, v in end.items() if k.startswith("evaluation/")}
             self._send([(end.get("step", 0), evaluated)])

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 from bn_repro.config.fields import unless_set
 from bn_repro.records.commit import is_repository
 from bn_repro.records.paths import CHECKOUT
-from bn_repro.tracking.sent import Destination, sent
+from bn_repro.tracking.sent import Destination, is_synced, sent
 
 INIT_SECONDS, FINISH_SECONDS = 30.0, 60.0
 """How long to wait for W&B; what is not sent by then can be published later."""
@@ -89,11 +89,13 @@ def _is_offline(folder: Path, run_id: str) -> bool:
     return re.fullmatch(rf"offline-run-\d+_\d+-{re.escape(run_id)}", folder.name) is not None
 
 
-def remove_unsynced(directory: Path, run_id: str) -> None:
-    """Remove the offline file of the run in ``directory``, wherever it was begun; of two files
-    `wandb sync` would send each row twice."""
-    where = sent(directory, "offline").get("where")
-    if where is not None and _is_offline(Path(where), run_id):
+def remove_unsynced(directory: Path, destination: Destination, run_id: str) -> None:
+    """Remove the offline file of the run in ``directory`` for the same project, wherever it was
+    begun; of two files `wandb sync` would send each row twice."""
+    mark = sent(directory, "offline")
+    where, of = mark.get("where"), (mark.get("project"), mark.get("entity"))
+    same = of == (destination.project, destination.entity) and not is_synced(directory)
+    if where is not None and same and _is_offline(Path(where), run_id):
         shutil.rmtree(where, ignore_errors=True)
 
 

@@ -43,11 +43,11 @@ def scale(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Iterator[Row]:
     A layer's u and dl/dy are those of the images in training mode, in float64. ``output``,
     ``input_gradient`` and ``weight_gradient`` are the norms of the departures of y, of dl/du and of
     a dl/d(aW), over the norms at a = 1; sec. 3.3 says that all are 0. ``gradient`` is the norm of
-    dl/d(aW) over that at a = 1, said to be 1 / a. ``epsilon`` is the norm's, and 0.
+    dl/d(aW) over that at a = 1, said to be 1 / a. ``epsilon`` is the norm's, and 0; of a norm that
+    is not of this project, the norm's alone.
     """
     for site, layer in _passed(model, batch).items():
-        own = {module.eps for module in _with_epsilon(layer.norm)}
-        for epsilon in sorted(own | {0.0}):
+        for epsilon in _epsilons(layer.norm):
             y1, du1, dw1 = _scaled(layer, 1.0, epsilon)
             for a in SCALES:
                 y, du, dw = _scaled(layer, a, epsilon)
@@ -182,7 +182,13 @@ def _scaled(layer: Layer, a: float, epsilon: float | None) -> tuple[Tensor, Tens
 
 def _with_epsilon(norm: nn.Module) -> list[Any]:
     """The modules of a norm that have an epsilon."""
-    return [module for module in norm.modules() if hasattr(module, "eps")]
+    return [module for module in norm.modules() if isinstance(getattr(module, "eps", None), float)]
+
+
+def _epsilons(norm: nn.Module) -> list[float]:
+    own = {module.eps for module in _with_epsilon(norm)}
+    ours = all(type(m).__module__.startswith("bn_repro.") for m in _with_epsilon(norm))
+    return sorted(own | {0.0} if ours else own)  # others may not take 0
 
 
 def _departure(found: Tensor, expected: Tensor) -> float:

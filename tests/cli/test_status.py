@@ -158,10 +158,10 @@ def test_two_hundred_runs_take_ten_times_as_long_as_twenty(tmp_path):
     assert len(lines) == 202
 
 
-def test_the_rate_of_a_run_of_several_ranks_is_in_steps(tmp_path):
+def test_the_rate_of_a_run_of_several_ranks_is_in_steps(tmp_path, monkeypatch):
+    monkeypatch.setattr("bn_repro.sweep.run_status.is_locked", lambda directory: True)
     directory = lay(tmp_path, "bn-1/seed0", "running")
     (directory / paths.MANIFEST).write_text('{"world": 8}')
     row = {"step": 200, "examples_per_second": 960.0}  # of all ranks: 2 steps of 8 x 60 images
     (directory / paths.TIMING).write_text(as_lines([row]))
-    (found,) = command.rows_under(tmp_path)
-    assert found.batch_size == 480
+    assert " 2.0/s" in "".join(status(compose([f"runs={tmp_path}", "live=false"])))

@@ -8,6 +8,7 @@ import pytest
 
 from bn_repro.config.compose import compose
 from bn_repro.data.batches import Picture
+from bn_repro.norm import BatchNorm
 from bn_repro.training.build import build, network, validate
 from bn_repro.training.world import World
 
@@ -35,8 +36,9 @@ def test_memory_that_a_step_frees_is_there_for_the_next():
     assert int(done.stdout) < 5_000
 
 
-def test_a_trial_of_a_synchronized_norm_waits_for_no_rank():
-    """Each rank has one example of a mini-batch of two; there is no process group here."""
+def test_a_trial_of_a_synchronized_norm_waits_for_no_rank(monkeypatch):
+    """Each rank has one example of a mini-batch of two; here no other rank answers."""
+    monkeypatch.setattr(BatchNorm, "_joins_ranks", lambda self: self.training and self.synchronized)
     words = ["experiment=mnist/bn", "scale=smoke", "model.norm=sync_batch", "train.batch_size=1"]
     config = compose(words)
     model, data = build(config)

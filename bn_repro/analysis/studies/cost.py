@@ -174,7 +174,7 @@ def _ways(runs: Runs, network: Network) -> list[list[str]]:
         mine = network.of(runs, arm)
         whole = mine.runs["seconds"].median()
         row = [arm.label, steps_to.shown(float(np.median(steps)), mine.last_step), "-"]
-        row += [f"{seconds.median():#.3g}" if np.isfinite(seconds.median()) else "never", "-"]
+        row += [f"{seconds.median():#.3g}" if np.isfinite(seconds.median()) else "not reached", "-"]
         if arm != network.without:
             races = (network.race(runs, arm, seconds=seconds) for seconds in (False, True))
             row[2], row[4] = (str(race.factor()).replace(" x", "") for race in races)

@@ -58,7 +58,7 @@ def _without_bn(run: dict[str, Any]) -> bool:
 def drawn(runs: Runs) -> list[Arm]:
     """The arms to draw, in the runs' order: those with the best final accuracy."""
     found = arms(runs)
-    final = [np.nanmax([*arm.of(runs.final()).array, -1.0]) for arm in found]
+    final = [np.nan_to_num(np.mean(arm.of(runs.final_or_chance()).array)) for arm in found]
     best = sorted(range(len(found)), key=lambda i: -final[i])[:AT_MOST]
     return [found[i] for i in sorted(best)]
 
@@ -87,7 +87,7 @@ def draw_curves(ax: Axes, runs: Runs) -> Axes:
 def draw_finals(ax: Axes, runs: Runs) -> Axes:
     """The final accuracy of every seed, and the mean as a line."""
     for place, arm in enumerate(drawn(runs)):
-        final = arm.of(runs.final(diverged=runs.chance)).array
+        final = arm.of(runs.final_or_chance()).array
         final = final[np.isfinite(final)]
         spread = place + np.linspace(-0.15, 0.15, len(final)) * (len(final) > 1)
         ax.plot(spread, final, ls="none", marker=arm.marker, color=arm.color, alpha=0.7)
@@ -102,7 +102,7 @@ def values(runs: Runs) -> dict[str, Any]:
     """The arms by their final accuracy."""
     found = []
     for arm in arms(runs):
-        final = arm.of(runs.final(diverged=runs.chance)).array
+        final = arm.of(runs.final_or_chance()).array
         found.append((arm.label, intervals.interval(final[np.isfinite(final)])))
     return {
         "ranked": sorted(found, key=lambda one: -np.nan_to_num(one[1].estimate)),
