@@ -30,7 +30,7 @@ ASSERTIONS = (
     Assertion(
         "abstract, 3.4",
         "BN regularizes, and in some cases makes dropout unnecessary.",
-        ("dropout", "regularization", "ablation_digits", "ablation_421"),
+        ("dropout", "regularization", "ablation_digits", "ablation_421", "ablation_photographs"),
     ),
     Assertion(
         "1",
@@ -130,7 +130,7 @@ ASSERTIONS = (
         "4.2.1",
         "Seven changes make full use of BN: the rate, no dropout, a smaller L2 weight, a faster "
         "decay, no LRN, more thorough shuffling, weaker distortions.",
-        ("ablation_digits", "ablation_421"),
+        ("ablation_digits", "ablation_421", "ablation_photographs"),
     ),
     Assertion(
         "4.2.2",

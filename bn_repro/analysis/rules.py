@@ -263,7 +263,9 @@ class AtEach:
         if any(side(part, self.bound) < 0 for part in quantity.corrected):
             return Judgement("does not hold", f"behind at some {self.what}")
         ahead = sum(side(part, self.bound) > 0 for part in quantity.parts)
+        usual = self.bound == NO_EFFECT.get(quantity.unit)
+        where = "ahead" if usual else f"above {_bound(self.bound, quantity.unit)}"
         if ahead == len(quantity.parts):
-            return Judgement("holds", f"ahead at all {ahead} {self.what}s")
-        reason = f"ahead at {ahead} of {len(quantity.parts)} {self.what}s"
+            return Judgement("holds", f"{where} at all {ahead} {self.what}s")
+        reason = f"{where} at {ahead} of {len(quantity.parts)} {self.what}s"
         return Judgement("undecided", reason)

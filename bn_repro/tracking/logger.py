@@ -109,9 +109,7 @@ class RunUpload:
         arm = self.arm or config["experiment"]
         made = {key: value for key, value in manifest.items() if key != "resumed"}
         if offline:  # the old file is deleted: until there is a new one, nothing is synced
-            remove_unsynced(
-                directory, self.destination, run_id
-            )  # begin() knows of the present folder alone
+            remove_unsynced(directory, self.destination, run_id)
             self._mark(where=None)
         self.run = begin(
             self.destination,

@@ -114,7 +114,7 @@ def test_the_table_has_a_row_a_norm_and_says_where_the_grid_ends():
     assert [row[0] for row in mnist[1:]] == [arm.label for arm in NORMS]
     by_norm = {row[0]: row for row in mnist[1:]}
     assert by_norm["none"][1] == "3"
-    assert by_norm["none"][5] == "3"  # it fails at 10
-    assert by_norm["weight"][5] == "10 (highest)"
+    assert by_norm["none"][5] == "0.3 to 3"  # it fails at 10
+    assert by_norm["weight"][5] == "0.3 to 10 (highest)"
     assert by_norm["BN"][3:5] == ["-", "-"]
-    assert {row[5] for row in inception[1:]} == {"0.32 (highest)"}
+    assert {row[5] for row in inception[1:]} == {"0.02 to 0.32 (highest)"}

@@ -135,6 +135,7 @@ def values(runs: Runs) -> dict[str, Any]:
         "scales": _scales(final),
         "one_scale": _one_scale(final),
         "deepest": depth_layers.of_deepest(runs),
+        "larger": depth_layers.of_larger(runs),
         "layers": depth_layers.table(runs, networks),
     }
 

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from bn_repro.analysis import frames, panels, style, tables
+from bn_repro.analysis.studies.depth_runs import LARGER
 from bn_repro.analysis.style import MNIST_ARMS, Arm
 from bn_repro.analysis.tables import Runs
 
@@ -64,6 +65,13 @@ def of_deepest(runs: Runs) -> dict[str, list[dict[str, float]]]:
     return {n: [numbers(t.rows) for t in found if t.nonlinearity == n] for n in NONLINEARITIES}
 
 
+def of_larger(runs: Runs) -> dict[str, float]:
+    """The :func:`numbers` of the deepest tanh network without BN from the larger initial scale."""
+    found = MNIST_ARMS[0].of(runs.where(block=LARGER, depth=DEEPEST, nonlinearity="tanh"))
+    rows = by_layer(found)
+    return numbers(rows) if len(rows) else {}
+
+
 def by_layer(runs: Runs) -> pd.DataFrame:
     """The traces of one network's runs, whole layers only, with the number of the ``layer``."""
     rows = frames.select(runs.traces, unit=None)
@@ -73,7 +81,8 @@ def by_layer(runs: Runs) -> pd.DataFrame:
 def numbers(rows: pd.DataFrame) -> dict[str, float]:
     """Medians over seeds: the gradient's norm in the first layer over that in the last, at the
     first step and at the last, NaN where it is too small to be recorded; ``a_layer``, the factor
-    from one layer to the one below at the first step; the saturated shares at the last step."""
+    from one layer to the one below at the first step; the saturated shares at the last step, in the
+    first layer, the last, the layer with the most, and on average."""
     found = {}
     for name, first in (("at_first", True), ("at_last", False)):
         norms = frames.at_end(rows, "grad_norm", "layer", first=first).to_numpy()
@@ -84,7 +93,8 @@ def numbers(rows: pd.DataFrame) -> dict[str, float]:
             found["a_layer"] = across ** (1 / max(1, norms.shape[1] - 1 - lowest))
     last = frames.at_end(rows, "saturated", "layer", first=False)
     shares = np.median(last.to_numpy(), axis=0)
-    return found | {"bottom": shares[0], "top": shares[-1], "most": shares.max()}
+    ends = {"bottom": shares[0], "top": shares[-1], "most": shares.max()}
+    return found | ends | {"mean": float(np.median(last.to_numpy().mean(axis=1)))}
 
 
 def figures(runs: Runs) -> dict[str, Figure]:
@@ -157,17 +167,19 @@ def _ends(networks: Sequence[Traced]) -> Figure:
 
 
 def table(runs: Runs, networks: Sequence[tuple[str, int, Arm]]) -> list[list[str]]:
-    """The numbers of each network at its own best rate, and of the deepest at the common one too
-    where that is another; a head first. Empty without traces."""
-    rows = [["nonlinearity", "layers", "arm", "rate", "gradient, a layer", "first / last layer"]]
+    """The numbers of each network at its own best rate, from both initial scales, and of the
+    deepest at the common one too where that is another; a head first. Empty without traces."""
+    rows = [["nonlinearity", "layers", "arm", "scale", "rate", "gradient, a layer"]]
+    rows[0].append("first / last layer")
     rows[0] += ["at the last step", "saturated, first layer", "last layer", "most in a layer"]
-    for block, (nonlinearity, depth, arm) in product(("best", "common"), networks):
+    for block, (nonlinearity, depth, arm) in product(("best", "common", LARGER), networks):
         found = arm.of(runs.where(block=block, nonlinearity=nonlinearity, depth=depth))
         again = block == "common" and (depth < DEEPEST or len(found.where(block="best").runs))
         if again or found.traces.empty:
             continue
         rate, seen = found.final().levels("optimizer.lr")[0], numbers(by_layer(found))
-        cells = [nonlinearity, f"{depth}", arm.label, f"{rate:g}", f"{seen['a_layer']:.2f}"]
+        cells = [nonlinearity, f"{depth}", arm.label, "0.3" if block == LARGER else "0.1"]
+        cells += [f"{rate:g}", f"{seen['a_layer']:.2f}"]
         cells += [_ratio(seen[name]) for name in ("at_first", "at_last")]
         rows.append(cells + [f"{100 * seen[name]:.1f} %" for name in ("bottom", "top", "most")])
     return rows if len(rows) > 1 else []

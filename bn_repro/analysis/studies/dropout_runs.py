@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from bn_repro.analysis import grids
 from bn_repro.analysis.frames import plain
 from bn_repro.analysis.grids import Grid
+from bn_repro.analysis.intervals import ENOUGH_SEEDS
 from bn_repro.analysis.style import MNIST_ARMS, Arm
 from bn_repro.analysis.tables import Runs, Values
 
@@ -16,6 +18,8 @@ LIMIT, DROPOUT, RATE = "data.limit", "model.dropout", "optimizer.lr"
 ALL = 60_000
 """MNIST's training images: a claim's id has their number where ``data.limit`` is null."""
 TRAINS = 0.5
+FAR = 0.05
+"""An accuracy so far below all others of its setting is named."""
 """A run that ends below this is lost, not merely worse: no setting's typical run is near it."""
 
 
@@ -100,6 +104,14 @@ class Both:
     def alone(self, kind: str = "test") -> pd.Series:
         """BN without dropout minus the baseline with its best, by seed."""
         return self.bn.of(kind, 0.0) - self.base.of(kind, self.base.best())
+
+    def lowest_alone(self) -> dict[str, Any]:
+        """The run of BN without dropout that ends far below all others, if there is one."""
+        ends = self.bn.of("test", 0.0).sort_values()
+        if len(ends) <= ENOUGH_SEEDS or ends.iloc[1] - ends.iloc[0] < FAR:
+            return {}
+        seed, others = ends.index[0], self.alone().drop(ends.index[0], errors="ignore").dropna()
+        return {"seed": seed, "top1": ends.iloc[0], "next": ends.iloc[1], "others": others}
 
 
 def read(runs: Runs) -> list[Both]:

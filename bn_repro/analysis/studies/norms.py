@@ -95,6 +95,7 @@ def values(runs: Runs) -> dict[str, Any]:
         "tables": {str(network): table(network) for network in found},
         "said": {str(network): said(network) for network in found},
         "missing": [line for network in found for line in network.missing],
+        "early": any(not one.race.counts() for n in found for one in n.beside if one.race.known),
     }
 
 
@@ -131,7 +132,7 @@ def table(network: Network) -> list[list[str]]:
     """A row a norm, a head first."""
     reached = "maximum test accuracy" if network.maximum else "test accuracy at the end"
     rows = [["norm", "best rate", reached, "BN minus it, points", "times fewer steps with BN"]]
-    rows[0].append("all seeds train up to rate")
+    rows[0].append("rates at which all seeds train")
     tried = {one.arm.label: one for one in network.tried}
     beside = {one.arm.label: one for one in network.beside}
     for arm in NORMS:
@@ -145,7 +146,7 @@ def table(network: Network) -> list[list[str]]:
                 percent(network.accuracy(arm)),
                 above,
                 fewer,
-                _trains_to(own) if own else "-",
+                _all_train(own) if own else "-",
             ]
         )
     return rows
@@ -166,11 +167,16 @@ def _rate(network: Network, own: Tried) -> str:
     return f"{rate:g}{end}" + (f", not the best, {best:g}" if rate != best else "")
 
 
-def _trains_to(own: Tried) -> str:
-    if own.trains_to is None:
+def _all_train(own: Tried) -> str:
+    """The rates around the best one at which no seed fails: ``0.005 to 0.32``."""
+    lo = hi = own.best
+    if any(own.failed[own.best]):
         return "none"
-    end = " (highest)" if own.trains_to == len(own.rates) - 1 else ""
-    return f"{own.rates[own.trains_to]:g}{end}"
+    while lo > 0 and not any(own.failed[lo - 1]):
+        lo -= 1
+    while hi + 1 < len(own.rates) and not any(own.failed[hi + 1]):
+        hi += 1
+    return f"{own.rates[lo]:g} to {own.rates[hi]:g}{' (highest)' * (hi + 1 == len(own.rates))}"
 
 
 STUDY = Study(prose="norms.md.j2", figures=figures, claims=claims, values=values)

@@ -13,6 +13,7 @@ from bn_repro.analysis.rules import Above
 from bn_repro.analysis.studies.outside_gradient_figures import figures
 from bn_repro.analysis.studies.outside_gradient_runs import (
     ARMS,
+    CENTRED,
     GROWS,
     PAIRS,
     SCALED,
@@ -108,7 +109,13 @@ def values(runs: Runs) -> dict[str, Any]:
     rates = by_rate(runs)
     table = [["normalization", *(f"rate {rate:g}" for rate in rates)]]
     table += [[arm.label, *(percent(final(part, arm)) for part in rates.values())] for arm in ARMS]
-    return {"rows": rows, "rates": table if len(rates) > 1 else [], "broken": _broken(rates)}
+    scaled = {rate: final(part, SCALED) - final(part, CENTRED) for rate, part in rates.items()}
+    return {
+        "rows": rows,
+        "rates": table if len(rates) > 1 else [],
+        "broken": _broken(rates),
+        "scaled": {rate: change.dropna() for rate, change in scaled.items()},
+    }
 
 
 def _broken(rates: Mapping[float, Runs]) -> list[str]:

@@ -81,9 +81,9 @@ def _mini_batches(runs: Runs, block: str) -> Iterator[Claim]:
     )
 
 
-def _gain(runs: Runs, block: str, arm: Arm) -> pd.Series:
-    """Test accuracy that drawing mini-batches anew adds, by seed."""
-    change, stay = (setting(runs, block, arm, kind).top1("test") for kind in MINI_BATCHES)
+def _gain(runs: Runs, block: str, arm: Arm, split: str = "test") -> pd.Series:
+    """Accuracy that drawing mini-batches anew adds, by seed."""
+    change, stay = (setting(runs, block, arm, kind).top1(split) for kind in MINI_BATCHES)
     return (change - stay).dropna()
 
 
@@ -140,7 +140,9 @@ def values(runs: Runs) -> dict[str, Any]:
         without, with_bn = (setting(runs, block, arm).top1("test") for arm in arms)
         lead[block] = (with_bn - without).dropna()
     gains = {block: [_gain(runs, block, arm) for arm in arms] for block, arms in PAIRS.items()}
-    return {"table": rows if len(rows) > 1 else [], "gains": gains, "lead": lead}
+    fits = {block: _gain(runs, block, arms[1], "train") for block, arms in PAIRS.items()}
+    table = rows if len(rows) > 1 else []
+    return {"table": table, "gains": gains, "lead": lead, "fits": fits}
 
 
 STUDY = Study(prose="regularization.md.j2", figures=figures, claims=claims, values=values)
