@@ -55,9 +55,11 @@ def values(runs: Runs) -> dict[str, Any]:
     """What the template shows besides the claims."""
     longer = {base.label: twice_as_long(runs, base) for base in BASES}
     usual = {base.label: ablation_421.final(runs, None, base) for base in BASES}
+    rest = {base.label: has_converged(runs, base) for base in BASES}
     return {
         **ablation_421.values(runs),
-        "rest": {base.label: has_converged(runs, base) for base in BASES},
+        "rest": rest,
+        "unconverged": any(gate.met is False for gate in rest.values()),
         "rise": {label: (longer[label] - usual[label]).dropna() for label in longer},
         "longer": (longer[BN_X5.label] - longer[BN_BASELINE.label]).dropna(),
         "margin": {label: gates.MARGIN * (usual[label].mean() - runs.chance) for label in usual},
