@@ -299,10 +299,10 @@ def test_every_median_and_every_never_is_drawn(runs: Runs) -> None:
         for line in crossings.lines
         if line.get_markersize() == 7
     ]
-    told = [text.get_text() for text in crossings.texts]
+    labels = [text.get_text() for text in crossings.texts]
     medians = [_median_steps(runs, arm, target) for arm in NETWORKS]
     assert large == [(m, row) for row, m in enumerate(medians) if math.isfinite(m)]
-    assert [words.endswith(" reach it") for words in told] == [math.isinf(m) for m in medians]
+    assert [label.endswith(" reach it") for label in labels] == [math.isinf(m) for m in medians]
     names = {text.get_text(): text.get_position()[1] for text in accuracy.texts}
     heights = np.sort([names[arm.label] for arm in NETWORKS])
     assert np.diff(heights).min() >= 0.05  # names do not touch

@@ -41,7 +41,7 @@ def test_no_row_of_a_finished_run_waits_in_a_buffer(tmp_path, monkeypatch):
     record.close()
 
 
-def test_on_a_full_disk_what_shows_a_run_is_told_of_its_end_all_the_same(tmp_path, monkeypatch):
+def test_on_a_full_disk_a_logger_is_finished_all_the_same(tmp_path, monkeypatch):
     ended = []
     record = Recorder(tmp_path)
     monkeypatch.setattr(record.logger, "finish", ended.append)

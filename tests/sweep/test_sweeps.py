@@ -514,17 +514,17 @@ def test_local_jobs_have_room_on_what_they_see(tmp_path, monkeypatch):
     assert not replace(cluster, jobs=4).has_room(run, 4)
 
 
-def test_a_job_whose_time_is_up_is_queued_again_though_it_is_told_to_end_too(monkeypatch):
-    """As SLURM tells it: the signal that was asked for, then SIGTERM."""
+def test_a_job_whose_time_is_up_is_queued_again_though_sigterm_follows(monkeypatch):
+    """As SLURM sends them: the signal that was asked for, then SIGTERM."""
     asked = []
 
-    def told(config, stop):
+    def preempted(config, stop):
         with stop.listening():
             signal.raise_signal(signal.SIGUSR2)
             signal.raise_signal(signal.SIGTERM)
         return Outcome("preempted", 7, 1.0)
 
-    monkeypatch.setattr("bn_repro.training.run.run", told)
+    monkeypatch.setattr("bn_repro.training.run.run", preempted)
     monkeypatch.setattr(sys, "argv", list(sys.argv))
     before = signal.signal(signal.SIGUSR2, lambda *_: asked.append("queued"))
     try:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from bn_repro.analysis import frames, panels, style, tables
-from bn_repro.analysis.studies.depth_runs import LARGER
+from bn_repro.analysis.studies.depth_runs import LARGER, LARGER_STD, USUAL_STD
 from bn_repro.analysis.style import MNIST_ARMS, Arm
 from bn_repro.analysis.tables import Runs
 
@@ -178,7 +178,8 @@ def table(runs: Runs, networks: Sequence[tuple[str, int, Arm]]) -> list[list[str
         if again or found.traces.empty:
             continue
         rate, seen = found.final().levels("optimizer.lr")[0], numbers(by_layer(found))
-        cells = [nonlinearity, f"{depth}", arm.label, "0.3" if block == LARGER else "0.1"]
+        scale = LARGER_STD if block == LARGER else USUAL_STD
+        cells = [nonlinearity, f"{depth}", arm.label, f"{scale:g}"]
         cells += [f"{rate:g}", f"{seen['a_layer']:.2f}"]
         cells += [_ratio(seen[name]) for name in ("at_first", "at_last")]
         rows.append(cells + [f"{100 * seen[name]:.1f} %" for name in ("bottom", "top", "most")])

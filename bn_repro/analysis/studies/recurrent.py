@@ -134,8 +134,8 @@ def _arms(runs: Runs, there: list[Arm]) -> list[list[str]]:
         return []
     target = runs_of.race(runs).target() if NONE in there else None
     rows = [["arm", "rate", "held-out accuracy by rate", "test, moving averages"]]
-    rows[0] += ["test, Algorithm 2"]
-    rows[0].append(f"steps to {'the target' if target is None else percent(target)}")
+    goal = "the target" if target is None else percent(target)
+    rows[0] += ["test, Algorithm 2", f"steps to {goal}"]
     for arm in there:
         wide, exact = (
             runs_of.curve(runs, arm),
